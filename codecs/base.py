@@ -1,0 +1,201 @@
+"""The codec contract: what a codec must be, and the little that the engine promises it in return.
+
+A codec knows meshes and bytes. It does not know datasets, metrics, files or the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+import trimesh
+
+from gcbench.errors import CodecTimeout
+
+Effort = Literal["quick", "standard", "paper"]
+EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
+Kind = Literal["model", "set"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One point of a codec's ladder.
+
+    Parameters
+    ----------
+    label : str
+        Key of the point in results, e.g. ``q10``. Stable for ever: a new meaning needs a new label.
+    params : mapping
+        What the codec needs to code at this point; plain JSON values.
+    """
+
+    label: str
+    params: Mapping[str, int | float | str | bool] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __getstate__(self) -> tuple[str, dict[str, int | float | str | bool]]:
+        return self.label, dict(self.params)  # a MappingProxyType cannot be pickled
+
+    def __setstate__(self, state: tuple[str, dict[str, int | float | str | bool]]) -> None:
+        object.__setattr__(self, "label", state[0])
+        object.__setattr__(self, "params", state[1])
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a codec can run here; if not, why (``reason``) and how to change that (``remedy``)."""
+
+    ok: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class StreamLayout:
+    """How the bytes of a set stream divide.
+
+    Parameters
+    ----------
+    shared_bytes : int
+        Bytes that serve every mesh (header, decoder weights, ...).
+    mesh_bytes : tuple of int
+        Bytes that serve mesh *i* alone; ``shared_bytes + sum(mesh_bytes)`` is the length of the stream.
+    """
+
+    shared_bytes: int
+    mesh_bytes: tuple[int, ...]
+
+
+def _no_progress(_done: float, _message: str) -> None:
+    """Discard progress."""
+
+
+@dataclass
+class Context:
+    """What the engine gives a codec for one call.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda"``, as torch names devices.
+    seed : int
+        All randomness derives from it.
+    threads : int
+        How many threads the codec may use.
+    deadline : float or None
+        ``time.monotonic()`` at which the worker is killed; None is no limit.
+    progress : callable
+        Takes the fraction done in [0, 1] and a short message.
+    scratch : Path
+        An empty folder, the working directory of the call, removed after it.
+    """
+
+    device: str = "cpu"
+    seed: int = 0
+    threads: int = 1
+    deadline: float | None = None
+    progress: Callable[[float, str], None] = _no_progress
+    scratch: Path = Path()
+
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; infinity without one."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def check_deadline(self) -> None:
+        """Raise CodecTimeout past the deadline: lets long loops end by themselves, before they are killed."""
+        if self.seconds_left() <= 0:
+            raise CodecTimeout("deadline overrun")
+
+
+class Codec(ABC):
+    """Encodes a set of meshes into streams and decodes them from the bytes alone.
+
+    Subclass :class:`ModelCodec` or :class:`SetCodec`, not this class. Constructor parameters must have defaults of
+    type bool, int, float or str: they are the codec's address on the command line (``necgs[k=64]``). The decoder is
+    created *without* them: whatever decoding needs is in the stream.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    decoder_bytes: ClassVar[int] = 0  # weights that ship with the codec and are therefore not in the stream
+
+    @abstractmethod
+    def version(self) -> str:
+        """Identify everything that decides the bytes: a change of it makes stored results stale."""
+
+    def availability(self) -> Availability:
+        """Say whether the codec can run here. Cheap, and never raises."""
+        return Availability(ok=True)
+
+    @abstractmethod
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """The ladder, low to high quality."""
+
+    def prepare(self) -> None:
+        """Import heavy packages and load shipped weights: called once in a worker, outside any timing."""
+
+    @abstractmethod
+    def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
+        """Encode a set; one stream for each mesh (model codecs) or one for the set (set codecs)."""
+
+    @abstractmethod
+    def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode every mesh in a stream.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+
+
+class ModelCodec(Codec):
+    """A codec that codes each mesh by itself."""
+
+    kind = "model"
+
+    @abstractmethod
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Encode one normalised mesh."""
+
+    @abstractmethod
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Decode one mesh from its bytes."""
+
+    def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
+        """Encode each mesh by itself."""
+        return [self.encode_mesh(mesh, rate, ctx) for mesh in meshes]
+
+    def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode the one mesh of a stream."""
+        return [self.decode_mesh(stream, ctx)]
+
+
+class SetCodec(Codec):
+    """A codec that shares information across a set of meshes."""
+
+    kind = "set"
+
+    @abstractmethod
+    def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
+        """Encode the whole set into one stream."""
+
+    @abstractmethod
+    def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode every mesh, in the order of encoding."""
+
+    @abstractmethod
+    def layout(self, stream: bytes) -> StreamLayout:
+        """Divide the bytes of a stream into shared and per-mesh ones."""
+
+    def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
+        """Encode the set into a single stream."""
+        return [self.encode_set(meshes, rate, ctx)]
+
+    def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode the set."""
+        return self.decode_set(stream, ctx)

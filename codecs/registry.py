@@ -1,0 +1,17 @@
+"""Every codec by name. Built-ins are imported at first use; third parties join by entry point."""
+
+from __future__ import annotations
+
+from gcbench.codecs.base import Codec
+from gcbench.registry import Registry
+
+CODECS: Registry[Codec] = Registry(
+    base=Codec,  # type: ignore[type-abstract]  # a registry of subclasses is what an abstract base is for
+    noun="codec",
+    builtins={
+        "raw-zstd": "gcbench.codecs.raw_zstd:RawZstd",
+        "draco": "gcbench.codecs.draco:Draco",
+        "draco-qem": "gcbench.codecs.draco_qem:DracoQem",
+    },
+    group="gcbench.codecs",
+)

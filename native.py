@@ -1,0 +1,70 @@
+"""Imports of packages that link system libraries, with an error that names the Debian package to install.
+
+``import open3d`` on a bare Debian dies with ``libusb-1.0.so.0: cannot open shared object file``,
+which tells a user nothing. Every module imports Open3D and PyMeshLab through here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import re
+from functools import cache
+from types import ModuleType
+
+from gcbench.errors import SystemLibraryMissing
+
+# Shared libraries that the open3d-cpu and pymeshlab wheels link but do not carry, and their Debian 12 packages.
+DEBIAN_PACKAGE = {
+    "libusb-1.0.so.0": "libusb-1.0-0",
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libOpenGL.so.0": "libopengl0",
+    "libX11.so.6": "libx11-6",
+    "libxcb.so.1": "libxcb1",
+    "libudev.so.1": "libudev1",
+    "libidn2.so.0": "libidn2-0",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libfreetype.so.6": "libfreetype6",
+    "libgmp.so.10": "libgmp10",
+    "libp11-kit.so.0": "libp11-kit0",
+    "libgomp.so.1": "libgomp1",
+}
+
+
+def explain_missing_library(package: str, error: ImportError) -> SystemLibraryMissing | None:
+    """Turn a loader error into a sentence that names the Debian package, or None if it is another error."""
+    found = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", str(error))
+    if not found:
+        return None
+    library = found.group(1)
+    debian = DEBIAN_PACKAGE.get(library)
+    remedy = f"on Debian or Ubuntu: apt-get install {debian}" if debian else f"install the package that has {library}"
+    return SystemLibraryMissing(f"{package} needs the system library {library}; {remedy}")
+
+
+def _load(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        explained = explain_missing_library(package, error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+@cache
+def open3d() -> ModuleType:
+    """Open3D, with libusb taken from the PyPI package ``libusb-package`` where the system has none."""
+    import libusb_package
+
+    bundled = libusb_package.get_library_path()
+    if bundled:
+        ctypes.CDLL(str(bundled), mode=ctypes.RTLD_GLOBAL)
+    return _load("open3d")
+
+
+@cache
+def pymeshlab() -> ModuleType:
+    """PyMeshLab."""
+    return _load("pymeshlab")

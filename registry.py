@@ -1,0 +1,205 @@
+"""A registry of named things: lazy built-ins, third parties by entry point, helpful errors.
+
+Source: the shape follows lm-evaluation-harness ``api/registry.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from gcbench.errors import UsageError
+
+T = TypeVar("T")
+_ADDRESS = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)(\[(?P<params>[^\[\]]*)\])?$")
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A third-party entry point that could not be used."""
+
+    name: str
+    origin: str  # "package-name: module:Class"
+    reason: str  # one line
+    traceback: str
+
+
+@dataclass
+class Registry(Generic[T]):
+    """Names → classes of one kind, created with parameters from an address such as ``necgs[k=64]``.
+
+    Parameters
+    ----------
+    base : type
+        What every entry must be a subclass of.
+    noun : str
+        The word for an entry in messages, e.g. ``codec``.
+    builtins : mapping of str to str
+        Name → ``"module:Class"``, imported at first use only.
+    group : str
+        Entry-point group of third parties.
+    """
+
+    base: type[T]
+    noun: str
+    builtins: Mapping[str, str]
+    group: str
+    _plugins: dict[str, EntryPoint] | None = field(default=None, init=False, repr=False)
+
+    def names(self) -> list[str]:
+        """Every known name, built-ins first in their order, then third parties sorted."""
+        return [*self.builtins, *sorted(self._third_party())]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def origin(self, name: str) -> str:
+        """Where an entry comes from: ``gcbench.codecs.draco:Draco``, or ``their-package 1.0: module:Class``."""
+        if name in self.builtins:
+            return self.builtins[name]
+        return _origin(self._third_party()[name])
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether the entry ships with gcbench."""
+        return name in self.builtins
+
+    def get(self, name: str) -> type[T]:
+        """Import and return the class behind a name.
+
+        Raises
+        ------
+        UsageError
+            Unknown name (with suggestions), or a third-party entry that fails to import or has the wrong type.
+        """
+        if name in self.builtins:
+            module, _, attribute = self.builtins[name].partition(":")
+            return self._checked(name, getattr(importlib.import_module(module), attribute))
+        plugins = self._third_party()
+        if name not in plugins:
+            raise UsageError(f"unknown {self.noun} '{name}'{_did_you_mean(name, self.names())}")
+        try:
+            loaded = plugins[name].load()
+        except Exception as error:  # a plugin may fail in any way; its traceback is shown by `bench list`
+            raise UsageError(f"{self.noun} '{name}' from {self.origin(name)} fails to import: {error!r}") from error
+        return self._checked(name, loaded)
+
+    def create(self, address: str) -> T:
+        """Instantiate ``name`` or ``name[param=value,...]``.
+
+        Raises
+        ------
+        UsageError
+            Unknown name or parameter, or a value that is not of the parameter's type.
+        """
+        name, params = split_address(address, self.noun)
+        cls = self.get(name)
+        return cls(**_typed(cls, params, f"{self.noun} '{name}'"))
+
+    def broken(self) -> list[BrokenPlugin]:
+        """Third-party entries that cannot be used, with tracebacks. Imports every third-party entry."""
+        bad = []
+        for name in self._third_party():
+            try:
+                self.get(name)
+            except UsageError as error:
+                cause = error.__cause__ or error
+                trace = "".join(traceback.format_exception(cause))
+                bad.append(BrokenPlugin(name, self.origin(name), str(error), trace))
+        return bad
+
+    def refresh(self) -> None:
+        """Forget the entry points seen so far (after a package was installed in this process)."""
+        self._plugins = None
+
+    def _third_party(self) -> dict[str, EntryPoint]:
+        if self._plugins is None:
+            plugins: dict[str, EntryPoint] = {}
+            for entry in entry_points(group=self.group):
+                other = self.builtins.get(entry.name) or (
+                    _origin(plugins[entry.name]) if entry.name in plugins else None
+                )
+                # The same distribution may be seen twice (editable install next to its metadata): not a collision.
+                if other is not None and other != _origin(entry):
+                    raise UsageError(
+                        f"two {self.noun}s are called '{entry.name}': {other} and {_origin(entry)}; uninstall one"
+                    )
+                plugins[entry.name] = entry
+            self._plugins = plugins
+        return self._plugins
+
+    def _checked(self, name: str, loaded: object) -> type[T]:
+        if not (inspect.isclass(loaded) and issubclass(loaded, self.base)):
+            raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) is not a {self.base.__name__} class")
+        return cast("type[T]", loaded)
+
+
+def split_address(address: str, noun: str) -> tuple[str, dict[str, str]]:
+    """``"necgs[k=64,ssim=0]"`` → ``("necgs", {"k": "64", "ssim": "0"})``."""
+    match = _ADDRESS.match(address.strip())
+    if not match:
+        raise UsageError(f"'{address}' is not a {noun} address; write name or name[param=value,...]")
+    params: dict[str, str] = {}
+    for item in filter(None, (match["params"] or "").split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"'{item}' in '{address}' is not param=value")
+        if key.strip() in params:
+            raise UsageError(f"parameter '{key.strip()}' is given twice in '{address}'")
+        params[key.strip()] = value.strip()
+    return match["name"], params
+
+
+def split_addresses(text: str) -> list[str]:
+    """Split a comma-separated list of addresses at commas outside brackets: ``"a,b[x=1,y=2]"``."""
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+
+
+def _typed(cls: type, params: Mapping[str, str], where: str) -> dict[str, Any]:
+    known = {
+        name: p for name, p in inspect.signature(cls).parameters.items() if p.default is not inspect.Parameter.empty
+    }
+    typed: dict[str, Any] = {}
+    for name, text in params.items():
+        if name not in known:
+            hint = _did_you_mean(name, list(known)) if known else "; it takes none"
+            raise UsageError(f"{where} has no parameter '{name}'{hint}")
+        typed[name] = _parse(text, known[name].default, f"{where}, parameter '{name}'")
+    return typed
+
+
+def _parse(text: str, default: object, where: str) -> object:
+    """Read a value in the type of the parameter's default."""
+    if isinstance(default, bool):
+        if text.lower() in {"1", "true", "yes", "on"}:
+            return True
+        if text.lower() in {"0", "false", "no", "off"}:
+            return False
+        raise UsageError(f"{where}: '{text}' is not true or false")
+    try:
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+    except ValueError:
+        raise UsageError(f"{where}: '{text}' is not of type {type(default).__name__}") from None
+    return text
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _origin(entry: EntryPoint) -> str:
+    dist = entry.dist
+    package = f"{dist.name} {dist.version}: " if dist else ""
+    return f"{package}{entry.value}"
