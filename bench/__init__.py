@@ -1,1 +1,44 @@
-"""placeholder."""
+"""The engine: what to run, how it runs, what is kept, what is shown.
+
+From Python, as ``bench run`` does it::
+
+    from gcbench import bench
+
+    plan = bench.plan("mixed", ["draco", "draco-qem"], effort="quick")
+    store = bench.Run(Path("results/runs/my-run"))
+    bench.run(plan, store, jobs=2)
+    frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh in each cell
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gcbench.bench.analysis.frame import frame, summarise
+    from gcbench.bench.cell import Limit
+    from gcbench.bench.records import Record
+    from gcbench.bench.runner import run
+    from gcbench.bench.store import Run
+    from gcbench.bench.sweep import Plan, plan
+
+# Imported at first use: pandas, trimesh and numba take seconds, and `bench --help` needs none of them.
+_HOME = {
+    "Limit": "gcbench.bench.cell",
+    "Plan": "gcbench.bench.sweep",
+    "Record": "gcbench.bench.records",
+    "Run": "gcbench.bench.store",
+    "frame": "gcbench.bench.analysis.frame",
+    "plan": "gcbench.bench.sweep",
+    "run": "gcbench.bench.runner",
+    "summarise": "gcbench.bench.analysis.frame",
+}
+
+__all__ = ["Limit", "Plan", "Record", "Run", "frame", "plan", "run", "summarise"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Literal
-
-import trimesh
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gcbench.errors import CodecTimeout
+
+if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
+    import trimesh
 
 Effort = Literal["quick", "standard", "paper"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")

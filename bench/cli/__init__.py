@@ -1,1 +1,91 @@
-"""placeholder."""
+"""The command ``bench``. Each command is a thin layer over the engine; heavy imports happen inside commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import gcbench
+from gcbench.bench.cli import data, show
+from gcbench.bench.cli.listing import app as list_app
+from gcbench.bench.cli.run import run_command
+from gcbench.errors import BenchError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="""Compare 3-D geometry codecs on sets of triangle meshes.
+
+    [bold]Start here[/bold]
+
+        bench run                                  built-in meshes, every codec that can run: a minute or two
+        bench plot                                 rate-distortion figures of the last run
+        bench list codecs                          what there is, what is missing and how to get it
+
+    [bold]Real meshes[/bold]
+
+        bench data fetch ama                       download; then
+        bench run --dataset ama --split paper      the published selection
+        bench run --dataset my/folder              any folder of OBJ, STL, PLY or OFF files
+
+    [bold]Exit codes[/bold]
+
+        0 done   1 done, but some codings failed   2 wrong usage   3 something is missing or cannot be written
+        130 interrupted: what was finished is kept, the same command resumes
+    """,
+)
+app.command("run")(run_command)
+app.add_typer(list_app, name="list")
+app.add_typer(data.app, name="data")
+app.command("table")(show.table_command)
+app.command("plot")(show.plot_command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gcbench {gcbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and log messages.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("gcbench").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    for chatty in ("matplotlib", "numba", "PIL", "trimesh"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Run the command line and exit with its code; one line for an error, a traceback with ``--verbose`` only."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except BenchError as error:
+        if logging.getLogger("gcbench").isEnabledFor(logging.DEBUG):
+            logging.getLogger("gcbench").exception("the error in full")
+        typer.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:  # `bench table | head`
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,124 @@
+"""Rate-distortion figures in seaborn: compression ratio on a log axis against CD, NC, F1 and p2s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from gcbench.bench.analysis.table import inside_floor
+from gcbench.bench.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = ("cd", "nc", "f1_0005", "cd_p2s")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
+LINES = ("-", "--", "-.", ":")
+
+
+def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
+    """Draw the four panels for one dataset.
+
+    A codec has its own colour (of a palette that the colour-blind can tell apart), marker and dash, so that the figure
+    also reads in grey. The grey band holds what the noise floor of the sampled metrics hides: points in it are hollow.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split and effort, from :func:`gcbench.bench.analysis.frame.summarise`.
+    title : str
+        Of the figure.
+    """
+    import matplotlib as mpl
+    import seaborn as sns
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    codecs = sorted(summary["codec"].unique())
+    palette = dict(zip(codecs, sns.color_palette("colorblind", len(codecs)), strict=True))
+    with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper", font_scale=1.15):
+        figure, axes = plt.subplots(2, 2, figsize=(9.0, 6.6), sharex=True, layout="constrained")
+        for ax, metric in zip(axes.flat, PANELS, strict=True):
+            _panel(ax, summary, metric, codecs, palette)
+        for ax in axes[1]:
+            ax.set_xlabel("compression ratio (normalised OBJ bytes / stream bytes)")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+        figure.suptitle(title)
+    return figure
+
+
+def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], palette: dict[str, object]) -> None:
+    info = METRICS[metric]
+    hollow = inside_floor(summary, metric)
+    for index, codec in enumerate(codecs):
+        rows = summary[(summary["codec"] == codec) & summary[metric].notna()].sort_values("ratio")
+        if rows.empty:
+            continue
+        failed = int(summary.loc[summary["codec"] == codec, "failed"].sum())
+        label = f"{codec} ({failed} failed)" if failed else codec
+        style = {"color": palette[codec], "marker": MARKERS[index % len(MARKERS)], "ms": 5.5}
+        ax.plot(rows["ratio"], rows[metric], ls=LINES[index % len(LINES)], lw=1.5, label=label, **style)  # type: ignore[arg-type]  # mixed style values
+        inside = rows[hollow[rows.index]]
+        ax.plot(inside["ratio"], inside[metric], ls="", mfc="white", mew=1.2, **style)  # type: ignore[arg-type]  # mixed style values
+    ax.set_xscale("log")
+    if info.log:
+        ax.set_yscale("log")
+    if info.floor is not None and info.floor in summary:
+        _floor_band(ax, float(summary[info.floor].mean()), higher_is_better=info.higher_is_better)
+    ax.set_ylabel(f"{info.label} {'↑' if info.higher_is_better else '↓'}")
+    _plain_ticks(ax)
+
+
+def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:
+    low, high = ax.get_ylim()
+    if higher_is_better:
+        high = max(high, floor + 0.08 * (floor - low))
+        ax.axhspan(floor, high, color="0.82", lw=0, zorder=0)
+    else:
+        low = min(low, floor * 0.93)
+        ax.axhspan(low, floor, color="0.82", lw=0, zorder=0)
+    ax.set_ylim(low, high)
+    ax.annotate(
+        "noise floor of sampling",
+        (0.985, floor),
+        (0, 3 if higher_is_better else -3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if higher_is_better else "top",
+        fontsize=7.5,
+        color="0.35",
+        annotation_clip=False,
+    )
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Ratios as 10, 20, 50, ... instead of powers: people compare them with numbers in texts."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def save_figures(summary: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write ``rd-<dataset>-<split>.png`` and ``.pdf`` for every dataset of a run; returns the paths."""
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for (dataset, split, effort), rows in summary.groupby(["dataset", "split", "effort"], sort=True):
+        meshes = int(rows["meshes"].max())
+        figure = rate_distortion(rows, f"{dataset}, split {split}: {meshes} meshes ({effort}, run {name})")
+        for suffix in (".png", ".pdf"):
+            path = folder / f"rd-{str(dataset).replace('/', '_')}-{split}-{effort}{suffix}"
+            # No creation date: the same records give the same bytes.
+            figure.savefig(path, dpi=200, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            paths.append(path)
+        plt.close(figure)
+    return paths

@@ -1,0 +1,277 @@
+"""One cell, step by step: encode in one process, decode in another from the bytes, measure in a third.
+
+Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the outcome is records.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gcbench.bench import stages
+from gcbench.bench.process import (
+    CallFailed,
+    DeadlineExceeded,
+    Limits,
+    MemoryExceeded,
+    Worker,
+    WorkerDied,
+    WorkerSetup,
+)
+from gcbench.bench.records import Cost, Record, Stage, Status
+from gcbench.bench.sweep import Cell, PlannedMesh
+from gcbench.errors import StoreError
+from gcbench.registry import split_address
+
+log = logging.getLogger(__name__)
+A = TypeVar("A")
+R = TypeVar("R")
+
+# Preparing and measuring are ours, not the codec's: limits that only a hang or a monstrous mesh can reach.
+PREPARE_LIMIT_S = 600.0
+MEASURE_LIMIT_S = 1800.0
+# A worker that somebody else killed (a person, the kernel short of memory) gets two more chances: not the codec's fault
+# until it happens again.
+OUTSIDE_KILL_RETRIES = 2
+TIMING_WARM_UP, TIMING_REPEATS = 1, 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a cell: a record for each of its meshes, and the streams to keep."""
+
+    cell: Cell
+    records: tuple[Record, ...]
+    streams: tuple[bytes, ...] = ()
+
+
+class CellFailure(Exception):
+    """A stage of a cell did not succeed."""
+
+    def __init__(self, status: Status, stage: Stage, error: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.stage = stage
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one cell may take: seconds for encoding and decoding together, and resident bytes of any worker."""
+
+    deadline_s: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass
+class Bench:
+    """The three workers of one slot, and how they run a cell.
+
+    Parameters
+    ----------
+    threads : int
+        Threads of each worker; one of the three works at a time.
+    device : str
+        As torch names devices.
+    cores : tuple of int or None
+        Cores the workers are pinned to.
+    logs : Path or None
+        Folder for what workers print.
+    name : str
+        Of the slot, in log file names.
+    """
+
+    limit: Limit = Limit()
+    threads: int = 1
+    device: str = "cpu"
+    cores: tuple[int, ...] | None = None
+    logs: Path | None = None
+    name: str = "0"
+    _workers: dict[str, Worker] = field(default_factory=dict, init=False, repr=False)
+    _prepared: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False)
+    _stopped: bool = field(default=False, init=False, repr=False)
+
+    def start(self) -> None:
+        """Start the workers; returns at once."""
+        for role in ("encode", "decode", "measure"):
+            self._worker(role).start()
+
+    def stop(self) -> None:
+        """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
+        self._stopped = True
+        for worker in self._workers.values():
+            worker.interrupt()
+
+    def run(self, cell: Cell) -> Outcome:
+        """Run one cell.
+
+        Raises
+        ------
+        StoreError
+            The machine, not the codec, is at fault (full disk, an input file that changed): nothing to record.
+        """
+        good = tuple(m for m in cell.meshes if m.problem is None)
+        bad = [_failed(cell, m, "bad-input", "load", m.problem) for m in cell.meshes if m.problem is not None]
+        if not good:
+            return Outcome(cell, tuple(bad))
+        try:
+            records, streams = self._code(cell, good)
+        except CellFailure as failure:
+            log.warning("%s: %s while %sing: %s", cell, failure.status, failure.stage.rstrip("e"), failure.error)
+            records, streams = [_failed(cell, m, failure.status, failure.stage, failure.error) for m in good], ()
+        return Outcome(cell, tuple(bad + records), streams)
+
+    def _code(self, cell: Cell, meshes: tuple[PlannedMesh, ...]) -> tuple[list[Record], tuple[bytes, ...]]:
+        settings = stages.Settings(
+            threads=self.threads,
+            device=self.device,
+            seed=cell.seed,
+            deadline_s=self.limit.deadline_s,
+            warm_up=TIMING_WARM_UP if cell.timing else 0,
+            repeats=TIMING_REPEATS if cell.timing else 1,
+        )
+        begin = time.monotonic()
+        job = stages.EncodeJob(
+            cell.codec, cell.rate, tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), settings
+        )
+        encoded, outside = self._call("encode", cell.codec, stages.encode, job, self.limit.deadline_s)
+        encode = stages.with_outside_peak(encoded.cost, outside)
+
+        decoder = split_address(cell.codec, "codec")[0]
+        decoded: list[stages.MeshArrays] = []
+        costs: list[Cost] = []
+        for stream in encoded.streams:
+            left = None if self.limit.deadline_s is None else self.limit.deadline_s - (time.monotonic() - begin)
+            part, outside = self._call(
+                "decode",
+                decoder,
+                stages.decode,
+                stages.DecodeJob(decoder, stream, replace(settings, deadline_s=left)),
+                left,
+            )
+            decoded += part.meshes
+            costs.append(stages.with_outside_peak(part.cost, outside))
+        if len(decoded) != len(meshes):
+            raise CellFailure("failed", "decode", f"decoded {len(decoded)} meshes of {len(meshes)}")
+
+        layout = encoded.layout
+        records = []
+        for index, (mesh, arrays) in enumerate(zip(meshes, decoded, strict=True)):
+            stream = encoded.streams[0 if layout else index]
+            mesh_bytes = layout.mesh_bytes[index] if layout else len(stream)
+            shared_bytes = layout.shared_bytes if layout else 0
+            stream_bytes = mesh_bytes + shared_bytes / len(meshes)
+            record = replace(
+                _record(cell, mesh),
+                mesh_bytes=mesh_bytes,
+                shared_bytes=shared_bytes,
+                set_size=len(meshes),
+                stream_bytes=stream_bytes,
+                bits_per_vertex=8 * stream_bytes / mesh.vertices,
+                stream_sha256=hashlib.sha256(stream).hexdigest(),
+                encode=encode,
+                decode=costs[0 if layout else index],
+            )
+            records.append(record if cell.timing else self._measured(cell, mesh, arrays, record, settings))
+        return records, encoded.streams
+
+    def _measured(
+        self, cell: Cell, mesh: PlannedMesh, arrays: stages.MeshArrays, record: Record, settings: stages.Settings
+    ) -> Record:
+        job = stages.MeasureJob(mesh.source, mesh.sha256, arrays, settings)
+        try:
+            measured, _ = self._call("measure", None, stages.measure, job, MEASURE_LIMIT_S)
+        except CellFailure as failure:
+            log.warning("%s: %s while measuring: %s", cell, failure.status, failure.error)
+            return replace(record, status=failure.status, stage=failure.stage, error=failure.error)
+        return replace(record, metrics=measured.metrics, facts=measured.facts, measure_s=measured.wall_s)
+
+    def _call(
+        self, stage: Stage, codec: str | None, function: Callable[[A], R], job: A, deadline_s: float | None
+    ) -> tuple[R, int]:
+        """Call in the stage's worker, in a new one if somebody killed it; turn what went wrong into a CellFailure."""
+        limits = Limits(deadline_s, self.limit.memory_bytes)
+        for attempt in range(OUTSIDE_KILL_RETRIES + 1):
+            if self._stopped:
+                raise StoreError("stopped")
+            worker = self._worker(stage)
+            try:
+                if codec is not None:
+                    self._prepare(worker, stage, codec)
+                return worker.call(function, job, limits)
+            except DeadlineExceeded as error:
+                raise CellFailure("timeout", stage, str(error)) from None
+            except MemoryExceeded as error:
+                raise CellFailure("out-of-memory", stage, str(error)) from None
+            except CallFailed as error:
+                raise _verdict(stage, error) from None
+            except WorkerDied as error:
+                if self._stopped:
+                    raise StoreError("stopped") from None
+                if not error.from_outside or attempt == OUTSIDE_KILL_RETRIES:
+                    raise CellFailure("crashed", stage, str(error)) from None
+                log.warning("the %s worker was killed from outside; trying again", stage)
+        raise AssertionError("unreachable")
+
+    def _prepare(self, worker: Worker, stage: Stage, codec: str) -> None:
+        """Load the codec in this very process, once, before any deadline counts."""
+        if not worker.running:
+            self._prepared[stage] = set()
+        prepared = self._prepared.setdefault(stage, set())
+        if codec not in prepared:
+            worker.call(stages.prepare, codec, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
+            prepared.add(codec)
+
+    def _worker(self, role: str) -> Worker:
+        if role not in self._workers:
+            log_file = self.logs / f"{self.name}-{role}.log" if self.logs else None
+            self._workers[role] = Worker(WorkerSetup(threads=self.threads, cores=self.cores, log=log_file))
+        return self._workers[role]
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers.values():
+            worker.kill()
+
+
+def _verdict(stage: Stage, error: CallFailed) -> Exception:
+    """Name an exception of a worker; a machine at fault stops the run instead of blaming the codec."""
+    if error.kind == "StoreError":
+        return StoreError(error.message)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StoreError(f"no disk space while trying to {stage}: {error.message}")
+    if error.kind == "CodecTimeout":
+        return CellFailure("timeout", stage, error.message)
+    if error.kind == "MemoryError":
+        return CellFailure("out-of-memory", stage, "the codec ran out of memory")
+    return CellFailure("failed", stage, str(error))
+
+
+def _record(cell: Cell, mesh: PlannedMesh) -> Record:
+    common: dict[str, Any] = {
+        "dataset": cell.dataset,
+        "split": cell.split,
+        "mesh": mesh.source.mesh,
+        "codec": cell.codec,
+        "kind": cell.kind,
+        "rate": cell.rate.label,
+        "rate_index": cell.rate_index,
+        "effort": cell.effort,
+        "seed": cell.seed,
+        "timing": cell.timing,
+        "source_bytes": mesh.source_bytes,
+        "decoder_bytes": cell.decoder_bytes,
+    }
+    if mesh.problem is None:
+        common |= {"obj_bytes": mesh.obj_bytes, "raw_bytes": mesh.raw_bytes, "input_sha256": mesh.sha256}
+    return Record(status="ok", **common)
+
+
+def _failed(cell: Cell, mesh: PlannedMesh, status: Status, stage: Stage, error: str | None) -> Record:
+    return replace(_record(cell, mesh), status=status, stage=stage, error=error)

@@ -1,0 +1,136 @@
+"""``bench list codecs | datasets | runs``: what there is, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcbench.errors import BenchError
+
+app = typer.Typer(no_args_is_help=True, help="List codecs, datasets or runs; what is missing, and how to get it.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[Path | None, typer.Option(help="Data root. Default: BENCH_DATA, else the user's data folder.")]
+
+
+@app.command("codecs")
+def codecs_command(*, as_json: Json = False) -> None:
+    """Show every codec: kind, ladder, whether it can run here, where it comes from; broken plugins with traceback."""
+    from gcbench.codecs import CODECS
+
+    broken = {plugin.name: plugin for plugin in CODECS.broken()}
+    rows: list[dict[str, Any]] = []
+    for name in CODECS.names():
+        if name in broken:
+            plugin = broken[name]
+            rows.append({"codec": name, "origin": plugin.origin, "error": plugin.reason, "traceback": plugin.traceback})
+            continue
+        codec = CODECS.create(name)
+        available = codec.availability()
+        row: dict[str, Any] = {
+            "codec": name,
+            "kind": codec.kind,
+            "available": available.ok,
+            "origin": CODECS.origin(name),
+        }
+        if available.ok:
+            row["version"] = codec.version()
+            row["rates"] = {effort: [rate.label for rate in codec.rates(effort)] for effort in ("quick", "standard")}
+        else:
+            row |= {"reason": available.reason, "remedy": available.remedy}
+        doc = (type(codec).__doc__ or "").strip().splitlines()
+        row["what"] = doc[0] if doc else ""
+        rows.append(row)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        if "traceback" in row:
+            typer.echo(f"{row['codec']}  BROKEN  {row['error']}\n{row['traceback']}")
+            continue
+        typer.echo(f"{row['codec']}  ({row['kind']} codec, {row['origin']})")
+        typer.echo(f"    {row['what']}")
+        if row["available"]:
+            for effort, labels in row["rates"].items():
+                typer.echo(f"    {effort}: {' '.join(labels)}")
+        else:
+            typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
+
+
+@app.command("datasets")
+def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
+    """Show every dataset: its splits, how many meshes of each are here, and how to get the others."""
+    from gcbench.datasets import DATASETS, data_root, open_dataset
+
+    root = data_root(data)
+    rows = []
+    for name in DATASETS.names():
+        try:
+            dataset = open_dataset(name, root)
+        except BenchError as error:
+            rows.append({"dataset": name, "error": str(error)})
+            continue
+        splits: dict[str, Any] = {}
+        for split in dataset.splits:
+            try:
+                selection = dataset.select(split, root)
+            except BenchError as error:
+                splits[split] = {"here": 0, "missing": None, "remedy": str(error)}
+            else:
+                splits[split] = {
+                    "here": len(selection.sources),
+                    "missing": len(selection.missing),
+                    "remedy": selection.remedy if selection.missing else "",
+                }
+        rows.append({"dataset": name, "what": dataset.describe(), "splits": splits})
+    if as_json:
+        typer.echo(json.dumps({"root": str(root), "datasets": rows}, indent=1))
+        return
+    typer.echo(f"data root: {root}{'' if root.exists() else ' (not there)'}")
+    for row in rows:
+        typer.echo(f"\n{row['dataset']}  {row.get('what', row.get('error'))}")
+        for split, facts in row.get("splits", {}).items():
+            missing = f", {facts['missing']} missing" if facts["missing"] else ""
+            remedy = f": {facts['remedy']}" if facts["remedy"] else ""
+            typer.echo(f"    {split:6} {facts['here']} meshes here{missing}{remedy}")
+    typer.echo("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
+
+
+@app.command("runs")
+def runs_command(*, as_json: Json = False) -> None:
+    """Show the runs in results/runs: what they hold and whether they were finished."""
+    from gcbench.bench.cli.run import RUNS
+    from gcbench.bench.store import Run
+
+    rows = []
+    for path in sorted(RUNS.glob("*/records.jsonl")):
+        store = Run(path.parent)
+        records, sessions = store.records(), store.sessions()
+        last = sessions[-1] if sessions else {}
+        rows.append(
+            {
+                "run": store.name,
+                "records": len(records),
+                "ok": sum(r.status == "ok" for r in records),
+                "bad_input": sum(r.status == "bad-input" for r in records),
+                "failed": sum(r.status not in {"ok", "bad-input"} for r in records),
+                "codecs": sorted({r.codec for r in records}),
+                "last_started": last.get("started"),
+                "last_finished": last.get("finished"),
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        typer.echo(f"no run in {RUNS}; make one with: bench run")
+    for row in rows:
+        ended = (
+            f"finished {row['last_finished']}" if row["last_finished"] else "not finished: the same command resumes it"
+        )
+        typer.echo(
+            f"{row['run']}  {row['records']} records ({row['ok']} ok, {row['failed']} failed, {row['bad_input']} bad input), "
+            f"{ended}\n    {', '.join(row['codecs'])}"
+        )

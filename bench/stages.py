@@ -1,0 +1,284 @@
+"""What workers do with one cell: encode, decode, measure. Each function runs in a worker of its own role.
+
+The encode worker sees meshes, the decode worker only bytes, the measure worker both meshes. Nothing here catches a
+codec's errors: the cell (``cell.py``) names them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gcbench.bench.records import Cost
+from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
+from gcbench.datasets import MeshSource, cache_dir, load
+from gcbench.errors import CodecFailed, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import trimesh
+    from numpy.typing import NDArray
+
+    from gcbench.bench.metrics import Reference
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MeshArrays:
+    """A mesh on its way between processes: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64."""
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every stage needs to know of how to run.
+
+    Parameters
+    ----------
+    threads : int
+        Threads a codec or metric may use.
+    device : str
+        As torch names devices.
+    seed : int
+        Of the cell.
+    deadline_s : float or None
+        For encoding and decoding together.
+    warm_up, repeats : int
+        Calls before the clock counts, and calls that count.
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    seed: int = 0
+    deadline_s: float | None = None
+    warm_up: int = 0
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """Meshes to encode, named by file and checked by hash."""
+
+    codec: str
+    rate: Rate
+    sources: tuple[MeshSource, ...]
+    sha256: tuple[str, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Streams: one for each mesh, or one for the set with its layout."""
+
+    streams: tuple[bytes, ...]
+    layout: StreamLayout | None
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Bytes, and the bare name of the codec they belong to: the decoder sees no parameters and no meshes."""
+
+    codec: str
+    stream: bytes
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Meshes as decoded."""
+
+    meshes: tuple[MeshArrays, ...]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """A decoded mesh and the input that it stands for."""
+
+    source: MeshSource
+    sha256: str
+    decoded: MeshArrays
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics by name, and facts about the two meshes as ``in_*`` and ``out_*``."""
+
+    metrics: dict[str, float]
+    facts: dict[str, int | bool]
+    wall_s: float
+
+
+def prepare(codec: str) -> None:
+    """Import and load what a codec needs, before any clock runs."""
+    _codec(codec)
+
+
+def encode(job: EncodeJob) -> Encoded:
+    """Encode the meshes of a cell."""
+    codec = _codec(job.codec)
+    meshes = [_mesh(source, sha) for source, sha in zip(job.sources, job.sha256, strict=True)]
+    streams, cost = _timed(lambda ctx: codec.encode(meshes, job.rate, ctx), job.settings)
+    expected = 1 if codec.kind == "set" else len(meshes)
+    if len(streams) != expected or not all(isinstance(s, bytes) for s in streams):
+        raise CodecFailed(f"encode() returned {len(streams)} streams of {_types(streams)}, not {expected} of bytes")
+    layout = codec.layout(streams[0]) if isinstance(codec, SetCodec) else None
+    if layout is not None and layout.shared_bytes + sum(layout.mesh_bytes) != len(streams[0]):
+        raise CodecFailed("layout() does not add up to the length of the stream")
+    return Encoded(tuple(streams), layout, cost)
+
+
+def decode(job: DecodeJob) -> Decoded:
+    """Decode a stream."""
+    import numpy as np
+
+    codec = _codec(job.codec)
+    meshes, cost = _timed(lambda ctx: codec.decode(job.stream, ctx), job.settings)
+    arrays = []
+    for mesh in meshes:
+        if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
+            raise CodecFailed(f"decode() returned {_types(meshes)}, not trimesh.Trimesh")
+        arrays.append(MeshArrays(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)))
+    return Decoded(tuple(arrays), cost)
+
+
+def measure(job: MeasureJob) -> Measured:
+    """Compare a decoded mesh with its input."""
+    import trimesh
+
+    from gcbench.bench import metrics
+
+    begin = time.perf_counter()
+    reference, facts = _reference(job.source, job.sha256, job.settings.seed, job.settings.threads)
+    decoded = trimesh.Trimesh(job.decoded.vertices, job.decoded.faces, process=False, validate=False)
+    values = metrics.measure(reference, decoded)
+    facts = facts | _facts("out", decoded)
+    return Measured(values, facts, time.perf_counter() - begin)
+
+
+@lru_cache(maxsize=2)  # cells of one mesh follow each other; two, for the change from one to the next
+def _reference(source: MeshSource, sha256: str, seed: int, threads: int) -> tuple[Reference, dict[str, int | bool]]:
+    from gcbench.bench import metrics
+
+    mesh = _mesh(source, sha256)
+    return metrics.Reference(mesh, seed=seed, threads=threads), _facts("in", mesh)
+
+
+def _facts(prefix: str, mesh: trimesh.Trimesh) -> dict[str, int | bool]:
+    from dataclasses import asdict
+
+    from gcbench.bench import metrics
+
+    return {f"{prefix}_{name}": value for name, value in asdict(metrics.topology(mesh)).items()}
+
+
+def _mesh(source: MeshSource, sha256: str) -> trimesh.Trimesh:
+    loaded = load(source, cache_dir())
+    if loaded.sha256 != sha256:
+        raise StoreError(f"{source.path} changed while the run was going on")
+    return loaded.mesh
+
+
+@lru_cache(maxsize=8)
+def _codec(address: str) -> Codec:
+    codec = CODECS.create(address)
+    codec.prepare()
+    return codec
+
+
+def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
+    """Call with a fresh scratch folder as working directory; the last value, and the median cost."""
+    deadline = None if settings.deadline_s is None else time.monotonic() + settings.deadline_s
+    costs = []
+    for turn in range(settings.warm_up + settings.repeats):
+        with _scratch() as scratch:
+            ctx = Context(
+                device=settings.device,
+                seed=settings.seed,
+                threads=settings.threads,
+                deadline=deadline,
+                scratch=scratch,
+            )
+            rss_before = _reset_peak_rss()
+            _synchronise(settings.device)
+            cpu, wall = _cpu_s(), time.perf_counter()
+            value = call(ctx)
+            _synchronise(settings.device)
+            cost = Cost(time.perf_counter() - wall, _cpu_s() - cpu, _peak_rss_bytes(), rss_before)
+        if turn >= settings.warm_up:
+            costs.append(cost)
+    return value, Cost(
+        wall_s=statistics.median(c.wall_s for c in costs),
+        cpu_s=statistics.median(c.cpu_s for c in costs),
+        peak_rss_bytes=max(c.peak_rss_bytes for c in costs),
+        rss_before_bytes=min(c.rss_before_bytes for c in costs),
+        repeats=len(costs),
+    )
+
+
+def with_outside_peak(cost: Cost, outside_peak_bytes: int) -> Cost:
+    """Raise the peak to what was seen from outside, where programs that the codec ran are counted too."""
+    return replace(cost, peak_rss_bytes=max(cost.peak_rss_bytes, outside_peak_bytes))
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="gcbench-") as name:
+        os.chdir(name)
+        try:
+            yield Path(name)
+        finally:
+            os.chdir(home)
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _synchronise(device: str) -> None:
+    """Wait for the GPU, whose work is queued: a clock read before that measures nothing."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _reset_peak_rss() -> int:
+    """Forget the peak of earlier calls where the system can (Linux), and return the resident bytes now."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _status_bytes("VmRSS") or _peak_rss_bytes()
+
+
+def _peak_rss_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status_bytes(name: str) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _types(values: object) -> str:
+    items = values if isinstance(values, (list, tuple)) else [values]
+    return ", ".join(sorted({type(v).__name__ for v in items})) or "nothing"

@@ -1,0 +1,357 @@
+"""What to run: datasets × codecs × rates × seeds, resolved to cells with content-addressed keys. Runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gcbench.bench.metrics import METRIC_VERSION
+from gcbench.codecs import CODECS, Codec, Rate
+from gcbench.codecs.base import EFFORTS, Effort
+from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, load, open_dataset
+from gcbench.datasets.base import SPLITS, Split
+from gcbench.errors import BadMesh, CodecUnavailable, DatasetMissing, UsageError
+from gcbench.registry import split_address
+
+KEY_VERSION = 1
+Progress = Callable[[int, int, str], None]  # done, total, what
+
+
+@dataclass(frozen=True)
+class PlannedMesh:
+    """One mesh of the plan: where it is, what it is by content, its sizes; or why it cannot be used.
+
+    Parameters
+    ----------
+    source : MeshSource
+        The file.
+    sha256 : str
+        Of the normalised mesh; of nothing (empty) if it is bad.
+    vertices, faces, obj_bytes, raw_bytes, source_bytes : int
+        Sizes, DESIGN section 6.
+    problem : str or None
+        Why the mesh cannot be used.
+    """
+
+    source: MeshSource
+    sha256: str = ""
+    vertices: int = 0
+    faces: int = 0
+    obj_bytes: int = 0
+    raw_bytes: int = 0
+    source_bytes: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of a sweep: one codec at one rate on one mesh (model codec) or on one set (set codec).
+
+    Parameters
+    ----------
+    codec : str
+        Address, parameters included, e.g. ``necgs[k=64]``.
+    rate_index : int
+        Position of the rate in the ladder.
+    timing : bool
+        A timing pass instead of a quality pass.
+    """
+
+    dataset: str
+    split: Split
+    codec: str
+    codec_version: str
+    kind: str
+    decoder_bytes: int
+    rate: Rate
+    rate_index: int
+    effort: Effort
+    seed: int
+    meshes: tuple[PlannedMesh, ...]
+    timing: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of everything that decides the result; a cell with a kept key does not run again."""
+        contents = {
+            "key": KEY_VERSION,
+            "dataset": self.dataset,
+            "split": self.split,
+            "codec": self.codec,
+            "codec_version": self.codec_version,
+            "rate": [self.rate.label, dict(self.rate.params)],
+            "effort": self.effort,
+            "seed": self.seed,
+            "meshes": [[m.source.mesh, m.sha256 or m.problem, m.obj_bytes, m.source_bytes] for m in self.meshes],
+            "metrics": None if self.timing else METRIC_VERSION,
+        }
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        where = self.meshes[0].source.mesh if self.kind == "model" else f"{len(self.meshes)} meshes"
+        return f"{self.codec} {self.rate.label} on {self.dataset}/{where}"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A codec that was asked for by ``all`` and cannot run here."""
+
+    codec: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run will do, in order, and everything that it will not, with the reason."""
+
+    cells: tuple[Cell, ...]
+    codecs: tuple[str, ...]
+    datasets: tuple[tuple[str, Split], ...]
+    meshes: tuple[PlannedMesh, ...]
+    effort: Effort
+    seed: int
+    timing: bool
+    limit: int | None = None
+    unavailable: tuple[Unavailable, ...] = ()
+    missing: tuple[MissingMesh, ...] = ()
+
+    @property
+    def bad_inputs(self) -> tuple[PlannedMesh, ...]:
+        """Meshes that cannot be used."""
+        return tuple(m for m in self.meshes if m.problem is not None)
+
+    def default_name(self) -> str:
+        """``ama+thingi10k-all-standard``: the same command finds the same run, and so resumes it."""
+        splits = sorted({split for _, split in self.datasets})
+        names = "+".join(name.replace("/", "_") for name, _ in self.datasets)
+        first = "" if self.limit is None else f"-first{self.limit}"
+        return f"{names}-{'+'.join(splits)}-{self.effort}{first}"
+
+    def dataset_hashes(self) -> dict[str, str]:
+        """One hash for each dataset over the identifiers and contents of its meshes, in order."""
+        hashes: dict[str, Any] = {}
+        for m in self.meshes:
+            digest = hashes.setdefault(m.source.dataset, hashlib.sha256())
+            digest.update(f"{m.source.mesh} {m.sha256}\n".encode())
+        return {name: digest.hexdigest() for name, digest in hashes.items()}
+
+
+@dataclass
+class _Codecs:
+    """The codecs of a plan, resolved from addresses."""
+
+    runnable: list[tuple[str, Codec]] = field(default_factory=list)
+    unavailable: list[Unavailable] = field(default_factory=list)
+
+
+def plan(
+    datasets: Sequence[str] | str = "mixed",
+    codecs: Sequence[str] | str = "all",
+    *,
+    split: Split | None = None,
+    effort: Effort | None = None,
+    seed: int = 0,
+    rates: Sequence[str] = (),
+    limit: int | None = None,
+    data: Path | None = None,
+    allow_missing: bool = False,
+    timing: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Resolve names to cells; reads every mesh once (cached), codes none.
+
+    Parameters
+    ----------
+    datasets : str or sequence of str
+        Registered names or folders of meshes.
+    codecs : str or sequence of str
+        Addresses such as ``draco`` or ``necgs[k=64]``, or ``all``: every codec that can run here.
+    split : {"mini", "paper", "all"}, optional
+        Default: each dataset's own (``mini``; ``all`` for a folder).
+    effort : {"quick", "standard", "paper"}, optional
+        Default: ``quick`` where everything is ``mini``, else ``standard``.
+    seed : int
+        All randomness of codecs and metrics derives from it.
+    rates : sequence of str
+        Keep only rates with these labels; empty keeps all.
+    limit : int, optional
+        Use only the first so many meshes of each dataset.
+    data : Path, optional
+        Data root; default: ``BENCH_DATA``, else the user's data folder.
+    allow_missing : bool
+        Go on with the meshes that are here when a split names others.
+    timing : bool
+        Plan a timing pass (repeated, without metrics) instead of a quality pass.
+    progress : callable, optional
+        Takes meshes read, meshes in total, and the name of the one being read.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UsageError
+        Unknown names, splits, rates or parameters.
+    DatasetMissing
+        Data that is not here, unless ``allow_missing``.
+    CodecUnavailable
+        A codec asked for by name that cannot run here.
+    """
+    names = [datasets] if isinstance(datasets, str) else list(datasets)
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"unknown split '{split}'; known: {', '.join(SPLITS)}")
+    if effort is not None and effort not in EFFORTS:
+        raise UsageError(f"unknown effort '{effort}'; known: {', '.join(EFFORTS)}")
+    root = data_root(data)
+    opened = [open_dataset(name, root) for name in dict.fromkeys(names)]
+    if not opened:
+        raise UsageError("no dataset given")
+    splits = [split or dataset.default_split for dataset in opened]
+    effort = effort or ("quick" if set(splits) == {"mini"} else "standard")
+    chosen = _resolve_codecs([codecs] if isinstance(codecs, str) else codecs)
+    ladders = {address: _ladder(address, codec, effort, rates) for address, codec in chosen.runnable}
+    if rates and not any(ladders.values()):
+        raise UsageError(f"no chosen codec has a rate called {' or '.join(rates)} at effort {effort}")
+
+    sources, missing = _select(opened, splits, root, allow_missing=allow_missing, limit=limit)
+    every = [source for per_dataset in sources for source in per_dataset]
+    planned: dict[MeshSource, PlannedMesh] = {}
+    for done, source in enumerate(every):
+        if progress is not None:
+            progress(done, len(every), f"{source.dataset}/{source.mesh}")
+        planned[source] = _read(source)
+    if progress is not None:
+        progress(len(every), len(every), "")
+
+    cells = []
+    for dataset, its_split, per_dataset in zip(opened, splits, sources, strict=True):
+        meshes = [planned[source] for source in per_dataset]
+        for address, codec in chosen.runnable:
+            groups = [tuple(meshes)] if codec.kind == "set" else [(mesh,) for mesh in meshes]
+            cells += [
+                Cell(
+                    dataset=dataset.name,
+                    split=its_split,
+                    codec=address,
+                    codec_version=codec.version(),
+                    kind=codec.kind,
+                    decoder_bytes=codec.decoder_bytes,
+                    rate=rate,
+                    rate_index=index,
+                    effort=effort,
+                    seed=seed,
+                    meshes=group,
+                    timing=timing,
+                )
+                for group in groups
+                for index, rate in ladders[address]
+            ]
+    return Plan(
+        cells=tuple(_mesh_by_mesh(cells)),
+        codecs=tuple(address for address, _ in chosen.runnable),
+        datasets=tuple((d.name, s) for d, s in zip(opened, splits, strict=True)),
+        meshes=tuple(planned.values()),
+        effort=effort,
+        seed=seed,
+        timing=timing,
+        limit=limit,
+        unavailable=tuple(chosen.unavailable),
+        missing=tuple(missing),
+    )
+
+
+def _mesh_by_mesh(cells: list[Cell]) -> list[Cell]:
+    """Order by mesh, then codec, then rate; sets come last.
+
+    What is computed once for a mesh serves all its cells, and a run that is stopped early has whole meshes.
+    """
+    position: dict[tuple[str, str], int] = {}
+    for cell in cells:
+        position.setdefault((cell.dataset, cell.meshes[0].source.mesh), len(position))
+    return sorted(
+        cells, key=lambda c: (c.kind == "set", position[c.dataset, c.meshes[0].source.mesh] if c.kind == "model" else 0)
+    )
+
+
+def _resolve_codecs(addresses: Sequence[str]) -> _Codecs:
+    chosen = _Codecs()
+    seen: set[str] = set()
+    for address in addresses:
+        every = address == "all"
+        for one in CODECS.names() if every else [address]:
+            name, params = split_address(one, "codec")
+            canonical = f"{name}[{','.join(f'{k}={v}' for k, v in sorted(params.items()))}]" if params else name
+            if canonical in seen:
+                continue
+            seen.add(canonical)
+            try:
+                codec = CODECS.create(canonical)
+                available = codec.availability()
+            except UsageError as error:  # a third-party codec that does not import must not take `all` down
+                if not every or CODECS.is_builtin(name):
+                    raise
+                chosen.unavailable.append(Unavailable(canonical, str(error), "see: bench list codecs"))
+                continue
+            if available.ok:
+                chosen.runnable.append((canonical, codec))
+            elif every:
+                chosen.unavailable.append(Unavailable(canonical, available.reason, available.remedy))
+            else:
+                raise CodecUnavailable(f"codec '{canonical}' cannot run here: {available.reason}", available.remedy)
+    if not chosen.runnable:
+        raise UsageError("no codec to run; see: bench list codecs")
+    return chosen
+
+
+def _ladder(address: str, codec: Codec, effort: Effort, only: Sequence[str]) -> list[tuple[int, Rate]]:
+    ladder = list(codec.rates(effort))
+    labels = [rate.label for rate in ladder]
+    if len(set(labels)) != len(labels):
+        raise UsageError(f"codec '{address}' has two rates of the same label: {labels}")
+    return [(index, rate) for index, rate in enumerate(ladder) if not only or rate.label in only]
+
+
+def _select(
+    datasets: Sequence[Dataset], splits: Sequence[Split], root: Path, *, allow_missing: bool, limit: int | None
+) -> tuple[list[tuple[MeshSource, ...]], list[MissingMesh]]:
+    sources, missing = [], []
+    for dataset, split in zip(datasets, splits, strict=True):
+        if split not in dataset.splits:
+            raise UsageError(f"dataset '{dataset.name}' has no split '{split}'; it has: {', '.join(dataset.splits)}")
+        selection = dataset.select(split, root)
+        if selection.missing and not allow_missing:
+            shown = ", ".join(m.mesh for m in selection.missing[:3])
+            raise DatasetMissing(
+                f"{len(selection.missing)} of {len(selection.missing) + len(selection.sources)} meshes of "
+                f"{dataset.name}/{split} are not here ({shown}{', ...' if len(selection.missing) > 3 else ''})",
+                f"{selection.remedy}; or go on without them: --allow-missing",
+            )
+        if not selection.sources:
+            raise DatasetMissing(f"no mesh of {dataset.name}/{split} is here", selection.remedy)
+        sources.append(selection.sources[:limit])
+        missing += selection.missing
+    return sources, missing
+
+
+def _read(source: MeshSource) -> PlannedMesh:
+    try:
+        loaded = load(source, cache_dir())
+    except BadMesh as error:
+        size = source.path.stat().st_size if source.path.exists() else 0
+        return PlannedMesh(source, source_bytes=size, problem=str(error))
+    return PlannedMesh(
+        source=source,
+        sha256=loaded.sha256,
+        vertices=len(loaded.mesh.vertices),
+        faces=len(loaded.mesh.faces),
+        obj_bytes=loaded.obj_bytes,
+        raw_bytes=loaded.raw_bytes,
+        source_bytes=loaded.source_bytes,
+    )
