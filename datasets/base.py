@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from gcbench.errors import UsageError
+
 Split = Literal["mini", "paper", "all"]
 SPLITS: tuple[Split, ...] = ("mini", "paper", "all")
 
@@ -56,8 +58,14 @@ class Dataset(ABC):
     Third parties subclass it and register the class in the entry-point group ``gcbench.datasets``.
     """
 
-    name: ClassVar[str]
+    name: str
     splits: ClassVar[tuple[Split, ...]] = SPLITS
+    default_split: ClassVar[Split] = "mini"  # what `bench run --dataset NAME` takes when no --split is given
+
+    def require_split(self, split: Split) -> None:
+        """Raise UsageError, with the splits there are, if the dataset has no such split."""
+        if split not in self.splits:
+            raise UsageError(f"dataset '{self.name}' has no split '{split}'; it has: {', '.join(self.splits)}")
 
     @abstractmethod
     def select(self, split: Split, root: Path | None) -> Selection:

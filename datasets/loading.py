@@ -1,0 +1,159 @@
+"""One mesh file → the normalised mesh that codecs get, with its sizes and hashes; cached on disk.
+
+Knows files and formats; does not know which dataset a mesh belongs to, codecs or the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.datasets import readers
+from gcbench.datasets.anime import AnimeFile
+from gcbench.datasets.base import MeshSource
+from gcbench.datasets.normalise import clean, content_sha256, normalise, obj_bytes, raw_bytes
+from gcbench.errors import BadMesh, DatasetMissing
+
+if TYPE_CHECKING:
+    import trimesh
+
+LOADER_VERSION = "1"  # part of the cache's path: raise it when the arrays that come out of a file change
+_log = logging.getLogger(__name__)
+_CACHE_HEADER = struct.Struct("<8sQQ32s")
+_CACHE_MAGIC = b"gcbmesh1"
+
+
+@dataclass(frozen=True)
+class LoadedMesh:
+    """A benchmark mesh in its normalised form.
+
+    Parameters
+    ----------
+    mesh : trimesh.Trimesh
+        Bounding box centred at 0, longest side exactly [−1, 1]; vertices at equal positions merged, unused ones
+        dropped; faces as the file has them, degenerate ones included.
+    sha256 : str
+        Hash of the normalised positions and triangles: equal for equal meshes in whatever file format.
+    source_sha256 : str
+        Hash of the file as distributed; for an ``.anime`` frame, of the bytes that decide the frame.
+    source_bytes : int
+        Size of the file as distributed; for an ``.anime`` frame, its share of the file.
+    obj_bytes : int
+        Size of the normalised mesh as OBJ text with six decimals.
+    raw_bytes : int
+        12 V + 12 F.
+    """
+
+    mesh: trimesh.Trimesh
+    sha256: str
+    source_sha256: str
+    source_bytes: int
+    obj_bytes: int
+    raw_bytes: int
+
+
+def load(source: MeshSource, cache: Path | None = None) -> LoadedMesh:
+    """Read and normalise one mesh.
+
+    Parameters
+    ----------
+    source : MeshSource
+        The file, and the frame in it.
+    cache : Path or None
+        Folder to keep normalised meshes in; None reads the file each time. Entries are checked by hash: a damaged one
+        is made again. Files that cannot be used are not cached.
+
+    Raises
+    ------
+    BadMesh
+        The file cannot be used as a benchmark mesh; one line that says why.
+    DatasetMissing
+        There is no such file.
+    """
+    try:
+        return _load(source, cache)
+    except BadMesh as error:
+        frame = f", frame {source.frame}" if source.path.suffix.lower() == ".anime" else ""
+        raise BadMesh(f"{source.mesh} ({source.path.name}{frame}): {error}") from error
+    except FileNotFoundError:
+        raise DatasetMissing(f"there is no file {source.path} (mesh {source.mesh} of {source.dataset})") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadMesh(f"{source.mesh} ({source.path.name}): cannot be read: {reason}") from error
+
+
+def _load(source: MeshSource, cache: Path | None) -> LoadedMesh:
+    suffix = source.path.suffix.lower()
+    if suffix == ".anime":
+        frame = AnimeFile(source.path).frame(source.frame)
+        source_sha256, source_bytes = frame.sha256, frame.share_bytes
+    else:
+        data = source.path.read_bytes()
+        source_sha256, source_bytes = hashlib.sha256(data).hexdigest(), len(data)
+
+    # The suffix is in the name, because it decides how the same bytes are read.
+    entry = cache and cache / "meshes" / LOADER_VERSION / f"{source_sha256}-{source.frame}-{suffix.lstrip('.')}"
+    cached = _read_entry(entry) if entry else None
+    if cached:
+        vertices, faces, sha256 = cached
+    else:
+        as_read = (frame.vertices, frame.faces) if suffix == ".anime" else readers.read(data, suffix)
+        points, faces = clean(*as_read)
+        vertices = normalise(points, faces)
+        sha256 = content_sha256(vertices, faces)
+        if entry:
+            _write_entry(entry, vertices, faces, sha256)
+    import trimesh
+
+    return LoadedMesh(
+        mesh=trimesh.Trimesh(vertices, faces, process=False),
+        sha256=sha256,
+        source_sha256=source_sha256,
+        source_bytes=source_bytes,
+        obj_bytes=obj_bytes(vertices, faces),
+        raw_bytes=raw_bytes(vertices, faces),
+    )
+
+
+def _read_entry(entry: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], str] | None:
+    """Read a cache entry: header, float64 positions, int64 triangles; None if there is none or it is damaged."""
+    try:
+        data = entry.read_bytes()
+    except OSError:
+        return None
+    if len(data) >= _CACHE_HEADER.size:
+        magic, n_vertices, n_faces, digest = _CACHE_HEADER.unpack_from(data)
+        if magic == _CACHE_MAGIC and len(data) == _CACHE_HEADER.size + 24 * (n_vertices + n_faces):
+            vertices = np.frombuffer(data, "<f8", 3 * n_vertices, _CACHE_HEADER.size).reshape(-1, 3)
+            faces = np.frombuffer(data, "<i8", 3 * n_faces, _CACHE_HEADER.size + 24 * n_vertices).reshape(-1, 3)
+            if content_sha256(vertices, faces) == digest.hex():
+                return vertices.astype(np.float64), faces.astype(np.int64), digest.hex()
+    _log.warning("cache entry %s is damaged and is made again", entry)
+    return None
+
+
+def _write_entry(entry: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], sha256: str) -> None:
+    """Write a cache entry in one step, so that a reader or a crash never sees half of one."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".writing-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_CACHE_HEADER.pack(_CACHE_MAGIC, len(vertices), len(faces), bytes.fromhex(sha256)))
+                file.write(np.ascontiguousarray(vertices, dtype="<f8").data)
+                file.write(np.ascontiguousarray(faces, dtype="<i8").data)
+            Path(temporary).replace(entry)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:  # a full or read-only cache makes runs slower, not wrong
+        _log.warning("cannot write the mesh cache %s: %s", entry, error)

@@ -1,0 +1,32 @@
+"""Where data and caches are on this machine. Knows environment variables and platform conventions only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_root(given: Path | None = None) -> Path:
+    """Return the folder that real datasets are in: ``--data``, else ``BENCH_DATA``, else the user's data folder.
+
+    The folder need not exist.
+    """
+    return _resolve(given, "BENCH_DATA", "data")
+
+
+def cache_dir(given: Path | None = None) -> Path:
+    """Return the folder for what can be made again: ``given``, else ``GCBENCH_CACHE``, else the user's cache folder.
+
+    The folder need not exist.
+    """
+    return _resolve(given, "GCBENCH_CACHE", "cache")
+
+
+def _resolve(given: Path | None, variable: str, kind: str) -> Path:
+    if given is not None:
+        return given.expanduser()
+    if os.environ.get(variable):
+        return Path(os.environ[variable]).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("gcbench") if kind == "data" else platformdirs.user_cache_dir("gcbench"))
