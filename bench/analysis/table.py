@@ -112,22 +112,19 @@ def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
         notes.append(f"noise floor: {', '.join(floors)}")
     if any(bool(flags.any()) for flags in near.values()):
         notes.append("~ at the noise floor of sampled points: such values do not rank codecs, p2s does")
-    per_mesh = part.groupby("codec")[["meshes", "bad_input"]].max()
-    bad = int(per_mesh["bad_input"].max())
-    if bad:
+    per_mesh = part.groupby("codec")[["meshes", "bad_input"]].max().max()
+    if per_mesh["bad_input"]:
         notes.append(
-            f"bad input: {bad} of {int(per_mesh['meshes'].max())} meshes cannot be used (bench table --failures)"
+            f"bad input: {per_mesh['bad_input']} of {per_mesh['meshes']} meshes cannot be used (bench table --failures)"
         )
-    failed = int(part["failed"].sum())
-    if failed:
+    if failed := int(part["failed"].sum()):
         notes.append(
-            f"failed: {failed} of {int(part['meshes'].sum())} codings (bench table --failures); means are over the ok ones"
+            f"failed: {failed} of {int(part['meshes'].sum())} codings (bench table --failures); means are over the rest"
         )
     if "timed" in part:
-        single = (
-            "median of repeated, pinned calls" if bool(part["timed"].all()) else "single shots; for timings: --timing"
-        )
-        notes.append(f"enc, dec ms: mean over meshes, {single}")
+        timed = bool(part["timed"].all())
+        how = "median of repeated, pinned calls" if timed else "single shots; to quote them, bench run --timing"
+        notes.append(f"enc, dec ms: mean over meshes, {how}")
     return notes
 
 

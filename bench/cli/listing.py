@@ -127,10 +127,8 @@ def runs_command(*, as_json: Json = False) -> None:
     if not rows:
         typer.echo(f"no run in {RUNS}; make one with: bench run")
     for row in rows:
-        ended = (
+        end = (
             f"finished {row['last_finished']}" if row["last_finished"] else "not finished: the same command resumes it"
         )
-        typer.echo(
-            f"{row['run']}  {row['records']} records ({row['ok']} ok, {row['failed']} failed, {row['bad_input']} bad input), "
-            f"{ended}\n    {', '.join(row['codecs'])}"
-        )
+        counts = f"{row['ok']} ok, {row['failed']} failed, {row['bad_input']} bad input"
+        typer.echo(f"{row['run']}  {row['records']} records ({counts}), {end}\n    {', '.join(row['codecs'])}")
