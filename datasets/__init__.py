@@ -1,1 +1,21 @@
-"""placeholder."""
+"""Where meshes come from: published datasets, any folder, built-in minis; read and normalised."""
+
+from gcbench.datasets.base import SPLITS, Dataset, MeshSource, MissingMesh, Selection, Split
+from gcbench.datasets.loading import LoadedMesh, load
+from gcbench.datasets.places import cache_dir, data_root
+from gcbench.datasets.registry import DATASETS, open_dataset
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "LoadedMesh",
+    "MeshSource",
+    "MissingMesh",
+    "Selection",
+    "Split",
+    "cache_dir",
+    "data_root",
+    "load",
+    "open_dataset",
+]

@@ -210,7 +210,8 @@ def _read_ply(data: bytes) -> tuple[Positions, Triangles]:
     named = {element.name: element for element in elements}
     if "vertex" not in named or not {"x", "y", "z"} <= {p.name for p in named["vertex"].properties}:
         raise BadMesh("the PLY header has no vertex element with x, y and z")
-    corners = next((p.name for p in named["face"].properties if p.name in _PLY_CORNERS), "") if "face" in named else ""
+    indexed = [p.name for p in named["face"].properties if _is_corner_list(p)] if "face" in named else []
+    corners = indexed[0] if indexed else ""
     if not corners or not named["face"].count:
         kinds = {e.name: e.count for e in elements if e.name in {"edge", "tristrips"} and e.count}
         raise _no_faces(named["vertex"].count, Counter(kinds))
@@ -222,6 +223,10 @@ def _read_ply(data: bytes) -> tuple[Positions, Triangles]:
     _require_triangles(faces.sizes)
     vertices = np.stack([columns["vertex"][axis].values.astype(np.float64) for axis in "xyz"], axis=1)
     return vertices, faces.values.astype(np.int64).reshape(-1, 3)
+
+
+def _is_corner_list(prop: _PlyProperty) -> bool:
+    return bool(prop.name in _PLY_CORNERS and prop.count_type and prop.type[0] != "f")
 
 
 def _ply_header(data: bytes) -> tuple[str, list[_PlyElement], int]:

@@ -1,0 +1,58 @@
+"""AMA, Articulated Mesh Animation (Vlasic et al. 2008): ten sequences of human performances. Knows its layouts only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gcbench.datasets.base import MeshSource
+from gcbench.datasets.published import PublishedDataset
+
+# Name in the published list → name of the official tar. That march1 and squat1 are the I_ recordings follows from
+# their connectivity (that of crane and jumping); march2 and squat2 are then the D_ ones.
+OFFICIAL_NAMES = {
+    "bouncing": "D_bouncing",
+    "crane": "I_crane",
+    "handstand": "D_handstand",
+    "jumping": "I_jumping",
+    "march1": "I_march",
+    "march2": "D_march",
+    "samba": "T_samba",
+    "squat1": "I_squat",
+    "squat2": "D_squat",
+    "swing": "T_swing",
+}
+_MESH = re.compile(r"mesh_\d+\.obj")
+
+
+class Ama(PublishedDataset):
+    """Articulated Mesh Animation. Ids are ``<sequence>/mesh_NNNN`` with the sequence names of the published list.
+
+    Layouts, under ``ama/``, ``AMA/`` or the data root itself: ``<sequence>/mesh_NNNN.obj``,
+    ``<sequence>/meshes/mesh_NNNN.obj``, and the same under the official tar names (``I_crane``, ``D_march``, …).
+    Where a mesh is there twice, the first of these in this order is taken. Other sequences are not AMA.
+    """
+
+    name = "ama"
+    folders = ("ama", "AMA")
+    title = "AMA: humans in motion, 10 sequences (Vlasic et al. 2008, Articulated Mesh Animation)"
+    remedy = "get it with: bench data fetch ama"
+
+    def found(self, root: Path) -> dict[str, MeshSource]:
+        """Every frame of the ten sequences."""
+        meshes: dict[str, MeshSource] = {}
+        for sequence, official in OFFICIAL_NAMES.items():
+            frames: dict[str, MeshSource] = {}
+            for base in self.bases(root):
+                for folder in (base / name / inner for name in (sequence, official) for inner in ("", "meshes")):
+                    for path in folder.glob("mesh_*.obj"):
+                        mesh = f"{sequence}/{path.stem}"
+                        if _MESH.fullmatch(path.name):
+                            frames.setdefault(mesh, MeshSource(self.name, mesh, path))
+            meshes.update(sorted(frames.items()))
+        return meshes
+
+    def mesh_of_line(self, line: str) -> str:
+        """``march2,mesh_0123.obj`` → ``march2/mesh_0123``."""
+        sequence, _, file = line.partition(",")
+        return f"{sequence}/{file.removesuffix('.obj')}"

@@ -1,0 +1,87 @@
+"""The published selection lists of NeCGS: which meshes the split ``paper`` means. Fetched and checked, never committed.
+
+Knows the three lists and where they lie; does not know which files the lines stand for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcbench.errors import DatasetMissing
+
+FOLDER = "official_lists"
+# Source: github.com/rsy6318/NeCGS, the authors' code for the paper, folder data/.
+COMMIT = "55a64b02c0fc744ae8e3fc9cd81ac719abc16faa"
+
+
+@dataclass(frozen=True)
+class OfficialList:
+    """One published list.
+
+    Parameters
+    ----------
+    file : str
+        File name, e.g. ``AMA.txt``.
+    sha256 : str
+        Hash of the file at the commit above.
+    lines : int
+        Number of meshes.
+    """
+
+    file: str
+    sha256: str
+    lines: int
+
+    @property
+    def url(self) -> str:
+        """Where the list is published, pinned to a commit."""
+        return f"https://raw.githubusercontent.com/rsy6318/NeCGS/{COMMIT}/data/{self.file}"
+
+
+LISTS = {
+    "ama": OfficialList("AMA.txt", "d89b533bf64f631859a20f44aba59963ccc5b93746c3664c3249e680a3543b86", 500),
+    "dt4d": OfficialList("DT4D.txt", "5fe36f55e28a017e1aade074ec46e6a771333aa593ed23713e4a9a2e65c34ead", 500),
+    "thingi10k": OfficialList(
+        "thingi10k.txt", "9dd097500f2cbfa32d0d1b61baf8fe7e02f7699e1a75eed041911471e38dc95a", 1000
+    ),
+}
+
+
+def official_list(dataset: str, root: Path | None, cache: Path) -> tuple[str, ...]:
+    """Read a published list from the data root or, failing that, from the cache.
+
+    Parameters
+    ----------
+    dataset : {"ama", "dt4d", "thingi10k"}
+        Which list.
+    root : Path or None
+        The data root; the list lies in its folder ``official_lists``.
+    cache : Path
+        The cache folder, likewise.
+
+    Returns
+    -------
+    tuple of str
+        The lines, in the order of the file.
+
+    Raises
+    ------
+    DatasetMissing
+        The list is not here, or a file of its name has another checksum.
+    """
+    spec = LISTS[dataset]
+    folders = [folder / FOLDER for folder in (root, cache) if folder is not None]
+    for path in (folder / spec.file for folder in folders):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != spec.sha256:
+            raise DatasetMissing(
+                f"{path} is not the published list: its SHA-256 is {found}, expected {spec.sha256}",
+                "delete it, then: bench data fetch lists",
+            )
+        return tuple(data.decode("ascii").split("\n")[:-1])
+    raise DatasetMissing(f"the published selection list {spec.file} is not here", "get it with: bench data fetch lists")
