@@ -62,15 +62,15 @@ def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], pale
         failed = int(summary.loc[summary["codec"] == codec, "failed"].sum())
         label = f"{codec} ({failed} failed)" if failed else codec
         style = {"color": palette[codec], "marker": MARKERS[index % len(MARKERS)], "ms": 5.5}
-        ax.plot(rows["ratio"], rows[metric], ls=LINES[index % len(LINES)], lw=1.5, label=label, **style)  # type: ignore[arg-type]  # mixed style values
+        ax.plot(rows["ratio"], rows[metric] * info.scale, ls=LINES[index % len(LINES)], lw=1.5, label=label, **style)  # type: ignore[arg-type]  # mixed style values
         inside = rows[hollow[rows.index]]
-        ax.plot(inside["ratio"], inside[metric], ls="", mfc="white", mew=1.2, **style)  # type: ignore[arg-type]  # mixed style values
+        ax.plot(inside["ratio"], inside[metric] * info.scale, ls="", mfc="white", mew=1.2, **style)  # type: ignore[arg-type]  # mixed style values
     ax.set_xscale("log")
-    if info.log:
+    if info.unit == "length":
         ax.set_yscale("log")
     if info.floor is not None and info.floor in summary:
-        _floor_band(ax, float(summary[info.floor].mean()), higher_is_better=info.higher_is_better)
-    ax.set_ylabel(f"{info.label} {'↑' if info.higher_is_better else '↓'}")
+        _floor_band(ax, float(summary[info.floor].mean()) * info.scale, higher_is_better=info.better == "higher")
+    ax.set_ylabel(f"{info.label}  ({info.better} is better)")
     _plain_ticks(ax)
 
 

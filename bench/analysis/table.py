@@ -25,23 +25,23 @@ class Column:
     name: str
     heading: str
     show: Callable[[float], str]
-    timing: bool = False
 
 
-def _milli(value: float) -> str:
-    return f"{value * 1e3:.3f}"
+def _metric(name: str, digits: int) -> Column:
+    scale = METRICS[name].scale
+    return Column(name, METRICS[name].label, lambda value: f"{value * scale:.{digits}f}")
 
 
 COLUMNS = (
     Column("ratio", "ratio", lambda v: f"{v:.1f}"),
     Column("kilobytes", "kB/mesh", lambda v: f"{v:.2f}"),
-    Column("cd", "CD e-3", _milli),
-    Column("nc", "NC", lambda v: f"{v:.4f}"),
-    Column("f1_0005", "F1-0.005", lambda v: f"{v:.4f}"),
-    Column("f1_001", "F1-0.01", lambda v: f"{v:.4f}"),
-    Column("cd_p2s", "p2s e-3", _milli),
-    Column("encode_ms", "enc ms", lambda v: f"{v:.1f}", timing=True),
-    Column("decode_ms", "dec ms", lambda v: f"{v:.1f}", timing=True),
+    _metric("cd", 3),
+    _metric("nc", 4),
+    _metric("f1_0005", 4),
+    _metric("f1_001", 4),
+    _metric("cd_p2s", 3),
+    Column("encode_ms", "enc ms", lambda v: f"{v:.1f}"),
+    Column("decode_ms", "dec ms", lambda v: f"{v:.1f}"),
 )
 
 
@@ -55,7 +55,7 @@ def inside_floor(summary: pd.DataFrame, metric: str) -> pd.Series[bool]:
     if floor is None or floor not in summary or metric not in summary:
         return pd.Series(data=False, index=summary.index)
     value, noise = summary[metric], summary[floor]
-    if METRICS[metric].higher_is_better:  # NC and F1: errors are the distances from 1
+    if METRICS[metric].better == "higher":  # NC and F1: errors are the distances from 1
         value, noise = 1 - value, 1 - noise
     return value <= noise * 1.03
 
