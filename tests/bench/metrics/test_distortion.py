@@ -1,0 +1,320 @@
+"""Every metric against closed forms and against independent implementations on the same samples."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import igl
+import numpy as np
+import point_cloud_utils as pcu
+import pytest
+import trimesh
+from scipy.spatial import cKDTree
+
+from gcbench.bench.metrics import PSNR_MAX_DB, Reference, measure
+from gcbench.bench.metrics.distortion import f1_score, psnr_db
+from gcbench.bench.metrics.sampling import Surface, sample
+from gcbench.errors import BadMesh, CodecFailed
+
+
+def mesh_of(vertices, faces) -> trimesh.Trimesh:
+    return trimesh.Trimesh(np.asarray(vertices, float), np.asarray(faces, int), process=False, validate=False)
+
+
+def sphere(radius: float = 1.0, subdivisions: int = 5) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+
+
+def quantised(mesh: trimesh.Trimesh, bits: int) -> trimesh.Trimesh:
+    """Vertices rounded to a grid over [-1, 1], without the faces that lose their area."""
+    step = 2.0 / 2**bits
+    rounded = mesh_of(np.round(mesh.vertices / step) * step, mesh.faces)
+    return mesh_of(rounded.vertices, rounded.faces[rounded.area_faces > 0])
+
+
+def plane(z: float = 0.0, cells: int = 20) -> trimesh.Trimesh:
+    """The square [-1, 1]² at a height, as 2 cells² triangles."""
+    x = np.linspace(-1, 1, cells + 1)
+    vertices = np.stack([*np.meshgrid(x, x, indexing="ij"), np.full((cells + 1,) * 2, z)], axis=-1).reshape(-1, 3)
+    corner = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).reshape(-1)
+    a, b, c, d = corner, corner + cells + 1, corner + cells + 2, corner + 1
+    return mesh_of(vertices, np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
+
+
+@pytest.fixture(scope="module")
+def blob() -> trimesh.Trimesh:
+    """A bumpy ellipsoid of 20 480 faces."""
+    mesh = sphere()
+    v = np.asarray(mesh.vertices)
+    bumps = 1 + 0.1 * np.sin(9 * v[:, :1]) * np.cos(7 * v[:, 1:2])
+    return mesh_of(v * bumps * [0.9, 0.4, 0.5], mesh.faces)
+
+
+# --- against independent implementations on the same samples
+
+
+SAMPLES = 20_000
+
+
+def clouds(reference: trimesh.Trimesh, decoded: trimesh.Trimesh, seed: int):
+    """The two clouds that `measure` compares, with normals: streams 0 and 2 of the seed."""
+    for mesh, stream in ((reference, 0), (decoded, 2)):
+        surface = Surface.of(mesh)
+        points, faces = sample(surface, SAMPLES, np.random.SeedSequence(seed, spawn_key=(stream,)))
+        yield points, surface.normals[faces]
+
+
+@pytest.mark.parametrize("bits", [5, 7, 12])
+def test_paper_metrics_against_scipy_and_point_cloud_utils(blob, bits):
+    decoded = quantised(blob, bits)
+    found = measure(Reference(blob, seed=3, samples=SAMPLES), decoded)
+    (a, a_normals), (b, b_normals) = clouds(blob, decoded, 3)
+    to_b, at_b = cKDTree(b).query(a)
+    to_a, at_a = cKDTree(a).query(b)
+    assert found["cd"] == pytest.approx((to_b.sum() + to_a.sum()) / (2 * SAMPLES), rel=1e-13)
+    nc = sum(
+        abs(float(np.dot(n, m)))
+        for n, m in [*zip(a_normals, b_normals[at_b], strict=True), *zip(b_normals, a_normals[at_a], strict=True)]
+    ) / (2 * SAMPLES)
+    assert found["nc"] == pytest.approx(nc, rel=1e-12)
+    for name, threshold in (("f1_0005", 0.005), ("f1_001", 0.01)):
+        recall, precision = sum(to_b < threshold) / SAMPLES, sum(to_a < threshold) / SAMPLES
+        assert found[name] == pytest.approx(2 * recall * precision / (recall + precision), rel=1e-13)
+    # point-cloud-utils returns the sum of the two means.
+    assert found["cd"] == pytest.approx(pcu.chamfer_distance(a, b) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("bits", [5, 7, 12])
+def test_surface_metrics_against_igl_and_point_cloud_utils(blob, bits):
+    decoded = quantised(blob, bits)
+    found = measure(Reference(blob, seed=3, samples=SAMPLES), decoded)
+    (a, a_normals), (b, b_normals) = clouds(blob, decoded, 3)
+
+    def by_igl(points, mesh):
+        squared, faces, _ = igl.point_mesh_squared_distance(points, np.asarray(mesh.vertices), np.asarray(mesh.faces))
+        return np.sqrt(squared), np.asarray(mesh.face_normals)[faces]
+
+    def by_pcu(points, mesh):
+        distance, faces, _ = pcu.closest_points_on_mesh(points, np.asarray(mesh.vertices), np.asarray(mesh.faces))
+        return distance, np.asarray(mesh.face_normals)[faces]
+
+    for closest in (by_igl, by_pcu):
+        (to_b, b_face), (to_a, a_face) = closest(a, decoded), closest(b, blob)
+        assert found["cd_p2s"] == pytest.approx((to_b.mean() + to_a.mean()) / 2, rel=1e-6)
+        assert found["p99_p2s"] == pytest.approx(max(np.percentile(to_b, 99), np.percentile(to_a, 99)), rel=1e-6)
+        vertex_to_b, vertex_to_a = closest(np.asarray(blob.vertices), decoded)[0], closest(decoded.vertices, blob)[0]
+        assert found["hausdorff_p2s"] == pytest.approx(
+            max(to_b.max(), to_a.max(), vertex_to_b.max(), vertex_to_a.max()), rel=1e-6
+        )
+        for name, threshold in (("f1_p2s_0005", 0.005), ("f1_p2s_001", 0.01)):
+            recall, precision = np.mean(to_b < threshold), np.mean(to_a < threshold)
+            assert found[name] == pytest.approx(2 * recall * precision / (recall + precision), abs=1e-9)
+        # Libraries may name another of the faces that share the closest point.
+        nc = np.mean(np.abs((a_normals * b_face).sum(1))) / 2 + np.mean(np.abs((b_normals * a_face).sum(1))) / 2
+        assert found["nc_p2s"] == pytest.approx(nc, abs=2e-3)
+
+
+def pc_error(a, b, b_normals) -> tuple[float, float]:
+    """One direction of MPEG's pc_error, spelled out: mean squared point-to-point and point-to-plane error."""
+    point_to_point = point_to_plane = 0.0
+    _, nearest = cKDTree(b).query(a)
+    for p, j in zip(a, nearest, strict=True):
+        error = p - b[j]
+        point_to_point += float(error @ error)
+        point_to_plane += float(error @ b_normals[j]) ** 2
+    return point_to_point / len(a), point_to_plane / len(a)
+
+
+@pytest.mark.parametrize("bits", [6, 10])
+def test_psnr_against_pc_error_spelled_out(blob, bits):
+    decoded = quantised(blob, bits)
+    found = measure(Reference(blob, seed=3, samples=SAMPLES), decoded)
+    (a, a_normals), (b, b_normals) = clouds(blob, decoded, 3)
+    there, back = pc_error(a, b, b_normals), pc_error(b, a, a_normals)
+    peak = max(blob.extents)
+    assert found["d1_psnr_bbox"] == pytest.approx(10 * math.log10(3 * peak**2 / max(there[0], back[0])), abs=1e-9)
+    assert found["d2_psnr_bbox"] == pytest.approx(10 * math.log10(3 * peak**2 / max(there[1], back[1])), abs=1e-9)
+
+
+# --- against closed forms
+
+
+@pytest.mark.parametrize("apart", [1e-6, 0.001, 0.0049, 0.0051, 0.0099, 0.0101, 0.3])
+def test_shifted_planes(apart):
+    found = measure(Reference(plane(), seed=1), plane(apart))
+    for name in ("cd_p2s", "hausdorff_p2s", "p99_p2s"):
+        assert found[name] == pytest.approx(apart, rel=1e-12)
+    assert found["f1_p2s_0005"] == (1.0 if apart < 0.005 else 0.0)
+    assert found["f1_p2s_001"] == (1.0 if apart < 0.01 else 0.0)
+    assert found["nc_p2s"] == found["nc"] == 1.0
+    assert found["d2_psnr_bbox"] == pytest.approx(10 * math.log10(3 * 2**2 / apart**2), abs=1e-9)
+    # Nearest in-plane neighbours of a Poisson process: mean squared distance A / (π N).
+    in_plane = 4 / (math.pi * 100_000)
+    assert found["d1_psnr_bbox"] == pytest.approx(10 * math.log10(12 / (apart**2 + in_plane)), abs=0.1)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 0.01, 0.2])
+def test_concentric_spheres(gap):
+    found = measure(Reference(sphere(1.0), seed=1), sphere(1.0 + gap))
+    # Faces lie up to 2e-4 under the sphere and move with its radius; only vertices are the full gap apart.
+    assert found["cd_p2s"] == pytest.approx(gap, rel=4e-4)
+    assert found["hausdorff_p2s"] == pytest.approx(gap, rel=1e-12)
+    assert found["p99_p2s"] <= found["hausdorff_p2s"]
+    assert found["nc_p2s"] > 0.9999
+    if gap >= 0.2:  # far over the sampling distance, CD is little over the gap
+        assert gap < found["cd"] < gap * 1.001
+        assert found["f1_0005"] == found["f1_001"] == 0.0
+
+
+def test_a_missing_part_is_seen_in_one_direction():
+    """Half a plane: the other half is up to 1 away from it; recall halves, precision stays."""
+    whole = plane()
+    half = mesh_of(whole.vertices, whole.faces[(whole.triangles[:, :, 0] <= 1e-9).all(axis=1)])
+    found = measure(Reference(whole, seed=1), half)
+    assert found["hausdorff_p2s"] == pytest.approx(1.0, rel=1e-12)
+    assert found["cd_p2s"] == pytest.approx((0.5 * 0.5 + 0) / 2, rel=0.01)
+    recall = 0.5 + 0.005 / 2
+    assert found["f1_p2s_0005"] == pytest.approx(2 * recall / (1 + recall), rel=0.005)
+
+
+def test_floor_is_the_closed_form_on_a_sphere():
+    reference = Reference(sphere(), seed=5)
+    area, count = 4 * math.pi, 100_000
+    assert reference.floor.cd_floor == pytest.approx(0.5 * math.sqrt(area / count), rel=0.01)
+    for name, r in (("f1_0005_floor", 0.005), ("f1_001_floor", 0.01)):
+        expected = 1 - math.exp(-math.pi * r**2 * count / area)
+        assert getattr(reference.floor, name) == pytest.approx(expected, rel=0.01)
+    assert reference.floor.nc_floor > 0.999
+    d1 = measure(reference, sphere())["d1_psnr_bbox"]
+    assert d1 == pytest.approx(10 * math.log10(3 * math.pi * count * 2**2 / area), abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["ama/crane/mesh_0002.obj", "ama/samba/mesh_0003.obj"])
+def test_floor_is_the_closed_form_on_real_meshes(name, real_data):
+    path = real_data / name
+    if not path.is_file():
+        path = sorted(path.parent.glob("*.obj"))[0]
+    mesh = trimesh.load_mesh(path, process=False)
+    mesh.vertices -= mesh.bounds.mean(axis=0)
+    mesh.vertices /= np.abs(mesh.vertices).max()
+    reference = Reference(mesh, seed=0)
+    area, count = mesh.area, 100_000
+    assert reference.floor.cd_floor == pytest.approx(0.5 * math.sqrt(area / count), rel=0.01)
+    for key, r in (("f1_0005_floor", 0.005), ("f1_001_floor", 0.01)):
+        expected = 1 - math.exp(-math.pi * r**2 * count / area)
+        assert getattr(reference.floor, key) == pytest.approx(expected, rel=0.01)
+    published = {"crane": (0.00270, 0.985, 0.931), "samba": (0.00249, 0.992, 0.958)}[path.parent.name]
+    found = (reference.floor.cd_floor, reference.floor.nc_floor, reference.floor.f1_0005_floor)
+    assert found == pytest.approx(published, rel=0.015)
+
+
+# --- properties
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_a_mesh_against_itself_is_at_the_floor_never_below(blob, seed):
+    """Equal seeds on both sides must not give equal samples: CD would be 0."""
+    found = measure(Reference(blob, seed=seed), blob)
+    for name in ("cd", "nc", "f1_0005", "f1_001"):
+        assert found[name] == pytest.approx(found[f"{name}_floor"], rel=0.01)
+    assert found["cd"] > 0.98 * 0.5 * math.sqrt(blob.area / 100_000)
+    assert found["cd_p2s"] < 1e-15
+    assert found["hausdorff_p2s"] < 1e-14
+    assert found["nc_p2s"] == pytest.approx(1, abs=1e-3)  # a sample on an edge may find the neighbour
+    assert found["f1_p2s_0005"] == found["f1_p2s_001"] == 1.0
+
+
+def test_the_three_samplings_share_no_point(blob):
+    surface = Surface.of(blob)
+    drawn = np.concatenate(
+        [sample(surface, 5000, np.random.SeedSequence(9, spawn_key=(stream,)))[0] for stream in range(3)]
+    )
+    distance, _ = cKDTree(drawn).query(drawn, k=2)
+    assert distance[:, 1].min() > 1e-9
+
+
+def test_seeds_change_samples_but_not_what_they_show(blob):
+    decoded = quantised(blob, 7)
+    one, other = (measure(Reference(blob, seed=seed), decoded) for seed in (1, 2))
+    for name, value in one.items():
+        assert value == pytest.approx(other[name], rel=0.01)
+    assert one["cd"] != other["cd"]
+
+
+def test_swapping_the_meshes_changes_sampled_values_within_noise_only(blob):
+    decoded = quantised(blob, 6)
+    decoded.vertices[np.abs(decoded.vertices).argmax(axis=0)] = blob.vertices[np.abs(blob.vertices).argmax(axis=0)]
+    ab, ba = measure(Reference(blob, seed=1), decoded), measure(Reference(decoded, seed=1), blob)
+    for name in set(ab) - set(vars(Reference(blob, seed=1).floor)):  # the floor is the reference's alone
+        assert ab[name] == pytest.approx(ba[name], rel=0.01)
+
+
+def test_same_values_again_and_with_any_number_of_threads(blob):
+    decoded = quantised(blob, 8)
+    one = measure(Reference(blob, seed=1), decoded)
+    assert measure(Reference(blob, seed=1), decoded) == one
+    reference = Reference(blob, seed=1, threads=3)
+    measure(reference, plane())  # what was measured before leaves no trace
+    assert measure(reference, decoded) == one
+
+
+def test_finer_quantisation_is_better_where_the_sampled_metrics_are_blind(blob):
+    reference = Reference(blob, seed=1)
+    steps = [measure(reference, quantised(blob, bits)) for bits in (8, 10, 12, 14)]
+    for coarse, fine in itertools.pairwise(steps):
+        assert fine["cd_p2s"] == pytest.approx(coarse["cd_p2s"] / 4, rel=0.1)
+        assert fine["hausdorff_p2s"] < coarse["hausdorff_p2s"]
+        assert fine["nc_p2s"] > coarse["nc_p2s"]
+        assert fine["d2_psnr_bbox"] > coarse["d2_psnr_bbox"]
+    assert steps[-1]["cd"] == pytest.approx(steps[-2]["cd"], rel=0.01)  # noise only, for four times the error
+
+
+def test_values_are_finite_and_fit_json_even_where_the_error_is_nothing():
+    found = measure(Reference(plane(), seed=1), plane())
+    assert found["d2_psnr_bbox"] == PSNR_MAX_DB
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_far_away_codec_failure_is_still_measured(blob):
+    found = measure(Reference(blob, seed=1, samples=2000), mesh_of(blob.vertices + 1e6, blob.faces))
+    assert found["cd"] == pytest.approx(math.sqrt(3) * 1e6, rel=1e-5)
+    assert found["cd_p2s"] <= found["cd"]
+    assert found["d1_psnr_bbox"] < -100
+
+
+def test_faces_without_area_change_nothing(blob):
+    decoded = quantised(blob, 8)
+    dirty = mesh_of(decoded.vertices, np.vstack([[[5, 5, 9], [7, 7, 7]], decoded.faces, [[1, 2, 1]]]))
+    assert measure(Reference(blob, seed=1), dirty) == measure(Reference(blob, seed=1), decoded)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        mesh_of(np.zeros((0, 3)), np.zeros((0, 3))),
+        mesh_of(np.eye(3), np.zeros((0, 3))),
+        mesh_of(np.ones((3, 3)), [[0, 1, 2]]),
+        mesh_of(np.diag([1, np.nan, 1]), [[0, 1, 2]]),
+        mesh_of(np.diag([1, np.inf, 1]), [[0, 1, 2]]),
+        mesh_of(np.eye(3), [[0, 1, 3]]),
+    ],
+)
+def test_a_mesh_without_a_surface_is_a_failure_of_whoever_made_it(broken):
+    reference = Reference(plane(), seed=1, samples=100)
+    with pytest.raises(CodecFailed, match=r"^the decoded mesh has "):
+        measure(reference, broken)
+    with pytest.raises(BadMesh, match=r"^the reference mesh has "):
+        Reference(broken, seed=1)
+
+
+def test_f1_is_strict_and_zero_where_nothing_is_near():
+    assert f1_score(np.array([0.005, 0.004]), np.array([0.004, 0.004]), 0.005) == pytest.approx(2 * 0.5 / 1.5)
+    assert f1_score(np.array([1.0]), np.array([1.0]), 0.005) == 0.0
+    assert f1_score(np.array([0.0]), np.array([1.0]), 0.005) == 0.0
+
+
+def test_psnr_peaks_where_float64_ends():
+    assert psnr_db(3.0, 1.0) == 0.0
+    assert psnr_db(0.0, 2.0) == PSNR_MAX_DB == pytest.approx(317.84, abs=0.01)
