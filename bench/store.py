@@ -75,11 +75,8 @@ class Run:
 
     def records(self) -> list[Record]:
         """The records that count, sorted: of several for the same mesh, codec, rate, effort and seed, the last."""
-        latest: dict[tuple[Any, ...], Record] = {}
-        for cell in self.cells():
-            for record in cell.records:
-                latest[_address(record)] = record
-        return [latest[address] for address in sorted(latest)]
+        latest = {_address(record): record for cell in self.cells() for record in cell.records}
+        return sorted(latest.values(), key=lambda r: (*_address(r)[:3], r.rate_index, *_address(r)[3:]))
 
     def sessions(self) -> list[dict[str, Any]]:
         """Provenance of every invocation, oldest first; ``finished`` is absent for one that was killed."""
@@ -204,7 +201,6 @@ def _address(record: Record) -> tuple[Any, ...]:
         record.dataset,
         record.split,
         record.codec,
-        record.rate_index,
         record.rate,
         record.mesh,
         record.effort,

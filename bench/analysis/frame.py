@@ -10,7 +10,7 @@ from gcbench.bench.metrics import METRICS
 from gcbench.bench.records import Record
 
 #: What a row of the summary is: one codec at one rate on one split of one dataset, over its meshes and seeds.
-GROUP = ["dataset", "split", "codec", "rate_index", "rate", "effort"]
+GROUP = ["dataset", "split", "effort", "codec", "rate"]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -40,18 +40,19 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         - ``encode_peak_mib``, ``decode_peak_mib``: the largest.
     """
     if rows.empty:
-        return pd.DataFrame(columns=[*GROUP, "meshes", "ok", "bad_input", "failed", "ratio"])
+        return pd.DataFrame(columns=[*GROUP, "rate_index", "meshes", "ok", "bad_input", "failed", "ratio"])
     quality, timing = rows[~rows["timing"]], rows[rows["timing"]]
     groups = dict(list((quality if len(quality) else timing).groupby(GROUP, sort=True)))
     timed = dict(list(timing.groupby(GROUP, sort=True)))
     summary = []
     for key, group in groups.items():
-        row = dict(zip(GROUP, key, strict=True)) | _quality(group)
+        row = dict(zip(GROUP, key, strict=True)) | {"rate_index": group["rate_index"].iloc[-1]} | _quality(group)
         pass_ = timed.get(key)
         row["timed"] = pass_ is not None
         row |= _cost(group if pass_ is None else pass_)
         summary.append(row)
-    return pd.DataFrame(summary)
+    by_ladder = [*GROUP[:-1], "rate_index", "rate"]
+    return pd.DataFrame(summary).sort_values(by_ladder, ignore_index=True)
 
 
 def _quality(group: pd.DataFrame) -> dict[str, object]:

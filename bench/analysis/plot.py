@@ -12,6 +12,7 @@ from gcbench.bench.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 PANELS = ("cd", "nc", "f1_0005", "cd_p2s")
@@ -45,7 +46,7 @@ def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
         for ax, metric in zip(axes.flat, PANELS, strict=True):
             _panel(ax, summary, metric, codecs, palette)
         for ax in axes[1]:
-            ax.set_xlabel("compression ratio (normalised OBJ bytes / stream bytes)")
+            ax.set_xlabel("compression ratio (OBJ bytes / stream bytes)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
         figure.suptitle(title)
@@ -71,7 +72,9 @@ def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], pale
     if info.floor is not None and info.floor in summary:
         _floor_band(ax, float(summary[info.floor].mean()) * info.scale, higher_is_better=info.better == "higher")
     ax.set_ylabel(f"{info.label}  ({info.better} is better)")
-    _plain_ticks(ax)
+    _plain_ticks(ax.xaxis)
+    if info.unit == "length":
+        _plain_ticks(ax.yaxis)
 
 
 def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:
@@ -97,13 +100,13 @@ def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:
     )
 
 
-def _plain_ticks(ax: Axes) -> None:
-    """Ratios as 10, 20, 50, ... instead of powers: people compare them with numbers in texts."""
+def _plain_ticks(axis: Axis) -> None:
+    """Ticks of a log axis at 10, 20, 50, ... and not at powers: people compare them with numbers in texts."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save_figures(summary: pd.DataFrame, folder: Path, name: str) -> list[Path]:

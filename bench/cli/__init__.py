@@ -26,20 +26,23 @@ app = typer.Typer(
 
     [bold]Start here[/bold]
 
-        bench run                                  built-in meshes, every codec that can run: a minute or two
-        bench plot                                 rate-distortion figures of the last run
-        bench list codecs                          what there is, what is missing and how to get it
+        bench run              built-in meshes, every codec that can run
+        bench plot             rate-distortion figures of the last run
+        bench list codecs      what there is, what is missing, how to get it
 
     [bold]Real meshes[/bold]
 
-        bench data fetch ama                       download; then
-        bench run --dataset ama --split paper      the published selection
-        bench run --dataset my/folder              any folder of OBJ, STL, PLY or OFF files
+        bench data fetch ama                     download; then
+        bench run --dataset ama --split paper    the published selection
+        bench run --dataset my/folder            OBJ, STL, PLY, OFF files
 
     [bold]Exit codes[/bold]
 
-        0 done   1 done, but some codings failed   2 wrong usage   3 something is missing or cannot be written
-        130 interrupted: what was finished is kept, the same command resumes
+        0     done
+        1     done, but some codings failed
+        2     wrong usage
+        3     something is missing, or cannot be written
+        130   interrupted: finished cells are kept, the same command resumes
     """,
 )
 app.command("run")(run_command)

@@ -28,13 +28,13 @@ app = typer.Typer(
 
     [bold]Which dataset comes how[/bold]
 
-        AMA          bench data fetch ama             ten downloads, unpacked to ROOT/ama
-        Thingi10K    bench data fetch thingi10k       one large download, unpacked to ROOT/Thingi10K
-        DT4D         fill in the form of github.com/rabbityl/DeformingThings4D, unpack, then
-                     bench data import dt4d FOLDER
-        selections   bench data fetch lists           which meshes the split `paper` means
+        AMA         bench data fetch ama          to ROOT/ama
+        Thingi10K   bench data fetch thingi10k    to ROOT/Thingi10K
+        DT4D        bench data import dt4d DIR    after the form, see there
+        selections  bench data fetch lists        what `paper` means
 
-    ROOT is --data, else the environment variable BENCH_DATA, else the user's data folder.
+    ROOT is --data, else the environment variable BENCH_DATA,
+    else the user's data folder.
     """,
 )
 Data = Annotated[
@@ -58,18 +58,22 @@ def fetch_command(
 ) -> None:
     """Download datasets; the same command again goes on where it broke off.
 
-    Every file is checked by SHA-256. The selection lists have published checksums. For the archives nobody publishes
-    one, so the first download is taken on trust: its checksum is recorded in ROOT/CHECKSUMS, shown, and later
-    downloads must agree with it.
+    Every file is checked by SHA-256. The selection lists have published
+    checksums. Nobody publishes any for the archives: the first download is
+    taken on trust, its checksum is shown and recorded in ROOT/CHECKSUMS,
+    and later downloads must agree with it.
 
     [bold]Examples[/bold]
 
-        bench data fetch lists                           the selections of the NeCGS paper, 30 kB
-        bench data fetch ama --part crane --part samba   two of the ten sequences
+        bench data fetch lists               the published selections, 30 kB
+        bench data fetch ama --part crane --part samba
         bench data fetch ama thingi10k --data /big/disk
         bench data fetch ama --url-base https://mirror.example/ama/
 
-    [bold]Exit codes[/bold]: 0 all is here   2 wrong usage   3 a download failed; what was finished stays
+    [bold]Exit codes[/bold]
+
+        0 all is here   2 wrong usage
+        3 a download failed; what was finished stays
     """
     from gcbench.datasets.fetch import fetch
     from gcbench.datasets.places import data_root
@@ -117,15 +121,21 @@ def import_command(
 ) -> None:
     """Check a dataset that came through a form, and put it under the data root.
 
-    Every .anime file is read in full: its size against its header, its triangles, its positions. Good files go to
-    ROOT/dt4d/animals and ROOT/dt4d/humanoids; bad ones are named and left out.
+    DeformingThings4D is released through a form only: fill it in at
+    https://github.com/rabbityl/DeformingThings4D, unpack what you get.
+
+    Every .anime file is read in full: its size against its header, its
+    triangles, its positions. Good files go to ROOT/dt4d/animals and
+    ROOT/dt4d/humanoids; bad ones are named and left out.
 
     [bold]Examples[/bold]
 
         bench data import dt4d ~/Downloads/DeformingThings4D
-        bench data import dt4d /archive/DeformingThings4D --link      no second copy
+        bench data import dt4d /archive/DT4D --link          no second copy
 
-    [bold]Exit codes[/bold]: 0 all files are good   1 some are bad   3 no .anime file there
+    [bold]Exit codes[/bold]
+
+        0 all files are good   1 some are bad   3 no .anime file there
     """
     from gcbench.datasets.importing import import_dt4d
     from gcbench.datasets.places import data_root
@@ -155,9 +165,10 @@ def verify_command(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Read every file of a dataset: can it be used, is it unchanged, how much of the published selection is here.
+    """Read every file of a dataset: can it be used, is it unchanged.
 
-    Checksums come from ROOT/MANIFEST.csv (columns path, sha256) and from ROOT/CHECKSUMS, where there are any.
+    Also says how much of the published selection is here. Checksums come
+    from ROOT/MANIFEST.csv (columns path, sha256) and ROOT/CHECKSUMS.
 
     [bold]Examples[/bold]
 
@@ -165,7 +176,10 @@ def verify_command(
         bench data verify path/to/meshes
         bench data verify thingi10k --json
 
-    [bold]Exit codes[/bold]: 0 all is well   1 files are unusable, changed or absent   3 nothing of it is here
+    [bold]Exit codes[/bold]
+
+        0 all is well   1 files are unusable, changed or absent
+        3 nothing of it is here
     """
     from gcbench.datasets import data_root, open_dataset
     from gcbench.datasets.verify import verify

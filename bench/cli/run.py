@@ -32,9 +32,7 @@ def run_command(
     ] = "mixed",
     codec: Annotated[
         str,
-        typer.Option(
-            "--codec", "-c", help="Names, comma-separated, parameters in brackets: draco,necgs[[k=64]]; or all."
-        ),
+        typer.Option("--codec", "-c", help="Names, comma-separated, or all; with parameters: NAME\\[key=value]."),
     ] = "all",
     split: Annotated[
         str | None,
@@ -86,11 +84,10 @@ def run_command(
 
     [bold]Examples[/bold]
 
-        bench run                                              built-in minis, all codecs, two minutes
-        bench run -d mixed -c all -j 2
-        bench run -d ama --split all -c draco,draco-qem        real meshes under BENCH_DATA
-        bench run -d path/to/meshes -c draco --rates q10,q12
-        bench run --timing                                     encode and decode times worth quoting
+        bench run                               built-in minis, all codecs
+        bench run -d ama,thingi10k --split all -c draco,draco-qem
+        bench run -d my/folder -c draco --rates q10,q12
+        bench run --timing                      times worth quoting
     """
     import psutil
 

@@ -164,10 +164,12 @@ def _both_ways(a: _SampledSurface, b: _SampledSurface, threads: int) -> tuple[_D
 
 
 def _directed(source: _SampledSurface, target: _SampledSurface, threads: int) -> _Directed:
+    from gcbench.bench.metrics import kernels
+
     distance, index = nearest(source.tree, target.tree, threads)
-    normals = target.normals[index]
-    apart = source.points - target.points[index]
-    return _Directed(distance, _cosine(source.normals, normals), np.abs(np.einsum("ij,ij->i", apart, normals)))
+    cosine, to_plane = np.empty_like(distance), np.empty_like(distance)
+    kernels.compare_normals(source.points, source.normals, target.points, target.normals, index, cosine, to_plane)
+    return _Directed(distance, cosine, to_plane)
 
 
 def _cosine(a: Floats, b: Floats) -> Floats:

@@ -45,6 +45,27 @@ def place_samples(corners: Floats, faces: Ints, uv: Floats, points: Floats) -> N
 
 
 @njit(nogil=True, cache=True)
+def compare_normals(  # noqa: PLR0917 - numba knows no keyword-only arguments
+    points: Floats,
+    normals: Floats,
+    other_points: Floats,
+    other_normals: Floats,
+    index: Ints,
+    cosine: Floats,
+    to_plane: Floats,
+) -> None:
+    """Compare each point with partner ``index[i]``: |cos| of the angle of the normals, distance to its plane."""
+    for i in range(index.size):
+        j = index[i]
+        dot = along = 0.0
+        for k in range(3):
+            dot += normals[i, k] * other_normals[j, k]
+            along += (points[i, k] - other_points[j, k]) * other_normals[j, k]
+        cosine[i] = min(abs(dot), 1.0)  # rounding can push the product of two unit vectors over 1
+        to_plane[i] = abs(along)
+
+
+@njit(nogil=True, cache=True)
 def build_tree(lower: Floats, upper: Floats, leaf: int, order: Ints, boxes: Floats) -> None:
     """Sort primitives into a tree of tight boxes, split at the median centre along the longest side.
 
@@ -98,11 +119,24 @@ def build_tree(lower: Floats, upper: Floats, leaf: int, order: Ints, boxes: Floa
 def _partition(key: Floats, order: Ints, low: int, high: int, k: int) -> None:
     """Reorder ``key[low:high + 1]`` (and `order` with it) so that entry `k` is in its place and splits the rest.
 
-    Source: Hoare's FIND (CACM 4, 1961) with the median of three as pivot; equal keys are split evenly.
+    Equal keys are split evenly, so that duplicates cost no more than distinct keys.
+    Source: Floyd and Rivest, Algorithm 489: SELECT (CACM 18, 1975): the pivot is the `k`-th of a small sample around
+    `k`, put there first, so that one pass over the rest is nearly always enough.
     """
     while low < high:
-        a, b, c = key[low], key[(low + high) >> 1], key[high]
-        pivot = max(min(a, b), min(max(a, b), c))
+        if high - low > 600:
+            size = high - low + 1
+            position = k - low + 1
+            logarithm = np.log(size)
+            sample = 0.5 * np.exp(2 * logarithm / 3)
+            spread = 0.5 * np.sqrt(logarithm * sample * (size - sample) / size) * np.sign(position - size / 2)
+            sample_low = max(low, int(k - position * sample / size + spread))
+            sample_high = min(high, int(k + (size - position) * sample / size + spread))
+            _partition(key, order, sample_low, sample_high, k)
+            pivot = key[k]
+        else:
+            a, b, c = key[low], key[(low + high) >> 1], key[high]
+            pivot = max(min(a, b), min(max(a, b), c))
         i, j = low, high
         while i <= j:
             while key[i] < pivot:
