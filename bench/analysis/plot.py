@@ -58,8 +58,6 @@ def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], pale
     hollow = inside_floor(summary, metric)
     for index, codec in enumerate(codecs):
         rows = summary[(summary["codec"] == codec) & summary[metric].notna()].sort_values("ratio")
-        if rows.empty:
-            continue
         failed = int(summary.loc[summary["codec"] == codec, "failed"].sum())
         label = f"{codec} ({failed} failed)" if failed else codec
         style = {"color": palette[codec], "marker": MARKERS[index % len(MARKERS)], "ms": 5.5}

@@ -6,7 +6,6 @@ import logging
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 import gcbench
@@ -15,12 +14,11 @@ from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.run import run_command
 from gcbench.errors import BenchError
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="bench",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="""Compare 3-D geometry codecs on sets of triangle meshes.
 
@@ -75,20 +73,11 @@ def _main(
 def main() -> None:
     """Run the command line and exit with its code; one line for an error, a traceback with ``--verbose`` only."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = 2
+        app()  # exits by itself, with 2 for wrong usage
     except BenchError as error:
         if logging.getLogger("gcbench").isEnabledFor(logging.DEBUG):
             logging.getLogger("gcbench").exception("the error in full")
         typer.echo(f"error: {error}", err=True)
-        code = error.exit_code
+        sys.exit(error.exit_code)
     except BrokenPipeError:  # `bench table | head`
         sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gcbench.bench.sweep import Plan
 
 RUNS = Path("results/runs")
+INTERRUPTED = 130  # exit code, as shells have it for SIGINT
 _PLAIN_PROGRESS_PERIOD_S = 20.0
 
 
@@ -140,7 +141,7 @@ def run_command(
                     f"resume with: {_again()}",
                     err=True,
                 )
-                raise
+                raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(_summary_json(plan, store, summary), indent=1))
     else:

@@ -153,7 +153,7 @@ def _select(key: Floats, order: Ints, low: int, high: int, k: int) -> None:
 def _move_down(key: Floats, order: Ints, low: int, high: int, limit: float) -> int:
     """Move keys under a limit to the front of the range and return where the others begin.
 
-    Every entry is swapped, needed or not: without a branch to mispredict this is about 3 times as fast as Hoare's partition.
+    Every entry is swapped, needed or not: without a branch to mispredict a pass is 3 times as fast as Hoare's.
     """
     front = low
     for i in range(low, high + 1):

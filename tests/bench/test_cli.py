@@ -1,0 +1,142 @@
+"""The command as a user types it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.fixture
+def bench(tmp_path, folder):
+    """Run ``bench ...`` in a folder that has ``shapes`` in it."""
+
+    def call(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "gcbench.bench.cli", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "120", "BENCH_DATA": str(tmp_path / "data"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+def test_run_table_plot_list(bench, tmp_path):
+    out = bench("run", "-d", "shapes", "-c", "test-exact,test-set").stdout
+    assert "shapes (all): 4 meshes; codecs: test-exact, test-set; effort standard" in out
+    assert "bad input: shapes/broken:" in out
+    assert "13 cells: 0 kept from before, 13 run" in out
+    assert out.rstrip().endswith("next: bench plot shapes-all-standard")
+    assert "13 kept from before, 0 run" in bench("run", "-d", "shapes", "-c", "test-exact,test-set").stdout
+
+    assert "test-set" in bench("table").stdout
+    assert bench("table", "shapes-all-standard", "--no-timing", "-f", "csv").stdout.count("\n") == 5
+    rows = json.loads(bench("table", "--per-mesh", "--json").stdout)
+    assert len(rows) == 16
+    assert "broken" in bench("table", "--failures").stdout
+
+    figures = bench("plot").stdout.split()
+    assert [f.rsplit(".", 1)[1] for f in figures] == ["png", "pdf"]
+    assert (tmp_path / figures[0]).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / figures[1]).read_bytes().startswith(b"%PDF")
+
+    (listed,) = json.loads(bench("list", "runs", "--json").stdout)
+    assert (listed["run"], listed["ok"], listed["bad_input"], listed["failed"]) == ("shapes-all-standard", 12, 4, 0)
+    assert listed["last_finished"]
+
+
+def test_failures_give_exit_code_1_and_are_named(bench):
+    done = bench("run", "-d", "shapes", "-c", "test-bad", "--rates", "enc-raise", "--limit", "2", code=1)
+    assert "failed: test-bad enc-raise on shapes/shape0: ValueError: a bug over two lines" in done.stderr
+    assert "0/2" in done.stdout
+
+
+def test_json_summary_is_json_and_nothing_else(bench):
+    summary = json.loads(bench("run", "-d", "shapes", "-c", "test-exact", "--rates", "d1", "--json").stdout)
+    assert (summary["total"], summary["ran"], summary["bad_input"]) == (4, 4, 1)
+    assert list(summary["bad_inputs"]) == ["shapes/broken"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "-d", "nonsense"], 2, "nonsense"),
+        (["run", "-c", "drako"], 2, "did you mean draco"),
+        (["run", "-d", "shapes", "-c", "test-absent"], 3, "needs a program that nobody has; write it"),
+        (["run", "-d", "ama", "--split", "paper"], 3, "error:"),
+        (["run", "--jobs", "0"], 2, "jobs"),
+        (["run", "-d", "shapes", "-c", "test-exact", "--timing", "-j", "1", "--threads", "4"], 2, "runs alone"),
+        (["table"], 2, "make one with: bench run"),
+        (["plot", "nothing"], 2, "no run at"),
+        (["no-such-command"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_line_with_a_code(bench, arguments, code, message):
+    done = bench(*arguments, code=code)
+    assert message in done.stderr
+
+
+def test_dry_run_runs_nothing(bench, tmp_path):
+    assert (
+        "12 cells → results/runs/shapes-all-standard"
+        in bench("run", "-d", "shapes", "-c", "test-exact", "--dry-run").stdout
+    )
+    assert not (tmp_path / "results").exists()
+
+
+def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
+    text = bench("list", "codecs").stdout
+    assert "test-exact  (model codec, gcbench-testing 1.0: gcbench_testing:Exact)" in text
+    assert "not available: needs a program that nobody has; write it" in text
+    assert "test-broken  BROKEN" in text
+    assert "AttributeError" in text
+    rows = {row["codec"]: row for row in json.loads(bench("list", "codecs", "--json").stdout)}
+    assert rows["draco"]["available"]
+    assert rows["test-exact"]["rates"] == {"quick": ["d1", "d2"], "standard": ["d1", "d2", "d3"]}
+
+
+def test_list_datasets_says_what_is_here(bench):
+    rows = {row["dataset"]: row for row in json.loads(bench("list", "datasets", "--json").stdout)["datasets"]}
+    assert set(rows) >= {"ama", "dt4d", "thingi10k", "mixed"}
+    assert rows["mixed"]["splits"]["mini"]["here"] == 12
+    assert rows["ama"]["splits"]["all"]["here"] == 0
+    assert rows["ama"]["splits"]["all"]["remedy"]
+
+
+def test_help_teaches_and_is_instant(bench):
+    begin = time.perf_counter()
+    text = bench("--help").stdout
+    assert time.perf_counter() - begin < 3  # 0.4 s on a quiet machine; importing pandas and trimesh alone takes 2 s
+    assert "Exit codes" in text
+    for command in ("run", "table", "plot", "data", "list"):
+        assert command in text
+        assert "Usage" in bench(command, "--help").stdout
+    assert "Examples" in bench("run", "--help").stdout
+
+
+def test_help_imports_nothing_heavy():
+    heavy = {"numpy", "pandas", "trimesh", "open3d", "numba"}
+    code = f"import sys, gcbench.bench.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_necgs_says_that_it_is_not_there_yet():
+    done = subprocess.run(
+        [sys.executable, "-c", "from gcbench.necgs.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "does not contain the NeCGS codec yet" in done.stderr
