@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from gcbench.errors import UsageError
 
@@ -137,7 +137,7 @@ class Registry(Generic[T]):
     def _checked(self, name: str, loaded: object) -> type[T]:
         if not (inspect.isclass(loaded) and issubclass(loaded, self.base)):
             raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) is not a {self.base.__name__} class")
-        return cast("type[T]", loaded)
+        return loaded
 
 
 def split_address(address: str, noun: str) -> tuple[str, dict[str, str]]:

@@ -321,7 +321,8 @@ def _ladder(address: str, codec: Codec, effort: Effort, only: Sequence[str]) -> 
 def _select(
     datasets: Sequence[Dataset], splits: Sequence[Split], root: Path, *, allow_missing: bool, limit: int | None
 ) -> tuple[list[tuple[MeshSource, ...]], list[MissingMesh]]:
-    sources, missing = [], []
+    sources: list[tuple[MeshSource, ...]] = []
+    missing: list[MissingMesh] = []
     for dataset, split in zip(datasets, splits, strict=True):
         if split not in dataset.splits:
             raise UsageError(f"dataset '{dataset.name}' has no split '{split}'; it has: {', '.join(dataset.splits)}")

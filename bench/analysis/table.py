@@ -74,7 +74,7 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
     """
     if not timing:
         hidden = ("encode_", "decode_")
-        summary = summary[[c for c in summary if not c.startswith(hidden) and c != "timed"]]
+        summary = summary[[c for c in summary if not str(c).startswith(hidden) and c != "timed"]]
     if format_ == "csv":
         return _csv(summary)
     if format_ == "json":
@@ -89,11 +89,11 @@ def _block(title: str, part: pd.DataFrame, format_: Format) -> str:
     columns = [c for c in COLUMNS if c.name in part]
     rows = [["codec", "rate", *(c.heading for c in columns), "ok"]]
     near = {c.name: inside_floor(part, c.name) for c in columns if c.name in METRICS}
-    for index, row in part.iterrows():
+    for position, (_, row) in enumerate(part.iterrows()):
         cells = [str(row["codec"]), str(row["rate"])]
         for column in columns:
             value = float(row[column.name])
-            mark = "~" if column.name in near and bool(near[column.name][index]) else ""
+            mark = "~" if column.name in near and bool(near[column.name].iloc[position]) else ""
             cells.append("–" if math.isnan(value) else column.show(value) + mark)
         rows.append([*cells, f"{row['ok']}/{row['meshes']}"])
     lines = _markdown(rows) if format_ == "markdown" else _aligned(rows)

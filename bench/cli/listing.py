@@ -65,7 +65,7 @@ def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
     from gcbench.datasets import DATASETS, data_root, open_dataset
 
     root = data_root(data)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in DATASETS.names():
         try:
             dataset = open_dataset(name, root)
@@ -104,7 +104,7 @@ def runs_command(*, as_json: Json = False) -> None:
     from gcbench.bench.cli.run import RUNS
     from gcbench.bench.store import Run
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted(RUNS.glob("*/records.jsonl")):
         store = Run(path.parent)
         records, sessions = store.records(), store.sessions()

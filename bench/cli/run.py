@@ -17,6 +17,8 @@ import typer
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from gcbench.bench.runner import Summary, Tick
     from gcbench.bench.store import Run
     from gcbench.bench.sweep import Plan
@@ -234,7 +236,7 @@ class _Progress:
             disable=quiet or self._plain,
             transient=True,
         )
-        self._task: dict[str, int] = {}
+        self._task: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
         self._failed = 0
         self.done = self.total = 0
@@ -275,8 +277,9 @@ class _Progress:
             return
         if name not in self._task:
             self._task[name] = self._bars.add_task(name, total=total, left="", what="")
-        shown = {"what": what} if what else {}
-        self._bars.update(self._task[name], completed=done, total=total, left=left, **shown)
+        self._bars.update(self._task[name], completed=done, total=total, left=left)
+        if what:
+            self._bars.update(self._task[name], what=what)
 
     def _say(self, line: str) -> None:
         if self._plain:

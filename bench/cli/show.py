@@ -53,7 +53,7 @@ def table_command(
     elif per_mesh:
         typer.echo(table.render(rows, "json" if format_ == "json" else "csv", timing=timing), nl=False)
     else:
-        typer.echo(table.render(summarise(rows), format_, timing=timing), nl=False)  # type: ignore[arg-type]  # checked
+        typer.echo(table.render(summarise(rows), format_, timing=timing), nl=False)
 
 
 def plot_command(
