@@ -191,11 +191,11 @@ def test_floor_is_the_closed_form_on_a_sphere():
     assert d1 == pytest.approx(10 * math.log10(3 * math.pi * count * 2**2 / area), abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["ama/crane/mesh_0002.obj", "ama/samba/mesh_0003.obj"])
+@pytest.mark.parametrize("name", ["ama/crane/mesh_0002.obj", "ama/samba/mesh_0001.obj"])
 def test_floor_is_the_closed_form_on_real_meshes(name, real_data):
     path = real_data / name
     if not path.is_file():
-        path = sorted(path.parent.glob("*.obj"))[0]
+        pytest.skip(f"{name} is not in BENCH_DATA")
     mesh = trimesh.load_mesh(path, process=False)
     mesh.vertices -= mesh.bounds.mean(axis=0)
     mesh.vertices /= np.abs(mesh.vertices).max()

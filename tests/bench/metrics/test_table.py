@@ -32,3 +32,10 @@ def test_labels_carry_their_scale():
     for metric in METRICS.values():
         assert ("×10⁻³" in metric.label) == (metric.scale == 1e3)
         assert "\n" not in metric.definition
+
+
+def test_import_is_light():
+    """Labels and orientations must not cost a table or a figure the seconds that compiled packages take to import."""
+    heavy = "{'numba', 'scipy', 'open3d', 'trimesh', 'pandas'}"
+    code = f"import sys, gcbench.bench.metrics; sys.exit(len({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
