@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import trimesh
 
 from gcbench.bench.metrics import METRICS, Reference, measure
