@@ -1,1 +1,135 @@
-"""placeholder."""
+"""The built-in meshes: generated, deterministic, made in seconds and cached as OBJ files.
+
+The narrow door to the folder: which meshes there are, and where their files lie. Knows nothing of codecs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from gcbench.datasets.base import MeshSource
+from gcbench.datasets.minis import animals, cad, humans
+from gcbench.datasets.minis.sculpt import Faces, Vertices
+from gcbench.errors import UsageError
+
+__all__ = ["FAMILIES", "MINIS_VERSION", "generate", "mini_sources"]
+
+MINIS_VERSION = 1  # part of the cache's path: raise it with every change of a mesh
+FAMILIES: Mapping[str, str] = MappingProxyType({"ama": "humans", "dt4d": "animals", "thingi10k": "cad"})
+MIXED_PER_FAMILY = 4
+
+_DECIMALS = 6
+_MESHES: Mapping[str, Mapping[str, Callable[[], tuple[Vertices, Faces]]]] = {
+    "humans": humans.MESHES,
+    "animals": animals.MESHES,
+    "cad": cad.MESHES,
+}
+
+
+def generate(family: str) -> Iterator[tuple[str, Vertices, Faces]]:
+    """Make the meshes of a family, always the same.
+
+    Parameters
+    ----------
+    family : {"humans", "animals", "cad"}
+
+    Yields
+    ------
+    mesh : str
+        Identifier, e.g. ``human/reach``.
+    vertices : (V, 3) float64
+        Metres (humans, animals; y is up) or millimetres (CAD), with six decimals, exactly as in the cached file.
+    faces : (F, 3) int32
+
+    Raises
+    ------
+    UsageError
+        No such family.
+    """
+    for mesh in _family(family):
+        yield mesh, *_make(family, mesh)
+
+
+def mini_sources(dataset: str, cache: Path) -> tuple[MeshSource, ...]:
+    """Return the mini split of a dataset, making the files that are not in the cache.
+
+    Parameters
+    ----------
+    dataset : {"ama", "dt4d", "thingi10k", "mixed"}
+        ``mixed`` has the first four meshes of each family, identified as ``ama/human/stand``.
+    cache : Path
+        Files go to ``minis/v<version>/<family>/`` in it. Each appears whole or not at all, so that two processes may
+        fill the same cache, and one may be killed.
+
+    Raises
+    ------
+    UsageError
+        The dataset has no minis.
+    """
+    if dataset == "mixed":
+        return tuple(
+            MeshSource(dataset, f"{name}/{mesh}", path)
+            for name, family in FAMILIES.items()
+            for mesh, path in _files(family, cache, MIXED_PER_FAMILY).items()
+        )
+    if dataset not in FAMILIES:
+        raise UsageError(f"'{dataset}' has no built-in minis; those that have: {', '.join([*FAMILIES, 'mixed'])}")
+    paths = _files(FAMILIES[dataset], cache, None)
+    return tuple(MeshSource(dataset, mesh, path) for mesh, path in paths.items())
+
+
+def _family(family: str) -> Mapping[str, Callable[[], tuple[Vertices, Faces]]]:
+    if family not in _MESHES:
+        raise UsageError(f"no family of minis is called '{family}'; known: {', '.join(_MESHES)}")
+    return _MESHES[family]
+
+
+def _make(family: str, mesh: str) -> tuple[Vertices, Faces]:
+    vertices, faces = _family(family)[mesh]()
+    # Adding zero turns −0 into 0, which would be written differently.
+    return np.round(vertices, _DECIMALS) + 0.0, faces
+
+
+def _files(family: str, cache: Path, count: int | None) -> dict[str, Path]:
+    """Mesh → file for the first ``count`` meshes of a family, all of which exist on return."""
+    folder = cache / "minis" / f"v{MINIS_VERSION}" / family
+    paths = {mesh: folder / f"{mesh.partition('/')[2]}.obj" for mesh in list(_family(family))[:count]}
+    absent = [mesh for mesh, path in paths.items() if not path.is_file()]
+    if absent:
+        folder.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
+        try:
+            for mesh in absent:
+                part = making / paths[mesh].name
+                _write_obj(part, *_make(family, mesh))
+                part.replace(paths[mesh])
+            _sync_folder(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return paths
+
+
+def _write_obj(path: Path, vertices: Vertices, faces: Faces) -> None:
+    lines = [f"v {x:.{_DECIMALS}f} {y:.{_DECIMALS}f} {z:.{_DECIMALS}f}" for x, y, z in vertices.tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
+    with path.open("w", encoding="ascii", newline="\n") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
