@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, by
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 _CONNECT_S, _READ_S = 15.0, 60.0
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15  # what a break can lose at most: requests drops a chunk that is not full
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def download(
     sha256 : str or None
         Expected hash; None accepts anything, and the caller must say so to the user.
     progress : callable
-        Called about every 256 kB.
+        Called every 32 kB.
     pause_s : float
         Seconds before the first repeated attempt; doubles with each one that brought nothing.
 
