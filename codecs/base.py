@@ -9,14 +9,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from gcbench.errors import CodecTimeout
+from gcbench.errors import BitstreamError, CodecTimeout
 
 if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
     import trimesh
+    from numpy.typing import ArrayLike
 
 Effort = Literal["quick", "standard", "paper"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
@@ -137,7 +139,11 @@ class Codec(ABC):
         """The ladder, low to high quality."""
 
     def prepare(self) -> None:
-        """Import heavy packages and load shipped weights: called once in a worker, outside any timing."""
+        """Import heavy packages and load shipped weights: called once in a worker, outside any timing.
+
+        Extend it with ``super().prepare()``: every codec makes meshes, and importing trimesh takes half a second.
+        """
+        import_module("trimesh")
 
     @abstractmethod
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
@@ -200,3 +206,34 @@ class SetCodec(Codec):
     def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the set."""
         return self.decode_set(stream, ctx)
+
+
+def decoded_mesh(vertices: ArrayLike, faces: ArrayLike) -> trimesh.Trimesh:
+    """Make a mesh of decoded arrays, as they are: nothing is merged, dropped or reordered.
+
+    Parameters
+    ----------
+    vertices : (V, 3) float
+        Positions.
+    faces : (F, 3) int
+        Vertex indices.
+
+    Raises
+    ------
+    BitstreamError
+        No faces, a position that is not finite, an index out of range, or arrays of another shape.
+    """
+    import numpy as np
+    import trimesh
+
+    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    for array in (points, triangles):
+        if array.ndim != 2 or array.shape[1] != 3:
+            raise BitstreamError(f"the decoded arrays have shapes {points.shape} and {triangles.shape}, not (n, 3)")
+    if not len(triangles):
+        raise BitstreamError("the decoded mesh has no faces")
+    if not np.isfinite(points).all():
+        raise BitstreamError("a decoded position is not finite")
+    if triangles.min() < 0 or triangles.max() >= len(points):
+        raise BitstreamError(f"a decoded face uses a vertex that is not among the {len(points)}")
+    return trimesh.Trimesh(points, triangles, process=False)

@@ -1,0 +1,115 @@
+"""The trivial baseline: float32 positions and int32 triangles through zstd. Lossless but for the float32.
+
+Stream: magic ``GCRZ``, version (1 byte), three zero bytes, V and F (uint32), then one zstd frame, with content size and
+checksum, of V × 3 float32 positions and F × 3 int32 vertex indices; everything little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate, decoded_mesh
+from gcbench.errors import BitstreamError, CodecFailed
+
+if TYPE_CHECKING:
+    import trimesh
+
+_HEADER = struct.Struct("<4sB3sII")
+_MAGIC, _VERSION, _RESERVED = b"GCRZ", 1, bytes(3)
+_ROW_BYTES = 12  # three float32, or three int32
+MAX_PAYLOAD_BYTES = 1 << 31
+# A zstd block makes at most 128 KiB, and the smallest (run-length) takes 4 bytes. Source: RFC 8878, section 3.1.1.2.
+_MAX_EXPANSION = (128 << 10) // 4
+
+
+class RawZstd(ModelCodec):
+    """The arrays of a mesh as they lie in memory, through zstd; vertices and faces keep their order."""
+
+    name = "raw-zstd"
+
+    def version(self) -> str:
+        """Format version, and the version of the zstandard package (which fixes that of zstd)."""
+        return f"{_VERSION}+zstandard-{installed_version('zstandard')}"
+
+    def availability(self) -> Availability:
+        """Say whether zstandard is installed."""
+        if find_spec("zstandard") is None:
+            return Availability(
+                ok=False, reason="the package zstandard is not installed", remedy="pip install zstandard"
+            )
+        return Availability(ok=True)
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """One rate, level 19: the codec is lossless, and levels up to 22 take as many bytes (AMA frames)."""
+        return [Rate("z19", {"level": 19})]
+
+    def prepare(self) -> None:
+        """Import zstandard."""
+        super().prepare()
+        import_module("zstandard")
+
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Encode one mesh.
+
+        Raises
+        ------
+        CodecFailed
+            The mesh has no faces, or more than 2 GiB of arrays.
+        """
+        import zstandard
+
+        vertices, faces = np.asarray(mesh.vertices, "<f4"), np.asarray(mesh.faces, "<i4")
+        payload_bytes = _ROW_BYTES * (len(vertices) + len(faces))
+        if not len(faces):
+            raise CodecFailed("the mesh has no faces")
+        if payload_bytes > MAX_PAYLOAD_BYTES:
+            raise CodecFailed(f"the mesh takes {payload_bytes} bytes; the format's limit is {MAX_PAYLOAD_BYTES}")
+        compressor = zstandard.ZstdCompressor(
+            level=int(rate.params["level"]), write_checksum=True, write_content_size=True, threads=0
+        )
+        header = _HEADER.pack(_MAGIC, _VERSION, _RESERVED, len(vertices), len(faces))
+        return header + compressor.compress(vertices.tobytes() + faces.tobytes())
+
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Decode one mesh.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt, foreign, followed by other bytes, or declares what cannot be true.
+        """
+        import zstandard
+
+        if len(stream) < _HEADER.size:
+            raise BitstreamError(f"{len(stream)} bytes are too few for a raw-zstd stream")
+        magic, version, reserved, n_vertices, n_faces = _HEADER.unpack_from(stream)
+        if magic != _MAGIC:
+            raise BitstreamError("not a raw-zstd stream")
+        if (version, reserved) != (_VERSION, _RESERVED):
+            raise BitstreamError(f"raw-zstd version {version} is not version {_VERSION}, the one known here")
+        frame = memoryview(stream)[_HEADER.size :]
+        payload_bytes = _ROW_BYTES * (n_vertices + n_faces)
+        if payload_bytes > min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * len(frame)):
+            raise BitstreamError(f"{payload_bytes} bytes are declared, {len(frame)} bytes of zstd cannot hold as many")
+        try:
+            # The size in the frame is what zstd takes memory for; an unknown one is -1 here.
+            content_bytes = zstandard.frame_content_size(frame)
+            if content_bytes != payload_bytes:
+                raise BitstreamError(f"{payload_bytes} bytes are declared, the zstd frame has {content_bytes}")
+            payload = zstandard.ZstdDecompressor().decompress(
+                frame, max_output_size=payload_bytes, allow_extra_data=False
+            )
+        except zstandard.ZstdError as error:
+            raise BitstreamError(f"zstd cannot decode the stream: {error}") from error
+        if len(payload) != payload_bytes:
+            raise BitstreamError(f"{payload_bytes} bytes are declared, {len(payload)} were decoded")
+        vertices = np.frombuffer(payload, "<f4", 3 * n_vertices).reshape(-1, 3)
+        faces = np.frombuffer(payload, "<i4", 3 * n_faces, _ROW_BYTES * n_vertices).reshape(-1, 3)
+        return decoded_mesh(vertices, faces)
