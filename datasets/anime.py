@@ -94,11 +94,11 @@ class AnimeFile:
         digest = hashlib.sha256(struct.pack("<3i", self.n_frames, self.n_vertices, self.n_faces))
         digest.update(np.ascontiguousarray(rest).data)
         digest.update(np.ascontiguousarray(faces).data)
-        vertices = rest.astype(np.float64)
-        if number:
-            offset = self._map("<f4", self._offset_of(number), self.n_vertices)
-            digest.update(np.ascontiguousarray(offset).data)
-            with np.errstate(invalid="ignore"):  # infinities are refused later, with a sentence
+        with np.errstate(invalid="ignore"):  # NaN and infinities are refused later, with a sentence
+            vertices = rest.astype(np.float64)
+            if number:
+                offset = self._map("<f4", self._offset_of(number), self.n_vertices)
+                digest.update(np.ascontiguousarray(offset).data)
                 vertices += offset
         shared = _HEADER_BYTES + 12 * self.n_faces
         share = (number + 1) * shared // self.n_frames - number * shared // self.n_frames

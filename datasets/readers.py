@@ -51,7 +51,8 @@ def read(data: bytes, suffix: str) -> tuple[Positions, Triangles]:
     if not data:
         raise BadMesh("the file is empty")
     try:
-        return reader(data)
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are refused later, with a sentence
+            return reader(data)
     except (ValueError, OverflowError, IndexError, struct.error) as error:
         raise BadMesh(f"not a valid {suffix.lstrip('.').upper()} file: {_one_line(error)}") from error
 
@@ -243,7 +244,9 @@ def _ply_header(data: bytes) -> tuple[str, list[_PlyElement], int]:
                 order = _PLY_ORDERS[name]
             case ["element", name, count] if count.isdecimal() and name not in {e.name for e in elements}:
                 elements.append(_PlyElement(name, int(count), []))
-            case ["property", "list", count_type, kind, name] if elements and _PLY_TYPES.get(count_type, "f")[0] != "f":
+            case ["property", "list", count_type, kind, name] if (
+                elements and kind in _PLY_TYPES and _PLY_TYPES.get(count_type, "f")[0] != "f"
+            ):
                 elements[-1].properties.append(_PlyProperty(name, _PLY_TYPES[kind], _PLY_TYPES[count_type]))
             case ["property", kind, name] if elements and kind in _PLY_TYPES:
                 elements[-1].properties.append(_PlyProperty(name, _PLY_TYPES[kind]))

@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -91,6 +92,7 @@ def test_obj_comments_continuations_colours_and_carriage_returns():
         (b"ply\nformat ascii 1.0\nelement vertex 1\nend_header\n", ".ply", "no vertex element with x, y and z"),
         (b"ply\nelement vertex 1\nend_header\n", ".ply", "names no format"),
         (b"ply\nformat ascii 1.0\nelement vertex -1\nend_header\n", ".ply", "not understood: 'element vertex -1'"),
+        (b"ply\nformat ascii 1.0\nelement face 1\nproperty list uchar no x\nend_header\n", ".ply", "not understood"),
         (b"abc", ".fbx", "unknown format"),
     ],
 )
@@ -105,6 +107,12 @@ def test_stl_that_begins_with_solid_and_is_binary():
     facet = struct.pack("<12fH", 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0)
     data = b"solid facet".ljust(80) + struct.pack("<I", 1) + facet
     assert read(data, ".stl")[0].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+
+
+def test_signalling_nan_is_refused_without_a_warning():
+    facet = struct.pack("<12I", *[0x7F800001] * 12) + b"\0\0"
+    with warnings.catch_warnings(action="error"), pytest.raises(BadMesh, match="3 of 3 vertices are NaN"):
+        clean(*read(b"".ljust(80) + struct.pack("<I", 1) + facet, ".stl"))
 
 
 def test_stl_binary_with_bytes_behind_the_facets():
@@ -204,7 +212,8 @@ def test_damaged_files_are_read_or_refused_never_more(kind, data):
     """Cut, overwrite or insert anywhere: the pipeline ends in a finite mesh or in BadMesh, with no other exception."""
     damaged = bytearray(EXPORTS[kind])
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(damaged)))
+        # As often in the header as anywhere.
+        at = data.draw(st.one_of(st.integers(0, len(damaged)), st.integers(0, min(250, len(damaged)))))
         match data.draw(st.sampled_from(["cut", "overwrite", "insert", "delete"])):
             case "cut":
                 del damaged[at:]
@@ -218,7 +227,9 @@ def test_damaged_files_are_read_or_refused_never_more(kind, data):
             case "delete":
                 del damaged[at : at + data.draw(st.integers(1, 60))]
     try:
-        vertices, faces = clean(*read(bytes(damaged), "." + kind.split()[0]))
+        with warnings.catch_warnings(action="error"):
+            as_read = read(bytes(damaged), "." + kind.split()[0])
+        vertices, faces = clean(*as_read)
         scaled = normalise(vertices, faces)
     except BadMesh:
         return
