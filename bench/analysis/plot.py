@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = ("cd", "nc", "f1_0005", "cd_p2s")
+# Distances below this (17 bits of quantisation) are drawn at it: a lossless codec would stretch the axis over decades.
+SMALLEST_DISTANCE = 1e-5
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", "-.", ":")
 
@@ -61,9 +63,11 @@ def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], pale
         failed = int(summary.loc[summary["codec"] == codec, "failed"].sum())
         label = f"{codec} ({failed} failed)" if failed else codec
         style = {"color": palette[codec], "marker": MARKERS[index % len(MARKERS)], "ms": 5.5}
-        ax.plot(rows["ratio"], rows[metric] * info.scale, ls=LINES[index % len(LINES)], lw=1.5, label=label, **style)  # type: ignore[arg-type]  # mixed style values
-        inside = rows[hollow[rows.index]]
-        ax.plot(inside["ratio"], inside[metric] * info.scale, ls="", mfc="white", mew=1.2, **style)  # type: ignore[arg-type]  # mixed style values
+        values = rows[metric].clip(lower=SMALLEST_DISTANCE) if info.unit == "length" else rows[metric]
+        values = values * info.scale
+        ax.plot(rows["ratio"], values, ls=LINES[index % len(LINES)], lw=1.5, label=label, **style)  # type: ignore[arg-type]  # mixed style values
+        inside = hollow[rows.index]
+        ax.plot(rows["ratio"][inside], values[inside], ls="", mfc="white", mew=1.2, **style)  # type: ignore[arg-type]  # mixed style values
     ax.set_xscale("log")
     if info.unit == "length":
         ax.set_yscale("log")
@@ -73,6 +77,9 @@ def _panel(ax: Axes, summary: pd.DataFrame, metric: str, codecs: list[str], pale
     _plain_ticks(ax.xaxis)
     if info.unit == "length":
         _plain_ticks(ax.yaxis)
+        if (summary[metric] < SMALLEST_DISTANCE).any():
+            edge = SMALLEST_DISTANCE * info.scale
+            _note(ax, f"points at {edge:g} are at or below it", edge, above=True)
 
 
 def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:
@@ -84,14 +91,18 @@ def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:
         low = min(low, floor * 0.93)
         ax.axhspan(low, floor, color="0.82", lw=0, zorder=0)
     ax.set_ylim(low, high)
+    _note(ax, "noise floor of sampling", floor, above=higher_is_better)
+
+
+def _note(ax: Axes, text: str, y: float, *, above: bool) -> None:
     ax.annotate(
-        "noise floor of sampling",
-        (0.985, floor),
-        (0, 3 if higher_is_better else -3),
+        text,
+        (0.985, y),
+        (0, 3 if above else -3),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         ha="right",
-        va="bottom" if higher_is_better else "top",
+        va="bottom" if above else "top",
         fontsize=7.5,
         color="0.35",
         annotation_clip=False,
