@@ -203,7 +203,7 @@ def _lines(report: VerifyReport) -> Iterator[str]:
     bad = len(report.unusable)
     yield f"{report.dataset} under {report.root}"
     yield f"  meshes     {report.meshes} in {report.files} files; {report.files - bad} files usable, {bad} not"
-    yield from _some(f"{mesh}: {reason}" for mesh, reason in report.unusable)
+    yield from _some(reason if reason.startswith(mesh) else f"{mesh}: {reason}" for mesh, reason in report.unusable)
     yield (
         f"  checksums  {report.matching} as listed, {len(report.changed)} changed, {len(report.absent)} listed but "
         f"absent, {report.unlisted} not listed"
