@@ -2,8 +2,8 @@
 
 Knows proportions and poses; how flesh becomes a mesh is in ``sculpt``.
 
-Source of the proportions: R. Drillis, R. Contini, "Body segment parameters", 1966, at a stature of 1.75 m; girths from
-NASA-STD-3000, volume I, section 3 (50th percentile).
+Source of the segment lengths: R. Drillis, R. Contini, "Body segment parameters", 1966, at a stature of 1.75 m. The
+girths are chosen here, for a volume of about 67 litres.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ _TRUNK = (
     ),
     ellipsoid("chest", (0.078, 0.125, -0.072), (0.066, 0.085, 0.034), tilt=12, blend=0.03),
     ellipsoid("chest", (0.038, 0.0, 0.088), (0.03, 0.10, 0.016), tilt=-4, blend=0.03),
-    Loft("chest", (0.02, 0.285, -0.030), (0.165, 0.222, -0.022), ((0.0, 0.045, 0.05), (1.0, 0.042, 0.04)), blend=0.035),
+    Loft(
+        "chest", (0.02, 0.262, -0.030), (0.165, 0.222, -0.022), ((0.0, 0.042, 0.048), (1.0, 0.040, 0.040)), blend=0.035
+    ),
     Loft(
         "clavicle.L",
         (-0.015, 0.005, 0.035),

@@ -5,7 +5,7 @@ Knows nothing of people or animals, only of lofts, bones and grids.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -89,7 +89,7 @@ def both_sides(lofts: Sequence[Loft]) -> tuple[Loft, ...]:
 
 
 def sculpt(
-    lofts: Sequence[Loft], frames: dict[str, Frame], *, voxel: float, faces: int, smoothing: int = 6
+    lofts: Sequence[Loft], frames: Mapping[str, Frame], *, voxel: float, faces: int, smoothing: int = 6
 ) -> tuple[Vertices, Faces]:
     """Mesh the smooth union of lofts on a posed skeleton.
 
@@ -97,7 +97,7 @@ def sculpt(
     ----------
     lofts : sequence of Loft
         In order: each is blended with what came before.
-    frames : dict of str to Frame
+    frames : mapping of str to Frame
         The posed bones.
     voxel : float
         Grid spacing in metres; smaller details are lost.
