@@ -38,7 +38,7 @@ class Registry(Generic[T]):
     Parameters
     ----------
     base : type
-        What every entry must be a subclass of.
+        What every entry must be a concrete subclass of, with the attribute ``name`` that it is registered under.
     noun : str
         The word for an entry in messages, e.g. ``codec``.
     builtins : mapping of str to str
@@ -76,7 +76,7 @@ class Registry(Generic[T]):
         Raises
         ------
         UsageError
-            Unknown name (with suggestions), or a third-party entry that fails to import or has the wrong type.
+            Unknown name (with suggestions), or an entry that fails to import or is not such a class.
         """
         if name in self.builtins:
             module, _, attribute = self.builtins[name].partition(":")
@@ -137,6 +137,13 @@ class Registry(Generic[T]):
     def _checked(self, name: str, loaded: object) -> type[T]:
         if not (inspect.isclass(loaded) and issubclass(loaded, self.base)):
             raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) is not a {self.base.__name__} class")
+        if inspect.isabstract(loaded):
+            missing = ", ".join(sorted(getattr(loaded, "__abstractmethods__", ())))
+            raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) does not define {missing}")
+        # Results are kept under the class's own name: it has to be the one that it is asked for by.
+        own = getattr(loaded, "name", None)
+        if own != name:
+            raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) calls itself {own!r}")
         return loaded
 
 

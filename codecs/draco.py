@@ -124,7 +124,7 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
 
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
     if not len(triangles):
-        raise CodecFailed("the mesh has no faces")
+        raise CodecFailed("the mesh has no face with three different corners")
     if len(triangles) > MAX_FACES:
         raise CodecFailed(f"{len(triangles)} faces are more than the {MAX_FACES} that the decoder accepts")
     used = np.zeros(len(points), bool)

@@ -163,6 +163,9 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
         MeshLab raised an error of its own.
     """
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    # MeshLab crashes on faces that name a vertex twice; they cover nothing, and Draco drops them anyway.
+    a, b, c = triangles.T
+    triangles = triangles[(a != b) & (b != c) & (c != a)]
     while len(triangles) > face_budget:
         fewer_points, fewer_triangles = _collapse(points, triangles, face_budget)
         if _has_area(fewer_points, fewer_triangles):

@@ -53,6 +53,7 @@ def codecs_command(*, as_json: Json = False) -> None:
         typer.echo(f"{row['codec']}  ({row['kind']} codec, {row['origin']})")
         typer.echo(f"    {row['what']}")
         if row["available"]:
+            typer.echo(f"    version: {row['version']}")
             for effort, labels in row["rates"].items():
                 typer.echo(f"    {effort}: {' '.join(labels)}")
         else:
@@ -93,8 +94,9 @@ def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
         typer.echo(f"\n{row['dataset']}  {row.get('what', row.get('error'))}")
         for split, facts in row.get("splits", {}).items():
             missing = f", {facts['missing']} missing" if facts["missing"] else ""
-            remedy = f": {facts['remedy']}" if facts["remedy"] else ""
-            typer.echo(f"    {split:6} {facts['here']} meshes here{missing}{remedy}")
+            typer.echo(f"    {split:6} {facts['here']} meshes here{missing}")
+        for remedy in dict.fromkeys(facts["remedy"] for facts in row.get("splits", {}).values() if facts["remedy"]):
+            typer.echo(f"    {remedy}")
     typer.echo("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
 
 

@@ -25,7 +25,14 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    bench = Bench(limit=Limit(deadline_s=3, memory_bytes=900 << 20), logs=tmp_path_factory.mktemp("logs"))
+    bench = Bench(limit=Limit(deadline_s=60, memory_bytes=900 << 20), logs=tmp_path_factory.mktemp("logs"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def hasty_bench(tmp_path_factory):
+    bench = Bench(limit=Limit(deadline_s=1.5), logs=tmp_path_factory.mktemp("logs"))
     yield bench
     bench.close()
 
@@ -86,13 +93,13 @@ def test_whatever_a_codec_does_there_is_a_record(bench, shapes, rate, status, st
 
 
 @pytest.mark.parametrize("rate", ["enc-hang", "dec-hang", "enc-program"])
-def test_an_overrun_is_killed_with_its_programs_and_the_next_cell_runs(bench, shapes, rate):
+def test_an_overrun_is_killed_with_its_programs_and_the_next_cell_runs(hasty_bench, shapes, rate):
     begin = time.monotonic()
-    (record,) = bench.run(cells(shapes, "test-bad")[rate]).records
-    assert time.monotonic() - begin < 8
+    (record,) = hasty_bench.run(cells(shapes, "test-bad")[rate]).records
+    assert time.monotonic() - begin < 10
     assert (record.status, record.stage) == ("timeout", "encode" if rate.startswith("enc") else "decode")
     assert not [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in " ".join(p.info["cmdline"] or [])]
-    assert bench.run(cells(shapes, "test-exact")["d3"]).records[0].status == "ok"
+    assert hasty_bench.run(cells(shapes, "test-exact")["d3"]).records[0].status == "ok"
 
 
 def test_a_full_disk_stops_the_run_instead_of_blaming_the_codec(bench, shapes):
