@@ -1,0 +1,143 @@
+"""The raw-zstd format: golden bytes, and every way in which a stream can be wrong."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import trimesh
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcbench.codecs import Context
+from gcbench.codecs.raw_zstd import MAX_PAYLOAD_BYTES, RawZstd
+from gcbench.errors import BitstreamError, CodecFailed
+
+CODEC = RawZstd()
+(RATE,) = CODEC.rates("standard")
+VERTICES = np.array([[-1, -0.5, 0], [1, -0.5, 0], [0, 0.5, 0]], "<f4")
+FACES = np.array([[0, 1, 2]], "<i4")
+PAYLOAD = VERTICES.tobytes() + FACES.tobytes()
+
+# "GCRZ", version 1, three zeros, V = 3, F = 1; then a zstd frame: magic, descriptor (single segment, checksum), content
+# size 48, one raw block of 48 bytes that is the last (48 << 3 | 1), and the low 32 bits of the content's XXH64.
+GOLDEN = bytes.fromhex(
+    "4743525a 01 000000 03000000 01000000"
+    "28b52ffd 24 30 810100"
+    "000080bf 000000bf 00000000  0000803f 000000bf 00000000  00000000 0000003f 00000000"
+    "00000000 01000000 02000000"
+    "3d68381c"
+)
+
+
+def frame(payload: bytes, **options: bool) -> bytes:
+    return zstandard.ZstdCompressor(level=3, **({"write_checksum": True} | options)).compress(payload)
+
+
+def header(n_vertices: int = 3, n_faces: int = 1, magic: bytes = b"GCRZ", version: int = 1) -> bytes:
+    return magic + struct.pack("<B3xII", version, n_vertices, n_faces)
+
+
+def frame_header(content_bytes: int) -> bytes:
+    return b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", content_bytes)
+
+
+def decode(stream: bytes) -> trimesh.Trimesh:
+    return CODEC.decode_mesh(stream, Context())
+
+
+def test_golden_stream_decodes():
+    mesh = decode(GOLDEN)
+    np.testing.assert_array_equal(mesh.vertices, VERTICES)
+    np.testing.assert_array_equal(mesh.faces, FACES)
+
+
+def test_golden_header_is_what_is_written(ctx):
+    stream = CODEC.encode_mesh(trimesh.Trimesh(VERTICES, FACES, process=False), RATE, ctx)
+    assert stream[:16] == GOLDEN[:16]
+    parameters = zstandard.get_frame_parameters(stream[16:])
+    assert (parameters.content_size, parameters.has_checksum) == (48, True)
+    assert zstandard.ZstdDecompressor().decompress(stream[16:]) == PAYLOAD
+
+
+@given(data=st.data(), n_vertices=st.integers(1, 40), n_faces=st.integers(1, 40))
+def test_round_trip_is_exact_and_keeps_the_order(data, n_vertices, n_faces):
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    vertices = rng.normal(size=(n_vertices, 3)).astype(np.float32)
+    faces = rng.integers(0, n_vertices, (n_faces, 3))
+    stream = CODEC.encode_mesh(trimesh.Trimesh(vertices, faces, process=False), RATE, Context())
+    mesh = decode(stream)
+    np.testing.assert_array_equal(mesh.vertices, vertices)
+    np.testing.assert_array_equal(mesh.faces, faces)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (b"", "too few"),
+        (GOLDEN[:15], "too few"),
+        (header(magic=b"GCRX") + frame(PAYLOAD), "not a raw-zstd stream"),
+        (header(version=2) + frame(PAYLOAD), "version 2"),
+        (GOLDEN[:6] + b"\1" + GOLDEN[7:], "version"),
+        (header(), "cannot hold"),
+        (header(4, 1) + frame(PAYLOAD), "60 bytes are declared, the zstd frame has 48"),
+        (header() + frame(PAYLOAD, write_content_size=False), "the zstd frame has -1"),
+        (header() + frame(PAYLOAD[:-1]), "the zstd frame has 47"),
+        (header() + PAYLOAD, "zstd cannot"),
+        (GOLDEN + b"\0", "zstd cannot"),
+        (GOLDEN + frame(b"more"), "zstd cannot"),
+        (header(2**32 - 1, 2**32 - 1) + frame(PAYLOAD), "cannot hold"),
+        (header(4, 0) + frame(PAYLOAD), "no faces"),
+        (header() + frame(PAYLOAD[:-4] + struct.pack("<i", 3)), "uses a vertex that is not among the 3"),
+        (header() + frame(PAYLOAD[:-4] + struct.pack("<i", -1)), "uses a vertex"),
+        (header() + frame(struct.pack("<f", np.nan) + PAYLOAD[4:]), "not finite"),
+        (header() + frame(struct.pack("<f", np.inf) + PAYLOAD[4:]), "not finite"),
+    ],
+)
+def test_bad_streams_are_refused(stream, message):
+    with pytest.raises(BitstreamError, match=message):
+        decode(stream)
+
+
+def test_every_truncation_is_refused(torus, ctx):
+    stream = CODEC.encode_mesh(torus, RATE, ctx)
+    for length in range(len(stream)):
+        with pytest.raises(BitstreamError):
+            decode(stream[:length])
+
+
+def test_every_flipped_bit_is_refused():
+    unused_bit = 8 * (16 + 4) + 4  # of zstd's frame descriptor: decoders have to ignore it (RFC 8878, 3.1.1.1.1.3)
+    for bit in set(range(8 * len(GOLDEN))) - {unused_bit}:
+        damaged = bytearray(GOLDEN)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BitstreamError):
+            decode(bytes(damaged))
+
+
+def test_a_bomb_takes_no_memory():
+    """Frames that claim more than the format allows, and more than so few bytes can expand to."""
+    rows = MAX_PAYLOAD_BYTES // 12 + 1
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match="cannot hold"):
+        decode(header(rows, 0) + frame_header(12 * rows) + bytes(1 << 17))
+    with pytest.raises(BitstreamError, match="cannot hold"):
+        decode(header((1 << 30) // 12, 1) + frame_header(12 * ((1 << 30) // 12 + 1)) + bytes(17))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_a_mesh_without_faces_is_refused(ctx):
+    with pytest.raises(CodecFailed, match="no faces"):
+        CODEC.encode_mesh(trimesh.Trimesh(VERTICES, np.zeros((0, 3), int), process=False), RATE, ctx)
+
+
+def test_dirty_meshes_come_back_as_they_are(dirty, ctx):
+    mesh = decode(CODEC.encode_mesh(dirty, RATE, ctx))
+    np.testing.assert_array_equal(mesh.vertices, dirty.vertices.astype(np.float32))
+    np.testing.assert_array_equal(mesh.faces, dirty.faces)
