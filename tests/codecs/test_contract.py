@@ -1,4 +1,4 @@
-"""What every built-in codec promises: stable ladders, determinism, and BitstreamError for whatever is not its stream."""
+"""What every built-in codec promises: stable ladders, the same bytes always, and errors for what is not its stream."""
 
 from __future__ import annotations
 
