@@ -41,6 +41,12 @@ MEASURE_LIMIT_S = 1800.0
 OUTSIDE_KILL_RETRIES = 2
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
 
+_PRELOAD = {
+    "encode": ("gcbench.bench.stages", "trimesh"),
+    "decode": ("gcbench.bench.stages", "trimesh"),
+    "measure": ("gcbench.bench.stages", "trimesh", "gcbench.bench.metrics.kernels"),
+}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -231,7 +237,8 @@ class Bench:
     def _worker(self, role: str) -> Worker:
         if role not in self._workers:
             log_file = self.logs / f"{self.name}-{role}.log" if self.logs else None
-            self._workers[role] = Worker(WorkerSetup(threads=self.threads, cores=self.cores, log=log_file))
+            setup = WorkerSetup(threads=self.threads, cores=self.cores, log=log_file, preload=_PRELOAD[role])
+            self._workers[role] = Worker(setup)
         return self._workers[role]
 
     def close(self) -> None:

@@ -103,11 +103,24 @@ class Limits:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """How a worker is started: its number of threads, the cores it is pinned to (None: all), and its log file."""
+    """How a worker is started.
+
+    Parameters
+    ----------
+    threads : int
+        For every library that heeds the usual environment variables.
+    cores : tuple of int or None
+        Cores to pin it to; None is all.
+    log : Path or None
+        File for what it prints.
+    preload : tuple of str
+        Modules that it imports as soon as it starts, while other workers work.
+    """
 
     threads: int = 1
     cores: tuple[int, ...] | None = None
     log: Path | None = None
+    preload: tuple[str, ...] = ()
 
 
 class Worker:
@@ -143,7 +156,10 @@ class Worker:
                 self._setup.log.parent.mkdir(parents=True, exist_ok=True)
                 log = files.enter_context(self._setup.log.open("ab"))
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gcbench.bench.worker", str(theirs.fileno()), _cores(self._setup.cores)],
+                [
+                    *(sys.executable, "-m", "gcbench.bench.worker"),
+                    *(str(theirs.fileno()), ",".join(map(str, self._setup.cores or ())), *self._setup.preload),
+                ],
                 env={**os.environ, **_thread_environment(self._setup.threads)},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -245,7 +261,3 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def _thread_environment(threads: int) -> Mapping[str, str]:
     return {name: str(threads) for name in _THREAD_VARIABLES}
-
-
-def _cores(cores: tuple[int, ...] | None) -> str:
-    return ",".join(map(str, cores or ()))

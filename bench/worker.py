@@ -1,11 +1,13 @@
 """The child's side of ``process.py``: receive a function and its argument, call it, send back what came of it.
 
-Run as ``python -m gcbench.bench.worker FD CORES``. Knows nothing of cells; imports nothing that it is not sent.
+Run as ``python -m gcbench.bench.worker FD CORES [MODULE ...]``. Knows nothing of cells; imports what it is told to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import logging
 import os
 import signal
@@ -47,13 +49,16 @@ def _die_with_parent() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Serve on the file descriptor and the cores named by the two arguments."""
-    fd, cores = int(argv[0]), argv[1]
+    """Serve on the given file descriptor and cores, after importing the given modules."""
+    fd, cores, *preload = int(argv[0]), *argv[1:]
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     pipe: Connection[Any, Any] = Connection(fd)
     _die_with_parent()
+    for module in preload:
+        with contextlib.suppress(ImportError):  # the call that needs it says so, with its reason
+            importlib.import_module(module)
     serve(pipe)
     return 0
 
