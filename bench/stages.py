@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MeshArrays:
-    """A mesh on its way between processes: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64."""
+    """A mesh on its way between processes: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int32, to be quick."""
 
     vertices: NDArray[np.float64]
-    faces: NDArray[np.int64]
+    faces: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def decode(job: DecodeJob) -> Decoded:
     for mesh in meshes:
         if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
             raise CodecFailed(f"decode() returned {_types(meshes)}, not trimesh.Trimesh")
-        arrays.append(MeshArrays(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)))
+        arrays.append(MeshArrays(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)))
     return Decoded(tuple(arrays), cost)
 
 
@@ -188,6 +188,15 @@ def _facts(prefix: str, mesh: trimesh.Trimesh) -> dict[str, int | bool]:
 
 
 def _mesh(source: MeshSource, sha256: str) -> trimesh.Trimesh:
+    """Load a mesh as the plan knew it; a copy each time, since a codec may change it, or cache things on it."""
+    import trimesh
+
+    kept = _loaded(source, sha256)
+    return trimesh.Trimesh(kept.vertices.copy(), kept.faces.copy(), process=False, validate=False)
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: MeshSource, sha256: str) -> trimesh.Trimesh:
     loaded = load(source, cache_dir())
     if loaded.sha256 != sha256:
         raise StoreError(f"{source.path} changed while the run was going on")
