@@ -20,9 +20,9 @@ from gcbench.bench.process import (
     DeadlineExceeded,
     Limits,
     MemoryExceeded,
+    Template,
     Worker,
     WorkerDied,
-    WorkerSetup,
 )
 from gcbench.bench.records import Cost, Record, Stage, Status
 from gcbench.bench.sweep import Cell, PlannedMesh
@@ -40,12 +40,6 @@ MEASURE_LIMIT_S = 1800.0
 # until it happens again.
 OUTSIDE_KILL_RETRIES = 2
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
-
-_PRELOAD = {
-    "encode": ("gcbench.bench.stages", "trimesh"),
-    "decode": ("gcbench.bench.stages", "trimesh"),
-    "measure": ("gcbench.bench.stages", "trimesh", "gcbench.bench.metrics.kernels"),
-}
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,29 @@ class Limit:
     memory_bytes: int | None = None
 
 
+class Templates:
+    """What workers are forked from: codecs from one that knows meshes, metrics from one that knows metrics too.
+
+    Both start to import when they are made, side by side.
+    """
+
+    def __init__(self, threads: int) -> None:
+        codecs = Template(threads, ("gcbench.bench.stages", "trimesh"))
+        metrics = Template(threads, ("gcbench.bench.stages", "trimesh", "gcbench.bench.metrics.kernels"))
+        self._of_role = {"encode": codecs, "decode": codecs, "measure": metrics}
+        for template in (codecs, metrics):
+            template.start()
+
+    def of(self, role: str) -> Template:
+        """Return the template for a role."""
+        return self._of_role[role]
+
+    def close(self) -> None:
+        """End the templates, and with them all workers."""
+        for template in self._of_role.values():
+            template.close()
+
+
 @dataclass
 class Bench:
     """The three workers of one slot, and how they run a cell.
@@ -91,6 +108,8 @@ class Bench:
         Folder for what workers print.
     name : str
         Of the slot, in log file names.
+    templates : Templates or None
+        What the workers are forked from, shared with other slots; None makes its own.
     """
 
     limit: Limit = Limit()
@@ -99,14 +118,14 @@ class Bench:
     cores: tuple[int, ...] | None = None
     logs: Path | None = None
     name: str = "0"
+    templates: Templates | None = None
     _workers: dict[str, Worker] = field(default_factory=dict, init=False, repr=False)
-    _prepared: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False)
+    _prepared: set[tuple[int | None, str]] = field(default_factory=set, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
-    def start(self) -> None:
-        """Start the workers; returns at once."""
-        for role in ("encode", "decode", "measure"):
-            self._worker(role).start()
+    def __post_init__(self) -> None:
+        self._own_templates = self.templates is None
+        self._templates = self.templates or Templates(self.threads)
 
     def stop(self) -> None:
         """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
@@ -227,24 +246,24 @@ class Bench:
 
     def _prepare(self, worker: Worker, stage: Stage, codec: str) -> None:
         """Load the codec in this very process, once, before any deadline counts."""
-        if not worker.running:
-            self._prepared[stage] = set()
-        prepared = self._prepared.setdefault(stage, set())
-        if codec not in prepared:
+        worker.start()
+        prepared = (worker.pid, codec)
+        if prepared not in self._prepared:
             worker.call(stages.prepare, codec, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
-            prepared.add(codec)
+            self._prepared.add(prepared)
 
     def _worker(self, role: str) -> Worker:
         if role not in self._workers:
             log_file = self.logs / f"{self.name}-{role}.log" if self.logs else None
-            setup = WorkerSetup(threads=self.threads, cores=self.cores, log=log_file, preload=_PRELOAD[role])
-            self._workers[role] = Worker(setup)
+            self._workers[role] = Worker(self._templates.of(role), cores=self.cores, log=log_file)
         return self._workers[role]
 
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers.values():
             worker.kill()
+        if self._own_templates:
+            self._templates.close()
 
 
 def _verdict(stage: Stage, error: CallFailed) -> Exception:

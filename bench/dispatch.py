@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from gcbench.bench.cell import Bench, Limit, Outcome
+from gcbench.bench.cell import Bench, Limit, Outcome, Templates
 from gcbench.bench.sweep import Cell
 
 
@@ -65,6 +65,7 @@ class LocalDispatcher:
         self._changed = threading.Condition()
         self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._ended = False
+        self._templates = Templates(threads)
         self._benches = [
             Bench(
                 limit=limit,
@@ -73,6 +74,7 @@ class LocalDispatcher:
                 cores=tuple(range(slot * threads, (slot + 1) * threads)) if pinned else None,
                 logs=logs,
                 name=str(slot),
+                templates=self._templates,
             )
             for slot in range(jobs)
         ]
@@ -106,10 +108,9 @@ class LocalDispatcher:
             bench.stop()
         for slot in self._slots:
             slot.join()
+        self._templates.close()
 
     def _serve(self, bench: Bench) -> None:
-        # Workers die with the thread that started them (see worker.py), so this thread starts and ends its own.
-        bench.start()
         try:
             while True:
                 with self._changed:

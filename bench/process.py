@@ -1,7 +1,7 @@
-"""A worker process that can be killed at any moment: the parent's side. The child's side is ``worker.py``.
+"""Worker processes that can be killed at any moment: the parent's side. The child's side is ``worker.py``.
 
 Own code rather than a process-pool library, for three things that none of those looked at (pebble, concurrent.futures,
-loky) does together: the worker leads its own process group, so that a kill takes external programs with it; its
+loky) does together: a worker leads its own process group, so that a kill takes external programs with it; its
 resident memory, programs included, is watched from outside, where a call that holds the interpreter lock cannot
 hide; and its environment is set before its first import, which is the only moment at which thread counts are heeded.
 """
@@ -9,13 +9,15 @@ hide; and its environment is set before its first import, which is the only mome
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,72 +103,133 @@ class Limits:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class WorkerSetup:
-    """How a worker is started.
+class Template:
+    """A process that has imported what workers need, and from which they are forked: a worker starts in milliseconds.
+
+    Six workers that each import for themselves cost six core-seconds, which is a third of a short run.
+    It runs one thread and nothing but imports, so that forking it is safe.
 
     Parameters
     ----------
     threads : int
-        For every library that heeds the usual environment variables.
-    cores : tuple of int or None
-        Cores to pin it to; None is all.
-    log : Path or None
-        File for what it prints.
+        For every library of its workers that heeds the usual environment variables.
     preload : tuple of str
-        Modules that it imports as soon as it starts, while other workers work.
+        Modules to import.
     """
 
-    threads: int = 1
-    cores: tuple[int, ...] | None = None
-    log: Path | None = None
-    preload: tuple[str, ...] = ()
+    def __init__(self, threads: int = 1, preload: tuple[str, ...] = ()) -> None:
+        self._threads = threads
+        self._preload = preload
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process unless it runs; returns at once."""
+        with self._one_at_a_time:
+            self._start()
+
+    def fork(self, pipe: socket.socket, log: Path | None, cores: tuple[int, ...] | None) -> int:
+        """Fork a worker that serves on ``pipe``; waits until the imports are done; returns its process id.
+
+        Raises
+        ------
+        WorkerDied
+            The template itself does not live, at a second try too.
+        """
+        with contextlib.ExitStack() as files, self._one_at_a_time:
+            if log is not None:
+                log.parent.mkdir(parents=True, exist_ok=True)
+            output = files.enter_context((log or Path(os.devnull)).open("ab"))
+            for attempt in (1, 2):  # somebody may have killed the template since it was last used
+                self._start()
+                try:
+                    return self._ask({"cores": cores}, [pipe.fileno(), output.fileno()])
+                except (OSError, EOFError):
+                    exit_code = self._end()
+                    if attempt == 2:
+                        raise WorkerDied(exit_code) from None
+            raise AssertionError("unreachable")
+
+    def reap(self, pid: int) -> int:
+        """Wait for the end of a worker that was killed or has hung up; its exit code, negative for a signal."""
+        with self._one_at_a_time:
+            try:
+                return self._ask({"reap": pid})
+            except (OSError, EOFError):  # the template was killed, and its workers with it
+                self._end()
+                return -signal.SIGKILL
+
+    def close(self) -> None:
+        """End the process, and with it every worker."""
+        with self._one_at_a_time:
+            self._end()
+
+    def _start(self) -> None:
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gcbench.bench.worker", str(theirs.fileno()), *self._preload],
+                env={**os.environ, **{name: str(self._threads) for name in _THREAD_VARIABLES}},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # deaf to the terminal's Ctrl-C
+            )
+        self._control = ours
+
+    def _ask(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> int:
+        assert self._control is not None
+        socket.send_fds(self._control, [json.dumps(request).encode()], list(descriptors))
+        answer = self._control.recv(64)
+        if not answer:
+            raise EOFError
+        return int(answer)
+
+    def _end(self) -> int:
+        process, self._process = self._process, None
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+        if process is None:
+            return -signal.SIGKILL
+        process.kill()
+        return process.wait()
 
 
 class Worker:
     """A child process that calls functions for us, one after the other, and is replaced when it dies.
 
-    Starting is lazy and asynchronous: :meth:`start` returns at once, the first :meth:`call` waits.
+    Parameters
+    ----------
+    template : Template
+        What it is forked from; several workers may share one.
+    cores : tuple of int or None
+        Cores to pin it to; None is all.
+    log : Path or None
+        File for what it prints.
     """
 
-    def __init__(self, setup: WorkerSetup) -> None:
-        self._setup = setup
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, template: Template, *, cores: tuple[int, ...] | None = None, log: Path | None = None) -> None:
+        self._template = template
+        self._cores = cores
+        self._log = log
+        self._pid: int | None = None
         self._pipe: Connection[Any, Any] | None = None
 
     @property
-    def running(self) -> bool:
-        """Whether there is a live process, with whatever it has loaded so far."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
     def pid(self) -> int | None:
-        """Process id, which is also the process group's."""
-        return self._process.pid if self._process else None
+        """Process id, which is also the process group's; None when there is no process."""
+        return self._pid
 
     def start(self) -> None:
-        """Start the process unless it runs."""
-        if self.running:
+        """Start the process unless there is one."""
+        if self._pid is not None:
             return
-        self.kill()
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as files:
-            log: int | Any = subprocess.DEVNULL
-            if self._setup.log is not None:
-                self._setup.log.parent.mkdir(parents=True, exist_ok=True)
-                log = files.enter_context(self._setup.log.open("ab"))
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "gcbench.bench.worker"),
-                    *(str(theirs.fileno()), ",".join(map(str, self._setup.cores or ())), *self._setup.preload),
-                ],
-                env={**os.environ, **_thread_environment(self._setup.threads)},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # a group of its own: killable with its programs, deaf to the terminal's Ctrl-C
-            )
+        with theirs:
+            self._pid = self._template.fork(theirs, self._log, self._cores)
         self._pipe = Connection(ours.detach())
 
     def call(self, function: Callable[[A], R], argument: A, limits: Limits = Limits()) -> tuple[R, int]:
@@ -188,12 +251,12 @@ class Worker:
         """
         self.start()
         assert self._pipe is not None
-        assert self._process is not None
+        assert self._pid is not None
         begin, peak = time.monotonic(), 0
         try:
             self._pipe.send((function, argument))
             while not self._pipe.poll(WATCH_PERIOD_S):
-                peak = max(peak, tree_rss_bytes(self._process.pid))
+                peak = max(peak, tree_rss_bytes(self._pid))
                 if limits.memory_bytes is not None and peak > limits.memory_bytes:
                     self.kill()
                     raise MemoryExceeded(f"used {peak >> 20} MiB, the limit is {limits.memory_bytes >> 20} MiB")
@@ -202,27 +265,25 @@ class Worker:
                     raise DeadlineExceeded(f"took longer than {limits.deadline_s:g} s")
             outcome, value = self._pipe.recv()
         except (EOFError, OSError):  # the other end is gone
-            process = self._process
-            self.kill()
-            raise WorkerDied(process.returncode) from None
+            raise WorkerDied(self.kill()) from None
         if outcome == "error":
             raise CallFailed(*value)
         return value, peak
 
     def interrupt(self) -> None:
         """Make a call that is under way in another thread end with WorkerDied."""
-        process = self._process
-        if process is not None:
-            _kill_group(process)
+        if (pid := self._pid) is not None:
+            _kill_group(pid)
 
-    def kill(self) -> None:
-        """Kill the process and every program it started, and forget it."""
-        process, self._process = self._process, None
-        if process is not None:
-            _kill_group(process)
-            process.wait()
-            if self._pipe is not None:
-                self._pipe.close()
+    def kill(self) -> int:
+        """Kill the process and every program it started, and forget it; its exit code, 0 if there was none."""
+        pid, self._pid = self._pid, None
+        if pid is None:
+            return 0
+        assert self._pipe is not None
+        self._pipe.close()
+        _kill_group(pid)  # does not change the exit code of one that is already ending
+        return self._template.reap(pid)
 
 
 def tree_rss_bytes(pid: int) -> int:
@@ -254,10 +315,6 @@ def _portable_tree_rss_bytes(pid: int) -> int:
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _thread_environment(threads: int) -> Mapping[str, str]:
-    return {name: str(threads) for name in _THREAD_VARIABLES}
+        os.killpg(pid, signal.SIGKILL)

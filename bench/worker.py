@@ -1,6 +1,6 @@
-"""The child's side of ``process.py``: receive a function and its argument, call it, send back what came of it.
+"""The child's side of ``process.py``: a template that imports modules and forks, and workers that serve calls.
 
-Run as ``python -m gcbench.bench.worker FD CORES [MODULE ...]``. Knows nothing of cells; imports what it is told to.
+Run as ``python -m gcbench.bench.worker FD [MODULE ...]``. Knows nothing of cells; imports what it is told to.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import json
 import logging
 import os
 import signal
+import socket
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,7 +21,7 @@ log = logging.getLogger("gcbench.worker")
 
 
 def serve(pipe: Connection[Any, Any]) -> None:
-    """Answer calls until the parent is gone."""
+    """Receive a function and its argument, call it, send back what came of it; until the parent is gone."""
     while True:
         try:
             function, argument = pipe.recv()
@@ -41,6 +43,51 @@ def _one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def fork_on_request(control: socket.socket) -> None:
+    """Fork workers and reap them, as asked, until the parent is gone.
+
+    ``{"cores": ...}``, which comes with a pipe and a log, is answered with the new worker's process id;
+    ``{"reap": pid}`` with its exit code, negative for a signal.
+    """
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 2)
+        if not message:
+            return
+        request = json.loads(message)
+        if "reap" in request:
+            _, status = os.waitpid(request["reap"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = os.fork()
+            if answer == 0:
+                control.close()
+                _become_worker(*descriptors, request["cores"])
+            # Also done by the child: whoever comes first, nobody sees it without a group of its own.
+            with contextlib.suppress(OSError):
+                os.setpgid(answer, answer)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        control.send(str(answer).encode())
+
+
+def _become_worker(pipe: int, output: int, cores: list[int] | None) -> None:
+    """Serve calls and exit; never returns."""
+    code = 1
+    try:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        _die_with_parent()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+        serve(Connection(pipe))
+        code = 0
+    finally:
+        os._exit(code)
+
+
 def _die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies, even of SIGKILL (Linux only)."""
     if sys.platform == "linux":
@@ -49,17 +96,13 @@ def _die_with_parent() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Serve on the given file descriptor and cores, after importing the given modules."""
-    fd, cores, *preload = int(argv[0]), *argv[1:]
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    pipe: Connection[Any, Any] = Connection(fd)
+    """Be a template: import the given modules, then serve on the given socket."""
     _die_with_parent()
-    for module in preload:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for module in argv[1:]:
         with contextlib.suppress(ImportError):  # the call that needs it says so, with its reason
             importlib.import_module(module)
-    serve(pipe)
+    fork_on_request(socket.socket(fileno=int(argv[0])))
     return 0
 
 

@@ -18,16 +18,23 @@ from gcbench.bench.process import (
     DeadlineExceeded,
     Limits,
     MemoryExceeded,
+    Template,
     Worker,
     WorkerDied,
-    WorkerSetup,
     tree_rss_bytes,
 )
 
 
 @pytest.fixture
-def worker(tmp_path):
-    worker = Worker(WorkerSetup(threads=1, log=tmp_path / "log"))
+def template():
+    template = Template(threads=1)
+    yield template
+    template.close()
+
+
+@pytest.fixture
+def worker(template, tmp_path):
+    worker = Worker(template, log=tmp_path / "log")
     yield worker
     worker.kill()
 
@@ -132,9 +139,9 @@ def test_interrupt_from_another_thread(worker):
 
 
 PARENT = """
-from gcbench.bench.process import Worker, WorkerSetup
+from gcbench.bench.process import Template, Worker
 import time
-worker = Worker(WorkerSetup())
+worker = Worker(Template())
 worker.call(eval, "1")
 print(worker.pid, flush=True)
 worker.call(time.sleep, 600)
@@ -152,3 +159,45 @@ def test_the_worker_dies_with_its_parent():
 def test_resident_memory_of_this_process_agrees_with_psutil():
     assert tree_rss_bytes(os.getpid()) == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
     assert tree_rss_bytes(2**30) == 0
+
+
+def test_workers_of_one_template_are_apart(template):
+    one, two = Worker(template), Worker(template)
+    assert one.call(eval, "__import__('os').environ.setdefault('MARK', 'one')")[0] == "one"
+    assert two.call(os.getenv, "MARK")[0] is None
+    assert one.pid != two.pid
+    one.kill()
+    assert two.call(neg, 1)[0] == -1
+    two.kill()
+
+
+def test_a_worker_starts_in_milliseconds_with_imports_made(tmp_path):
+    template = Template(preload=("decimal",))
+    worker = Worker(template)
+    assert worker.call(eval, "'decimal' in __import__('sys').modules")[0]
+    begin = time.monotonic()
+    for _ in range(10):
+        worker.kill()
+        worker.call(neg, 1)
+    assert time.monotonic() - begin < 2
+    template.close()
+
+
+def test_a_killed_template_takes_its_workers_along_and_is_replaced(template):
+    worker = Worker(template)
+    pid = worker.call(eval, "__import__('os').getpid()")[0]
+    parent = psutil.Process(pid).parent()
+    parent.kill()
+    assert wait_until_gone(pid)
+    with pytest.raises(WorkerDied) as caught:
+        worker.call(neg, 1)
+    assert caught.value.from_outside
+    assert worker.call(neg, 1)[0] == -1
+    worker.kill()
+
+
+def test_pinned_to_its_cores(template):
+    core = min(os.sched_getaffinity(0))
+    worker = Worker(template, cores=(core,))
+    assert worker.call(os.sched_getaffinity, 0)[0] == {core}
+    worker.kill()

@@ -138,7 +138,7 @@ def start(folder, path) -> subprocess.Popen:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     try:
-        return [p for p in psutil.Process(pid).children() if "gcbench.bench.worker" in p.cmdline()]
+        return [p for p in psutil.Process(pid).children(recursive=True) if "gcbench.bench.worker" in p.cmdline()]
     except psutil.Error:
         return []
 
