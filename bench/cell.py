@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gcbench.bench import stages
 from gcbench.bench.process import (
@@ -142,17 +142,9 @@ class Bench:
             The machine, not the codec, is at fault (full disk, an input file that changed): nothing to record.
         """
         good = tuple(m for m in cell.meshes if m.problem is None)
-        bad = [_failed(cell, m, "bad-input", "load", m.problem) for m in cell.meshes if m.problem is not None]
+        bad = [_record(cell, m) for m in cell.meshes if m.problem is not None]
         if not good:
             return Outcome(cell, tuple(bad))
-        try:
-            records, streams = self._code(cell, good)
-        except CellFailure as failure:
-            log.warning("%s: %s while %sing: %s", cell, failure.status, failure.stage.rstrip("e"), failure.error)
-            records, streams = [_failed(cell, m, failure.status, failure.stage, failure.error) for m in good], ()
-        return Outcome(cell, tuple(bad + records), streams)
-
-    def _code(self, cell: Cell, meshes: tuple[PlannedMesh, ...]) -> tuple[list[Record], tuple[bytes, ...]]:
         settings = stages.Settings(
             threads=self.threads,
             device=self.device,
@@ -162,59 +154,56 @@ class Bench:
             repeats=TIMING_REPEATS if cell.timing else 1,
         )
         begin = time.monotonic()
+        records = [_record(cell, mesh) for mesh in good]
+        streams: tuple[bytes, ...] = ()
+        try:
+            encoded = self._encode(cell, good, settings)
+            streams = encoded.streams
+            records = _with_sizes(records, good, encoded)
+            if self.limit.deadline_s is not None:
+                settings = replace(settings, deadline_s=self.limit.deadline_s - (time.monotonic() - begin))
+            decoded, costs = self._decode(cell, encoded.streams, len(good), settings)
+        except CellFailure as failure:
+            return Outcome(cell, tuple(bad + [_failed(record, failure) for record in records]), streams)
+        records = [replace(record, decode=cost) for record, cost in zip(records, costs, strict=True)]
+        if not cell.timing:
+            records = [
+                self._measure(record, mesh, arrays, settings)
+                for record, mesh, arrays in zip(records, good, decoded, strict=True)
+            ]
+        return Outcome(cell, tuple(bad + records), streams)
+
+    def _encode(self, cell: Cell, meshes: tuple[PlannedMesh, ...], settings: stages.Settings) -> stages.Encoded:
         job = stages.EncodeJob(
             cell.codec, cell.rate, tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), settings
         )
-        encoded, outside = self._call("encode", cell.codec, stages.encode, job, self.limit.deadline_s)
-        encode = stages.with_outside_peak(encoded.cost, outside)
+        encoded, outside = self._call("encode", cell.codec, stages.encode, job, settings.deadline_s)
+        return replace(encoded, cost=stages.with_outside_peak(encoded.cost, outside))
 
-        decoder = split_address(cell.codec, "codec")[0]
+    def _decode(
+        self, cell: Cell, streams: tuple[bytes, ...], meshes: int, settings: stages.Settings
+    ) -> tuple[list[stages.MeshArrays], list[Cost]]:
+        """Decode every stream; as many meshes, and as many costs, as went in."""
+        codec = split_address(cell.codec, "codec")[0]
         decoded: list[stages.MeshArrays] = []
         costs: list[Cost] = []
-        for stream in encoded.streams:
-            left = None if self.limit.deadline_s is None else self.limit.deadline_s - (time.monotonic() - begin)
-            part, outside = self._call(
-                "decode",
-                decoder,
-                stages.decode,
-                stages.DecodeJob(decoder, stream, replace(settings, deadline_s=left)),
-                left,
-            )
+        for stream in streams:
+            job = stages.DecodeJob(codec, stream, settings)
+            part, outside = self._call("decode", codec, stages.decode, job, settings.deadline_s)
             decoded += part.meshes
-            costs.append(stages.with_outside_peak(part.cost, outside))
-        if len(decoded) != len(meshes):
-            raise CellFailure("failed", "decode", f"decoded {len(decoded)} meshes of {len(meshes)}")
+            costs += [stages.with_outside_peak(part.cost, outside)] * len(part.meshes)
+        if len(decoded) != meshes:
+            raise CellFailure("failed", "decode", f"decoded {len(decoded)} meshes of {meshes}")
+        return decoded, costs
 
-        layout = encoded.layout
-        records = []
-        for index, (mesh, arrays) in enumerate(zip(meshes, decoded, strict=True)):
-            stream = encoded.streams[0 if layout else index]
-            mesh_bytes = layout.mesh_bytes[index] if layout else len(stream)
-            shared_bytes = layout.shared_bytes if layout else 0
-            stream_bytes = mesh_bytes + shared_bytes / len(meshes)
-            record = replace(
-                _record(cell, mesh),
-                mesh_bytes=mesh_bytes,
-                shared_bytes=shared_bytes,
-                set_size=len(meshes),
-                stream_bytes=stream_bytes,
-                bits_per_vertex=8 * stream_bytes / mesh.vertices,
-                stream_sha256=hashlib.sha256(stream).hexdigest(),
-                encode=encode,
-                decode=costs[0 if layout else index],
-            )
-            records.append(record if cell.timing else self._measured(cell, mesh, arrays, record, settings))
-        return records, encoded.streams
-
-    def _measured(
-        self, cell: Cell, mesh: PlannedMesh, arrays: stages.MeshArrays, record: Record, settings: stages.Settings
+    def _measure(
+        self, record: Record, mesh: PlannedMesh, arrays: stages.MeshArrays, settings: stages.Settings
     ) -> Record:
         job = stages.MeasureJob(mesh.source, mesh.sha256, arrays, settings)
         try:
             measured, _ = self._call("measure", None, stages.measure, job, MEASURE_LIMIT_S)
         except CellFailure as failure:
-            log.warning("%s: %s while measuring: %s", cell, failure.status, failure.error)
-            return replace(record, status=failure.status, stage=failure.stage, error=failure.error)
+            return _failed(record, failure)
         return replace(record, metrics=measured.metrics, facts=measured.facts, measure_s=measured.wall_s)
 
     def _call(
@@ -230,8 +219,9 @@ class Bench:
                 if codec is not None:
                     self._prepare(worker, stage, codec)
                 return worker.call(function, job, limits)
-            except DeadlineExceeded as error:
-                raise CellFailure("timeout", stage, str(error)) from None
+            except DeadlineExceeded:
+                allowed = MEASURE_LIMIT_S if stage == "measure" else self.limit.deadline_s or 0.0
+                raise CellFailure("timeout", stage, f"took longer than {allowed:g} s") from None
             except MemoryExceeded as error:
                 raise CellFailure("out-of-memory", stage, str(error)) from None
             except CallFailed as error:
@@ -280,24 +270,52 @@ def _verdict(stage: Stage, error: CallFailed) -> Exception:
 
 
 def _record(cell: Cell, mesh: PlannedMesh) -> Record:
-    common: dict[str, Any] = {
-        "dataset": cell.dataset,
-        "split": cell.split,
-        "mesh": mesh.source.mesh,
-        "codec": cell.codec,
-        "kind": cell.kind,
-        "rate": cell.rate.label,
-        "rate_index": cell.rate_index,
-        "effort": cell.effort,
-        "seed": cell.seed,
-        "timing": cell.timing,
-        "source_bytes": mesh.source_bytes,
-        "decoder_bytes": cell.decoder_bytes,
-    }
-    if mesh.problem is None:
-        common |= {"obj_bytes": mesh.obj_bytes, "raw_bytes": mesh.raw_bytes, "input_sha256": mesh.sha256}
-    return Record(status="ok", **common)
+    usable = mesh.problem is None
+    return Record(
+        dataset=cell.dataset,
+        split=cell.split,
+        mesh=mesh.source.mesh,
+        codec=cell.codec,
+        kind=cell.kind,
+        rate=cell.rate.label,
+        rate_index=cell.rate_index,
+        effort=cell.effort,
+        seed=cell.seed,
+        timing=cell.timing,
+        status="ok" if usable else "bad-input",
+        stage=None if usable else "load",
+        error=mesh.problem,
+        obj_bytes=mesh.obj_bytes if usable else None,
+        raw_bytes=mesh.raw_bytes if usable else None,
+        source_bytes=mesh.source_bytes,
+        decoder_bytes=cell.decoder_bytes,
+        input_sha256=mesh.sha256 or None,
+    )
 
 
-def _failed(cell: Cell, mesh: PlannedMesh, status: Status, stage: Stage, error: str | None) -> Record:
-    return replace(_record(cell, mesh), status=status, stage=stage, error=error)
+def _with_sizes(records: list[Record], meshes: tuple[PlannedMesh, ...], encoded: stages.Encoded) -> list[Record]:
+    layout, sized = encoded.layout, []
+    for index, (record, mesh) in enumerate(zip(records, meshes, strict=True)):
+        stream = encoded.streams[0 if layout else index]
+        mesh_bytes = layout.mesh_bytes[index] if layout else len(stream)
+        shared_bytes = layout.shared_bytes if layout else 0
+        stream_bytes = mesh_bytes + shared_bytes / len(meshes)
+        sized.append(
+            replace(
+                record,
+                mesh_bytes=mesh_bytes,
+                shared_bytes=shared_bytes,
+                set_size=len(meshes) if layout else 1,
+                stream_bytes=stream_bytes,
+                bits_per_vertex=8 * stream_bytes / mesh.vertices,
+                stream_sha256=hashlib.sha256(stream).hexdigest(),
+                encode=encoded.cost,
+            )
+        )
+    return sized
+
+
+def _failed(record: Record, failure: CellFailure) -> Record:
+    where = f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}"
+    log.debug("%s: %s at %s: %s", where, failure.status, failure.stage, failure.error)
+    return replace(record, status=failure.status, stage=failure.stage, error=failure.error)

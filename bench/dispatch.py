@@ -104,10 +104,10 @@ class LocalDispatcher:
             self._ended = True
             self._pending.clear()
             self._changed.notify_all()
-        for bench in self._benches:
-            bench.stop()
-        for slot in self._slots:
-            slot.join()
+        for bench, slot in zip(self._benches, self._slots, strict=True):
+            while slot.is_alive():  # it may be about to call a worker that was not there to be killed
+                bench.stop()
+                slot.join(0.1)
         self._templates.close()
 
     def _serve(self, bench: Bench) -> None:
@@ -131,7 +131,7 @@ class LocalDispatcher:
         """Prefer the mesh this slot has at hand, whose samples and trees are made; else one that no slot has."""
         waiting = self._pending
         if mesh not in waiting:
-            mesh = next((other for other in waiting if other not in self._at_hand), next(iter(waiting)))
+            mesh = next((other for other in waiting if other not in self._at_hand.values()), next(iter(waiting)))
         cell = waiting[mesh].popleft()
         if not waiting[mesh]:
             del waiting[mesh]

@@ -154,3 +154,12 @@ def test_timing_pass_repeats_and_measures_nothing(shapes):
     assert record.timing
     assert record.encode.repeats == record.decode.repeats == 5
     assert not record.metrics
+
+
+def test_a_stream_that_does_not_decode_is_kept_with_its_size(bench, shapes):
+    outcome = bench.run(cells(shapes, "test-bad")["dec-corrupt"])
+    (record,) = outcome.records
+    assert outcome.streams == (b"corrupt",)
+    assert record.stream_bytes == 7
+    assert record.encode.wall_s > 0
+    assert record.decode is None

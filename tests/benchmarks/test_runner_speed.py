@@ -15,7 +15,7 @@ from gcbench.bench.sweep import plan
 pytestmark = pytest.mark.benchmark
 
 # The same cells, one after the other in one process: codecs and metrics by themselves, imports and loading not counted.
-BY_THEMSELVES = """
+IN_ONE_PROCESS = """
 import time
 import trimesh
 from gcbench.bench import metrics
@@ -54,30 +54,42 @@ def minis():
     return plan(["ama", "dt4d", "thingi10k"], ["raw-zstd", "draco", "draco-qem"], effort="standard")
 
 
-def timed_run(minis, path, **how) -> float:
+def timed_run(minis, path, jobs) -> tuple[float, float]:
+    """Seconds by the clock, and seconds that codecs and metrics took inside the workers."""
+    store = Run(path)
     begin = time.perf_counter()
-    assert run(minis, Run(path), **how).failed == 0
-    return time.perf_counter() - begin
+    assert run(minis, store, jobs=jobs, threads=1).failed == 0
+    wall = time.perf_counter() - begin
+    return wall, sum(r.encode.wall_s + r.decode.wall_s + r.measure_s for r in store.records())
 
 
-def by_themselves() -> float:
-    done = subprocess.run([sys.executable, "-c", BY_THEMSELVES], capture_output=True, text=True, check=True)
+def in_one_process() -> float:
+    done = subprocess.run([sys.executable, "-c", IN_ONE_PROCESS], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def test_overhead_is_under_5_percent_and_a_second_job_gains_1_8(minis, tmp_path, monkeypatch, record_property):
+def median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def test_overhead_is_under_5_percent_and_a_second_job_gains_1_8(minis, tmp_path, monkeypatch):
+    """All 20 minis at every rate, 380 cells. Start-up of the workers counts; so does everything else in ``run``.
+
+    The gate is on time outside codecs and metrics, within one run: nothing else the machine does can be mistaken for
+    overhead. The loop in one process is printed as a cross-check; it also has warmer caches.
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
-    timed_run(minis, tmp_path / "warm", jobs=2, threads=1)  # files in cache, code compiled
-    bare, one, two = [], [], []
-    for turn in range(3):  # interleaved: what else the machine does hits all three alike
-        bare.append(by_themselves())
-        one.append(timed_run(minis, tmp_path / f"one{turn}", jobs=1, threads=1))
-        two.append(timed_run(minis, tmp_path / f"two{turn}", jobs=2, threads=1))
-    overhead = sorted(o / b - 1 for o, b in zip(one, bare, strict=True))[1]
-    gain = sorted(o / t for o, t in zip(one, two, strict=True))[1]
-    record_property("overhead", overhead)
-    record_property("gain", gain)
-    print(f"\nby themselves {bare}\n-j 1 {one}: overhead {overhead:.1%}\n-j 2 {two}: gain {gain:.2f}")  # noqa: T201 (the result)
-    assert overhead < 0.05
-    assert gain >= 1.8
+    timed_run(minis, tmp_path / "warm", jobs=2)  # files in cache, code compiled
+    bare, overhead, gain = in_one_process(), [], []
+    for turn in range(3):
+        one, inside = timed_run(minis, tmp_path / f"one{turn}", jobs=1)
+        two, _ = timed_run(minis, tmp_path / f"two{turn}", jobs=2)
+        overhead.append(one / inside - 1)
+        gain.append(one / two)
+        print(  # noqa: T201 (the result)
+            f"\n-j 1: {one:.1f} s, codecs and metrics {inside:.1f} s, overhead {overhead[-1]:.1%}; "
+            f"-j 2: {two:.1f} s, gain {gain[-1]:.2f}; in one process: {bare:.1f} s"
+        )
+    assert median(overhead) < 0.05
+    assert median(gain) >= 1.8
