@@ -5,9 +5,11 @@ Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from gcbench.bench.process import (
     Template,
     Worker,
     WorkerDied,
+    WorkerError,
 )
 from gcbench.bench.records import Cost, Record, Stage, Status
 from gcbench.bench.sweep import Cell, PlannedMesh
@@ -153,6 +156,7 @@ class Bench:
             warm_up=TIMING_WARM_UP if cell.timing else 0,
             repeats=TIMING_REPEATS if cell.timing else 1,
         )
+        self._prepare_side_by_side(cell.codec)
         begin = time.monotonic()
         records = [_record(cell, mesh) for mesh in good]
         streams: tuple[bytes, ...] = ()
@@ -217,7 +221,7 @@ class Bench:
             worker = self._worker(stage)
             try:
                 if codec is not None:
-                    self._prepare(worker, stage, codec)
+                    self._prepare(worker, codec)
                 return worker.call(function, job, limits)
             except DeadlineExceeded:
                 allowed = MEASURE_LIMIT_S if stage == "measure" else self.limit.deadline_s or 0.0
@@ -234,7 +238,22 @@ class Bench:
                 log.warning("the %s worker was killed from outside; trying again", stage)
         raise AssertionError("unreachable")
 
-    def _prepare(self, worker: Worker, stage: Stage, codec: str) -> None:
+    def _prepare_side_by_side(self, codec: str) -> None:
+        """Load a codec into the encode and the decode worker at the same time; a failure shows in the call itself."""
+
+        def prepare(stage: Stage, address: str) -> None:
+            with contextlib.suppress(WorkerError):
+                self._prepare(self._worker(stage), address)
+
+        decoder = split_address(codec, "codec")[0]
+        if (self._worker("decode").pid, decoder) in self._prepared:
+            return
+        beside = threading.Thread(target=prepare, args=("decode", decoder))
+        beside.start()
+        prepare("encode", codec)
+        beside.join()
+
+    def _prepare(self, worker: Worker, codec: str) -> None:
         """Load the codec in this very process, once, before any deadline counts."""
         worker.start()
         prepared = (worker.pid, codec)

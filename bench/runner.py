@@ -6,8 +6,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from gcbench.bench import provenance
 from gcbench.bench.cell import Limit
@@ -131,36 +132,23 @@ def run(
         kept = len(outcome)
         todo = [cell for key, cell in wanted.items() if key not in outcome]
         session = secrets.token_hex(6)
-        store.note(
-            session,
-            **provenance.collect(),
-            seed=plan.seed,
-            effort=plan.effort,
-            timing=plan.timing,
-            jobs=jobs,
-            threads=threads,
-            device=device,
-            deadline_s=limit.deadline_s,
-            memory_limit_bytes=limit.memory_bytes,
-            codecs={c.codec: c.codec_version for c in plan.cells},
-            unavailable={u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
-            datasets={f"{name}/{split}": plan.dataset_hashes().get(name) for name, split in plan.datasets},
-            missing=len(plan.missing),
-            cells=len(wanted),
-            cells_to_run=len(todo),
-        )
         if on_tick:
             on_tick(Tick(kept, len(wanted), None))
-        if todo:
-            dispatcher = dispatcher or LocalDispatcher(
+        how = {"jobs": jobs, "threads": threads, "device": device, **asdict(limit), "cells_to_run": len(todo)}
+        if not todo:
+            store.note(session, **provenance.collect(), **_planned(plan), **how)
+        else:
+            workers = dispatcher or LocalDispatcher(
                 jobs, threads=threads, device=device, limit=limit, logs=store.path / "logs", pinned=plan.timing
             )
             try:
                 for cell in todo:
-                    dispatcher.submit(cell)
+                    workers.submit(cell)
+                # Provenance takes a moment, in which workers start; it is on disk before the first record.
+                store.note(session, **provenance.collect(), **_planned(plan), **how)
                 first = time.monotonic()
                 for ended in range(1, len(todo) + 1):
-                    while (result := dispatcher.result(_HEARTBEAT_S)) is None:
+                    while (result := workers.result(_HEARTBEAT_S)) is None:
                         if on_tick:
                             on_tick(Tick(kept + ended - 1, len(wanted), _left(first, ended - 1, len(todo))))
                     store.append(result.cell.key, session, result.records, result.streams)
@@ -169,7 +157,7 @@ def run(
                         left = _left(first, ended, len(todo))
                         on_tick(Tick(kept + ended, len(wanted), left, result.cell, result.records))
             finally:
-                dispatcher.cancel()
+                workers.cancel()
         wall_s = time.monotonic() - begin
         store.note(session, finished=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=round(wall_s, 3))
     records = [record for of_cell in outcome.values() for record in of_cell]
@@ -181,6 +169,21 @@ def run(
         bad_input=sum(r.status == "bad-input" for r in records),
         wall_s=wall_s,
     )
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    """What provenance says of a plan, in plain JSON values."""
+    hashes = plan.dataset_hashes()
+    return {
+        "seed": plan.seed,
+        "effort": plan.effort,
+        "timing": plan.timing,
+        "codecs": {cell.codec: cell.codec_version for cell in plan.cells},
+        "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
+        "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},
+        "missing": len(plan.missing),
+        "cells": len(plan.cells),
+    }
 
 
 def _failures(records: Sequence[Record]) -> list[Record]:

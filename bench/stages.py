@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -248,12 +249,16 @@ def with_outside_peak(cost: Cost, outside_peak_bytes: int) -> Cost:
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
     home = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="gcbench-") as name:
-        os.chdir(name)
+    scratch = Path(tempfile.mkdtemp(prefix="gcbench-"))
+    os.chdir(scratch)
+    try:
+        yield scratch
+    finally:
+        os.chdir(home)
         try:
-            yield Path(name)
-        finally:
-            os.chdir(home)
+            scratch.rmdir()  # mostly nothing was left in it, and this is ten times faster
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _cpu_s() -> float:
@@ -281,10 +286,10 @@ def _peak_rss_bytes() -> int:
 
 
 def _status_bytes(name: str) -> int | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith(name + ":"):
-                return int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):
+        text = Path("/proc/self/status").read_bytes()
+        begin = text.index(name.encode() + b":") + len(name) + 1
+        return int(text[begin : text.index(b"kB", begin)]) * 1024
     return None
 
 

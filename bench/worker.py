@@ -61,7 +61,7 @@ def fork_on_request(control: socket.socket) -> None:
             answer = os.fork()
             if answer == 0:
                 control.close()
-                _become_worker(*descriptors, request["cores"])
+                _become_worker(descriptors[0], descriptors[1], request["cores"])
             # Also done by the child: whoever comes first, nobody sees it without a group of its own.
             with contextlib.suppress(OSError):
                 os.setpgid(answer, answer)
