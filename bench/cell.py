@@ -39,9 +39,9 @@ R = TypeVar("R")
 # Preparing and measuring are ours, not the codec's: limits that only a hang or a monstrous mesh can reach.
 PREPARE_LIMIT_S = 600.0
 MEASURE_LIMIT_S = 1800.0
-# A worker that somebody else killed (a person, the kernel short of memory) gets two more chances: not the codec's fault
-# until it happens again.
-OUTSIDE_KILL_RETRIES = 2
+# A call whose worker somebody else killed (a person, the kernel short of memory) is repeated: not the codec's fault
+# until it happens again and again.
+OUTSIDE_KILL_RETRIES = 5
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
 
 

@@ -103,6 +103,14 @@ class Limits:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class _Forked:
+    """A worker's process id (and group's), and the process that it is a child of."""
+
+    pid: int
+    parent: subprocess.Popen[bytes] | None
+
+
 class Template:
     """A process that has imported what workers need, and from which they are forked: a worker starts in milliseconds.
 
@@ -129,8 +137,8 @@ class Template:
         with self._one_at_a_time:
             self._start()
 
-    def fork(self, pipe: socket.socket, log: Path | None, cores: tuple[int, ...] | None) -> int:
-        """Fork a worker that serves on ``pipe``; waits until the imports are done; returns its process id.
+    def fork(self, pipe: socket.socket, log: Path | None, cores: tuple[int, ...] | None) -> _Forked:
+        """Fork a worker that serves on ``pipe``; waits until the imports are done.
 
         Raises
         ------
@@ -144,18 +152,20 @@ class Template:
             for attempt in (1, 2):  # somebody may have killed the template since it was last used
                 self._start()
                 try:
-                    return self._ask({"cores": cores}, [pipe.fileno(), output.fileno()])
+                    return _Forked(self._ask({"cores": cores}, [pipe.fileno(), output.fileno()]), self._process)
                 except (OSError, EOFError):
                     exit_code = self._end()
                     if attempt == 2:
                         raise WorkerDied(exit_code) from None
             raise AssertionError("unreachable")
 
-    def reap(self, pid: int) -> int:
+    def reap(self, worker: _Forked) -> int:
         """Wait for the end of a worker that was killed or has hung up; its exit code, negative for a signal."""
         with self._one_at_a_time:
+            if worker.parent is not self._process:  # its template was killed, it died with it, another took its place
+                return -signal.SIGKILL
             try:
-                return self._ask({"reap": pid})
+                return self._ask({"reap": worker.pid})
             except (OSError, EOFError):  # the template was killed, and its workers with it
                 self._end()
                 return -signal.SIGKILL
@@ -215,21 +225,21 @@ class Worker:
         self._template = template
         self._cores = cores
         self._log = log
-        self._pid: int | None = None
+        self._forked: _Forked | None = None
         self._pipe: Connection[Any, Any] | None = None
 
     @property
     def pid(self) -> int | None:
         """Process id, which is also the process group's; None when there is no process."""
-        return self._pid
+        return self._forked.pid if self._forked else None
 
     def start(self) -> None:
         """Start the process unless there is one."""
-        if self._pid is not None:
+        if self._forked is not None:
             return
         ours, theirs = socket.socketpair()
         with theirs:
-            self._pid = self._template.fork(theirs, self._log, self._cores)
+            self._forked = self._template.fork(theirs, self._log, self._cores)
         self._pipe = Connection(ours.detach())
 
     def call(self, function: Callable[[A], R], argument: A, limits: Limits = Limits()) -> tuple[R, int]:
@@ -251,12 +261,13 @@ class Worker:
         """
         self.start()
         assert self._pipe is not None
-        assert self._pid is not None
+        assert self._forked is not None
+        pid = self._forked.pid
         begin, peak = time.monotonic(), 0
         try:
             self._pipe.send((function, argument))
             while not self._pipe.poll(WATCH_PERIOD_S):
-                peak = max(peak, tree_rss_bytes(self._pid))
+                peak = max(peak, tree_rss_bytes(pid))
                 if limits.memory_bytes is not None and peak > limits.memory_bytes:
                     self.kill()
                     raise MemoryExceeded(f"used {peak >> 20} MiB, the limit is {limits.memory_bytes >> 20} MiB")
@@ -272,18 +283,18 @@ class Worker:
 
     def interrupt(self) -> None:
         """Make a call that is under way in another thread end with WorkerDied."""
-        if (pid := self._pid) is not None:
-            _kill_group(pid)
+        if (forked := self._forked) is not None:
+            _kill_group(forked.pid)
 
     def kill(self) -> int:
         """Kill the process and every program it started, and forget it; its exit code, 0 if there was none."""
-        pid, self._pid = self._pid, None
-        if pid is None:
+        forked, self._forked = self._forked, None
+        if forked is None:
             return 0
         assert self._pipe is not None
         self._pipe.close()
-        _kill_group(pid)  # does not change the exit code of one that is already ending
-        return self._template.reap(pid)
+        _kill_group(forked.pid)  # does not change the exit code of one that is already ending
+        return self._template.reap(forked)
 
 
 def tree_rss_bytes(pid: int) -> int:

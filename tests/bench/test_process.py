@@ -184,16 +184,32 @@ def test_a_worker_starts_in_milliseconds_with_imports_made(tmp_path):
 
 
 def test_a_killed_template_takes_its_workers_along_and_is_replaced(template):
-    worker = Worker(template)
+    worker, other = Worker(template), Worker(template)
     pid = worker.call(eval, "__import__('os').getpid()")[0]
     parent = psutil.Process(pid).parent()
     parent.kill()
     assert wait_until_gone(pid)
+    assert other.call(neg, 1)[0] == -1  # makes a new template before the first one's worker is reaped
     with pytest.raises(WorkerDied) as caught:
         worker.call(neg, 1)
     assert caught.value.from_outside
     assert worker.call(neg, 1)[0] == -1
+    assert other.call(neg, 1)[0] == -1
     worker.kill()
+    other.kill()
+    template.close()
+    assert worker.kill() == 0
+
+
+def test_a_worker_outlived_by_nothing_is_still_reaped(template):
+    worker, other = Worker(template), Worker(template)
+    for one in (worker, other):
+        one.call(neg, 1)
+    psutil.Process(worker.pid).parent().kill()
+    assert all(wait_until_gone(one.pid) for one in (worker, other))
+    for one in (worker, other):  # neither finds the template that it came from
+        with pytest.raises(WorkerDied, match="SIGKILL"):
+            one.call(neg, 1)
 
 
 def test_pinned_to_its_cores(template):
