@@ -9,6 +9,8 @@ import contextlib
 import errno
 import hashlib
 import logging
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from gcbench.bench.process import (
     Limits,
     MemoryExceeded,
     Template,
+    TemplateFailed,
     Worker,
     WorkerDied,
     WorkerError,
@@ -103,12 +106,12 @@ class Bench:
     ----------
     threads : int
         Threads of each worker; one of the three works at a time.
-    device : str
-        As torch names devices.
     cores : tuple of int or None
         Cores the workers are pinned to.
     logs : Path or None
         Folder for what workers print.
+    scratch : Path or None
+        Folder for what codecs write while they work; emptied after every failure, removed at the end.
     name : str
         Of the slot, in log file names.
     templates : Templates or None
@@ -117,18 +120,27 @@ class Bench:
 
     limit: Limit = Limit()
     threads: int = 1
-    device: str = "cpu"
     cores: tuple[int, ...] | None = None
     logs: Path | None = None
+    scratch: Path | None = None
     name: str = "0"
     templates: Templates | None = None
-    _workers: dict[str, Worker] = field(default_factory=dict, init=False, repr=False)
     _prepared: set[tuple[int | None, str]] = field(default_factory=set, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._own_templates = self.templates is None
         self._templates = self.templates or Templates(self.threads)
+        self._scratch = self.scratch or Path(tempfile.mkdtemp(prefix="gcbench-"))
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._workers = {
+            role: Worker(
+                self._templates.of(role),
+                cores=self.cores,
+                log=self.logs / f"{self.name}-{role}.log" if self.logs else None,
+            )
+            for role in ("encode", "decode", "measure")
+        }
 
     def stop(self) -> None:
         """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
@@ -148,13 +160,17 @@ class Bench:
         bad = [_record(cell, m) for m in cell.meshes if m.problem is not None]
         if not good:
             return Outcome(cell, tuple(bad))
+        warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if cell.timing else (0, 1)
+        # The limit is for coding once, so that what passes the quality pass passes the timing pass.
+        deadline_s = None if self.limit.deadline_s is None else self.limit.deadline_s * (warm_up + repeats)
         settings = stages.Settings(
             threads=self.threads,
-            device=self.device,
+            device=cell.device,
             seed=cell.seed,
-            deadline_s=self.limit.deadline_s,
-            warm_up=TIMING_WARM_UP if cell.timing else 0,
-            repeats=TIMING_REPEATS if cell.timing else 1,
+            deadline_s=deadline_s,
+            warm_up=warm_up,
+            repeats=repeats,
+            scratch=self._scratch,
         )
         self._prepare_side_by_side(cell.codec)
         begin = time.monotonic()
@@ -164,10 +180,11 @@ class Bench:
             encoded = self._encode(cell, good, settings)
             streams = encoded.streams
             records = _with_sizes(records, good, encoded)
-            if self.limit.deadline_s is not None:
-                settings = replace(settings, deadline_s=self.limit.deadline_s - (time.monotonic() - begin))
+            if deadline_s is not None:
+                settings = replace(settings, deadline_s=deadline_s - (time.monotonic() - begin))
             decoded, costs = self._decode(cell, encoded.streams, len(good), settings)
         except CellFailure as failure:
+            self._empty_scratch()
             return Outcome(cell, tuple(bad + [_failed(record, failure) for record in records]), streams)
         records = [replace(record, decode=cost) for record, cost in zip(records, costs, strict=True)]
         if not cell.timing:
@@ -218,14 +235,18 @@ class Bench:
         for attempt in range(OUTSIDE_KILL_RETRIES + 1):
             if self._stopped:
                 raise StoreError("stopped")
-            worker = self._worker(stage)
+            worker = self._workers[stage]
             try:
                 if codec is not None:
                     self._prepare(worker, codec)
                 return worker.call(function, job, limits)
-            except DeadlineExceeded:
-                allowed = MEASURE_LIMIT_S if stage == "measure" else self.limit.deadline_s or 0.0
-                raise CellFailure("timeout", stage, f"took longer than {allowed:g} s") from None
+            except DeadlineExceeded as error:
+                # Decoding has what encoding left of the limit; people know the whole.
+                whole = None if stage == "measure" else self.limit.deadline_s
+                said = f"coding took longer than {whole:g} s" if whole and deadline_s != whole else str(error)
+                raise CellFailure("timeout", stage, said) from None
+            except TemplateFailed as error:
+                raise StoreError(str(error)) from None
             except MemoryExceeded as error:
                 raise CellFailure("out-of-memory", stage, str(error)) from None
             except CallFailed as error:
@@ -243,10 +264,10 @@ class Bench:
 
         def prepare(stage: Stage, address: str) -> None:
             with contextlib.suppress(WorkerError):
-                self._prepare(self._worker(stage), address)
+                self._prepare(self._workers[stage], address)
 
         decoder = split_address(codec, "codec")[0]
-        if (self._worker("decode").pid, decoder) in self._prepared:
+        if (self._workers["decode"].pid, decoder) in self._prepared:
             return
         beside = threading.Thread(target=prepare, args=("decode", decoder))
         beside.start()
@@ -261,16 +282,16 @@ class Bench:
             worker.call(stages.prepare, codec, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
             self._prepared.add(prepared)
 
-    def _worker(self, role: str) -> Worker:
-        if role not in self._workers:
-            log_file = self.logs / f"{self.name}-{role}.log" if self.logs else None
-            self._workers[role] = Worker(self._templates.of(role), cores=self.cores, log=log_file)
-        return self._workers[role]
+    def _empty_scratch(self) -> None:
+        """Remove what a killed or failed codec left behind."""
+        for leftover in self._scratch.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers.values():
             worker.kill()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         if self._own_templates:
             self._templates.close()
 
@@ -301,6 +322,7 @@ def _record(cell: Cell, mesh: PlannedMesh) -> Record:
         effort=cell.effort,
         seed=cell.seed,
         timing=cell.timing,
+        device=cell.device,
         status="ok" if usable else "bad-input",
         stage=None if usable else "load",
         error=mesh.problem,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+import os
 import queue
+import shutil
+import tempfile
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -40,14 +43,14 @@ class LocalDispatcher:
         Cells at a time. ``jobs × threads`` should not exceed the cores.
     threads : int
         Threads of each worker.
-    device : str
-        As torch names devices.
     limit : Limit
         Deadline and memory of a cell.
     logs : Path, optional
         Folder for what workers print.
+    scratch : Path, optional
+        Folder for what codecs write while they work; cleared first, and removed at the end.
     pinned : bool
-        Pin slot *i* to its own cores: for timing.
+        Pin every slot to cores of its own: for timing.
     """
 
     def __init__(
@@ -55,9 +58,9 @@ class LocalDispatcher:
         jobs: int = 1,
         *,
         threads: int = 1,
-        device: str = "cpu",
         limit: Limit = Limit(),
         logs: Path | None = None,
+        scratch: Path | None = None,
         pinned: bool = False,
     ) -> None:
         self._pending: dict[str, collections.deque[Cell]] = {}  # by the hash of the (first) mesh, in order
@@ -66,13 +69,16 @@ class LocalDispatcher:
         self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._ended = False
         self._templates = Templates(threads)
+        self._scratch = scratch or Path(tempfile.mkdtemp(prefix="gcbench-"))
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of a run that was killed
+        cores = sorted(os.sched_getaffinity(0)) if pinned and hasattr(os, "sched_getaffinity") else []
         self._benches = [
             Bench(
                 limit=limit,
                 threads=threads,
-                device=device,
-                cores=tuple(range(slot * threads, (slot + 1) * threads)) if pinned else None,
+                cores=tuple(cores[slot * threads : (slot + 1) * threads]) or None,
                 logs=logs,
+                scratch=self._scratch / str(slot),
                 name=str(slot),
                 templates=self._templates,
             )
@@ -109,6 +115,7 @@ class LocalDispatcher:
                 bench.stop()
                 slot.join(0.1)
         self._templates.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _serve(self, bench: Bench) -> None:
         try:

@@ -29,6 +29,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 WATCH_PERIOD_S = 0.05  # how often memory is looked at: a page fault takes ~0.25 µs/KiB, so ≲ 200 MB can slip by
+_TEMPLATE_TRIES = 4
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -73,6 +74,10 @@ class WorkerDied(WorkerError):
     def from_outside(self) -> bool:
         """Whether it was killed by a person or the kernel (SIGKILL, SIGTERM) and not by its own fault."""
         return self.exit_code in {-signal.SIGKILL, -signal.SIGTERM}
+
+
+class TemplateFailed(WorkerError):
+    """No worker could be had: the machine's fault, not that of what was to be called."""
 
 
 class CallFailed(WorkerError):
@@ -142,22 +147,20 @@ class Template:
 
         Raises
         ------
-        WorkerDied
-            The template itself does not live, at a second try too.
+        TemplateFailed
+            The template does not live long enough to fork, at several tries.
         """
         with contextlib.ExitStack() as files, self._one_at_a_time:
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)
             output = files.enter_context((log or Path(os.devnull)).open("ab"))
-            for attempt in (1, 2):  # somebody may have killed the template since it was last used
+            for _ in range(_TEMPLATE_TRIES):  # somebody may have killed the template since it was last used
                 self._start()
                 try:
                     return _Forked(self._ask({"cores": cores}, [pipe.fileno(), output.fileno()]), self._process)
                 except (OSError, EOFError):
                     exit_code = self._end()
-                    if attempt == 2:
-                        raise WorkerDied(exit_code) from None
-            raise AssertionError("unreachable")
+            raise TemplateFailed(f"worker processes cannot be started (exit code {exit_code})")
 
     def reap(self, worker: _Forked) -> int:
         """Wait for the end of a worker that was killed or has hung up; its exit code, negative for a signal."""
@@ -267,6 +270,8 @@ class Worker:
         try:
             self._pipe.send((function, argument))
             while not self._pipe.poll(WATCH_PERIOD_S):
+                if _is_zombie(pid):  # it died, and something that it started holds the pipe open
+                    raise WorkerDied(self.kill())
                 peak = max(peak, tree_rss_bytes(pid))
                 if limits.memory_bytes is not None and peak > limits.memory_bytes:
                     self.kill()
@@ -312,6 +317,14 @@ def tree_rss_bytes(pid: int) -> int:
     except OSError:
         return total
     return total or _portable_tree_rss_bytes(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and waits to be reaped; False where that cannot be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"Z", b"X"}
+    except (OSError, IndexError):
+        return False
 
 
 def _portable_tree_rss_bytes(pid: int) -> int:

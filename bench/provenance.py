@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -39,6 +42,7 @@ def collect() -> dict[str, Any]:
         "argv": sys.argv,
         "gcbench": gcbench.__version__,
         "commit": commit(),
+        "source_sha256": source_sha256(Path(gcbench.__file__).parent),
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "machine": {
@@ -52,13 +56,39 @@ def collect() -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any] | None:
-    """Commit of the gcbench that runs and whether it was changed since; None when installed without a checkout."""
-    root = Path(gcbench.__file__).parent
-    if not (root / ".git").exists():
+    """Commit of the gcbench that runs, and whether it was changed since.
+
+    Looked for where the package is, and where it was installed from (PEP 610); there only if the sources still are the
+    same, which ``source_sha256`` tells. None for a package from an index.
+    """
+    package = Path(gcbench.__file__).parent
+    ours = source_sha256(package)
+    for checkout in filter(None, (package, _installed_from())):
+        if not (checkout / ".git").exists() or source_sha256(checkout) != ours:
+            continue
+        head, status = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
+        if head and status is not None:
+            return {"commit": head, "dirty": bool(status)}
+    return None
+
+
+def source_sha256(package: Path) -> str:
+    """One hash over the Python files of gcbench under a folder: identifies the code even where there is no git."""
+    digest = hashlib.sha256()
+    folders = ("bench", "codecs", "datasets", "necgs")
+    files = [*package.glob("*.py"), *(f for folder in folders for f in (package / folder).rglob("*.py"))]
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _installed_from() -> Path | None:
+    try:
+        direct_url = distribution("gcbench").read_text("direct_url.json")
+    except PackageNotFoundError:
         return None
-    head = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain")
-    return {"commit": head, "dirty": bool(status)} if head and status is not None else None
+    url = urlsplit(json.loads(direct_url)["url"]) if direct_url else None
+    return Path(unquote(url.path)) if url and url.scheme == "file" else None
 
 
 def processor() -> str:

@@ -68,7 +68,8 @@ class Record:
     stream_sha256: str | None = None
     input_sha256: str | None = None  # of the normalised mesh
 
-    # What it took; a set codec's cost is that of the set, in every one of its records.
+    # What it took, and where; a set codec's cost is that of the set, in every one of its records.
+    device: str = "cpu"  # or "cuda"
     encode: Cost | None = None
     decode: Cost | None = None
     measure_s: float | None = None
@@ -100,7 +101,8 @@ class Record:
         values = {name: value for name, value in data.items() if name in known}
         for name in ("encode", "decode"):
             if name in values:
-                values[name] = Cost(**values[name])
+                parts = {f.name for f in fields(Cost)}
+                values[name] = Cost(**{part: value for part, value in values[name].items() if part in parts})
         return cls(**values)
 
 

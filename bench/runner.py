@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from gcbench.bench import provenance
@@ -80,7 +83,6 @@ def run(
     *,
     jobs: int = 1,
     threads: int | None = None,
-    device: str = "cpu",
     limit: Limit = Limit(),
     retry_failed: bool = False,
     dispatcher: Dispatcher | None = None,
@@ -96,8 +98,6 @@ def run(
         Where records and streams go; the same plan and store resume.
     jobs, threads : int
         Cells at a time, and threads for each; by default the cores are shared out.
-    device : str
-        ``cpu`` or ``cuda``, for codecs that can use it.
     limit : Limit
         Deadline and memory of a cell; a worker that overruns it is killed and its cell recorded as such.
     retry_failed : bool
@@ -134,12 +134,23 @@ def run(
         session = secrets.token_hex(6)
         if on_tick:
             on_tick(Tick(kept, len(wanted), None))
-        how = {"jobs": jobs, "threads": threads, "device": device, **asdict(limit), "cells_to_run": len(todo)}
+        # What is kept but no longer counts, because something else took its place since, counts again.
+        counting = {cell.key for cell in store.counting().values()}
+        for cell in list(store.cells()):
+            if cell.key in outcome and cell.key not in counting:
+                counting.add(cell.key)
+                store.append(cell.key, cell.session, cell.records)
+        how = {"jobs": jobs, "threads": threads, **asdict(limit), "cells_to_run": len(todo)}
         if not todo:
             store.note(session, **provenance.collect(), **_planned(plan), **how)
         else:
             workers = dispatcher or LocalDispatcher(
-                jobs, threads=threads, device=device, limit=limit, logs=store.path / "logs", pinned=plan.timing
+                jobs,
+                threads=threads,
+                limit=limit,
+                logs=store.path / "logs",
+                scratch=_scratch_of(store),
+                pinned=plan.timing,
             )
             try:
                 for cell in todo:
@@ -171,6 +182,12 @@ def run(
     )
 
 
+def _scratch_of(store: Run) -> Path:
+    """Folder on the local disk that belongs to this run, so that what a killed one left is found and cleared."""
+    name = hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"gcbench-{name}"
+
+
 def _planned(plan: Plan) -> dict[str, Any]:
     """What provenance says of a plan, in plain JSON values."""
     hashes = plan.dataset_hashes()
@@ -178,6 +195,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "effort": plan.effort,
         "timing": plan.timing,
+        "device": plan.device,
         "codecs": {cell.codec: cell.codec_version for cell in plan.cells},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},

@@ -7,6 +7,7 @@ codec's errors: the cell (``cell.py``) names them.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import shutil
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gcbench.bench.records import Cost
 from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.datasets import MeshSource, cache_dir, load
-from gcbench.errors import CodecFailed, StoreError
+from gcbench.errors import BadMesh, CodecFailed, DatasetMissing, StoreError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from gcbench.bench.metrics import Reference
 
+log = logging.getLogger("gcbench.progress")
 T = TypeVar("T")
 
 
@@ -67,6 +69,7 @@ class Settings:
     deadline_s: float | None = None
     warm_up: int = 0
     repeats: int = 1
+    scratch: Path | None = None  # where scratch folders are made; None is the system's temporary folder
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,10 @@ def _mesh(source: MeshSource, sha256: str) -> trimesh.Trimesh:
 
 @lru_cache(maxsize=2)
 def _loaded(source: MeshSource, sha256: str) -> trimesh.Trimesh:
-    loaded = load(source, cache_dir())
+    try:
+        loaded = load(source, cache_dir())
+    except (BadMesh, DatasetMissing) as error:  # it was there, and good, when the run was planned
+        raise StoreError(f"{source.path} changed while the run was going on: {error}") from error
     if loaded.sha256 != sha256:
         raise StoreError(f"{source.path} changed while the run was going on")
     return loaded.mesh
@@ -216,12 +222,13 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
     deadline = None if settings.deadline_s is None else time.monotonic() + settings.deadline_s
     costs = []
     for turn in range(settings.warm_up + settings.repeats):
-        with _scratch() as scratch:
+        with _scratch(settings.scratch) as scratch:
             ctx = Context(
                 device=settings.device,
                 seed=settings.seed,
                 threads=settings.threads,
                 deadline=deadline,
+                progress=_log_progress,
                 scratch=scratch,
             )
             rss_before = _reset_peak_rss()
@@ -241,15 +248,19 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
     )
 
 
+def _log_progress(done: float, message: str) -> None:
+    log.warning("%3.0f %% %s", 100 * done, message)  # to the worker's log, under logs/ of the run
+
+
 def with_outside_peak(cost: Cost, outside_peak_bytes: int) -> Cost:
     """Raise the peak to what was seen from outside, where programs that the codec ran are counted too."""
     return replace(cost, peak_rss_bytes=max(cost.peak_rss_bytes, outside_peak_bytes))
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch(root: Path | None) -> Iterator[Path]:
     home = Path.cwd()
-    scratch = Path(tempfile.mkdtemp(prefix="gcbench-"))
+    scratch = Path(tempfile.mkdtemp(prefix="gcbench-", dir=root))
     os.chdir(scratch)
     try:
         yield scratch

@@ -74,9 +74,17 @@ class Run:
                 log.warning("%s line %d is unreadable and is ignored (%s)", self.path / "records.jsonl", number, error)
 
     def records(self) -> list[Record]:
-        """The records that count, sorted: of several for the same mesh, codec, rate, effort and seed, the last."""
-        latest = {_address(record): record for cell in self.cells() for record in cell.records}
-        return sorted(latest.values(), key=lambda r: (*_address(r)[:3], r.rate_index, *_address(r)[3:]))
+        """The records that count, sorted.
+
+        Of several cells for the same mesh (of a set codec: for the same set's name), codec, rate, effort, seed and
+        device, the last one counts, as a whole.
+        """
+        counting = self.counting().values()
+        return sorted((record for cell in counting for record in cell.records), key=_order)
+
+    def counting(self) -> dict[tuple[Any, ...], CellRecords]:
+        """The cells that count, by what they stand for."""
+        return {_address(cell): cell for cell in self.cells() if cell.records}
 
     def sessions(self) -> list[dict[str, Any]]:
         """Provenance of every invocation, oldest first; ``finished`` is absent for one that was killed."""
@@ -134,6 +142,8 @@ class Run:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         for name in ("records.jsonl", "sessions.jsonl"):
             _cut_torn_line(self.path / name)
+        for partial in self.path.glob("streams/*/*.partial"):  # of a run that was killed
+            partial.unlink(missing_ok=True)
         self._records_fd = _open_append(self.path / "records.jsonl")
         return self
 
@@ -196,17 +206,15 @@ class Run:
         return self.path / "streams" / sha256[:2] / sha256
 
 
-def _address(record: Record) -> tuple[Any, ...]:
-    return (
-        record.dataset,
-        record.split,
-        record.codec,
-        record.rate,
-        record.mesh,
-        record.effort,
-        record.seed,
-        record.timing,
-    )
+def _address(cell: CellRecords) -> tuple[Any, ...]:
+    """What a cell stands for, whatever the version of the codec and the content of the mesh were."""
+    r = cell.records[0]
+    mesh = r.mesh if r.kind == "model" else None
+    return (r.dataset, r.split, r.codec, r.rate, mesh, r.effort, r.seed, r.timing, r.device)
+
+
+def _order(r: Record) -> tuple[Any, ...]:
+    return (r.dataset, r.split, r.codec, r.rate_index, r.rate, r.mesh, r.effort, r.seed, r.timing, r.device)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

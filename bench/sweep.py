@@ -15,6 +15,7 @@ from gcbench.codecs import CODECS, Codec, Rate
 from gcbench.codecs.base import EFFORTS, Effort
 from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, load, open_dataset
 from gcbench.datasets.base import SPLITS, Split
+from gcbench.datasets.folder import FolderDataset
 from gcbench.errors import BadMesh, CodecUnavailable, DatasetMissing, UsageError
 from gcbench.registry import split_address
 
@@ -60,6 +61,8 @@ class Cell:
         Position of the rate in the ladder.
     timing : bool
         A timing pass instead of a quality pass.
+    device : str
+        ``cpu`` or ``cuda``, for codecs that can use it.
     """
 
     dataset: str
@@ -74,6 +77,7 @@ class Cell:
     seed: int
     meshes: tuple[PlannedMesh, ...]
     timing: bool = False
+    device: str = "cpu"
 
     @cached_property
     def key(self) -> str:
@@ -87,6 +91,7 @@ class Cell:
             "rate": [self.rate.label, dict(self.rate.params)],
             "effort": self.effort,
             "seed": self.seed,
+            "device": self.device,
             "meshes": [[m.source.mesh, m.sha256 or m.problem, m.obj_bytes, m.source_bytes] for m in self.meshes],
             "metrics": None if self.timing else METRIC_VERSION,
         }
@@ -113,9 +118,11 @@ class Plan:
     cells: tuple[Cell, ...]
     codecs: tuple[str, ...]
     datasets: tuple[tuple[str, Split], ...]
+    slugs: tuple[str, ...]  # what the datasets are called in the name of a run: folders of the same name differ
     meshes: tuple[PlannedMesh, ...]
     effort: Effort
     seed: int
+    device: str
     timing: bool
     limit: int | None = None
     unavailable: tuple[Unavailable, ...] = ()
@@ -129,7 +136,7 @@ class Plan:
     def default_name(self) -> str:
         """``ama+thingi10k-all-standard``: the same command finds the same run, and so resumes it."""
         splits = sorted({split for _, split in self.datasets})
-        names = "+".join(name.replace("/", "_") for name, _ in self.datasets)
+        names = "+".join(self.slugs)
         first = "" if self.limit is None else f"-first{self.limit}"
         return f"{names}-{'+'.join(splits)}-{self.effort}{first}"
 
@@ -162,6 +169,7 @@ def plan(
     data: Path | None = None,
     allow_missing: bool = False,
     timing: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Plan:
     """Resolve names to cells; reads every mesh once (cached), codes none.
@@ -188,6 +196,8 @@ def plan(
         Go on with the meshes that are here when a split names others.
     timing : bool
         Plan a timing pass (repeated, without metrics) instead of a quality pass.
+    device : str
+        ``cpu`` or ``cuda``, for codecs that can use it.
     progress : callable, optional
         Takes meshes read, meshes in total, and the name of the one being read.
 
@@ -209,10 +219,17 @@ def plan(
         raise UsageError(f"unknown split '{split}'; known: {', '.join(SPLITS)}")
     if effort is not None and effort not in EFFORTS:
         raise UsageError(f"unknown effort '{effort}'; known: {', '.join(EFFORTS)}")
+    if seed < 0:
+        raise UsageError("a seed is not negative")
     root = data_root(data)
     opened = [open_dataset(name, root) for name in dict.fromkeys(names)]
     if not opened:
         raise UsageError("no dataset given")
+    names = [dataset.name for dataset in opened]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(
+            f"two folders are called {', '.join(twice)}: their results could not be told apart; rename one"
+        )
     splits = [split or dataset.default_split for dataset in opened]
     effort = effort or ("quick" if set(splits) == {"mini"} else "standard")
     chosen = _resolve_codecs([codecs] if isinstance(codecs, str) else codecs)
@@ -249,6 +266,7 @@ def plan(
                     seed=seed,
                     meshes=group,
                     timing=timing,
+                    device=device,
                 )
                 for group in groups
                 for index, rate in ladders[address]
@@ -257,14 +275,26 @@ def plan(
         cells=tuple(_mesh_by_mesh(cells)),
         codecs=tuple(address for address, _ in chosen.runnable),
         datasets=tuple((d.name, s) for d, s in zip(opened, splits, strict=True)),
+        slugs=tuple(_slug(dataset, root) for dataset in opened),
         meshes=tuple(planned.values()),
         effort=effort,
         seed=seed,
+        device=device,
         timing=timing,
         limit=limit,
         unavailable=tuple(chosen.unavailable),
         missing=tuple(missing),
     )
+
+
+def _slug(dataset: Dataset, root: Path) -> str:
+    """Name a dataset in the name of a run: folders by their path from here, or a hash of where they are."""
+    if not isinstance(dataset, FolderDataset) or dataset.path.resolve().is_relative_to(root.resolve()):
+        return dataset.name.replace("/", "_")
+    path = dataset.path.resolve()
+    if path.is_relative_to(Path.cwd()) and path != Path.cwd():
+        return path.relative_to(Path.cwd()).as_posix().replace("/", "_")
+    return f"{dataset.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
 def _mesh_by_mesh(cells: list[Cell]) -> list[Cell]:
@@ -294,10 +324,12 @@ def _resolve_codecs(addresses: Sequence[str]) -> _Codecs:
             try:
                 codec = CODECS.create(canonical)
                 available = codec.availability()
-            except UsageError as error:  # a third-party codec that does not import must not take `all` down
+                codec.version()
+            except Exception as error:  # a third-party codec that is broken in any way must not take `all` down
                 if not every or CODECS.is_builtin(name):
                     raise
-                chosen.unavailable.append(Unavailable(canonical, str(error), "see: bench list codecs"))
+                reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+                chosen.unavailable.append(Unavailable(canonical, reason, "see: bench list codecs"))
                 continue
             if available.ok:
                 chosen.runnable.append((canonical, codec))
@@ -324,8 +356,7 @@ def _select(
     sources: list[tuple[MeshSource, ...]] = []
     missing: list[MissingMesh] = []
     for dataset, split in zip(datasets, splits, strict=True):
-        if split not in dataset.splits:
-            raise UsageError(f"dataset '{dataset.name}' has no split '{split}'; it has: {', '.join(dataset.splits)}")
+        dataset.require_split(split)
         selection = dataset.select(split, root)
         if selection.missing and not allow_missing:
             shown = ", ".join(m.mesh for m in selection.missing[:3])

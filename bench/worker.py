@@ -49,19 +49,22 @@ def fork_on_request(control: socket.socket) -> None:
     ``{"cores": ...}``, which comes with a pipe and a log, is answered with the new worker's process id;
     ``{"reap": pid}`` with its exit code, negative for a signal.
     """
+    template = os.getpid()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 2)
         if not message:
             return
         request = json.loads(message)
         if "reap" in request:
-            _, status = os.waitpid(request["reap"], 0)
-            answer = os.waitstatus_to_exitcode(status)
+            try:
+                answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
+            except ChildProcessError:  # not, or no longer, a child of ours
+                answer = -signal.SIGKILL
         else:
             answer = os.fork()
             if answer == 0:
                 control.close()
-                _become_worker(descriptors[0], descriptors[1], request["cores"])
+                _become_worker(template, descriptors[0], descriptors[1], request["cores"])
             # Also done by the child: whoever comes first, nobody sees it without a group of its own.
             with contextlib.suppress(OSError):
                 os.setpgid(answer, answer)
@@ -70,13 +73,16 @@ def fork_on_request(control: socket.socket) -> None:
         control.send(str(answer).encode())
 
 
-def _become_worker(pipe: int, output: int, cores: list[int] | None) -> None:
+def _become_worker(template: int, pipe: int, output: int, cores: list[int] | None) -> None:
     """Serve calls and exit; never returns."""
     code = 1
     try:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _die_with_parent()
+        if os.getppid() != template:  # it died before we could say so
+            return
+        os.set_inheritable(pipe, False)  # else a program that the codec leaves behind would keep our end open
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
@@ -84,6 +90,8 @@ def _become_worker(pipe: int, output: int, cores: list[int] | None) -> None:
             os.sched_setaffinity(0, cores)
         serve(Connection(pipe))
         code = 0
+    except BaseException:
+        log.exception("the worker could not start")
     finally:
         os._exit(code)
 
@@ -96,8 +104,11 @@ def _die_with_parent() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Be a template: import the given modules, then serve on the given socket."""
-    _die_with_parent()
+    """Be a template: import the given modules, then serve on the given socket.
+
+    A template ends when its control socket does. It must not ask to die with its parent as workers do: for the kernel
+    that is the parent's *thread*, and a template outlives the thread that happened to start it.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for module in argv[1:]:
         with contextlib.suppress(ImportError):  # the call that needs it says so, with its reason

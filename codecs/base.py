@@ -92,7 +92,7 @@ class Context:
     deadline : float or None
         ``time.monotonic()`` at which the worker is killed; None is no limit.
     progress : callable
-        Takes the fraction done in [0, 1] and a short message.
+        Takes the fraction done in [0, 1] and a short message, which go to the worker's log in the run's folder.
     scratch : Path
         An empty folder, the working directory of the call, removed after it.
     """

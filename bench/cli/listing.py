@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from gcbench.codecs import Codec
 
 app = typer.Typer(no_args_is_help=True, help="List codecs, datasets or runs; what is missing, and how to get it.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,21 +31,13 @@ def codecs_command(*, as_json: Json = False) -> None:
             plugin = broken[name]
             rows.append({"codec": name, "origin": plugin.origin, "error": plugin.reason, "traceback": plugin.traceback})
             continue
-        codec = CODECS.create(name)
-        available = codec.availability()
-        row: dict[str, Any] = {
-            "codec": name,
-            "kind": codec.kind,
-            "available": available.ok,
-            "origin": CODECS.origin(name),
-        }
-        if available.ok:
-            row["version"] = codec.version()
-            row["rates"] = {effort: [rate.label for rate in codec.rates(effort)] for effort in ("quick", "standard")}
-        else:
-            row |= {"reason": available.reason, "remedy": available.remedy}
-        doc = (type(codec).__doc__ or "").strip().splitlines()
-        row["what"] = doc[0] if doc else ""
+        row: dict[str, Any] = {"codec": name, "origin": CODECS.origin(name)}
+        try:
+            row |= _facts(CODECS.create(name))
+        except Exception as error:  # a third party's constructor or method, which may fail in any way
+            if CODECS.is_builtin(name):
+                raise
+            row |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         rows.append(row)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
@@ -55,9 +51,24 @@ def codecs_command(*, as_json: Json = False) -> None:
         if row["available"]:
             typer.echo(f"    version: {row['version']}")
             for effort, labels in row["rates"].items():
-                typer.echo(f"    {effort}: {' '.join(labels)}")
+                if effort == "quick" or labels != row["rates"]["quick"]:
+                    typer.echo(f"    {effort}: {' '.join(labels)}")
         else:
             typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
+
+
+def _facts(codec: Codec) -> dict[str, Any]:
+    available = codec.availability()
+    row: dict[str, Any] = {"kind": codec.kind, "available": available.ok}
+    if available.ok:
+        row["version"] = codec.version()
+        row["rates"] = {
+            effort: [rate.label for rate in codec.rates(effort)] for effort in ("quick", "standard", "paper")
+        }
+    else:
+        row |= {"reason": available.reason, "remedy": available.remedy}
+    doc = (type(codec).__doc__ or "").strip().splitlines()
+    return row | {"what": doc[0] if doc else ""}
 
 
 @app.command("datasets")

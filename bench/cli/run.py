@@ -19,6 +19,7 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from gcbench.bench.records import Record
     from gcbench.bench.runner import Summary, Tick
     from gcbench.bench.store import Run
     from gcbench.bench.sweep import Plan
@@ -49,7 +50,7 @@ def run_command(
     ] = None,
     rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N meshes of each dataset.")] = None,
-    seed: Annotated[int, typer.Option(help="All randomness derives from it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Cells at a time. Default: one for each core.")
     ] = None,
@@ -115,6 +116,7 @@ def run_command(
             data=data,
             allow_missing=allow_missing,
             timing=timing,
+            device=device,
             progress=progress.reading,
         )
         store = Run(run_path(run or plan.default_name()))
@@ -122,7 +124,7 @@ def run_command(
             _announce(plan, store)
         if dry_run:
             return
-        jobs = 1 if timing else jobs or default_threads(1)
+        jobs = jobs or (1 if timing else default_threads(1))
         memory_bytes = int(memory * 2**30) if memory else int(0.8 * psutil.virtual_memory().total / jobs)
         with _terminated_like_interrupted():
             try:
@@ -131,7 +133,6 @@ def run_command(
                     store,
                     jobs=jobs,
                     threads=threads,
-                    device=device,
                     limit=Limit(deadline, memory_bytes),
                     retry_failed=retry_failed,
                     on_tick=progress.tick,
@@ -147,11 +148,8 @@ def run_command(
     if as_json:
         typer.echo(json.dumps(_summary_json(plan, store, summary), indent=1))
     else:
-        rows = frame(store.records())
-        of_plan = set(plan.datasets)
-        mine = rows[[(d, s) in of_plan for d, s in zip(rows["dataset"], rows["split"], strict=True)]]
         typer.echo()
-        typer.echo(render(summarise(mine)))
+        typer.echo(render(summarise(frame(_of_plan(plan, store)))))
         typer.echo(
             f"{summary.total} cells: {summary.kept} kept from before, {summary.ran} run in {summary.wall_s:.0f} s; "
             f"{summary.failed} failed, {summary.bad_input} bad input"
@@ -170,6 +168,20 @@ def run_path(run: str) -> Path:
 def short_name(store: Run) -> str:
     """What to type to name a run."""
     return store.name if store.path.parent == RUNS else str(store.path)
+
+
+def _of_plan(plan: Plan, store: Run) -> list[Record]:
+    """Records of the run that are about what was asked for: also those of a timing pass over the same meshes."""
+    splits = dict(plan.datasets)
+    meshes = {(mesh.source.dataset, mesh.source.mesh) for mesh in plan.meshes}
+    return [
+        r
+        for r in store.records()
+        if (r.dataset, r.mesh) in meshes
+        and r.split == splits.get(r.dataset)
+        and r.codec in plan.codecs
+        and (r.effort, r.seed, r.device) == (plan.effort, plan.seed, plan.device)
+    ]
 
 
 def _announce(plan: Plan, store: Run) -> None:
@@ -306,7 +318,7 @@ def last_run() -> Path:
     UsageError
         There is none under ``results/runs`` of the working directory.
     """
-    runs = sorted(RUNS.glob("*/records.jsonl"), key=lambda p: p.stat().st_mtime)
+    runs = sorted(RUNS.glob("*/sessions.jsonl"), key=lambda p: p.stat().st_mtime)
     if not runs:
         raise UsageError(f"no run in {RUNS}; make one with: bench run")
     return runs[-1].parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import psutil
@@ -76,6 +77,8 @@ def test_the_same_cell_gives_the_same_quality(bench, shapes):
         ("enc-segv", "crashed", "encode", "SIGSEGV"),
         ("dec-segv", "crashed", "decode", "SIGSEGV"),
         ("enc-exit", "crashed", "encode", "exit code 7"),
+        ("enc-leave", "crashed", "encode", "SIGSEGV"),
+        ("enc-litter", "crashed", "encode", "exit code 7"),
         ("enc-eat", "out-of-memory", "encode", "limit is 900 MiB"),
         ("dec-eat", "out-of-memory", "decode", "limit is 900 MiB"),
         ("enc-nothing", "failed", "encode", "CodecFailed"),
@@ -89,6 +92,7 @@ def test_whatever_a_codec_does_there_is_a_record(bench, shapes, rate, status, st
     (record,) = bench.run(cells(shapes, "test-bad")[rate]).records
     assert (record.status, record.stage) == (status, stage)
     assert error in record.error
+    assert not list(bench._scratch.iterdir())
     assert "\n" not in record.error
 
 
@@ -98,7 +102,10 @@ def test_an_overrun_is_killed_with_its_programs_and_the_next_cell_runs(hasty_ben
     (record,) = hasty_bench.run(cells(shapes, "test-bad")[rate]).records
     assert time.monotonic() - begin < 10
     assert (record.status, record.stage) == ("timeout", "encode" if rate.startswith("enc") else "decode")
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in " ".join(p.info["cmdline"] or [])]
+    programs = [
+        p for p in psutil.process_iter(["cmdline"]) if str(hasty_bench._scratch) in " ".join(p.info["cmdline"] or [])
+    ]
+    assert not [p for p in programs if p.status() != psutil.STATUS_ZOMBIE]
     assert hasty_bench.run(cells(shapes, "test-exact")["d3"]).records[0].status == "ok"
 
 
@@ -117,6 +124,21 @@ def test_an_input_that_changes_during_the_run_stops_it(bench, tmp_path):
     trimesh.creation.box(extents=(1, 2, 3)).export(folder / "a.ply")
     with pytest.raises(StoreError, match=r"a\.ply changed"):
         bench.run(cell)
+
+
+def test_an_input_that_vanishes_during_the_run_stops_it(tmp_path):
+    import trimesh
+
+    folder = tmp_path / "f"
+    folder.mkdir()
+    trimesh.creation.box().export(folder / "a.ply")
+    cell = cells(folder, "test-exact")["d3"]
+    (folder / "a.ply").unlink()
+    bench = Bench()
+    with pytest.raises(StoreError, match=r"a\.ply changed"):
+        bench.run(cell)
+    bench.close()
+    assert not bench._scratch.exists()
 
 
 def test_a_worker_killed_from_outside_gets_another_chance(bench, shapes):
@@ -146,7 +168,7 @@ def test_set_codec_shares_bytes_and_skips_bad_meshes(bench, shapes):
 
 
 def test_timing_pass_repeats_and_measures_nothing(shapes):
-    bench = Bench(cores=(0,))
+    bench = Bench(cores=(min(os.sched_getaffinity(0)),))
     try:
         (record,) = bench.run(cells(shapes, "test-exact", timing=True)["d3"]).records
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -14,6 +16,7 @@ from collections import deque
 
 import psutil
 import pytest
+import trimesh
 
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.table import render
@@ -128,8 +131,19 @@ from pathlib import Path
 from gcbench.bench.runner import run
 from gcbench.bench.store import Run
 from gcbench.bench.sweep import plan
-run(plan(sys.argv[1], ["test-exact", "test-set"]), Run(Path(sys.argv[2])), jobs=2, threads=1)
+summary = run(plan(sys.argv[1], ["test-exact", "test-set"]), Run(Path(sys.argv[2])), jobs=2, threads=1)
+sys.exit(1 if summary.failed else 0)
 """
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder of twelve meshes: 37 cells with the two codecs."""
+    path = tmp_path / "many"
+    path.mkdir()
+    for index in range(12):
+        trimesh.creation.icosphere(2).apply_scale((1, 1, 1 + index / 10)).export(path / f"m{index:02}.ply")
+    return path
 
 
 def start(folder, path) -> subprocess.Popen:
@@ -143,23 +157,90 @@ def workers_of(pid: int) -> list[psutil.Process]:
         return []
 
 
-def test_killed_at_random_and_resumed_gives_the_same_table_to_the_byte(folder, tmp_path):
-    assert start(folder, tmp_path / "quiet").wait() == 0
-    chance = random.Random(1)
-    for _ in range(6):
-        runner = start(folder, tmp_path / "killed")
-        time.sleep(chance.uniform(1.2, 3.0))
+def gone(process: psutil.Process, seconds: float = 5) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def lines(path) -> int:
+    records = path / "records.jsonl"
+    return records.read_bytes().count(b"\n") if records.exists() else 0
+
+
+def wait_for_lines(path, count, process) -> None:
+    end = time.monotonic() + 60
+    while lines(path) < count:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_runner_killed_at_random_and_resumed_gives_the_same_table_to_the_byte(many, tmp_path):
+    assert start(many, tmp_path / "quiet").wait() == 0
+    killed = tmp_path / "killed"
+    for count in (1, 6, 15, 24):  # in the middle of the work, each time further on
+        runner = start(many, killed)
+        wait_for_lines(killed, count, runner)
         children = workers_of(runner.pid)
-        for victim in chance.sample(children, min(len(children), 2)):
-            victim.kill()
-        time.sleep(chance.uniform(0, 0.5))
         runner.kill()
         runner.wait()
-        time.sleep(0.2)
-        assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-    assert start(folder, tmp_path / "killed").wait() == 0
+        assert children
+        assert all(gone(child) for child in children)
+        assert count <= lines(killed) < 37
+    assert start(many, killed).wait() == 0
+    assert lines(killed) == 37
+    assert table(Run(killed)) == table(Run(tmp_path / "quiet"))
+    assert len(table(Run(killed)).splitlines()) == 1 + 3 + 1
+
+
+def test_workers_and_templates_killed_at_random_cost_nothing(many, tmp_path):
+    assert start(many, tmp_path / "quiet").wait() == 0
+    chance = random.Random(1)
+    runner = start(many, tmp_path / "killed")
+    kills = 0
+    for count in range(2, 34, 4):
+        wait_for_lines(tmp_path / "killed", count, runner)
+        children = workers_of(runner.pid)
+        if children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                chance.choice(children).kill()
+                kills += 1
+    assert runner.wait() == 0
+    assert kills >= 6
     assert table(Run(tmp_path / "killed")) == table(Run(tmp_path / "quiet"))
-    assert len(table(Run(tmp_path / "quiet")).splitlines()) == 1 + 3 + 1
+
+
+def test_a_kept_result_that_was_overtaken_counts_again_when_asked_for(folder, tmp_path):
+    """Upgrade a codec, run, downgrade it, run: the table must show the downgraded one's numbers."""
+    store = Run(tmp_path / "run")
+    old = plan(str(folder), "test-exact", rates=["d1"], limit=2)
+    new = dataclasses.replace(old, cells=tuple(dataclasses.replace(c, codec_version="2") for c in old.cells))
+    run(old, store)
+    assert {c.key for c in store.counting().values()} == {c.key for c in old.cells}
+    run(new, store)
+    assert {c.key for c in store.counting().values()} == {c.key for c in new.cells}
+    assert run(old, store).ran == 0
+    assert {c.key for c in store.counting().values()} == {c.key for c in old.cells}
+
+
+def test_a_set_counts_as_a_whole(folder, tmp_path):
+    store = Run(tmp_path / "run")
+    run(plan(str(folder), "test-set"), store)
+    (shape0, *_) = plan(str(folder), "test-set", limit=2).cells
+    run(plan(str(folder), "test-set", limit=2), store)
+    assert len(store.records()) == len(shape0.meshes) == 2
+    run(plan(str(folder), "test-set"), store)
+    assert len(store.records()) == 4
+    assert sum(r.stream_bytes for r in store.records() if r.status == "ok") == len(
+        store.stream(store.records()[-1].stream_sha256)
+    )
 
 
 def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path):
@@ -172,7 +253,6 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path):
     end = time.monotonic() + 60
     while time.monotonic() < end and not (records.exists() and records.read_bytes().count(b"\n") >= 2):
         time.sleep(0.05)
-    time.sleep(1)
     children = workers_of(process.pid)
     os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
@@ -181,7 +261,7 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path):
     assert "resume with: bench run -d" in stderr
     assert "Traceback" not in stderr
     assert children
-    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+    assert all(gone(child) for child in children)
     kept = sum(1 for _ in Run(tmp_path / "run").cells())
     done = subprocess.run([*command, "--deadline", "0.5", "--json"], capture_output=True, text=True, check=False)
     summary = json.loads(done.stdout)

@@ -52,6 +52,7 @@ def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(fold
         {"seed": 1},
         {"effort": "paper"},
         {"timing": True},
+        {"device": "cuda"},
         {"split": "mini"},
         {"meshes": (dataclasses.replace(mesh, sha256="0"),)},
         {"rate": dataclasses.replace(one.rate, params={"digits": 9})},
@@ -70,7 +71,7 @@ def test_keys_are_stable_over_versions_of_gcbench():
 
     mesh = sweep.PlannedMesh(MeshSource("d", "m", Path("m.obj")), "ab" * 32, 3, 1, 40, 48, 50)
     cell = sweep.Cell("d", "all", "c[k=64]", "1", "model", 0, Rate("r", {"q": 8}), 0, "quick", 0, (mesh,), timing=True)
-    assert cell.key == "3bf482adb53c03eca7e0f44696c030c62bdecc33aff6e7e78185b7a815700204"
+    assert cell.key == "3b3682395310cc940a91e0e8b2bc2fa6c9f55113973c35682bdd64db99b144c8"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,23 @@ def test_wrong_names_are_explained(folder, arguments, error, message):
         plan(datasets, codecs)
 
 
+def test_folders_of_the_same_name_are_told_apart(folder, tmp_path, monkeypatch):
+    other = tmp_path / "other" / "shapes"
+    other.mkdir(parents=True)
+    trimesh.creation.box().export(other / "x.ply")
+    names = {plan(str(path), "test-exact").default_name() for path in (folder, other)}
+    assert len(names) == 2
+    monkeypatch.chdir(tmp_path)
+    assert plan("other/shapes", "test-exact").default_name() == "other_shapes-all-standard"
+    with pytest.raises(UsageError, match="two folders are called shapes"):
+        plan([str(folder), str(other)], "test-exact")
+
+
+def test_a_negative_seed_is_refused(folder):
+    with pytest.raises(UsageError, match="not negative"):
+        plan(str(folder), "test-exact", seed=-1)
+
+
 def test_wrong_split_or_effort(folder):
     with pytest.raises(UsageError, match="unknown split 'papers'"):
         plan(str(folder), "test-exact", split="papers")
@@ -107,6 +125,7 @@ def test_all_takes_what_can_run_and_says_what_cannot(folder):
     absent = {u.codec: u for u in made.unavailable}
     assert absent["test-absent"].remedy == "write it"
     assert "fails to import" in absent["test-broken"].reason
+    assert absent["test-no-weights"].reason == "FileNotFoundError: [Errno 2] No such file or directory: 'weights.bin'"
 
 
 def test_addresses_are_canonical_and_unique(folder):
@@ -122,6 +141,7 @@ def test_nothing_there_is_missing_data(tmp_path):
         plan("ama", "test-exact", split="all", data=tmp_path)
 
 
-def test_limit_names_another_run(folder):
+def test_limit_names_another_run(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
     assert plan(str(folder), "test-exact", limit=2).default_name() == "shapes-all-standard-first2"
     assert plan("mixed", "test-exact", limit=1).default_name() == "mixed-mini-quick-first1"

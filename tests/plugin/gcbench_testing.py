@@ -93,7 +93,21 @@ class Bad(Exact):
     name = "test-bad"
 
     def rates(self, effort):
-        ways = ("raise", "hang", "segv", "eat", "nothing", "nan", "text", "program", "corrupt", "exit", "full")
+        ways = (
+            "leave",
+            "litter",
+            "raise",
+            "hang",
+            "segv",
+            "eat",
+            "nothing",
+            "nan",
+            "text",
+            "program",
+            "corrupt",
+            "exit",
+            "full",
+        )
         return [Rate(f"{stage}-{way}") for stage in ("enc", "dec") for way in ways]
 
     def encode_mesh(self, mesh, rate, ctx):
@@ -108,6 +122,13 @@ class Bad(Exact):
     def _misbehave(self, way, *, encoding):
         if way == "raise":
             raise ValueError("a bug\nover two lines")
+        if way == "leave":  # die, while a child of ours holds everything open
+            if os.fork() == 0:
+                time.sleep(60)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if way == "litter":
+            Path("huge").write_bytes(b"x" * 1000)
+            os._exit(7)
         if way == "hang":
             time.sleep(600)
         if way == "segv":
@@ -121,7 +142,8 @@ class Bad(Exact):
             while True:
                 held.append(np.ones(1 << 22))
         if way == "program":  # a program that would outlive us
-            subprocess.run([sys.executable, "-c", f"import time; '{os.getpid()}'; time.sleep(600)"], check=False)
+            command = [sys.executable, "-c", "import time; time.sleep(600)", str(Path.cwd())]
+            subprocess.run(command, check=False)
         if way == "corrupt":
             raise BitstreamError("bad magic")
         if way == "text":
@@ -138,3 +160,12 @@ class Absent(Exact):
 
     def availability(self):
         return Availability(False, "needs a program that nobody has", "write it")
+
+
+class NoWeights(Exact):
+    """Has a constructor that fails."""
+
+    name = "test-no-weights"
+
+    def __init__(self):
+        Path("weights.bin").read_bytes()
