@@ -136,10 +136,10 @@ def run(
             on_tick(Tick(kept, len(wanted), None))
         # What is kept but no longer counts, because something else took its place since, counts again.
         counting = {cell.key for cell in store.counting().values()}
-        for cell in list(store.cells()):
-            if cell.key in outcome and cell.key not in counting:
-                counting.add(cell.key)
-                store.append(cell.key, cell.session, cell.records)
+        for old in list(store.cells()):
+            if old.key in outcome and old.key not in counting:
+                counting.add(old.key)
+                store.append(old.key, old.session, old.records)
         how = {"jobs": jobs, "threads": threads, **asdict(limit), "cells_to_run": len(todo)}
         if not todo:
             store.note(session, **provenance.collect(), **_planned(plan), **how)
