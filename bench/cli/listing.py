@@ -50,9 +50,11 @@ def codecs_command(*, as_json: Json = False) -> None:
         typer.echo(f"    {row['what']}")
         if row["available"]:
             typer.echo(f"    version: {row['version']}")
+            by_ladder: dict[str, list[str]] = {}
             for effort, labels in row["rates"].items():
-                if effort == "quick" or labels != row["rates"]["quick"]:
-                    typer.echo(f"    {effort}: {' '.join(labels)}")
+                by_ladder.setdefault(" ".join(labels), []).append(effort)
+            for ladder, efforts in by_ladder.items():
+                typer.echo(f"    {', '.join(efforts)}: {ladder}")
         else:
             typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
 
