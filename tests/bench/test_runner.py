@@ -243,18 +243,25 @@ def test_a_set_counts_as_a_whole(folder, tmp_path):
     )
 
 
-def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, sent):
     command = [sys.executable, "-m", "gcbench.bench.cli", "run", "-d", str(folder), "-c", "test-bad,test-exact"]
     command += ["--rates", "enc-hang,d1", "--run", str(tmp_path / "run"), "-j", "1", "--retry-failed"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        # A shell starts background jobs, of which these tests may be one, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
     )
     records = tmp_path / "run" / "records.jsonl"
     end = time.monotonic() + 60
     while time.monotonic() < end and not (records.exists() and records.read_bytes().count(b"\n") >= 2):
         time.sleep(0.05)
     children = workers_of(process.pid)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, sent)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert re.search(r"interrupted: \d of 8 cells are kept", stderr)
