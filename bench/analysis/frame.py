@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 
 import pandas as pd
 
@@ -15,7 +16,14 @@ GROUP = ["dataset", "split", "effort", "codec", "rate"]
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record, nested values as columns (:meth:`Record.flat`), in the order given."""
-    return pd.DataFrame([record.flat() for record in records])
+    rows = [record.flat() for record in records]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_columns())
+
+
+def _columns() -> list[str]:
+    """Columns that every frame has: those of a record in which nothing was measured."""
+    required = {f.name: None for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
+    return list(Record.from_json(required).flat())
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -29,40 +37,42 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each :data:`GROUP`, sorted, with
+        One row for each :data:`GROUP`, sorted. A coding is one mesh with one seed in the quality pass, or in the timing
+        pass of a group that has no other: such a group has sizes and times, and no metrics.
 
-        - ``meshes``, ``ok``, ``bad_input``, ``failed``: counts of records; the rest is over the ``ok`` ones only;
+        - ``meshes``, ``bad_input``: how many distinct meshes, and how many of them cannot be used;
+        - ``codings``, ``ok``, ``failed``: how many codings; the rest is over the ``ok`` ones only;
         - ``ratio``: Σ obj_bytes / Σ stream_bytes (DESIGN section 6), ``kilobytes``: mean stream size in 1000 bytes;
         - ``bits_per_vertex``: mean;
-        - every metric and its floor: mean over meshes;
-        - ``encode_ms``, ``decode_ms``: mean over meshes, of a set codec its share for one mesh; from the timing pass
-          where there is one (``timed``), else single shots from the quality pass;
+        - every metric and its floor: mean over codings;
+        - ``timed``: whether times and memory are from the timing pass, which must be ok for every mesh that has an
+          ok coding; else they are from single shots of the quality pass;
+        - ``timing_failed``: failures in the timing pass;
+        - ``encode_ms``, ``decode_ms``: mean, of a set codec its share for one mesh;
         - ``encode_peak_mib``, ``decode_peak_mib``: the largest.
     """
     if rows.empty:
-        return pd.DataFrame(columns=[*GROUP, "rate_index", "meshes", "ok", "bad_input", "failed", "ratio"])
-    quality, timing = rows[~rows["timing"]], rows[rows["timing"]]
-    groups = dict(list((quality if len(quality) else timing).groupby(GROUP, sort=True)))
-    timed = dict(list(timing.groupby(GROUP, sort=True)))
+        counts = ["meshes", "codings", "ok", "bad_input", "failed"]
+        return pd.DataFrame(columns=[*GROUP, "rate_index", *counts, "ratio"])
     summary = []
-    for key, group in groups.items():
-        row = dict(zip(GROUP, key, strict=True)) | {"rate_index": group["rate_index"].iloc[-1]} | _quality(group)
-        pass_ = timed.get(key)
-        row["timed"] = pass_ is not None
-        row |= _cost(group if pass_ is None else pass_)
-        summary.append(row)
+    for key, group in rows.groupby(GROUP, sort=True):
+        quality, timing = group[~group["timing"]], group[group["timing"]]
+        codings = quality if len(quality) else timing
+        row = dict(zip(GROUP, key, strict=True)) | {"rate_index": group["rate_index"].iloc[-1]}
+        summary.append(row | _quality(codings) | _cost(codings, timing))
     by_ladder = [*GROUP[:-1], "rate_index", "rate"]
     return pd.DataFrame(summary).sort_values(by_ladder, ignore_index=True)
 
 
-def _quality(group: pd.DataFrame) -> dict[str, object]:
-    ok = group[group["status"] == "ok"]
+def _quality(codings: pd.DataFrame) -> dict[str, object]:
+    ok = _ok(codings)
     row: dict[str, object] = {
-        "meshes": len(group),
+        "meshes": codings["mesh"].nunique(),
+        "codings": len(codings),
         "ok": len(ok),
-        "bad_input": int((group["status"] == "bad-input").sum()),
+        "bad_input": codings.loc[codings["status"] == "bad-input", "mesh"].nunique(),
+        "failed": _failed(codings),
     }
-    row["failed"] = len(group) - len(ok) - int((group["status"] == "bad-input").sum())
     row["ratio"] = ok["obj_bytes"].sum() / ok["stream_bytes"].sum() if len(ok) else float("nan")
     row["kilobytes"] = ok["stream_bytes"].mean() / 1000
     row["bits_per_vertex"] = ok["bits_per_vertex"].mean()
@@ -73,11 +83,23 @@ def _quality(group: pd.DataFrame) -> dict[str, object]:
     return row
 
 
-def _cost(group: pd.DataFrame) -> dict[str, float]:
-    ok = group[group["status"] == "ok"]
+def _cost(codings: pd.DataFrame, timing: pd.DataFrame) -> dict[str, object]:
+    # Times are over the same meshes as everything else: a timing pass that lacks some would compare unlike with like.
+    single, repeated = _ok(codings), _ok(timing)
+    meshes = set(single["mesh"])
+    timed = bool(meshes) and meshes <= set(repeated["mesh"])
+    ok = repeated[repeated["mesh"].isin(meshes)] if timed else single
     share = ok["set_size"].where(ok["kind"] == "set", 1)
-    cost = {}
+    cost: dict[str, object] = {"timed": timed, "timing_failed": _failed(timing)}
     for stage in ("encode", "decode"):
         cost[f"{stage}_ms"] = float((ok[f"{stage}_s"] / share).mean() * 1000)
         cost[f"{stage}_peak_mib"] = float(ok[f"{stage}_peak_rss_bytes"].max() / 2**20)
     return cost
+
+
+def _ok(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["status"] == "ok"]
+
+
+def _failed(rows: pd.DataFrame) -> int:
+    return int((~rows["status"].isin(["ok", "bad-input"])).sum())

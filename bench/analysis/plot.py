@@ -34,17 +34,20 @@ def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
         Rows of one dataset, split and effort, from :func:`gcbench.bench.analysis.frame.summarise`.
     title : str
         Of the figure.
-    """
-    import matplotlib as mpl
-    import seaborn as sns
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    Returns
+    -------
+    Figure
+        Not one of pyplot's: the backend stays as it is, and there is nothing to close.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
 
     codecs = sorted(summary["codec"].unique())
     palette = dict(zip(codecs, sns.color_palette("colorblind", len(codecs)), strict=True))
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper", font_scale=1.15):
-        figure, axes = plt.subplots(2, 2, figsize=(9.0, 6.6), sharex=True, layout="constrained")
+        figure = Figure(figsize=(9.0, 6.6), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True)
         for ax, metric in zip(axes.flat, PANELS, strict=True):
             _panel(ax, summary, metric, codecs, palette)
         for ax in axes[1]:
@@ -119,9 +122,7 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def save_figures(summary: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write ``rd-<dataset>-<split>.png`` and ``.pdf`` for every dataset of a run; returns the paths."""
-    from matplotlib import pyplot as plt
-
+    """Write ``rd-<dataset>-<split>-<effort>.png`` and ``.pdf`` for each of a run; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for (dataset, split, effort), rows in summary.groupby(["dataset", "split", "effort"], sort=True):
@@ -132,5 +133,4 @@ def save_figures(summary: pd.DataFrame, folder: Path, name: str) -> list[Path]:
             # No creation date: the same records give the same bytes.
             figure.savefig(path, dpi=200, metadata={"CreationDate": None} if suffix == ".pdf" else None)
             paths.append(path)
-        plt.close(figure)
     return paths

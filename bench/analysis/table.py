@@ -69,20 +69,24 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
         From :func:`gcbench.bench.analysis.frame.summarise`.
     format_ : {"text", "markdown", "csv", "json"}
         CSV and JSON hold every column of the summary at full precision; text and Markdown the ones people compare.
+        In CSV and JSON the frame of records does as well as a summary.
     timing : bool
-        Without timing, everything in the table is reproducible to the last byte.
+        Without timing, everything in the table is reproducible to the last byte: no column of times or memory.
     """
     if not timing:
-        hidden = ("encode_", "decode_")
-        summary = summary[[c for c in summary if not str(c).startswith(hidden) and c != "timed"]]
+        summary = summary[[column for column in summary if not _measures_time_or_memory(str(column))]]
     if format_ == "csv":
-        return _csv(summary)
+        return _csv([list(summary.columns), *(list(row.values()) for row in _plain(summary))])
     if format_ == "json":
-        return json.dumps(_json_rows(summary), indent=1) + "\n"
+        return _json(_plain(summary))
     blocks = []
     for (dataset, split, effort), part in summary.groupby(["dataset", "split", "effort"], sort=True):
         blocks.append(_block(f"{dataset}, split {split}, effort {effort}", part, format_))
     return "\n".join(blocks) if blocks else "no records\n"
+
+
+def _measures_time_or_memory(column: str) -> bool:
+    return column.startswith(("encode_", "decode_")) or column in {"measure_s", "timed", "timing_failed"}
 
 
 def _block(title: str, part: pd.DataFrame, format_: Format) -> str:
@@ -95,7 +99,7 @@ def _block(title: str, part: pd.DataFrame, format_: Format) -> str:
             value = float(row[column.name])
             mark = "~" if column.name in near and bool(near[column.name].iloc[position]) else ""
             cells.append("–" if math.isnan(value) else column.show(value) + mark)
-        rows.append([*cells, f"{row['ok']}/{row['meshes']}"])
+        rows.append([*cells, f"{row['ok']}/{row['codings']}"])
     lines = _markdown(rows) if format_ == "markdown" else _aligned(rows)
     heading = f"### {title}" if format_ == "markdown" else title
     return "\n".join([heading, "", *lines, "", *_notes(part, near)]) + "\n"
@@ -119,28 +123,52 @@ def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
         )
     if failed := int(part["failed"].sum()):
         notes.append(
-            f"failed: {failed} of {int(part['meshes'].sum())} codings (bench table --failures); means are over the rest"
+            f"failed: {failed} of {part['codings'].sum()} codings (bench table --failures); means are over the rest"
         )
     if "timed" in part:
-        timed = bool(part["timed"].all())
-        how = "median of repeated, pinned calls" if timed else "single shots; to quote them, bench run --timing"
-        notes.append(f"enc, dec ms: mean over meshes, {how}")
+        notes.append(f"enc, dec ms: mean over meshes, {_how_timed(part)}")
+        if failed := int(part["timing_failed"].sum()):
+            notes.append(f"failed in the timing pass: {failed} (bench table --failures)")
     return notes
 
 
-def failures(rows: pd.DataFrame) -> str:
-    """List every record that is not ok, equal ones on one line."""
-    bad = rows[rows["status"] != "ok"]
-    if bad.empty:
-        return "no failures\n"
-    lines = [["dataset", "mesh", "codec", "rates", "status", "stage", "error"]]
-    columns = ["dataset", "mesh", "codec", "status", "stage", "error"]
-    for key, group in bad.groupby(columns, sort=True, dropna=False):
-        dataset, mesh, codec, status, stage, error = (str(k) for k in key)
+def _how_timed(part: pd.DataFrame) -> str:
+    timed = part.loc[part["encode_ms"].notna(), "timed"]
+    if len(timed) and timed.all():
+        return "median of repeated, pinned calls"
+    where = f"in {int((~timed).sum())} of {len(timed)} rows single shots" if timed.any() else "single shots"
+    return f"{where}; to quote them, bench run --timing"
+
+
+def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
+    """List every record that is not ok, equal ones on one line.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From :func:`gcbench.bench.analysis.frame.frame`.
+    format_ : {"text", "markdown", "csv", "json"}
+        JSON is a list of objects, in which ``rates`` is a list; elsewhere it is the first and the last one.
+    """
+    columns = ["dataset", "mesh", "codec", "rates", "status", "stage", "error"]
+    by = [column for column in columns if column != "rates"]
+    found: list[dict[str, Any]] = []
+    for key, group in rows[rows["status"] != "ok"].groupby(by, sort=True, dropna=False):
         rates = list(dict.fromkeys(group.sort_values("rate_index")["rate"]))
+        known = dict(zip(by, (_or_none(value) for value in key), strict=True)) | {"rates": rates}
+        found.append({column: known[column] for column in columns})
+    if format_ == "json":
+        return _json(found)
+    lines = [columns]
+    for failure in found:
+        rates = failure["rates"]
         shown = rates[0] if len(rates) == 1 else f"{rates[0]}..{rates[-1]} ({len(rates)})"
-        lines.append([dataset, mesh, codec, shown, status, stage, error])
-    return "\n".join(_aligned(lines, right=False)) + "\n"
+        lines.append([str(value or "") for value in (failure | {"rates": shown}).values()])
+    if format_ == "csv":
+        return _csv(lines)
+    if not found:
+        return "no failures\n"
+    return "\n".join(_markdown(lines, right=False) if format_ == "markdown" else _aligned(lines, right=False)) + "\n"
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
@@ -158,22 +186,29 @@ def _aligned(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
     return [lines[0], rule, *lines[1:]]
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def _markdown(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
     head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    align = ["---" if index < 2 else "--:" for index in range(len(head))]
+    align = ["--:" if right and index > 1 else "---" for index in range(len(head))]
     return ["| " + " | ".join(row) + " |" for row in [head, align, *body]]
 
 
-def _csv(summary: pd.DataFrame) -> str:
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    """Lines of cells; None is an empty one."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(summary.columns)
-    for row in _json_rows(summary):
-        writer.writerow(["" if value is None else value for value in row.values()])
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
-def _json_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of plain values: no NaN and no infinity, which JSON does not have."""
-    rows = json.loads(summary.to_json(orient="records", double_precision=15))
-    return list(rows)
+def _json(rows: Sequence[dict[str, Any]]) -> str:
+    return json.dumps(rows, indent=1, allow_nan=False) + "\n"
+
+
+def _plain(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of plain values, of which ``repr`` gives every digit."""
+    rows = summary.to_dict("records")
+    return [{str(name): _or_none(value) for name, value in row.items()} for row in rows]
+
+
+def _or_none(value: Any) -> Any:
+    """None for what JSON lacks: NaN, NA and infinities."""
+    return None if pd.isna(value) or value in (math.inf, -math.inf) else value

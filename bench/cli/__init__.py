@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import gcbench
 from gcbench.bench.cli import data, show
@@ -14,8 +16,24 @@ from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.run import run_command
 from gcbench.errors import BenchError
 
+
+class _Commands(TyperGroup):
+    """Commands whose reader may leave early, as in ``bench table | head``: that is no failure."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            if ctx.invoked_subcommand == "run":  # a sweep that was cut short is not done
+                raise
+            # What is still in the buffer has nowhere to go, and the interpreter would complain of it when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
+
+
 app = typer.Typer(
     name="bench",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -79,5 +97,3 @@ def main() -> None:
             logging.getLogger("gcbench").exception("the error in full")
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `bench table | head`
-        sys.stderr.close()

@@ -39,7 +39,7 @@ def table_command(
         bench table mixed-mini-quick -f markdown
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh --json
-        bench table --failures
+        bench table --failures                       in any format
     """
     from gcbench.bench.analysis import table
     from gcbench.bench.analysis.frame import summarise
@@ -47,11 +47,13 @@ def table_command(
     format_ = "json" if as_json else format_
     if format_ not in table.FORMATS:
         raise UsageError(f"unknown format '{format_}'; known: {', '.join(table.FORMATS)}")
+    if per_mesh and format_ == "markdown":
+        raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
     _, rows = _rows(run)
     if failures:
-        typer.echo(table.failures(rows), nl=False)
+        typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
-        typer.echo(table.render(rows, "json" if format_ == "json" else "csv", timing=timing), nl=False)
+        typer.echo(table.render(rows, "csv" if format_ == "text" else format_, timing=timing), nl=False)
     else:
         typer.echo(table.render(summarise(rows), format_, timing=timing), nl=False)
 

@@ -26,7 +26,7 @@ def record(mesh="a", codec="c", rate_index=0, **more) -> Record:
 
 def bad(mesh="b", status="failed", **more) -> Record:
     nothing = {"obj_bytes": None, "stream_bytes": None, "bits_per_vertex": None, "encode": None, "decode": None}
-    return record(mesh, status=status, stage="decode", error="boom", metrics={}, **(nothing | more))
+    return record(mesh, status=status, **({"stage": "decode", "error": "boom", "metrics": {}} | nothing | more))
 
 
 def test_ratio_is_the_sum_over_the_set_and_not_a_mean_of_ratios():
@@ -67,6 +67,60 @@ def test_cost_of_a_set_codec_is_shared_out_and_timing_passes_win():
     assert row["encode_ms"] == pytest.approx(2)
     assert row["timed"]
     assert row["ok"] == 4
+
+
+def timing(mesh="a", **more) -> Record:
+    return record(mesh, **{"timing": True, "metrics": {}, "encode": Cost(0.008, 0.008, 1 << 20, 1, 5)} | more)
+
+
+def test_a_group_with_nothing_but_a_timing_pass_has_sizes_and_times_and_no_metrics():
+    rows = frame([record("a", "x"), timing("a", codec="y")])
+    x, y = summarise(rows).to_dict("records")
+    assert (x["codec"], x["timed"], x["cd"]) == ("x", False, 5e-3)
+    assert (y["codec"], y["timed"], y["ok"], y["ratio"]) == ("y", True, 1, 100)
+    assert y["encode_ms"] == pytest.approx(8)
+    assert math.isnan(y["cd"])
+    assert "in 1 of 2 rows single shots; to quote them, bench run --timing" in render(summarise(rows))
+
+
+@pytest.mark.parametrize("lacking", [[], [bad("b", timing=True)], [bad("a", timing=True), bad("b", timing=True)]])
+def test_times_of_a_timing_pass_that_lacks_a_mesh_are_not_used(lacking):
+    part = [timing("a")] if len(lacking) < 2 else []
+    rows = frame([record("a"), record("b"), *part, *lacking])
+    (row,) = summarise(rows).to_dict("records")
+    assert (row["timed"], row["failed"], row["timing_failed"]) == (False, 0, len(lacking))
+    assert row["encode_ms"] == pytest.approx(2)
+    text = render(summarise(rows))
+    assert "single shots" in text
+    assert (f"failed in the timing pass: {len(lacking)} " in text) == bool(lacking)
+
+
+def test_times_are_over_the_meshes_of_the_quality_pass():
+    slow = Cost(0.1, 0.1, 1 << 20, 1, 5)
+    rows = frame([record("a"), bad("b"), bad("c", "bad-input"), timing("a"), timing("b", encode=slow)])
+    (row,) = summarise(rows).to_dict("records")
+    assert row["timed"]
+    assert row["encode_ms"] == pytest.approx(8)
+    assert row["timing_failed"] == 0
+
+
+def test_seeds_are_codings_of_one_mesh():
+    rows = [r for seed in range(3) for r in (record("a", seed=seed), record("b", seed=seed), bad("c", seed=seed))]
+    rows += [bad("d", "bad-input", seed=seed) for seed in range(3)]
+    summary = summarise(frame(rows))
+    (row,) = summary.to_dict("records")
+    assert (row["meshes"], row["codings"], row["ok"], row["failed"], row["bad_input"]) == (4, 12, 6, 3, 1)
+    text = render(summary)
+    assert " 6/12\n" in text
+    assert "bad input: 1 of 4 meshes" in text
+    assert "failed: 3 of 12 codings" in text
+
+
+def test_nothing_but_failures_has_a_row():
+    (row,) = summarise(frame([bad("a"), bad("b", "bad-input")])).to_dict("records")
+    assert (row["ok"], row["failed"], row["bad_input"], row["timed"]) == (0, 1, 1, False)
+    assert math.isnan(row["ratio"])
+    assert math.isnan(row["encode_ms"])
 
 
 def test_rates_are_in_ladder_order():
@@ -110,6 +164,31 @@ def test_formats_hold_the_same_numbers():
     assert "encode_ms" not in render(summary, "csv", timing=False)
 
 
+def test_numbers_are_written_with_every_digit_and_what_json_lacks_is_null():
+    tiny = 1.2345678901234567e-13
+    metrics = {**record().metrics, "cd_p2s": tiny, "nc": math.nan, "cd": math.inf}
+    rows = frame([record(metrics=metrics, facts={"in_watertight": True}), bad("b")])
+    first, second = json.loads(render(rows, "json"))
+    assert first["cd_p2s"] == tiny
+    assert (first["nc"], first["cd"], first["in_watertight"]) == (None, None, True)
+    assert (second["cd_p2s"], second["in_watertight"]) == (None, None)
+    assert type(first["rate_index"]) is int
+    assert repr(tiny) in render(rows, "csv")
+
+
+@pytest.mark.parametrize("per_mesh", [True, False])
+@pytest.mark.parametrize("format_", ["csv", "json"])
+def test_without_timing_nothing_depends_on_the_clock_or_on_memory(per_mesh, format_):
+    def text(seconds: float, **of_timing) -> str:
+        cost = Cost(seconds, seconds, int(seconds * 1e6), 7, 3)
+        rows = frame([record(encode=cost, decode=cost, measure_s=seconds), timing(encode=cost, **of_timing)])
+        return render(rows if per_mesh else summarise(rows), format_, timing=False)
+
+    assert text(1.0) == text(2.5)
+    if not per_mesh:
+        assert text(1.0) == text(1.0, status="timeout")
+
+
 def test_failures_list_joins_equal_ones():
     rows = frame([bad("b", rate_index=i) for i in range(3)] + [bad("c", "bad-input")])
     text = failures(rows)
@@ -118,14 +197,33 @@ def test_failures_list_joins_equal_ones():
     assert failures(frame([record()])) == "no failures\n"
 
 
+def test_failures_in_every_format():
+    rows = frame([*(bad("b", rate_index=i) for i in range(2)), bad("c", "crashed")])
+    as_json = json.loads(failures(rows, "json"))
+    known = {"dataset": "d", "codec": "c", "stage": "decode", "error": "boom"}
+    assert as_json == [
+        {**known, "mesh": "b", "rates": ["r0", "r1"], "status": "failed"},
+        {**known, "mesh": "c", "rates": ["r0"], "status": "crashed"},
+    ]
+    assert failures(rows, "csv").splitlines()[1] == "d,b,c,r0..r1 (2),failed,decode,boom"
+    assert "| d | c | c | r0 | crashed | decode | boom |" in failures(rows, "markdown")
+    without_stage = frame([record(), bad("b", stage=None)])
+    assert json.loads(failures(without_stage, "json"))[0]["stage"] is None
+    assert "nan" not in failures(without_stage).lower()
+
+
 def test_nothing_recorded():
-    assert summarise(frame([])).empty
-    assert render(summarise(frame([]))) == "no records\n"
+    nothing = frame([])
+    assert nothing.empty
+    assert set(nothing) <= set(frame([record()]))
+    assert summarise(nothing).empty
+    assert render(summarise(nothing)) == "no records\n"
+    assert render(summarise(nothing), "json") == render(nothing, "json") == failures(nothing, "json") == "[]\n"
+    assert render(nothing, "csv").startswith("dataset,split,mesh,")
+    assert failures(nothing) == "no failures\n"
 
 
 def test_figures_are_written_reproducibly_with_the_floor_and_hollow_points(tmp_path):
-    from matplotlib import pyplot as plt
-
     from gcbench.bench.analysis.plot import rate_distortion, save_figures
 
     near = {**record().metrics, "cd": 2.7e-3}
@@ -155,4 +253,26 @@ def test_figures_are_written_reproducibly_with_the_floor_and_hollow_points(tmp_p
     assert sorted(len(line.get_xdata()) for line in hollow) == [0, 0, 2]
     assert len(cd.patches) == 1  # the band
     assert not figure.axes[3].patches  # p2s has no floor
-    plt.close(figure)
+
+
+def test_titles_count_meshes_and_not_seeds(tmp_path, monkeypatch):
+    from gcbench.bench.analysis import plot
+
+    titles = []
+    draw = plot.rate_distortion
+    monkeypatch.setattr(plot, "rate_distortion", lambda rows, title: titles.append(title) or draw(rows, title))
+    plot.save_figures(summarise(frame([record("a", seed=seed) for seed in range(3)])), tmp_path, "run")
+    assert titles == ["d, split all: 1 meshes (quick, run run)"]
+
+
+def test_figures_leave_pyplot_and_its_backend_alone(tmp_path, monkeypatch):
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    from gcbench.bench.analysis.plot import save_figures
+
+    monkeypatch.setitem(mpl.rcParams, "backend", "svg")  # as in a notebook: any but the one for files
+    open_before = plt.get_fignums()
+    save_figures(summarise(frame([record()])), tmp_path, "run")
+    assert mpl.get_backend() == "svg"
+    assert plt.get_fignums() == open_before

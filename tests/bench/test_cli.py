@@ -45,6 +45,14 @@ def test_run_table_plot_list(bench, tmp_path):
     assert len(rows) == 16
     assert "broken" in bench("table", "--failures").stdout
 
+    listed = json.loads(bench("table", "--failures", "--json").stdout)
+    assert {(row["mesh"], row["status"]) for row in listed} == {("broken", "bad-input")}
+    assert bench("table", "--failures", "-f", "csv").stdout.startswith("dataset,mesh,codec,rates,status,stage,error\n")
+    assert "-f csv" in bench("table", "--per-mesh", "-f", "markdown", code=2).stderr
+    header = bench("table", "--per-mesh", "--no-timing").stdout.splitlines()[0].split(",")
+    assert "cd_p2s" in header
+    assert not {"measure_s", "encode_s", "decode_s", "decode_peak_rss_bytes"} & set(header)
+
     figures = bench("plot").stdout.split()
     assert [f.rsplit(".", 1)[1] for f in figures] == ["png", "pdf"]
     assert (tmp_path / figures[0]).read_bytes().startswith(b"\x89PNG")
@@ -53,6 +61,17 @@ def test_run_table_plot_list(bench, tmp_path):
     (listed,) = json.loads(bench("list", "runs", "--json").stdout)
     assert (listed["run"], listed["ok"], listed["bad_input"], listed["failed"]) == ("shapes-all-standard", 12, 4, 0)
     assert listed["last_finished"]
+
+
+def test_a_reader_that_leaves_early_is_no_failure(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "gcbench.bench.cli", "list", "datasets"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_failures_give_exit_code_1_and_are_named(bench):
@@ -100,9 +119,12 @@ def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
     assert "not available: needs a program that nobody has; write it" in text
     assert "test-broken  BROKEN" in text
     assert "AttributeError" in text
+    assert "test-no-weights  BROKEN  FileNotFoundError" in text
     rows = {row["codec"]: row for row in json.loads(bench("list", "codecs", "--json").stdout)}
     assert rows["draco"]["available"]
-    assert rows["test-exact"]["rates"] == {"quick": ["d1", "d2"], "standard": ["d1", "d2", "d3"]}
+    ladder = ["d1", "d2", "d3"]
+    assert rows["test-exact"]["rates"] == {"quick": ladder[:2], "standard": ladder, "paper": ladder}
+    assert "FileNotFoundError" in rows["test-no-weights"]["error"]
 
 
 def test_list_datasets_says_what_is_here(bench):
