@@ -1,0 +1,190 @@
+"""What can be chosen about a compression, apart by concern: network, fitting, training.
+
+Values only: no tensors, no files. The constants of the paper are the defaults, with their source beside them; what is
+chosen here says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import log2, prod
+from typing import Literal
+
+Coder = Literal["range", "huffman"]
+Encoder = Literal["auto-decoder", "autoencoder"]
+Objective = Literal["closest-point", "render", "none"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+RESOLUTIONS = (32, 64, 128, 256)
+LOW, HIGH = -1.0, 1.0  # the interval [a, b] of Eq. 5, for features, parameters and volumes
+UPSCALING = 2  # of every module (Sec. 4.1)
+KERNEL = 3
+PUBLISHED_WIDTHS = (64, 48, 32, 24, 16)  # the authors' configuration at K = 128
+_EXTRA_WIDTH = 12  # of the sixth module at K = 256, which the paper adds and does not describe
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The decoder and the features: all that decoding must know besides the numbers themselves.
+
+    Parameters
+    ----------
+    resolution : int
+        K, grid vertices along each axis of a volume (Sec. 3.1).
+    widths : tuple of int
+        Output channels of each upsampling module; as many as doublings from ``feature_resolution`` to ``resolution``.
+    feature_resolution, feature_channels : int
+        K' and C of the embedded features (Sec. 4.1).
+    bits : int
+        N of Eq. 5: features and parameters have 2^N + 1 levels.
+    deformation : bool
+        TSDF-Def volumes (4 channels) if true, plain TSDF (1 channel) otherwise.
+
+    Raises
+    ------
+    ValueError
+        The numbers do not make a network.
+    """
+
+    resolution: int = 64
+    widths: tuple[int, ...] = PUBLISHED_WIDTHS[:4]
+    feature_resolution: int = 4
+    feature_channels: int = 16
+    bits: int = 8
+    deformation: bool = True
+
+    def __post_init__(self) -> None:
+        if self.resolution not in RESOLUTIONS:
+            raise ValueError(f"the resolution is {self.resolution}, not one of {RESOLUTIONS}")
+        if self.feature_resolution not in (1, 2, 4, 8, 16):
+            raise ValueError(f"the feature resolution is {self.feature_resolution}, not 1, 2, 4, 8 or 16")
+        if not 1 <= self.feature_channels <= 256:
+            raise ValueError(f"{self.feature_channels} feature channels: 1 to 256 are possible")
+        doublings = int(log2(self.resolution // self.feature_resolution))
+        if len(self.widths) != doublings:
+            raise ValueError(
+                f"{len(self.widths)} upsampling modules do not lead from {self.feature_resolution}³ to "
+                f"{self.resolution}³: {doublings} do"
+            )
+        if not all(1 <= width <= 512 for width in self.widths):
+            raise ValueError(f"the widths are {self.widths}: 1 to 512 are possible")
+        if not 2 <= self.bits <= 12:
+            raise ValueError(f"{self.bits} bits: 2 to 12 are possible")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a volume: the TSDF, and three of deformation."""
+        return 4 if self.deformation else 1
+
+    @property
+    def levels(self) -> int:
+        """Levels of the quantiser: 2^N + 1, so that 0 is one of them (footnote 5)."""
+        return 2**self.bits + 1
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int, int]:
+        """(C, K', K', K') of one embedded feature."""
+        side = self.feature_resolution
+        return self.feature_channels, side, side, side
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter of the decoder, by its name in torch, in the order in which they are stored."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        inputs = self.feature_channels
+        for i, width in enumerate(self.widths):
+            outputs = width * UPSCALING**3
+            shapes[f"modules_.{i}.weight"] = (outputs, inputs, KERNEL, KERNEL, KERNEL)
+            shapes[f"modules_.{i}.bias"] = (outputs,)
+            inputs = width
+        shapes["last.weight"] = (self.channels, inputs, KERNEL, KERNEL, KERNEL)
+        shapes["last.bias"] = (self.channels,)
+        return shapes
+
+    def parameter_count(self) -> int:
+        """Scalars in the decoder."""
+        return sum(prod(shape) for shape in self.parameter_shapes().values())
+
+
+def widths_for(resolution: int, top: int = PUBLISHED_WIDTHS[0]) -> tuple[int, ...]:
+    """Widths of a decoder whose first module has ``top`` channels and whose others keep the published proportions.
+
+    One module fewer for K = 64 and one more for K = 256, as the paper does (Sec. 4.3).
+    """
+    published = (*PUBLISHED_WIDTHS, _EXTRA_WIDTH)[: int(log2(resolution)) - 2]
+    return tuple(max(1, round(width * top / PUBLISHED_WIDTHS[0])) for width in published)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a volume is fitted to a mesh (Sec. 3.1, A.2, Algorithm 1).
+
+    Parameters
+    ----------
+    objective : {"closest-point", "render", "none"}
+        Exact closest points, depth and silhouette of rendered views (Eq. 6-8), or the plain TSDF as it is.
+    steps : int
+        Steps of Adam.
+    learning_rate : float
+        Of the first step; falls off exponentially to ``decay`` times itself.
+    decay : float
+        Last learning rate over first.
+    views : int
+        E, random cameras a step; of the render objective only.
+    depth_weight : float
+        λ_rec of Eq. 8; of the render objective only.
+    deformation_l1 : float
+        Weight of the mean absolute deformation.
+    """
+
+    objective: Objective = "closest-point"
+    steps: int = 500
+    learning_rate: float = 0.01
+    decay: float = 0.01
+    views: int = 4
+    depth_weight: float = 10.0
+    deformation_l1: float = 10.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How features and decoder are trained (Sec. 3.2, 4.1).
+
+    Parameters
+    ----------
+    epochs, batch : int
+        Passes over the set, and meshes a step.
+    learning_rate, warmup : float
+        Adam's; rises linearly during the first ``warmup`` of the epochs, falls as a cosine after.
+    mask_weight, ssim_weight : float
+        λ1 and λ2 of Eq. 3; 0 leaves the term out.
+    encoder : {"auto-decoder", "autoencoder"}
+        Features optimised directly, or made by an encoder from the volumes (Sec. 4.3, C.3).
+    precision : {"auto", "float32", "bfloat16"}
+        Of the convolutions while training; auto is bfloat16 where the machine has it.
+    """
+
+    epochs: int = 400
+    batch: int = 4
+    learning_rate: float = 1e-3
+    warmup: float = 0.2
+    mask_weight: float = 5.0
+    ssim_weight: float = 10.0
+    encoder: Encoder = "auto-decoder"
+    precision: Precision = "auto"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a stream, but for the meshes and the seed."""
+
+    architecture: Architecture = field(default_factory=Architecture)
+    fitting: Fitting = field(default_factory=Fitting)
+    training: Training = field(default_factory=Training)
+    coder: Coder = "range"
+
+    def at(self, *, resolution: int | None = None, top: int | None = None) -> Settings:
+        """The same with another resolution or width of the first module, the published proportions kept."""
+        old = self.architecture
+        resolution = resolution or old.resolution
+        widths = widths_for(resolution, top or old.widths[0])
+        return replace(self, architecture=replace(old, resolution=resolution, widths=widths))
