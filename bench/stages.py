@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gcbench.bench.metrics import Reference
 
 log = logging.getLogger("gcbench.progress")
+_LONG_CALL_S = 60.0  # a call as long as training is its own warm-up, and is not repeated
 T = TypeVar("T")
 
 
@@ -237,8 +238,11 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
             value = call(ctx)
             _synchronise(settings.device)
             cost = Cost(time.perf_counter() - wall, _cpu_s() - cpu, _peak_rss_bytes(), rss_before)
-        if turn >= settings.warm_up:
+        long = cost.wall_s > _LONG_CALL_S
+        if turn >= settings.warm_up or long:
             costs.append(cost)
+        if long:
+            break
     return value, Cost(
         wall_s=statistics.median(c.wall_s for c in costs),
         cpu_s=statistics.median(c.cpu_s for c in costs),

@@ -11,7 +11,8 @@ from gcbench.bench.metrics import METRICS
 from gcbench.bench.records import Record
 
 #: What a row of the summary is: one codec at one rate on one split of one dataset, over its meshes and seeds.
-GROUP = ["dataset", "split", "effort", "codec", "rate"]
+#: The part up to the codec is what makes rows comparable: a block of a table, a figure.
+GROUP = ["dataset", "split", "effort", "device", "codec", "rate"]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
     Parameters
     ----------
     summary : DataFrame
-        Rows of one dataset, split and effort, from :func:`gcbench.bench.analysis.frame.summarise`.
+        Rows of one dataset, split, effort and device, from :func:`gcbench.bench.analysis.frame.summarise`.
     title : str
         Of the figure.
 
@@ -125,11 +125,13 @@ def save_figures(summary: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     """Write ``rd-<dataset>-<split>-<effort>.png`` and ``.pdf`` for each of a run; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for (dataset, split, effort), rows in summary.groupby(["dataset", "split", "effort"], sort=True):
+    for (dataset, split, effort, device), rows in summary.groupby(["dataset", "split", "effort", "device"], sort=True):
         meshes = int(rows["meshes"].max())
-        figure = rate_distortion(rows, f"{dataset}, split {split}: {meshes} meshes ({effort}, run {name})")
+        where = "" if device == "cpu" else f", {device}"
+        figure = rate_distortion(rows, f"{dataset}, split {split}: {meshes} meshes ({effort}{where}, run {name})")
         for suffix in (".png", ".pdf"):
-            path = folder / f"rd-{str(dataset).replace('/', '_')}-{split}-{effort}{suffix}"
+            stem = f"rd-{str(dataset).replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
+            path = folder / (stem + suffix)
             # No creation date: the same records give the same bytes.
             figure.savefig(path, dpi=200, metadata={"CreationDate": None} if suffix == ".pdf" else None)
             paths.append(path)

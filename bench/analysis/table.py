@@ -80,8 +80,9 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
     if format_ == "json":
         return _json(_plain(summary))
     blocks = []
-    for (dataset, split, effort), part in summary.groupby(["dataset", "split", "effort"], sort=True):
-        blocks.append(_block(f"{dataset}, split {split}, effort {effort}", part, format_))
+    for (dataset, split, effort, device), part in summary.groupby(["dataset", "split", "effort", "device"], sort=True):
+        where = "" if device == "cpu" else f", on {device}"
+        blocks.append(_block(f"{dataset}, split {split}, effort {effort}{where}", part, format_))
     return "\n".join(blocks) if blocks else "no records\n"
 
 

@@ -69,6 +69,13 @@ def test_cost_of_a_set_codec_is_shared_out_and_timing_passes_win():
     assert row["ok"] == 4
 
 
+def test_devices_are_never_averaged_together():
+    rows = frame([record("a"), record("a", device="cuda", encode=Cost(0.0002, 0.0002, 1, 1))])
+    summary = summarise(rows)
+    assert list(summary["device"]) == ["cpu", "cuda"]
+    assert "effort quick, on cuda" in render(summary)
+
+
 def timing(mesh="a", **more) -> Record:
     return record(mesh, **{"timing": True, "metrics": {}, "encode": Cost(0.008, 0.008, 1 << 20, 1, 5)} | more)
 
