@@ -1,13 +1,355 @@
-"""The command ``necgs``."""
+"""The command ``necgs``: files in, a stream, files out. A thin layer: heavy imports happen inside commands."""
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-_ABSENT = "necgs: this version of gcbench does not contain the NeCGS codec yet; see CHANGELOG.md for what it has\n"
+import typer
+
+from gcbench.errors import BadMesh, BenchError, UsageError
+from gcbench.necgs.settings import PUBLISHED_WIDTHS, Coder, Effort, Encoder, Objective, Settings, effort_settings
+
+if TYPE_CHECKING:
+    import trimesh
+
+    from gcbench.necgs.bitstream import Reader
+    from gcbench.necgs.progress import Progress
+
+MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off")
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="necgs",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Compress sets of triangle meshes into one small stream, with a neural network that is part of it.
+
+    [bold]Start here[/bold]
+
+        necgs compress meshes/*.obj -o set.necgs       minutes to hours; stop it, and the same command goes on
+        necgs info set.necgs                           where the bytes are
+        necgs decompress set.necgs decoded/            or one mesh of it: --only 3
+        necgs add set.necgs new/*.obj                  the old meshes decode to what they did
+
+    The method: Ren et al., NeCGS: Neural Compression for 3D Geometry Sets (2024).
+
+    [bold]Exit codes[/bold]
+
+        0     done
+        2     wrong usage
+        3     a mesh that cannot be used, a stream that is not one, something that cannot be written
+        130   interrupted: what is done is kept, the same command goes on
+    """,
+)
+
+Meshes = Annotated[list[Path], typer.Argument(help="OBJ, PLY, STL, OFF files, or folders of them.", show_default=False)]
+Stream = Annotated[Path, typer.Argument(help="A stream.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="All randomness derives from it.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads, and meshes fitted side by side. Default: cores.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+EffortOption = Annotated[
+    Effort,
+    typer.Option(help="quick: K = 32, minutes; standard: K = 64; paper: K = 128, as published, for a GPU."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(help="Folder for fitted volumes and checkpoints. Default: beside the output, removed when done."),
+]
+
+
+@app.command("compress")
+def compress_command(
+    *,
+    meshes: Meshes,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The stream to write.")],
+    effort: EffortOption = "standard",
+    resolution: Annotated[int | None, typer.Option("--resolution", "-k", help="32, 64, 128 or 256.")] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            "--width",
+            "-w",
+            min=1,
+            max=512,
+            help=f"Channels of the first module ({PUBLISHED_WIDTHS[0]} in the paper): the rate.",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the set.")] = None,
+    representation: Annotated[
+        Literal["tsdf-def", "tsdf"], typer.Option(help="Volumes with or without deformation.")
+    ] = "tsdf-def",
+    objective: Annotated[
+        Objective | None, typer.Option(help="What volumes are fitted to; none takes the TSDF as it is.")
+    ] = None,
+    encoder: Annotated[Encoder, typer.Option(help="Where features come from.")] = "auto-decoder",
+    ssim: Annotated[float | None, typer.Option(min=0, help="Weight of the structural similarity (λ2).")] = None,
+    coder: Annotated[Coder, typer.Option(help="Entropy coder.")] = "range",
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Device = "cpu",
+    work: Work = None,
+) -> None:
+    """Compress meshes into one stream.
+
+    Stop it at any moment: the same command goes on where it was.
+    """
+    from gcbench.necgs.compression import compress
+
+    settings = effort_settings(effort).with_(
+        resolution=resolution,
+        top=width,
+        epochs=epochs,
+        deformation=representation == "tsdf-def",
+        objective=objective,
+        encoder=encoder,
+        ssim_weight=ssim,
+        coder=coder,
+    )
+    files = _files(meshes)
+    loaded = [_load(file) for file in files]
+    _announce(files, settings)
+    with _work(work, output) as folder, _progress() as progress:
+        stream = compress(
+            loaded,
+            settings,
+            seed=seed,
+            threads=threads or _cores(),
+            device=device,
+            work=folder,
+            progress=progress,
+        )
+        _write(output, stream)
+    typer.echo(f"{output}: {_summary(stream)}")
+    typer.echo(f"next: necgs info {output}")
+
+
+@app.command("decompress")
+def decompress_command(
+    *,
+    stream: Stream,
+    folder: Annotated[Path, typer.Argument(help="Where the meshes go.", show_default=False)],
+    only: Annotated[list[int] | None, typer.Option(help="Decode this mesh alone, from 0. May be repeated.")] = None,
+    suffix: Annotated[Literal["ply", "obj", "stl", "off"], typer.Option("--format", help="Of the files.")] = "ply",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Decode the meshes of a stream."""
+    from gcbench.necgs.compression import decompress
+
+    data = _read(stream)
+    count = 0
+    start = time.perf_counter()
+    for i, mesh in decompress(data, only or None, threads=threads or _cores(), device=device):
+        if not len(mesh.faces):
+            typer.echo(f"warning: mesh {i} decodes to nothing: its volume has no surface", err=True)
+        content = mesh.export(file_type=suffix)
+        _write(folder / f"{i:04d}.{suffix}", content.encode() if isinstance(content, str) else content)
+        count += 1
+    elapsed = time.perf_counter() - start
+    typer.echo(f"{folder}: {count} meshes in {elapsed:.1f} s, {1000 * elapsed / max(count, 1):.0f} ms a mesh")
+
+
+@app.command("add")
+def add_command(
+    *,
+    stream: Stream,
+    meshes: Meshes,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The longer stream. Default: in place of the old one.")
+    ] = None,
+    effort: EffortOption = "standard",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Steps for each new mesh.")] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    device: Device = "cpu",
+    work: Work = None,
+) -> None:
+    """Add meshes to a stream; those that are in it decode to exactly what they did.
+
+    Only the features of the new meshes are optimised, against the decoder of the stream.
+    """
+    from gcbench.necgs.compression import add
+
+    settings = effort_settings(effort).with_(epochs=epochs)
+    old = _read(stream)
+    loaded = [_load(file) for file in _files(meshes)]
+    output = output or stream
+    with _work(work, output) as folder, _progress() as progress:
+        longer = add(
+            old,
+            loaded,
+            fitting=settings.fitting,
+            training=settings.training,
+            seed=seed,
+            threads=threads or _cores(),
+            device=device,
+            work=folder,
+            progress=progress,
+        )
+        _write(output, longer)
+    typer.echo(f"{output}: {_summary(longer)}; {len(longer) - len(old)} bytes more")
+
+
+@app.command("info")
+def info_command(stream: Stream) -> None:
+    """Show where the bytes of a stream are, and how far each coder is from the entropy."""
+    from gcbench.necgs.bitstream import Reader
+
+    data = _read(stream)
+    reader = Reader(data)
+    typer.echo(f"{stream}: {_summary(data)}")
+    for line in _info(reader):
+        typer.echo(line)
 
 
 def main() -> None:
-    """Say that the codec is not there, and fail."""
-    sys.stderr.write(_ABSENT)
-    sys.exit(3)
+    """Run the command line and exit with its code; one line for an error."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        app()
+    except BenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ValueError as error:  # of settings that make no network
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(UsageError.exit_code)
+
+
+def _info(reader: Reader) -> Iterator[str]:
+    architecture = reader.architecture
+    kind = "TSDF-Def" if architecture.deformation else "TSDF"
+    yield (
+        f"{kind} volumes of {architecture.resolution}³; decoder {'-'.join(map(str, architecture.widths))}, "
+        f"{architecture.parameter_count()} parameters; features {architecture.feature_channels} × "
+        f"{architecture.feature_resolution}³; {architecture.levels} levels; {reader.coder} coding"
+    )
+    shared, each = reader.layout()
+    yield f"shared {shared} bytes; per mesh {min(each)} to {max(each)}, {sum(each) / len(each):.0f} on average"
+    for sets in (1, 10, 100, 1000):
+        a_mesh = shared / sets + sum(each) / len(each)
+        yield f"  with {sets:4d} meshes such a stream would take {a_mesh:9.0f} bytes a mesh"
+
+
+def _files(arguments: Sequence[Path]) -> list[Path]:
+    """Mesh files, those of a folder in the order of their names."""
+    files: list[Path] = []
+    for argument in arguments:
+        if argument.is_dir():
+            found = sorted(file for file in argument.rglob("*") if file.suffix.lower() in MESH_SUFFIXES)
+            if not found:
+                raise UsageError(f"{argument} holds no meshes ({', '.join(MESH_SUFFIXES)})")
+            files += found
+        elif argument.is_file():
+            files.append(argument)
+        else:
+            raise UsageError(f"there is no {argument}")
+    return files
+
+
+def _load(file: Path) -> trimesh.Trimesh:
+    import trimesh
+
+    try:
+        mesh = trimesh.load(file, force="mesh", process=False)
+    except Exception as error:  # whatever a reader of one of four formats trips over
+        raise BadMesh(f"{file}: not readable: {error}") from error
+    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
+        raise BadMesh(f"{file}: no triangles in it")
+    return mesh
+
+
+def _read(stream: Path) -> bytes:
+    try:
+        return stream.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {stream}: {error.strerror}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise BenchError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _work(chosen: Path | None, output: Path) -> Iterator[Path]:
+    """The folder for what stopped work leaves; one that was not asked for is removed at the end."""
+    folder = chosen or output.with_name(output.name + ".work")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"cannot write {folder}: {error.strerror}") from error
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: what is done is kept in {folder}; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if chosen is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}")
+    bar = Progress(*columns, console=console)
+    with bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda done, message: bar.update(task, completed=done, description=message)
+
+
+def _lines(period_s: float = 20.0) -> Progress:
+    last = -period_s
+
+    def show(done: float, message: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= period_s or done >= 1:
+            last = now
+            typer.echo(f"{100 * done:3.0f} % {message}", err=True)
+
+    return show
+
+
+def _announce(files: Sequence[Path], settings: Settings) -> None:
+    architecture, training = settings.architecture, settings.training
+    typer.echo(
+        f"{len(files)} meshes; K = {architecture.resolution}, decoder {'-'.join(map(str, architecture.widths))}, "
+        f"{training.epochs} epochs",
+        err=True,
+    )
+
+
+def _summary(stream: bytes) -> str:
+    from gcbench.necgs.bitstream import Reader
+
+    reader = Reader(stream)
+    shared, each = reader.layout()
+    return f"{len(stream)} bytes, {reader.mesh_count} meshes: decoder {shared}, features {sum(each)}"

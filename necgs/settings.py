@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import log2, prod
-from typing import Literal
+from typing import Literal, TypeVar
 
+Effort = Literal["quick", "standard", "paper"]
 Coder = Literal["range", "huffman"]
 Encoder = Literal["auto-decoder", "autoencoder"]
 Objective = Literal["closest-point", "render", "none"]
@@ -182,9 +183,66 @@ class Settings:
     training: Training = field(default_factory=Training)
     coder: Coder = "range"
 
-    def at(self, *, resolution: int | None = None, top: int | None = None) -> Settings:
-        """The same with another resolution or width of the first module, the published proportions kept."""
-        old = self.architecture
-        resolution = resolution or old.resolution
-        widths = widths_for(resolution, top or old.widths[0])
-        return replace(self, architecture=replace(old, resolution=resolution, widths=widths))
+    def with_(
+        self,
+        *,
+        resolution: int | None = None,
+        top: int | None = None,
+        deformation: bool | None = None,
+        objective: Objective | None = None,
+        fit_steps: int | None = None,
+        epochs: int | None = None,
+        encoder: Encoder | None = None,
+        ssim_weight: float | None = None,
+        coder: Coder | None = None,
+    ) -> Settings:
+        """The same with what is not None changed.
+
+        Parameters
+        ----------
+        top : int
+            Width of the first module; the others, and their number, follow as published (:func:`widths_for`).
+        """
+        architecture = self.architecture
+        resolution = resolution or architecture.resolution
+        # A plain TSDF has nothing to fit unless it is asked for: it is the signed distance as it is.
+        if objective is None and deformation is False:
+            objective = "none"
+        return replace(
+            self,
+            architecture=replace(
+                architecture,
+                resolution=resolution,
+                widths=widths_for(resolution, top or architecture.widths[0]),
+                deformation=architecture.deformation if deformation is None else deformation,
+            ),
+            fitting=_changed(self.fitting, objective=objective, steps=fit_steps),
+            training=_changed(self.training, epochs=epochs, encoder=encoder, ssim_weight=ssim_weight),
+            coder=coder or self.coder,
+        )
+
+
+T = TypeVar("T", Fitting, Training)
+
+
+def _changed(values: T, **changes: object) -> T:
+    return replace(values, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def effort_settings(effort: Effort) -> Settings:
+    """What an effort stands for.
+
+    ``quick`` shows that everything works, in minutes on two cores; ``standard`` is K = 64, in an hour or
+    so on two cores; ``paper`` has the published settings, which want a GPU.
+    """
+    match effort:
+        case "quick":
+            return Settings(
+                architecture=Architecture(resolution=32, widths=widths_for(32, 24)), training=Training(epochs=200)
+            )
+        case "standard":
+            return Settings(architecture=Architecture(resolution=64, widths=widths_for(64, 32)))
+        case "paper":
+            return Settings(
+                architecture=Architecture(resolution=128, widths=widths_for(128)), fitting=Fitting(objective="render")
+            )

@@ -1,0 +1,179 @@
+"""The volumes of a whole set: fitted side by side, each kept on disk, so that stopped work goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import trimesh
+
+from gcbench.errors import BenchError, CodecFailed
+from gcbench.necgs.fit import FIT_VERSION, fit
+from gcbench.necgs.grid import Grid
+from gcbench.necgs.progress import Progress, silent
+from gcbench.necgs.quantise import dequantise, quantise
+from gcbench.necgs.settings import Fitting
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a volume depends on besides its mesh."""
+
+    grid: Grid
+    fitting: Fitting
+    deformation: bool
+    bits: int
+    seed: int
+    device: str = "cpu"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(channels, K, K, K)."""
+        side = self.grid.resolution
+        return 4 if self.deformation else 1, side, side, side
+
+    def key(self, mesh: trimesh.Trimesh) -> str:
+        """Address of the volume of a mesh: equal for equal work."""
+        digest = hashlib.sha256(f"{FIT_VERSION} {self}".encode())
+        digest.update(np.ascontiguousarray(mesh.vertices, "<f8").data)
+        digest.update(np.ascontiguousarray(mesh.faces, "<i8").data)
+        return digest.hexdigest()[:32]
+
+
+def fit_all(
+    meshes: Sequence[trimesh.Trimesh],
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Fit a volume to each mesh of a set.
+
+    Parameters
+    ----------
+    meshes : sequence of Trimesh
+        In the cube [-1, 1]³.
+    recipe : Recipe
+        Grid, fitting and quantisation.
+    workers : int
+        Processes, of one thread each; on a GPU there is one.
+    folder : Path or None
+        Where volumes are kept and found again; None keeps nothing.
+    progress : callable
+        Told after each mesh.
+
+    Returns
+    -------
+    (n, channels, K, K, K) float32
+        On the levels of the quantiser.
+
+    Raises
+    ------
+    BadMesh
+        A mesh that has no volume.
+    CodecFailed
+        A worker was killed.
+    """
+    volumes = np.empty((len(meshes), *recipe.shape), np.float32)
+    kept = [folder / f"volume-{recipe.key(mesh)}.npz" if folder else None for mesh in meshes]
+    todo = []
+    for i, path in enumerate(kept):
+        volume = _read(path, recipe.shape) if path else None
+        if volume is None:
+            todo.append(i)
+        else:
+            volumes[i] = dequantise(volume, recipe.bits)
+    found = len(meshes) - len(todo)
+    for done, (i, symbols) in enumerate(_fitted(meshes, todo, recipe, workers), start=found + 1):
+        path = kept[i]
+        if path is not None:
+            _write(path, symbols)
+        volumes[i] = dequantise(symbols, recipe.bits)
+        progress(done / len(meshes), f"fitted {done} of {len(meshes)} volumes")
+    return volumes
+
+
+def _fitted(
+    meshes: Sequence[trimesh.Trimesh], todo: Sequence[int], recipe: Recipe, workers: int
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """Index and symbols of each volume to do, in the order in which they are ready."""
+    if workers == 1 or len(todo) < 2 or recipe.device != "cpu":
+        for i in todo:
+            yield i, _fit(np.asarray(meshes[i].vertices), np.asarray(meshes[i].faces), recipe)
+        return
+    # Not forked: torch's threads do not survive it.
+    pool = ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn"), _one_thread)
+    try:
+        with _explained():
+            futures = {
+                pool.submit(_fit, np.asarray(meshes[i].vertices), np.asarray(meshes[i].faces), recipe): i for i in todo
+            }
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise CodecFailed("a process that fitted volumes was killed; is there enough memory for it?") from error
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def _fit(vertices: NDArray[np.float64], faces: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int16]:
+    mesh = trimesh.Trimesh(vertices, faces, process=False, validate=False)
+    volume = fit(
+        mesh,
+        recipe.grid,
+        recipe.fitting,
+        deformation=recipe.deformation,
+        bits=recipe.bits,
+        seed=recipe.seed,
+        threads=1,
+        device=recipe.device,
+    )
+    return quantise(volume, recipe.bits)
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.int16] | None:
+    """A kept volume, or None where there is none or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            symbols: NDArray[np.int16] = archive["symbols"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return symbols if symbols.shape == shape and symbols.dtype == np.int16 else None
+
+
+def _write(path: Path, symbols: NDArray[np.int16]) -> None:
+    """Whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.savez_compressed(file, symbols=symbols)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise BenchError(f"cannot keep the volumes in {path.parent}: {error}") from error
