@@ -12,6 +12,7 @@ CODECS: Registry[Codec] = Registry(
         "raw-zstd": "gcbench.codecs.raw_zstd:RawZstd",
         "draco": "gcbench.codecs.draco:Draco",
         "draco-qem": "gcbench.codecs.draco_qem:DracoQem",
+        "necgs": "gcbench.codecs.necgs:Necgs",
     },
     group="gcbench.codecs",
 )
