@@ -94,8 +94,8 @@ class Architecture:
         inputs = self.feature_channels
         for i, width in enumerate(self.widths):
             outputs = width * UPSCALING**3
-            shapes[f"modules_.{i}.weight"] = (outputs, inputs, KERNEL, KERNEL, KERNEL)
-            shapes[f"modules_.{i}.bias"] = (outputs,)
+            shapes[f"upsampling.{i}.weight"] = (outputs, inputs, KERNEL, KERNEL, KERNEL)
+            shapes[f"upsampling.{i}.bias"] = (outputs,)
             inputs = width
         shapes["last.weight"] = (self.channels, inputs, KERNEL, KERNEL, KERNEL)
         shapes["last.bias"] = (self.channels,)
