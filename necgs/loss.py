@@ -47,9 +47,8 @@ def _ssim(x: Tensor, y: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor | Non
     With μ and E the windowed means, SSIM = A₁A₂ / B₁B₂, A₁ = 2μₓμᵧ + c₁, A₂ = 2(Exy - μₓμᵧ) + c₂, B₁ = μₓ² + μᵧ² + c₁,
     B₂ = Exx - μₓ² + Eyy - μᵧ² + c₂; the derivatives by μₓ, Exx and Exy go back through the same symmetric window.
     """
-    n = len(x)
     means = _blur(torch.cat((x, y, x * x + y * y, x * y)))
-    mu_x, mu_y, squares, product = means.split(n)
+    mu_x, mu_y, squares, product = means.chunk(4)
     mu_xy = mu_x * mu_y
     mu_squares = mu_x * mu_x + mu_y * mu_y
     a1 = 2 * mu_xy + C1
@@ -66,7 +65,7 @@ def _ssim(x: Tensor, y: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor | Non
     by_square = -ssim / b2
     by_product = 2 * a1 * scale
     back = _blur(torch.cat((by_mu, by_square, by_product)))
-    mu_back, square_back, product_back = back.split(n)
+    mu_back, square_back, product_back = back.chunk(3)
     return mean, (mu_back + 2 * x * square_back + y * product_back) / voxels
 
 
@@ -114,8 +113,8 @@ def regression_loss(predicted: Tensor, target: Tensor, mask_weight: float, ssim_
     """Eq. 3 for a batch: mean absolute error + λ1 · that near the surface + λ2 · (1 - SSIM) of TSDF and deformation.
 
     The masked term adds up the channels' errors where the target's |TSDF| < 1 and divides by the number of such
-    vertices in the batch. SSIM is taken over 5³ Gaussian windows (σ = 1.5, values mapped to [0, 1], 0 outside) of the TSDF
-    and of the deformation apart, and both dissimilarities are added.
+    vertices in the batch. SSIM is taken over 5³ Gaussian windows (σ = 1.5, values mapped to [0, 1], 0 outside) of the
+    TSDF and of the deformation apart, and both dissimilarities are added.
 
     Parameters
     ----------
