@@ -17,11 +17,11 @@ from gcbench.errors import BadMesh, UsageError
 from gcbench.necgs.bitstream import Contents, Reader, append, write
 from gcbench.necgs.dmc import extract
 from gcbench.necgs.grid import Grid
-from gcbench.necgs.network import Decoder
+from gcbench.necgs.network import Decoder, decode
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
 from gcbench.necgs.progress import Progress, part, silent
 from gcbench.necgs.settings import Architecture, Fitting, Settings, Training
-from gcbench.necgs.train import decode, fit_features, train
+from gcbench.necgs.train import fit_features, train
 from gcbench.necgs.volumes import Recipe, fit_all
 
 if TYPE_CHECKING:

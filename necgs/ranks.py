@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """One process among those that train together.
 
     Parameters
     ----------
@@ -55,8 +55,10 @@ class Ranks:
             return
         flat = torch.cat([part.reshape(-1) for part in parts])
         dist.all_reduce(flat)
-        for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
-            part.copy_(total.view(part.shape))
+        start = 0
+        for part in parts:
+            part.copy_(flat[start : start + part.numel()].view(part.shape))
+            start += part.numel()
 
     def gather(self, own: Tensor, count: int) -> Tensor:
         """All of ``count`` rows, of which this process gives :meth:`own`, in order, on every process."""

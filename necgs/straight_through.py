@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def step(bits: int) -> float:
     """Distance of two levels: (b - a) / 2^N, a power of two, so that dequantising is exact in float32."""
-    return (HIGH - LOW) / 2**bits
+    return (HIGH - LOW) / (1 << bits)
 
 
 def symbols(values: Tensor, bits: int) -> Tensor:

@@ -194,7 +194,7 @@ def fit_features(
             predicted = decoder(straight_through.quantise(features, architecture.bits), precision)
             loss = regression_loss(predicted, target, training.mask_weight, training.ssim_weight)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             clock.report(number * steps + step + 1, _finite(loss.item(), step))
         fitted[batch] = straight_through.symbols(features, architecture.bits).cpu().numpy()
@@ -227,13 +227,13 @@ class _Run:
         self.precision = precision_of(training.precision, ranks.device)
         generator = torch.Generator().manual_seed(seed)
         self.decoder = Decoder(architecture, generator).to(ranks.device)
-        self.shared = list(self.decoder.parameters())
+        self.shared: list[Tensor] = list(self.decoder.parameters())
         self.encoder: Encoder | None = None
         self.features: Tensor | None = None
         if training.encoder == "autoencoder":
             self.encoder = Encoder(architecture, generator).to(ranks.device)
             self.shared += self.encoder.parameters()
-            groups = self.shared
+            groups: list[Tensor] = self.shared
         else:
             first = _first_features(self.count, architecture, generator)[list(ranks.own(self.count))]
             self.features = first.to(ranks.device).requires_grad_()
@@ -247,7 +247,7 @@ class _Run:
         self.epoch_loss = 0.0
 
     def step(self, *, checkpoint_due: bool) -> tuple[float, bool]:
-        """One step on this process's part of the batch; the loss of the whole, and if any process wants a checkpoint."""
+        """One step on this process's part of the batch: the loss of all, and whether anyone wants a checkpoint."""
         epoch, i = divmod(self.steps_done, self.steps_per_epoch)
         own, together = self._members(epoch, i)
         _set_learning_rate(
@@ -258,11 +258,11 @@ class _Run:
         loss = torch.zeros((), device=self.ranks.device)
         if len(own):
             target = _targets(self.volumes, own, self.architecture, self.ranks.device)
-            features = self._embed(target) if self.features is None else self.features[own // self.ranks.count]
-            predicted = self.decoder(straight_through.quantise(features, self.architecture.bits), self.precision)
+            embedded = straight_through.quantise(self._embedded(own, target), self.architecture.bits)
+            predicted = self.decoder(embedded, self.precision)
             loss = regression_loss(predicted, target, self.training.mask_weight, self.training.ssim_weight)
             loss = loss * (len(own) / together)
-            loss.backward()
+            torch.autograd.backward(loss)
         note = torch.stack((loss.detach(), loss.new_tensor(float(checkpoint_due))))
         self.ranks.add_up([note, *(p.grad for p in self.shared if p.grad is not None)])
         value = _finite(note[0].item(), self.steps_done)
@@ -287,23 +287,25 @@ class _Run:
                 own = members
         return own, together
 
-    def _embed(self, target: Tensor) -> Tensor:
+    def _embedded(self, meshes: NDArray[np.intp], volumes: Tensor) -> Tensor:
+        """Features of some of this process's meshes, not yet quantised."""
+        if self.features is not None:
+            return self.features[meshes // self.ranks.count]
         assert self.encoder is not None
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            embedded: Tensor = self.encoder(target)
-        return embedded.float()
+        # Stays in float32: its kernels in bfloat16 do not give the same result twice.
+        embedded: Tensor = self.encoder(volumes)
+        return embedded
 
     def feature_symbols(self) -> NDArray[np.int16]:
         """Symbols of the features of all meshes."""
         if self.features is not None:
             found = self.ranks.gather(self.features.detach(), self.count)
         else:
-            assert self.encoder is not None
+            each = []
             with torch.no_grad():
-                each = [
-                    self.encoder(_targets(self.volumes, np.array([i]), self.architecture, self.ranks.device))
-                    for i in range(self.count)
-                ]
+                for i in range(self.count):
+                    one = np.array([i])
+                    each.append(self._embedded(one, _targets(self.volumes, one, self.architecture, self.ranks.device)))
             found = torch.cat(each)
         return straight_through.symbols(found, self.architecture.bits).cpu().contiguous().numpy()
 
