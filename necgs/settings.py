@@ -123,27 +123,27 @@ class Fitting:
     ----------
     objective : {"closest-point", "render", "none"}
         Exact closest points, depth and silhouette of rendered views (Eq. 6-8), or the plain TSDF as it is.
-    steps : int
-        Steps of Adam.
-    learning_rate : float
+    steps : int or None
+        Steps of Adam; None, here and below, is what suits the objective (`gcbench.necgs.fit`).
+    learning_rate : float or None
         Of the first step; falls off exponentially to ``decay`` times itself.
-    decay : float
+    decay : float or None
         Last learning rate over first.
     views : int
         E, random cameras a step; of the render objective only.
     depth_weight : float
         λ_rec of Eq. 8; of the render objective only.
-    deformation_l1 : float
-        Weight of the mean absolute deformation.
+    deformation_l1 : float or None
+        Weight of the deformation: its absolute value, summed over the axes, per grid vertex next to the surface.
     """
 
     objective: Objective = "closest-point"
-    steps: int = 500
-    learning_rate: float = 0.01
-    decay: float = 0.01
+    steps: int | None = None
+    learning_rate: float | None = None
+    decay: float | None = None
     views: int = 4
     depth_weight: float = 10.0
-    deformation_l1: float = 10.0
+    deformation_l1: float | None = None
 
 
 @dataclass(frozen=True)
