@@ -1,12 +1,13 @@
 """How far a decoded volume is from the fitted one: the regression loss of Eq. 3.
 
-Knows volumes only. Value and gradient are computed together, mesh by mesh while it is in the cache, and the Gaussian
-window is three products with a banded K × K matrix: together a small part of the convolutions' time.
+Knows volumes only. Value and gradient are computed together, volume by volume while it is in the cache, and the
+Gaussian window is shifts and sums along one axis after the other: a small part of the convolutions' time.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,52 +22,57 @@ SIGMA = 1.5
 C1, C2 = 0.01**2, 0.03**2  # for values in [0, 1]
 
 
-@lru_cache(maxsize=8)
-def _window(size: int, device: torch.device) -> Tensor:
-    """Matrix (size, size), symmetric, that convolves with the Gaussian; beyond the ends is 0."""
-    offset = torch.arange(size, dtype=torch.float64)
-    distance = offset[:, None] - offset
-    gaussian = torch.exp(-(distance**2) / (2 * SIGMA**2))
-    total = sum(torch.exp(torch.tensor(-(k**2) / (2 * SIGMA**2))) for k in range(-(WINDOW // 2), WINDOW // 2 + 1))
-    gaussian[distance.abs() > WINDOW // 2] = 0.0
-    return (gaussian / total).to(device=device, dtype=torch.float32)
+_REACH = WINDOW // 2
+_GAUSSIAN = [math.exp(-(k**2) / (2 * SIGMA**2)) for k in range(_REACH + 1)]
+_TAPS = [tap / (2 * sum(_GAUSSIAN) - 1) for tap in _GAUSSIAN]
 
 
 def _blur(volumes: Tensor) -> Tensor:
-    """Gaussian means around every voxel of (n, K, K, K)."""
-    n, size = volumes.shape[:2]
-    window = _window(size, volumes.device)
-    z = volumes.reshape(-1, size) @ window
-    y = torch.matmul(window, z.view(n * size, size, size))
-    return torch.matmul(window, y.view(n, size, size * size)).view_as(volumes)
+    """Gaussian means around every voxel of (n, K, K, K + 2), of which the last two planes are 0 and come out undefined.
+
+    These zeros part each row from the next, so that along the last axis, too, a neighbour is a shift of all memory.
+    """
+    blurred = _blur_along(0, volumes.reshape(-1)).view_as(volumes)
+    return _blur_along(1, _blur_along(2, blurred))
+
+
+def _blur_along(axis: int, values: Tensor) -> Tensor:
+    blurred = values * _TAPS[0]
+    for k in range(1, _REACH + 1):
+        length = values.shape[axis] - k
+        blurred.narrow(axis, k, length).add_(values.narrow(axis, 0, length), alpha=_TAPS[k])
+        blurred.narrow(axis, 0, length).add_(values.narrow(axis, k, length), alpha=_TAPS[k])
+    return blurred
 
 
 def _ssim(x: Tensor, y: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """Mean SSIM of each of n volumes in [0, 1], and the derivative of these means by x.
+    """Mean SSIM of each of n volumes in [0, 1], (n, K, K, K), and the derivative of these means by x.
 
     With μ and E the windowed means, SSIM = A₁A₂ / B₁B₂, A₁ = 2μₓμᵧ + c₁, A₂ = 2(Exy - μₓμᵧ) + c₂, B₁ = μₓ² + μᵧ² + c₁,
     B₂ = Exx - μₓ² + Eyy - μᵧ² + c₂; the derivatives by μₓ, Exx and Exy go back through the same symmetric window.
     """
-    means = _blur(torch.cat((x, y, x * x + y * y, x * y)))
-    mu_x, mu_y, squares, product = means.chunk(4)
+    size = x.shape[-1]
+    x, y = (torch.nn.functional.pad(volume, (0, _REACH)) for volume in (x, y))
+    mu_x, mu_y, squares, products = _blur(x), _blur(y), _blur(x * x + y * y), _blur(x * y)
     mu_xy = mu_x * mu_y
     mu_squares = mu_x * mu_x + mu_y * mu_y
     a1 = 2 * mu_xy + C1
-    a2 = 2 * (product - mu_xy) + C2
+    a2 = 2 * (products - mu_xy) + C2
     b1 = mu_squares + C1
     b2 = squares - mu_squares + C2
-    scale = 1 / (b1 * b2)
-    ssim = a1 * a2 * scale
-    voxels = x[0].numel()
-    mean = ssim.flatten(1).mean(1)
+    ssim = a1 * a2 / (b1 * b2)
+    mean = ssim[..., :size].mean((1, 2, 3))
     if not gradient:
         return mean, None
-    by_mu = 2 * (mu_y * (a2 - a1) * scale + mu_x * ssim * (1 / b2 - 1 / b1))
+    by_product = 2 * a1 / (b1 * b2)
     by_square = -ssim / b2
-    by_product = 2 * a1 * scale
-    back = _blur(torch.cat((by_mu, by_square, by_product)))
-    mu_back, square_back, product_back = back.chunk(3)
-    return mean, (mu_back + 2 * x * square_back + y * product_back) / voxels
+    by_mu = 2 * (mu_y * (a2 - a1) / (b1 * b2) - mu_x * (ssim / b1 + by_square))
+    back = []
+    for slope in (by_mu, by_square, by_product):
+        slope[..., size:] = 0.0
+        back.append(_blur(slope))
+    slope = back[0] + 2 * x * back[1] + y * back[2]
+    return mean, slope[..., :size] / size**3
 
 
 class _Regression(torch.autograd.Function):
@@ -74,30 +80,29 @@ class _Regression(torch.autograd.Function):
     def forward(ctx: Any, predicted: Tensor, target: Tensor, mask_weight: float, ssim_weight: float) -> Tensor:
         batch, channels = predicted.shape[:2]
         wanted = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(predicted, memory_format=torch.contiguous_format)
+        weights = torch.full_like(target[:, :1], 1 / predicted.numel())
+        if mask_weight:
+            near = target[:, :1].abs() < 1
+            weights += near * (mask_weight / near.sum().clamp_(min=1))
+        # The means of TSDF and deformation count the same, whatever their number of channels.
+        shares = predicted.new_tensor([1.0, *[1 / (channels - 1)] * (channels - 1)]) * (ssim_weight / batch)
         total = predicted.new_zeros(())
-        gradient = torch.empty_like(predicted, memory_format=torch.contiguous_format) if wanted else None
-        mask = (target[:, :1].abs() < 1).to(predicted.dtype) if mask_weight else None
-        near = mask.sum().clamp_(min=1) if mask is not None else None
-        groups = [slice(0, 1), slice(1, channels)] if channels > 1 else [slice(0, 1)]
-        for i in range(batch):
-            difference = predicted[i] - target[i]
-            weight = torch.full_like(difference[:1], 1 / predicted.numel())
-            if mask is not None and near is not None:
-                weight += mask[i] * (mask_weight / near)
-            total += (difference.abs() * weight).sum()
-            slope = difference.sign_() * weight
+        # A volume at a time stays in the cache of a CPU; a GPU is better filled by a mesh at a time.
+        together = 1 if predicted.device.type == "cpu" else channels
+        for mesh, first in product(range(batch), range(0, channels, together)):
+            chunk = slice(first, first + together)
+            x, y = predicted[mesh, chunk], target[mesh, chunk]
+            difference = x - y
+            total += (difference.abs() * weights[mesh]).sum()
+            slope = difference.sign_().mul_(weights[mesh])
             if ssim_weight:
-                x = (predicted[i] + 1).mul_(0.5).contiguous()
-                mean, by_x = _ssim(x, (target[i] + 1).mul_(0.5), gradient=wanted)
-                for group in groups:
-                    total += ssim_weight / batch * (1 - mean[group].mean())
-                    if by_x is not None:
-                        share = 0.5 * ssim_weight / (batch * len(mean[group]))
-                        slope[group] -= share * by_x[group]
-            if gradient is not None:
-                gradient[i] = slope
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
+                mean, by_x = _ssim((x + 1).mul_(0.5), (y + 1).mul_(0.5), gradient=wanted)
+                total += (shares[chunk] * (1 - mean)).sum()
+                if by_x is not None:
+                    slope.addcmul_(by_x, shares[chunk, None, None, None], value=-0.5)
+            gradient[mesh, chunk] = slope
+        ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
