@@ -86,7 +86,8 @@ class _Regression(torch.autograd.Function):
             near = target[:, :1].abs() < 1
             weights += near * (mask_weight / near.sum().clamp_(min=1))
         # The means of TSDF and deformation count the same, whatever their number of channels.
-        shares = predicted.new_tensor([1.0, *[1 / (channels - 1)] * (channels - 1)]) * (ssim_weight / batch)
+        shares = predicted.new_full((channels,), ssim_weight / batch)
+        shares[1:] /= max(channels - 1, 1)
         total = predicted.new_zeros(())
         # A volume at a time stays in the cache of a CPU; a GPU is better filled by a mesh at a time.
         together = 1 if predicted.device.type == "cpu" else channels
