@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 MAGIC = b"NCGS"
 VERSION = 1
-MAX_PARAMETERS = 2**24  # ten times the largest decoder of the paper; decoding them takes less than half a GiB
-MAX_FEATURE_SYMBOLS = 2**30  # of all meshes together; the paper's largest set has 2^20
+MAX_PARAMETERS = 2**23  # four times the largest decoder of the paper
+MAX_FEATURE_SYMBOLS = 2**26  # of all meshes together; the paper's largest set has 2^20
+_FIT_SYMBOLS = 2**22
 
 _CODERS: dict[CoderName, Coder[Any, Any]] = {"range": RangeCoder(), "huffman": HuffmanCoder()}
 _HUFFMAN, _DEFORMATION = 1, 2  # flags
@@ -153,6 +154,8 @@ def append(stream: bytes, features: NDArray[np.int16], placements: NDArray[np.fl
     """
     reader = Reader(stream)
     old = reader.mesh_count
+    if len(features) == 0:
+        raise ValueError("there is no mesh to add")
     _check_size(reader.architecture, old + len(features), ValueError)
     flat = _features(features, reader.architecture)
     blocks = _blocks(
@@ -266,32 +269,34 @@ class Reader:
         BitstreamError
             Something in the stream is corrupt.
         """
-        other = _CODERS["huffman" if self.coder == "range" else "range"]
         shares = [
-            self._share(name, [symbols.reshape(_three_axes(symbols.shape))], model, other)
+            self._share(name, [symbols.reshape(_three_axes(symbols.shape))], model)
             for name, symbols, model in self._tensors()
         ]
-        model = self.feature_model()
-        shape = _feature_axes(self.architecture)
-        features = [self._features(i, model).reshape(shape) for i in range(self.mesh_count)]
-        shares.append(self._share("features", features, model, other))
+        model, shape = self.feature_model(), _feature_axes(self.architecture)
+        meshes = [self._features(i, model).reshape(shape) for i in range(self.mesh_count)]
+        shares.append(self._share("features", meshes, model))
         rest = len(self._stream) - sum(share.coded_bytes for share in shares)
         return [*shares, Share("framing", 0, rest, 0.0, rest)]
 
-    def _share(
-        self, name: str, tensors: list[NDArray[np.int16]], model: Model[Any, Any], other: Coder[Any, Any]
-    ) -> Share:
-        symbols = np.stack(tensors)
-        coded = _CODERS[self.coder].model_bits(model) + model.cost_bits(symbols)
-        other_model = other.fit(symbols, self.architecture.levels, open_set=name == "features")
-        other_bits = other.model_bits(other_model) + other_model.cost_bits(symbols)
-        return Share(name, symbols.size, coded / 8, zero_order_entropy_bits(symbols) / 8, other_bits / 8)
+    def _share(self, name: str, tensors: list[NDArray[np.int16]], model: Model[Any, Any]) -> Share:
+        levels = self.architecture.levels
+        other = _CODERS["huffman" if self.coder == "range" else "range"]
+        sample = max(1, _FIT_SYMBOLS // tensors[0].size)  # fitting takes forty times the memory of the symbols
+        other_model = other.fit(np.stack(tensors[:sample]), levels, open_set=name == "features")
+        coded_bits = _CODERS[self.coder].model_bits(model) + sum(map(model.cost_bits, tensors))
+        other_bits = other.model_bits(other_model) + sum(map(other_model.cost_bits, tensors))
+        counts = sum(np.bincount(symbols.reshape(-1), minlength=levels) for symbols in tensors)
+        entropy_bits = zero_order_entropy_bits(np.asarray(counts))
+        size = sum(symbols.size for symbols in tensors)
+        return Share(name, size, coded_bits / 8, entropy_bits / 8, other_bits / 8)
 
     def _open(self) -> tuple[Any, Model[Any, Any]]:
         """The decoder's bytes, read up to behind the model of the features."""
         backend = _CODERS[self.coder]
         source = backend.source(self._decoder)
-        return source, backend.read(source, _feature_axes(self.architecture), self.architecture.levels)
+        axes, levels = _feature_axes(self.architecture), self.architecture.levels
+        return source, backend.read(source, axes, levels, open_set=True)
 
     def _tensors(self) -> Iterator[tuple[str, NDArray[np.int16], Model[Any, Any]]]:
         backend = _CODERS[self.coder]

@@ -61,13 +61,13 @@ class Coder(ABC, Generic[Sink, Source]):
         """
 
     @abstractmethod
-    def read(self, source: Source, shape: Shape3, levels: int) -> Model[Sink, Source]:
+    def read(self, source: Source, shape: Shape3, levels: int, *, open_set: bool = False) -> Model[Sink, Source]:
         """Read a model that was written.
 
         Raises
         ------
         BitstreamError
-            What is there is no model.
+            What is there is no model, or none for an open set.
         """
 
     @abstractmethod
@@ -97,10 +97,10 @@ class Coder(ABC, Generic[Sink, Source]):
         return self.length_bits(sink)
 
 
-def zero_order_entropy_bits(symbols: Symbols) -> float:
-    """Bits of all the symbols at the empirical entropy of their histogram: n · Σ -p log2 p.
+def zero_order_entropy_bits(counts: NDArray[np.int64]) -> float:
+    """Bits of symbols that occur so often, at the empirical entropy of that histogram: n · Σ -p log2 p.
 
     A bound for coders that know nothing but how often each symbol occurs, without what telling them that costs.
     """
-    counts = np.unique_counts(symbols).counts
-    return float(-(counts * np.log2(counts / symbols.size)).sum())
+    present = counts[counts > 0]
+    return float((present * np.log2(present.sum() / present)).sum())

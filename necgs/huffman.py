@@ -245,13 +245,13 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
         dims = (symbols.shape[1], symbols.shape[2], symbols.shape[3])
         return HuffmanModel(dims, int(present[0]), int(present[-1]), code_lengths(counts))
 
-    def read(self, source: BitSource, shape: Shape3, levels: int) -> HuffmanModel:
+    def read(self, source: BitSource, shape: Shape3, levels: int, *, open_set: bool = False) -> HuffmanModel:
         """Read a code; it must be complete."""
         first, last = source.get_value(_LEVEL_BITS), source.get_value(_LEVEL_BITS)
         if not first <= last < levels:
             raise BitstreamError(f"a Huffman table from level {first} to {last} of {levels}")
         lengths = np.zeros(levels, np.int64)
-        if first == last:
+        if first == last and not open_set:
             return HuffmanModel(shape, first, last, lengths)
         previous = _FIRST_PREDICTION
         for symbol in range(first, last + 1):
@@ -263,6 +263,8 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
                 lengths[symbol] = previous
         if (1 << (MAX_CODE_BITS - lengths[lengths > 0])).sum() != 1 << MAX_CODE_BITS:
             raise BitstreamError("a Huffman table that is not a complete prefix code")
+        if open_set and not lengths.all():
+            raise BitstreamError("a Huffman table that lacks symbols which later tensors may have")
         return HuffmanModel(shape, first, last, lengths)
 
     def sink(self) -> BitSink:
