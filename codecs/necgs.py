@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
 from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.errors import UsageError
+from gcbench.necgs import VERSION
 from gcbench.necgs.settings import RESOLUTIONS, Coder, Encoder, Objective, Settings, effort_settings
 
 if TYPE_CHECKING:
     import trimesh
 
-# Widths of the first module, low to high quality; the label of a rate says it. 64 is the published one.
+# Widths of the first module, low to high quality. 64 is the published one.
 _TOPS = (16, 24, 32, 48, 64)
 _LADDER: dict[Effort, tuple[int, ...]] = {"quick": (16, 32), "standard": (16, 32, 64), "paper": _TOPS}
 _REPRESENTATIONS = ("tsdf-def", "tsdf")
@@ -79,14 +81,16 @@ class Necgs(SetCodec):
         }
 
     def version(self) -> str:
-        """Format of the stream, and the methods that decide what is in it."""
-        from gcbench.necgs import VERSION
-
-        return VERSION
+        """NeCGS's own version, and the packages whose numbers end in the stream."""
+        packages = "".join(
+            f"+{package}-{installed_version(package)}" for package in ("torch", "constriction", "libigl")
+        )
+        return VERSION + packages
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Width of the decoder's first module, the others in proportion; the effort goes along."""
-        return [Rate(f"w{top}", {"top": top, "effort": effort}) for top in _LADDER[effort]]
+        """Resolution, and width of the decoder's first module, the others in proportion; the effort goes along."""
+        k = self._k or effort_settings(effort).architecture.resolution
+        return [Rate(f"k{k}w{top}", {"top": top, "effort": effort}) for top in _LADDER[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""

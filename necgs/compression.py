@@ -216,7 +216,7 @@ def _volumes(
     device: str,
     work: Path | None,
     progress: Progress,
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32] | None, NDArray[np.int16]]:
     """Placements, None where every mesh is normalised, and volumes."""
     places = []
     for i, mesh in enumerate(meshes):

@@ -24,7 +24,7 @@ from gcbench.necgs import VERSION
 from gcbench.necgs.fit import fit
 from gcbench.necgs.grid import Grid
 from gcbench.necgs.progress import Progress, silent
-from gcbench.necgs.quantise import dequantise, quantise
+from gcbench.necgs.quantise import quantise
 from gcbench.necgs.settings import Fitting
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fit_all(
     workers: int = 1,
     folder: Path | None = None,
     progress: Progress = silent,
-) -> NDArray[np.float32]:
+) -> NDArray[np.int16]:
     """Fit a volume to each mesh of a set.
 
     Parameters
@@ -81,8 +81,8 @@ def fit_all(
 
     Returns
     -------
-    (n, channels, K, K, K) float32
-        On the levels of the quantiser.
+    (n, channels, K, K, K) int16
+        Symbols of the volumes (Eq. 5).
 
     Raises
     ------
@@ -91,7 +91,7 @@ def fit_all(
     CodecFailed
         A worker was killed.
     """
-    volumes = np.empty((len(meshes), *recipe.shape), np.float32)
+    volumes = np.empty((len(meshes), *recipe.shape), np.int16)
     kept = [folder / f"volume-{recipe.key(mesh)}.npz" if folder else None for mesh in meshes]
     todo = []
     for i, path in enumerate(kept):
@@ -99,13 +99,13 @@ def fit_all(
         if volume is None:
             todo.append(i)
         else:
-            volumes[i] = dequantise(volume, recipe.bits)
+            volumes[i] = volume
     found = len(meshes) - len(todo)
     for done, (i, symbols) in enumerate(_fitted(meshes, todo, recipe, workers), start=found + 1):
         path = kept[i]
         if path is not None:
             _write(path, symbols)
-        volumes[i] = dequantise(symbols, recipe.bits)
+        volumes[i] = symbols
         progress(done / len(meshes), f"fitted {done} of {len(meshes)} volumes")
     return volumes
 

@@ -1,4 +1,4 @@
-"""What every built-in codec promises: stable ladders, the same bytes always, and errors for what is not its stream."""
+"""What every built-in model codec promises: stable ladders, the same bytes always, errors for what is not its stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gcbench.codecs import CODECS, Codec, Context, ModelCodec, Rate
 from gcbench.codecs.base import EFFORTS, decoded_mesh
 from gcbench.errors import BitstreamError, CodecTimeout
 
-NAMES = list(CODECS.builtins)
+NAMES = [name for name in CODECS.builtins if issubclass(CODECS.get(name), ModelCodec)]
 PACKAGES = {
     "raw-zstd": ["zstandard"],
     "draco": ["DracoPy"],
