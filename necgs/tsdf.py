@@ -6,6 +6,7 @@ Knows a mesh and a grid; nothing of fitting, networks or streams.
 from __future__ import annotations
 
 import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 INSIDE = 0.5  # winding numbers above it are inside: halfway between 0 and 1, best where holes blur them
 # Doubled area over squared longest edge under which a triangle's normal is mostly rounding error.
 _NEEDLE = 1e-11
+_SLACK = 1 + 1e-5  # distances are float32
 _WITNESSES = 16  # vertices that vote on the side of a far region: of open meshes, winding numbers vary within it
 
 
@@ -45,7 +47,7 @@ def tsdf(mesh: trimesh.Trimesh, grid: Grid, threads: int = 1) -> NDArray[np.floa
     grid : Grid
         Where to evaluate.
     threads : int
-        Threads of the distance computation; they do not change any value.
+        Threads to use; they do not change any value. Those of libigl, once set in a process, stay as they are.
 
     Returns
     -------
@@ -59,11 +61,16 @@ def tsdf(mesh: trimesh.Trimesh, grid: Grid, threads: int = 1) -> NDArray[np.floa
 
     Source: Sec. 3.1; signs after Barill et al., Fast Winding Numbers for Soups and Clouds (2018).
     """
+    os.environ.setdefault("IGL_NUM_THREADS", str(threads))  # libigl reads it once, and takes all cores without it
     vertices, faces = triangles(mesh)
     if np.abs(vertices).max() > 1 + grid.spacing / 4:
         raise BadMesh("the mesh reaches out of [-1, 1]³: normalise it first")
     distance = band_distance(vertices[faces], grid, threads)
-    inside = _inside(vertices, orient(faces, vertices), grid, distance < grid.truncation)
+    faces = orient(faces, vertices)
+    # Around a closed mesh, the winding number changes only where the surface is. Around an open one it changes
+    # everywhere, and is asked wherever the distance is.
+    reach = grid.spacing / 2 * _SLACK if _is_closed(faces, len(vertices)) else grid.truncation
+    inside = _inside(vertices, faces, grid, distance < min(reach, grid.truncation))
     values = (distance / grid.truncation).astype(np.float32)
     np.negative(values, out=values, where=inside)
     return values
@@ -103,11 +110,7 @@ def orient(faces: Ints, vertices: Floats) -> Ints:
     (F, 3) int64
         The same faces, some of them reversed.
     """
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    _, edge, count = np.unique(
-        np.minimum(start, end) * len(vertices) + np.maximum(start, end), return_inverse=True, return_counts=True
-    )
-    balance = np.bincount(edge, weights=np.sign(end - start))
+    balance, count = _edge_balance(faces, len(vertices))
     if not (balance[count == 2] != 0).any():  # the usual mesh is coherent already
         return faces
     oriented, patch = igl.bfs_orient(faces)
@@ -116,6 +119,21 @@ def orient(faces: Ints, vertices: Floats) -> Ints:
     area = np.linalg.norm(_area_vectors(vertices[faces]), axis=1)
     wrong = np.bincount(patch, weights=np.where(kept, -area, area)) > 0
     return np.ascontiguousarray(np.where(wrong[patch, None], oriented[:, ::-1], oriented))
+
+
+def _edge_balance(faces: Ints, vertex_count: int) -> tuple[Floats, Ints]:
+    """Of every edge: how many more faces pass it one way than the other, and how many faces it has."""
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    edges = np.minimum(start, end) * vertex_count + np.maximum(start, end)
+    _, edge, count = np.unique(edges, return_inverse=True, return_counts=True)
+    balance = np.bincount(edge, weights=np.sign(end - start))
+    return np.asarray(balance, np.float64), np.asarray(count, np.int64)
+
+
+def _is_closed(faces: Ints, vertex_count: int) -> bool:
+    """Whether the winding number is an integer everywhere: the boundaries of the faces cancel."""
+    balance, _ = _edge_balance(faces, vertex_count)
+    return not balance.any()
 
 
 def winding_number(vertices: Floats, faces: Ints, points: Floats) -> Floats:
@@ -151,8 +169,8 @@ def band_distance(corners: Floats, grid: Grid, threads: int = 1) -> NDArray[np.f
 
 def _inside(vertices: Floats, faces: Ints, grid: Grid, band: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which grid vertices are inside: one by one in the band, region by region outside it."""
-    # No two neighbours outside the band can be on different sides: the surface between them would be within half a
-    # cell of one of them.
+    # No two neighbours outside the band, which is at least half a cell wide, can be on different sides: the surface
+    # between them would be within half a cell of one of them.
     region, count = ndimage.label(~band)
     border = np.ones(band.shape, bool)
     border[1:-1, 1:-1, 1:-1] = False
