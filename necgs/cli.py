@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -168,7 +170,7 @@ def add_command(
         Path | None, typer.Option("--output", "-o", help="The longer stream. Default: in place of the old one.")
     ] = None,
     effort: EffortOption = "standard",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Steps for each new mesh.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of optimisation, for each new mesh.")] = None,
     seed: Seed = 0,
     threads: Threads = None,
     device: Device = "cpu",
@@ -180,7 +182,7 @@ def add_command(
     """
     from gcbench.necgs.compression import add
 
-    settings = effort_settings(effort).with_(epochs=epochs)
+    settings = effort_settings(effort)
     old = _read(stream)
     loaded = [_load(file) for file in _files(meshes)]
     output = output or stream
@@ -190,6 +192,7 @@ def add_command(
             loaded,
             fitting=settings.fitting,
             training=settings.training,
+            steps=steps,
             seed=seed,
             threads=threads or _cores(),
             device=device,
@@ -238,6 +241,30 @@ def _info(reader: Reader) -> Iterator[str]:
     for sets in (1, 10, 100, 1000):
         a_mesh = shared / sets + sum(each) / len(each)
         yield f"  with {sets:4d} meshes such a stream would take {a_mesh:9.0f} bytes a mesh"
+    other = "huffman" if reader.coder == "range" else "range"
+    heading = f"{'':24} {'symbols':>9} {'bytes':>10} {'bits each':>9} {'entropy':>10} {'gap':>7} {other:>10} {'gap':>7}"
+    yield heading
+    shares = reader.report()
+    coded = [share for share in shares if share.symbols]
+    total = replace(
+        coded[0],
+        name="all symbols",
+        symbols=sum(share.symbols for share in coded),
+        coded_bytes=sum(share.coded_bytes for share in coded),
+        entropy_bytes=sum(share.entropy_bytes for share in coded),
+        other_bytes=sum(share.other_bytes for share in coded),
+    )
+    for share in [*shares, total]:
+        if not share.symbols:
+            yield f"{share.name:24} {'':9} {share.coded_bytes:10.0f}"
+            continue
+        bits = 8 * share.coded_bytes / share.symbols
+        other_gap = share.other_bytes / share.entropy_bytes - 1 if share.entropy_bytes else math.nan
+        yield (
+            f"{share.name:24} {share.symbols:9d} {share.coded_bytes:10.0f} {bits:9.3f} {share.entropy_bytes:10.0f} "
+            f"{share.gap:+7.1%} {share.other_bytes:10.0f} {other_gap:+7.1%}"
+        )
+    yield "entropy: empirical, of order zero, without a model; the bytes include the model that the decoder needs"
 
 
 def _files(arguments: Sequence[Path]) -> list[Path]:

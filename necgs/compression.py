@@ -20,7 +20,7 @@ from gcbench.necgs.grid import Grid
 from gcbench.necgs.network import Decoder, decode
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
 from gcbench.necgs.progress import Progress, part, silent
-from gcbench.necgs.settings import Architecture, Fitting, Settings, Training
+from gcbench.necgs.settings import ADDING_STEPS, Architecture, Fitting, Settings, Training
 from gcbench.necgs.train import fit_features, train
 from gcbench.necgs.volumes import Recipe, fit_all
 
@@ -154,6 +154,7 @@ def add(
     *,
     fitting: Fitting | None = None,
     training: Training | None = None,
+    steps: int | None = None,
     seed: int = 0,
     threads: int = 1,
     device: str = "cpu",
@@ -172,6 +173,8 @@ def add(
         At least one.
     fitting, training : Fitting, Training or None
         How; None takes the defaults.
+    steps : int or None
+        Of optimisation for each mesh; None takes the default.
     seed, threads, device, work, progress
         As in :func:`compress`.
 
@@ -198,6 +201,7 @@ def add(
         reader.parameters(),
         reader.architecture,
         training or Training(),
+        steps=steps or ADDING_STEPS,
         seed=seed,
         threads=threads,
         device=device,
