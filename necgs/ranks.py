@@ -5,6 +5,7 @@ Knows tensors and processes; nothing of what is trained. With a single process e
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Ranks:
             torch.cuda.set_device(own)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+            # Its threads must be gone before the interpreter is: gloo aborts otherwise, now and then.
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), dist.get_world_size(), own)
 
     def own(self, count: int) -> range:

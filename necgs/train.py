@@ -92,7 +92,7 @@ def train(
         File that is replaced every half a minute, when ``progress`` raises, and at the end; if it is there, training
         goes on from it.
     progress : callable
-        Takes the fraction done and a message with loss and time left; may raise, to stop.
+        Takes the fraction done and a message with loss and time left; may raise, to stop. The first process calls it.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def train(
     identity = run.identity() if checkpoint else ""
     if checkpoint and checkpoint.exists():
         run.load(checkpoint, identity)
-    clock = _Clock(progress, run.steps_done, run.steps)
+    clock = _Clock(progress if ranks.rank == 0 else silent, run.steps_done, run.steps)
     while run.steps_done < run.steps:
         loss, due = run.step(checkpoint_due=checkpoint is not None and clock.checkpoint_due())
         try:
@@ -239,7 +239,7 @@ class _Run:
             self.features = first.to(ranks.device).requires_grad_()
             groups = [self.features, *self.shared]
         self.optimizer = torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
-        self.batch = max(1, round(training.batch / ranks.count))
+        self.batch = -(-training.batch // ranks.count)
         self.steps_per_epoch = -(-len(range(0, self.count, ranks.count)) // self.batch)
         self.steps = training.epochs * self.steps_per_epoch
         self.steps_done = 0
