@@ -1,0 +1,287 @@
+"""Training on small volumes of spheres and boxes: repeatable to the bit, resumable, refusing what is foreign."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gcbench.errors import CodecFailed, UsageError
+from gcbench.necgs import straight_through
+from gcbench.necgs import train as module
+from gcbench.necgs.grid import Grid
+from gcbench.necgs.loss import regression_loss
+from gcbench.necgs.network import Decoder, decode
+from gcbench.necgs.settings import Architecture, Training
+from gcbench.necgs.train import fit_features, precision_of, train
+
+SMALL = Architecture(resolution=32, widths=(8, 6, 4))
+SHORT = Training(epochs=6, batch=2)
+
+DISTRIBUTED = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from gcbench.necgs.settings import Architecture, Training
+from gcbench.necgs.train import train
+
+folder = Path(sys.argv[1])
+torch.set_num_threads(1)
+volumes = np.load(folder / "volumes.npy")
+architecture = Architecture(resolution=32, widths=(8, 6, 4))
+training = Training(epochs=8, batch=5, mask_weight=0.0, precision="float32")
+for attempt in ("first", "again"):
+    trained = train(volumes, architecture, training, seed=3, checkpoint=folder / "training.pt")
+    rank = torch.distributed.get_rank()
+    np.savez(folder / f"{attempt}{rank}.npz", losses=trained.losses, features=trained.features, **trained.parameters)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def volumes() -> np.ndarray:
+    """Five volumes, (5, 4, 32, 32, 32): spheres and boxes, with a deformation along the axes near the surface."""
+    grid = Grid(32)
+    points = np.stack(np.meshgrid(*[grid.axis()] * 3, indexing="ij"))
+    rng = np.random.default_rng(0)
+    made = []
+    for i in range(5):
+        centred = points - rng.uniform(-0.2, 0.2, (3, 1, 1, 1))
+        size = rng.uniform(0.3, 0.6)
+        distance = np.linalg.norm(centred, axis=0) - size if i % 2 else np.abs(centred).max(0) - size
+        tsdf = np.clip(distance / grid.truncation, -1, 1)
+        made.append(np.concatenate([tsdf[None], 0.5 * np.sin(5 * centred) * (np.abs(tsdf) < 1)]))
+    return np.array(made, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def parameters(volumes) -> dict[str, np.ndarray]:
+    """Symbols of a decoder that was trained on the first three volumes."""
+    return train(volumes[:3], SMALL, Training(epochs=100, batch=1, learning_rate=5e-3)).parameters
+
+
+def same(a: module.Trained, b: module.Trained) -> bool:
+    return (
+        np.array_equal(a.losses, b.losses)
+        and np.array_equal(a.features, b.features)
+        and all(np.array_equal(a.parameters[name], b.parameters[name]) for name in a.parameters)
+    )
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_after(reports: int):
+    left = [reports]
+
+    def progress(_done: float, _message: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise StoppedError
+
+    return progress
+
+
+class TestTrain:
+    def test_what_it_leaves(self, volumes):
+        trained = train(volumes, SMALL, SHORT)
+        assert {name: array.shape for name, array in trained.parameters.items()} == SMALL.parameter_shapes()
+        assert trained.features.shape == (5, *SMALL.feature_shape)
+        assert all(a.dtype == np.int16 and a.min() >= 0 and a.max() <= 256 for a in trained.parameters.values())
+        assert trained.features.dtype == np.int16
+        assert trained.losses.shape == (6,)
+
+    def test_learns(self, volumes):
+        training = Training(epochs=150, batch=2, learning_rate=5e-3)
+        trained = train(volumes[:2], SMALL, training)
+        assert trained.losses[-1] < 0.6 * trained.losses[0]
+        decoder = Decoder.from_symbols(SMALL, trained.parameters)
+        for features, volume in zip(trained.features, volumes, strict=False):
+            inside = volume[0] < 0
+            found = decode(decoder, features)[0] < 0
+            assert (inside & found).sum() / (inside | found).sum() > 0.8
+
+    @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_repeatable_to_the_bit(self, volumes, encoder, precision):
+        training = replace(SHORT, encoder=encoder, precision=precision, epochs=3)
+        first = train(volumes, SMALL, training, seed=1)
+        torch.manual_seed(99)
+        assert same(first, train(volumes, SMALL, training, seed=1))
+        assert not same(first, train(volumes, SMALL, training, seed=2))
+
+    def test_symbols_do_for_volumes(self, volumes):
+        symbols = straight_through.symbols(torch.from_numpy(volumes), SMALL.bits)
+        levels = straight_through.values(symbols, SMALL.bits)
+        assert same(train(symbols.numpy(), SMALL, SHORT), train(levels.numpy(), SMALL, SHORT))
+
+    def test_plain_tsdf(self, volumes):
+        trained = train(volumes[:, :1], replace(SMALL, deformation=False), SHORT)
+        assert trained.losses[-1] < trained.losses[0]
+
+    def test_random_state_is_left_alone(self, volumes):
+        torch.manual_seed(7)
+        expected = torch.rand(3)
+        torch.manual_seed(7)
+        train(volumes[:1], SMALL, replace(SHORT, epochs=1))
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_progress_tells_loss_and_time(self, volumes, monkeypatch):
+        monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
+        reports = []
+        train(volumes, SMALL, replace(SHORT, epochs=2), progress=lambda done, message: reports.append((done, message)))
+        assert [done for done, _ in reports] == pytest.approx([i / 6 for i in range(1, 7)])
+        assert all("loss " in message and "left" in message for _, message in reports)
+
+    def test_not_finite(self, volumes):
+        broken = volumes.copy()
+        broken[0, 0, 5, 5, 5] = np.nan
+        with pytest.raises(CodecFailed, match="diverged"):
+            train(broken, SMALL, SHORT)
+
+    @pytest.mark.parametrize("shape", [(0, 4, 32, 32, 32), (2, 1, 32, 32, 32), (2, 4, 16, 16, 16)])
+    def test_volumes_of_another_shape(self, shape):
+        with pytest.raises(ValueError, match="volumes of shape"):
+            train(np.zeros(shape, dtype=np.float32), SMALL, SHORT)
+
+    def test_volumes_of_another_type(self, volumes):
+        with pytest.raises(ValueError, match="float64"):
+            train(volumes.astype(np.float64), SMALL, SHORT)
+
+
+class TestCheckpoint:
+    @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
+    @pytest.mark.parametrize("reports", [1, 4, 9])  # in the first epoch, in the middle of one, at the end of one
+    def test_goes_on_to_the_same_end(self, volumes, tmp_path, monkeypatch, encoder, reports):
+        monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
+        training = replace(SHORT, encoder=encoder, epochs=4)
+        whole = train(volumes, SMALL, training, seed=5)
+        path = tmp_path / "deep" / "training.pt"
+        with pytest.raises(StoppedError):
+            train(volumes, SMALL, training, seed=5, checkpoint=path, progress=stop_after(reports))
+        seen = []
+        resumed = train(
+            volumes, SMALL, training, seed=5, checkpoint=path, progress=lambda done, _message: seen.append(done)
+        )
+        assert same(whole, resumed)
+        assert seen[0] == pytest.approx((reports + 1) / 12)
+        assert [p.name for p in path.parent.iterdir()] == ["training.pt"]
+
+    def test_finished_training_is_not_done_again(self, volumes, tmp_path):
+        path = tmp_path / "training.pt"
+        first = train(volumes, SMALL, SHORT, checkpoint=path)
+        seen = []
+        assert same(first, train(volumes, SMALL, SHORT, checkpoint=path, progress=lambda *report: seen.append(report)))
+        assert not seen
+
+    def test_written_now_and_then(self, volumes, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 0.0)
+        written = []
+        monkeypatch.setattr(module._Run, "save", lambda run, _path, _identity: written.append(run.steps_done))
+        train(volumes, SMALL, replace(SHORT, epochs=1), checkpoint=tmp_path / "training.pt")
+        assert written == [1, 2, 3]
+
+    @pytest.mark.parametrize("change", ["volumes", "training", "architecture", "seed"])
+    def test_foreign_is_refused(self, volumes, tmp_path, change):
+        path = tmp_path / "training.pt"
+        train(volumes[:2], SMALL, replace(SHORT, epochs=1), checkpoint=path)
+        before = path.read_bytes()
+        other = volumes[:2].copy()
+        training, architecture, seed = replace(SHORT, epochs=1), SMALL, 0
+        if change == "volumes":
+            other[1, 2, 3, 4, 5] += 0.01
+        elif change == "training":
+            training = replace(training, ssim_weight=0.0)
+        elif change == "architecture":
+            architecture = replace(SMALL, widths=(8, 6, 5))
+        else:
+            seed = 1
+        with pytest.raises(UsageError, match="other meshes or settings"):
+            train(other, architecture, training, seed=seed, checkpoint=path)
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half"])
+    def test_something_else_is_refused(self, volumes, tmp_path, content):
+        path = tmp_path / "training.pt"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="not a checkpoint"):
+            train(volumes, SMALL, SHORT, checkpoint=path)
+
+
+class TestSchedule:
+    def test_line_then_cosine(self):
+        assert module._schedule(0.0, 0.2) == pytest.approx(0.1)
+        assert module._schedule(0.1, 0.2) == pytest.approx(0.55)
+        assert module._schedule(0.2, 0.2) == pytest.approx(1.0)
+        assert module._schedule(0.6, 0.2) == pytest.approx(0.5)
+        assert module._schedule(1.0, 0.2) == pytest.approx(0.0)
+        assert module._schedule(0.0, 0.0) == pytest.approx(1.0)
+        assert module._schedule(0.5, 1.0) == pytest.approx(0.55)
+
+    def test_precision(self):
+        assert precision_of("float32", torch.device("cpu")) == torch.float32
+        assert precision_of("bfloat16", torch.device("cpu")) == torch.bfloat16
+        native = torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
+        assert precision_of("auto", torch.device("cpu")) == native
+
+
+class TestFitFeatures:
+    def test_each_mesh_apart_from_its_batch(self, volumes, parameters):
+        training = Training(batch=1, precision="float32")
+        both = fit_features(
+            volumes[3:], parameters, SMALL, training, steps=10, start=np.full(SMALL.feature_shape, 128, np.int16)
+        )
+        second = fit_features(
+            volumes[4:], parameters, SMALL, training, steps=10, start=np.full(SMALL.feature_shape, 128, np.int16)
+        )
+        assert np.array_equal(both[1], second[0])
+
+    def test_finds_features_for_a_frozen_decoder(self, volumes, parameters):
+        decoder = Decoder.from_symbols(SMALL, parameters)
+        target = torch.from_numpy(volumes[3:])
+
+        def loss(steps: int) -> float:
+            features = fit_features(volumes[3:], parameters, SMALL, Training(), steps=steps)
+            assert features.shape == (2, *SMALL.feature_shape)
+            assert features.dtype == np.int16
+            assert np.array_equal(features, fit_features(volumes[3:], parameters, SMALL, Training(), steps=steps))
+            decoded = torch.from_numpy(np.stack([decode(decoder, f) for f in features]))
+            return regression_loss(decoded, target, 5.0, 10.0).item()
+
+        assert loss(60) < 0.85 * loss(0)
+
+    def test_not_finite(self, volumes, parameters):
+        with pytest.raises(CodecFailed, match="diverged"):
+            fit_features(volumes[:1] * np.float32(np.nan), parameters, SMALL, Training())
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(volumes, tmp_path):
+    np.save(tmp_path / "volumes.npy", volumes)
+    (tmp_path / "distributed.py").write_text(DISTRIBUTED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "distributed.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=300)
+    training = Training(epochs=8, batch=5, mask_weight=0.0, precision="float32")
+    alone = train(volumes, SMALL, training, seed=3)
+    results = {name: np.load(tmp_path / f"{name}.npz") for name in ("first0", "first1", "again0", "again1")}
+    for result in results.values():  # every process has all, and goes on from the checkpoint to the same
+        assert all(np.array_equal(result[name], results["first0"][name]) for name in result.files)
+    found = results["first0"]
+    assert found["losses"] == pytest.approx(alone.losses, rel=1e-4)
+    assert (np.abs(found["features"] - alone.features) <= 1).mean() > 0.99
+    for name, symbols in alone.parameters.items():
+        assert (np.abs(found[name] - symbols) <= 1).mean() > 0.99
