@@ -149,10 +149,10 @@ def test_errors_of_one_line(stream, folder, tmp_path):
         (["compress", tmp_path / "empty", *out], UsageError, "holds no meshes"),
         (["compress", folder, "-k", 65, *out], ValueError, "resolution is 65"),
         (["compress", folder, "-o", tmp_path / "broken.obj" / "x", *FAST], BenchError, "cannot write"),
-        (["decompress", tmp_path / "no.necgs", tmp_path / "out"], BitstreamError, "NeCGS"),
+        (["decompress", tmp_path / "no.necgs", tmp_path / "out"], BitstreamError, "no NeCGS stream"),
         (["decompress", tmp_path / "nowhere.necgs", tmp_path / "out"], UsageError, "cannot read"),
         (["decompress", stream, tmp_path / "out", "--only", 2], UsageError, "holds 2, from 0"),
-        (["info", tmp_path / "no.necgs"], BitstreamError, "NeCGS"),
+        (["info", tmp_path / "no.necgs"], BitstreamError, "no NeCGS stream"),
     ):
         with pytest.raises(error, match=message):
             necgs(*arguments)
