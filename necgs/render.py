@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
+from torch.nn.functional import l1_loss
 
 from gcbench.errors import CodecUnavailable
 from gcbench.necgs.rasteriser import (
@@ -290,9 +291,9 @@ class RenderObjective:
         with torch.no_grad():
             target = self.renderer(_project(self._vertices, to_clip), self._faces)
         image = self.renderer(_project(vertices.to(self._vertices), to_clip), faces)
-        silhouette = (image.silhouette - target.silhouette).abs().mean()
-        both = image.covered & target.covered
-        depth = ((image.depth - target.depth) * both).abs().mean()
+        silhouette = l1_loss(image.silhouette, target.silhouette)
+        # Where not both are seen, the difference to itself: no loss, and no gradient.
+        depth = l1_loss(image.depth, torch.where(image.covered & target.covered, target.depth, image.depth.detach()))
         return (silhouette + self.depth_weight * depth).to(vertices.dtype)
 
 
