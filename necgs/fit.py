@@ -5,6 +5,7 @@ Knows meshes, grids and the surface of a volume; what makes two surfaces alike i
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +19,7 @@ from gcbench.necgs.dmc import positions, topology
 from gcbench.necgs.progress import Progress, silent
 from gcbench.necgs.settings import HIGH, LOW
 from gcbench.necgs.surface import ClosestPoints, Surface
-from gcbench.necgs.tsdf import orient, triangles, tsdf
+from gcbench.necgs.tsdf import band_distance, orient, triangles, tsdf
 
 if TYPE_CHECKING:
     import trimesh
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from gcbench.necgs.grid import Grid
     from gcbench.necgs.settings import Fitting
+
+log = logging.getLogger(__name__)
 
 FIT_VERSION = "1"
 """Part of the address of every kept volume: any change that can change a volume needs a new version."""
@@ -68,6 +71,7 @@ DIRECT = Schedule(steps=150, learning_rate=0.04, decay=0.05, deformation_l1=0.00
 # whole volume, which comes to this over the vertices next to the surface of a human at K = 128.
 RENDERED = Schedule(steps=500, learning_rate=0.01, decay=0.01, deformation_l1=0.03, tsdf_l1=0.0)
 NORMAL_WEIGHT = 0.05
+_SHELL_CELLS = 0.75  # half its thickness: every sheet has a vertex of the grid within half a cell along some axis
 DENSITY = 1.0  # samples of the mesh per squared cell
 
 
@@ -114,7 +118,7 @@ def fit(
     Raises
     ------
     BadMesh
-        No faces, no area, coordinates that are not finite or outside [-1, 1]³, or no inside on this grid.
+        No faces, no area, coordinates that are not finite or outside [-1, 1]³.
 
     Source: Algorithm 1 and Eq. 6-8.
     """
@@ -123,11 +127,21 @@ def fit(
     if surface.area <= 0:
         raise BadMesh("the mesh has no area")
     volume = torch.zeros((4 if deformation else 1, *(grid.resolution,) * 3))
-    volume[0] = torch.from_numpy(tsdf(mesh, grid, threads))
+    volume[0] = torch.from_numpy(_start(mesh, vertices[faces], grid, threads))
     if fitting.objective == "none":
         return _levels(volume, bits).numpy()
     objective, schedule = _objective(mesh, surface, grid, fitting, seed=seed, device=device, threads=threads)
     return minimise(objective, volume.to(device), grid, schedule, bits=bits, progress=progress).cpu().numpy()
+
+
+def _start(mesh: trimesh.Trimesh, corners: NDArray[np.float64], grid: Grid, threads: int) -> NDArray[np.float32]:
+    """The TSDF; of a mesh that encloses no vertex of the grid, an open sheet or a thin plate, a shell around it."""
+    signed = tsdf(mesh, grid, threads)
+    if (signed < 0).any():
+        return signed
+    return (band_distance(corners, grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)) / np.float32(
+        grid.truncation
+    )
 
 
 def _objective(
@@ -204,7 +218,8 @@ def minimise(
         flat[0, index] = quantised[0].detach()
         ends, faces = topology(flat[0].reshape(K, K, K))
         if not len(faces):
-            raise BadMesh(f"no vertex of the {K}³ grid is inside the mesh: it is open or too thin")
+            log.warning("the fit on the %d³ grid lost the surface, and is left out", K)
+            return _levels(volume, bits)
         at_ends = place[ends].reshape(1, -1).expand(len(volume), -1)
         points = positions(quantised.gather(1, at_ends).reshape(len(volume), 2, -1), ends, grid)
         loss = objective(points, faces, step) + (weights * (values - start).abs()).sum() / active

@@ -20,8 +20,7 @@ import torch
 import trimesh
 
 from gcbench.errors import BenchError, CodecFailed
-from gcbench.necgs import VERSION
-from gcbench.necgs.fit import fit
+from gcbench.necgs.fit import FIT_VERSION, fit
 from gcbench.necgs.grid import Grid
 from gcbench.necgs.progress import Progress, silent
 from gcbench.necgs.quantise import quantise
@@ -50,7 +49,7 @@ class Recipe:
 
     def key(self, mesh: trimesh.Trimesh) -> str:
         """Address of the volume of a mesh: equal for equal work."""
-        digest = hashlib.sha256(f"{VERSION} {self}".encode())
+        digest = hashlib.sha256(f"{FIT_VERSION} {self}".encode())
         digest.update(np.ascontiguousarray(mesh.vertices, "<f8").data)
         digest.update(np.ascontiguousarray(mesh.faces, "<i8").data)
         return digest.hexdigest()[:32]

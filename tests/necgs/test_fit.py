@@ -240,9 +240,21 @@ def test_l1_leaves_idle_vertices_in_place():
         (np.eye(3), np.empty((0, 3)), "no faces"),
         (np.full((3, 3), np.nan), [[0, 1, 2]], "finite"),
         (np.zeros((3, 3)), [[0, 1, 2]], "area"),
-        (np.eye(3) * 0.5, [[0, 1, 2]], "inside"),
     ],
 )
 def test_bad_meshes(vertices, faces, complaint):
     with pytest.raises(BadMesh, match=complaint):
         fit(trimesh.Trimesh(vertices, faces, process=False), Grid(32), Fitting())
+
+
+@pytest.mark.parametrize("objective", ["none", "closest-point"])
+def test_a_sheet_that_encloses_nothing_becomes_a_thin_shell_around_it(objective):
+    sheet = trimesh.Trimesh([[-1, -1, 0.3], [1, -1, 0.3], [1, 1, 0.3], [-1, 1, 0.3]], [[0, 1, 2], [0, 2, 3]])
+    grid = Grid(32)
+    volume = fit(sheet, grid, Fitting(objective=objective))
+    vertices, faces = extract(torch.from_numpy(volume), grid)
+    shell = trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
+    assert shell.is_watertight
+    distance = np.abs(shell.vertices[:, 2] - 0.3).max()
+    assert distance <= (0.75 if objective == "none" else 0.5) * grid.spacing
+    np.testing.assert_allclose(shell.bounds[:, :2], [[-1, -1], [1, 1]], atol=grid.spacing)
