@@ -157,6 +157,9 @@ class Training:
         Passes over the set, and meshes a step.
     learning_rate, warmup : float
         Adam's; rises linearly during the first ``warmup`` of the epochs, falls as a cosine after.
+    feature_speed : float
+        Learning rate of the features over that of the decoder; published is 1. A feature moves once an epoch, the decoder
+        with every step, so that in small sets features hardly leave where they start.
     mask_weight, ssim_weight : float
         λ1 and λ2 of Eq. 3; 0 leaves the term out.
     encoder : {"auto-decoder", "autoencoder"}
@@ -169,6 +172,7 @@ class Training:
     batch: int = 4
     learning_rate: float = 1e-3
     warmup: float = 0.2
+    feature_speed: float = 1.0
     mask_weight: float = 5.0
     ssim_weight: float = 10.0
     encoder: Encoder = "auto-decoder"

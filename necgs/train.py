@@ -233,11 +233,11 @@ class _Run:
         if training.encoder == "autoencoder":
             self.encoder = Encoder(architecture, generator).to(ranks.device)
             self.shared += self.encoder.parameters()
-            groups: list[Tensor] = self.shared
+            groups = [{"params": self.shared, "speed": 1.0}]
         else:
             first = _first_features(self.count, architecture, generator)[list(ranks.own(self.count))]
             self.features = first.to(ranks.device).requires_grad_()
-            groups = [self.features, *self.shared]
+            groups = [{"params": self.features, "speed": training.feature_speed}, {"params": self.shared, "speed": 1.0}]
         self.optimizer = torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
         self.batch = -(-training.batch // ranks.count)
         self.steps_per_epoch = -(-len(range(0, self.count, ranks.count)) // self.batch)
@@ -411,7 +411,7 @@ def _schedule(done: float, warmup: float) -> float:
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("speed", 1.0)
 
 
 def _first_features(count: int, architecture: Architecture, generator: torch.Generator) -> Tensor:
