@@ -201,6 +201,7 @@ def add(
         reader.parameters(),
         reader.architecture,
         training or Training(),
+        start=_mean_features(reader),
         steps=steps or ADDING_STEPS,
         seed=seed,
         threads=threads,
@@ -208,6 +209,12 @@ def add(
         progress=part(progress, _FITTING_SHARE, 1),
     )
     return append(stream, features, places)
+
+
+def _mean_features(reader: Reader) -> NDArray[np.int16]:
+    """Where the features of added meshes start: closer to all that the decoder has seen than anything random is."""
+    total = sum(reader.features(i).astype(np.int64) for i in range(reader.mesh_count))
+    return np.rint(total / reader.mesh_count).astype(np.int16)
 
 
 def _volumes(

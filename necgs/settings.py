@@ -21,7 +21,7 @@ LOW, HIGH = -1.0, 1.0  # the interval [a, b] of Eq. 5, for features, parameters 
 UPSCALING = 2  # of every module (Sec. 4.1)
 KERNEL = 3
 PUBLISHED_WIDTHS = (64, 48, 32, 24, 16)  # the authors' configuration at K = 128
-ADDING_STEPS = 300  # of Adam, for each mesh that is added to a stream
+ADDING_STEPS = 200  # of Adam, for each mesh that is added to a stream
 _EXTRA_WIDTH = 12  # of the sixth module at K = 256, which the paper adds and does not describe
 
 
