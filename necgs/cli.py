@@ -155,6 +155,7 @@ def decompress_command(
         if not len(mesh.faces):
             typer.echo(f"warning: mesh {i} decodes to nothing: its volume has no surface", err=True)
         content = mesh.export(file_type=suffix)
+        assert isinstance(content, str | bytes)  # of these formats
         _write(folder / f"{i:04d}.{suffix}", content.encode() if isinstance(content, str) else content)
         count += 1
     elapsed = time.perf_counter() - start

@@ -55,4 +55,4 @@ class Grid:
 
     def axis(self) -> NDArray[np.float64]:
         """Coordinates of the vertices along one axis, (K,)."""
-        return self.origin + self.spacing * np.arange(self.resolution)
+        return self.origin + self.spacing * np.arange(self.resolution, dtype=np.float64)

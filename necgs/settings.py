@@ -81,7 +81,7 @@ class Architecture:
     @property
     def levels(self) -> int:
         """Levels of the quantiser: 2^N + 1, so that 0 is one of them (footnote 5)."""
-        return 2**self.bits + 1
+        return (1 << self.bits) + 1
 
     @property
     def feature_shape(self) -> tuple[int, int, int, int]:
