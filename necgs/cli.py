@@ -104,6 +104,8 @@ def compress_command(
     """Compress meshes into one stream.
 
     Stop it at any moment: the same command goes on where it was.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m gcbench.necgs compress ... --effort paper --device cuda
     """
     from gcbench.necgs.compression import compress
 
@@ -131,8 +133,9 @@ def compress_command(
             progress=progress,
         )
         _write(output, stream)
-    typer.echo(f"{output}: {_summary(stream)}")
-    typer.echo(f"next: necgs info {output}")
+    if _is_first():
+        typer.echo(f"{output}: {_summary(stream)}")
+        typer.echo(f"next: necgs info {output}")
 
 
 @app.command("decompress")
@@ -303,8 +306,15 @@ def _read(stream: Path) -> bytes:
         raise UsageError(f"cannot read {stream}: {error.strerror}") from error
 
 
+def _is_first() -> bool:
+    """Whether this is the process that writes, among those that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all."""
+    if not _is_first():
+        return
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -332,7 +342,7 @@ def _work(chosen: Path | None, output: Path) -> Iterator[Path]:
     except KeyboardInterrupt:
         typer.echo(f"interrupted: what is done is kept in {folder}; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    if chosen is None:
+    if chosen is None and _is_first():
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -343,6 +353,9 @@ def _progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
+    if not _is_first():
+        yield lambda _done, _message: None
+        return
     if not console.is_terminal:
         yield _lines()
         return

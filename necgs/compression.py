@@ -20,6 +20,7 @@ from gcbench.necgs.grid import Grid
 from gcbench.necgs.network import Decoder, decode
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
 from gcbench.necgs.progress import Progress, part, silent
+from gcbench.necgs.ranks import Ranks
 from gcbench.necgs.settings import ADDING_STEPS, Architecture, Fitting, Settings, Training
 from gcbench.necgs.train import fit_features, train
 from gcbench.necgs.volumes import Recipe, fit_all
@@ -41,6 +42,9 @@ def compress(
     progress: Progress = silent,
 ) -> bytes:
     """Compress a set of meshes into one stream.
+
+    Started by ``torchrun``, on several GPUs or machines with a common ``work`` folder, the processes share the fitting
+    and the training, and all return the same stream.
 
     Parameters
     ----------
@@ -239,5 +243,12 @@ def _volumes(
         Grid(architecture.resolution), fitting, architecture.deformation, architecture.bits, seed=seed, device=device
     )
     cubes = [into_cube(mesh, place) for mesh, place in zip(meshes, places, strict=True)]
-    volumes = fit_all(cubes, recipe, workers=threads, folder=work / "volumes" if work else None, progress=progress)
+    folder = work / "volumes" if work else None
+    ranks = Ranks.join(device)
+    if ranks.count > 1:  # each process fits its own, and finds those of the others in the folder
+        if folder is None:
+            raise UsageError("processes that train together share their volumes through a work folder: name one")
+        fit_all([cubes[i] for i in ranks.own(len(cubes))], recipe, workers=threads, folder=folder, progress=progress)
+        ranks.wait()
+    volumes = fit_all(cubes, recipe, workers=threads, folder=folder, progress=progress)
     return (None if all(map(is_normalised, places)) else np.stack(places)), volumes

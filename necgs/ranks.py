@@ -51,6 +51,11 @@ class Ranks:
         """Which of ``count`` things this process keeps: every ``self.count``-th."""
         return range(self.rank, count, self.count)
 
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.count > 1:
+            dist.barrier()
+
     def add_up(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their sums over all processes."""
         parts = list(tensors)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gcbench.errors import CodecFailed, UsageError
+from gcbench.errors import BenchError, CodecFailed, UsageError
 from gcbench.necgs import straight_through
 from gcbench.necgs.encoder import Encoder
 from gcbench.necgs.loss import regression_loss
@@ -341,13 +341,16 @@ class _Run:
             "features": features,
             "adam": adam,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(path.name + ".part")
-        with unfinished.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as the latter
+            raise BenchError(f"cannot write the checkpoint {path}: {error}") from error
 
     def load(self, path: Path, identity: str) -> None:
         """Go to the state of a checkpoint."""

@@ -171,3 +171,37 @@ def test_main_turns_errors_into_a_line_and_a_code(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("error: cannot read")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_one_stream(folder, tmp_path):
+    path = tmp_path / "set.necgs"
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+        "gcbench.necgs",
+    ]
+    result = subprocess.run(
+        [*command, "compress", str(folder), "-o", str(path), "--epochs", "5", *FAST],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert result.stdout.count("2 meshes") == 1, "one of them speaks"
+    assert Reader(path.read_bytes()).mesh_count == 2
+    assert not path.with_name("set.necgs.work").exists()
+
+
+def test_a_full_disk_is_an_error_of_one_line(folder, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(BenchError, match=r"cannot write the checkpoint.*No space left"):
+        necgs("compress", folder, "-o", tmp_path / "set.necgs", "--epochs", 2, *FAST)
