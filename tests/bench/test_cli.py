@@ -153,12 +153,3 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_necgs_says_that_it_is_not_there_yet():
-    done = subprocess.run(
-        [sys.executable, "-c", "from gcbench.necgs.cli import main; main()"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 3
-    assert "does not contain the NeCGS codec yet" in done.stderr
