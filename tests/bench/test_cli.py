@@ -151,5 +151,3 @@ def test_help_imports_nothing_heavy():
     code = f"import sys, gcbench.bench.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-

@@ -23,7 +23,9 @@ def meshes() -> list[trimesh.Trimesh]:
 
 @pytest.fixture(scope="module")
 def stream(meshes, tmp_path_factory) -> bytes:
-    (stream,) = Necgs(epochs=120, objective="none").encode(meshes, TINY, Context(scratch=tmp_path_factory.mktemp("scratch")))
+    (stream,) = Necgs(epochs=120, objective="none").encode(
+        meshes, TINY, Context(scratch=tmp_path_factory.mktemp("scratch"))
+    )
     return stream
 
 
