@@ -160,6 +160,8 @@ class Training:
     feature_speed : float
         Learning rate of the features over that of the decoder; published is 1. A feature moves once an epoch, the
         decoder with every step, so that in small sets features hardly leave where they start.
+    clip : float
+        Longest gradient of the decoder, in multiples of its running mean; 0 is no limit, as published.
     mask_weight, ssim_weight : float
         λ1 and λ2 of Eq. 3; 0 leaves the term out.
     encoder : {"auto-decoder", "autoencoder"}
@@ -173,6 +175,7 @@ class Training:
     learning_rate: float = 1e-3
     warmup: float = 0.2
     feature_speed: float = 1.0
+    clip: float = 0.0
     mask_weight: float = 5.0
     ssim_weight: float = 10.0
     encoder: Encoder = "auto-decoder"
@@ -181,7 +184,7 @@ class Training:
 
 #: For sets of some dozen meshes and no GPU. A mesh costs a CPU the same in any batch, so that batches of one give four
 #: times the steps, and features that learn faster leave their random start.
-FAST = Training(batch=1, learning_rate=2e-3, feature_speed=5.0)
+FAST = Training(batch=1, learning_rate=2e-3, feature_speed=5.0, clip=2.0)
 
 
 @dataclass(frozen=True)

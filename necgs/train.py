@@ -38,6 +38,7 @@ START_DEVIATION = 1 / 3  # of the normal distribution in which features start (t
 WARMUP_START = 0.1  # fraction of the learning rate with which the warm-up starts (the authors' choice)
 CHECKPOINT_EVERY_S = 30.0  # so that little is lost; one takes some 20 ms
 REPORT_EVERY_S = 1.0
+NORM_MEMORY = 0.02  # how much of the usual length of a gradient is that of the last one
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,7 @@ class _Run:
         self.steps_done = 0
         self.losses: list[float] = []
         self.epoch_loss = 0.0
+        self.usual_norm = 0.0
 
     def step(self, *, checkpoint_due: bool) -> tuple[float, bool]:
         """One step on this process's part of the batch: the loss of all, and whether anyone wants a checkpoint."""
@@ -267,6 +269,8 @@ class _Run:
         note = torch.stack((loss.detach(), loss.new_tensor(float(checkpoint_due))))
         self.ranks.add_up([note, *(p.grad for p in self.shared if p.grad is not None)])
         value = _finite(note[0].item(), self.steps_done)
+        if self.training.clip:
+            self._clip()
         self.optimizer.step()
         self.steps_done += 1
         self.epoch_loss += value * together / self.count
@@ -274,6 +278,17 @@ class _Run:
             self.losses.append(self.epoch_loss)
             self.epoch_loss = 0.0
         return value, bool(note[1].item())
+
+    def _clip(self) -> None:
+        """Shorten the decoder's gradient to a multiple of its usual length: one odd mesh must not end the training."""
+        gradients = [p.grad for p in self.shared if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        self.usual_norm = self.usual_norm or norm
+        limit = self.training.clip * self.usual_norm
+        if norm > limit:
+            for gradient in gradients:
+                gradient.mul_(limit / norm)
+        self.usual_norm += NORM_MEMORY * (min(norm, limit) - self.usual_norm)
 
     def _members(self, epoch: int, i: int) -> tuple[NDArray[np.intp], int]:
         """Meshes of this process in step ``i`` of an epoch, and how many all processes have."""
@@ -336,6 +351,7 @@ class _Run:
             "steps_done": self.steps_done,
             "losses": self.losses,
             "epoch_loss": self.epoch_loss,
+            "usual_norm": self.usual_norm,
             "decoder": self.decoder.state_dict(),
             "encoder": None if self.encoder is None else self.encoder.state_dict(),
             "features": features,
@@ -375,6 +391,7 @@ class _Run:
         self.steps_done = state["steps_done"]
         self.losses = state["losses"]
         self.epoch_loss = state["epoch_loss"]
+        self.usual_norm = state["usual_norm"]
         log.info("going on from %s, step %d of %d", path, self.steps_done, self.steps)
 
 

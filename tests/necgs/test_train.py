@@ -162,12 +162,29 @@ class TestTrain:
             train(volumes.astype(np.float64), SMALL, SHORT)
 
 
+def test_a_gradient_is_shortened_to_a_multiple_of_its_usual_length(volumes):
+    run = module._Run(volumes, SMALL, replace(SHORT, clip=2.0), 0, module.Ranks(0, 1, torch.device("cpu")))
+
+    def norm_after(length: float) -> float:
+        for parameter in run.shared:
+            parameter.grad = torch.zeros_like(parameter)
+        run.shared[0].grad.view(-1)[0] = length
+        run._clip()
+        return float(run.shared[0].grad.norm())
+
+    assert norm_after(1.0) == pytest.approx(1)
+    assert norm_after(1.5) == pytest.approx(1.5), "shorter than twice the usual"
+    usual = run.usual_norm
+    assert norm_after(1e6) == pytest.approx(2 * usual)
+    assert run.usual_norm == pytest.approx(usual * 1.02), "what was cut off does not count"
+
+
 class TestCheckpoint:
     @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
     @pytest.mark.parametrize("reports", [1, 4, 9])  # in the first epoch, in the middle of one, at the end of one
     def test_goes_on_to_the_same_end(self, volumes, tmp_path, monkeypatch, encoder, reports):
         monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
-        training = replace(SHORT, encoder=encoder, epochs=4)
+        training = replace(SHORT, encoder=encoder, epochs=4, clip=1.05, feature_speed=3.0)
         whole = train(volumes, SMALL, training, seed=5)
         path = tmp_path / "deep" / "training.pt"
         with pytest.raises(StoppedError):
