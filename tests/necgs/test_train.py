@@ -168,9 +168,9 @@ def test_a_gradient_is_shortened_to_a_multiple_of_its_usual_length(volumes):
     def norm_after(length: float) -> float:
         for parameter in run.shared:
             parameter.grad = torch.zeros_like(parameter)
-        run.shared[0].grad.view(-1)[0] = length
+        run.shared[1].grad.view(-1)[0] = length
         run._clip()
-        return float(run.shared[0].grad.norm())
+        return float(run.shared[1].grad.norm())
 
     assert norm_after(1.0) == pytest.approx(1)
     assert norm_after(1.5) == pytest.approx(1.5), "shorter than twice the usual"
