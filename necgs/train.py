@@ -6,6 +6,7 @@ that a training that goes on from a checkpoint ends exactly where an uninterrupt
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import math
@@ -38,6 +39,9 @@ START_DEVIATION = 1 / 3  # of the normal distribution in which features start (t
 WARMUP_START = 0.1  # fraction of the learning rate with which the warm-up starts (the authors' choice)
 CHECKPOINT_EVERY_S = 30.0  # so that little is lost; one takes some 20 ms
 REPORT_EVERY_S = 1.0
+# A training whose loss stays this much above its best for so many epochs has lost its way, and goes back. Narrow decoders
+# die now and then from a few bad steps at the highest learning rate: after that nothing moves any more.
+LOST, PATIENCE = 1.6, 3
 NORM_MEMORY = 0.02  # how much of the usual length of a gradient is that of the last one
 
 
@@ -248,14 +252,16 @@ class _Run:
         self.losses: list[float] = []
         self.epoch_loss = 0.0
         self.usual_norm = 0.0
+        self.brake = 1.0
+        self.lost_epochs = 0
+        self.best: dict[str, Any] | None = None
 
     def step(self, *, checkpoint_due: bool) -> tuple[float, bool]:
         """One step on this process's part of the batch: the loss of all, and whether anyone wants a checkpoint."""
         epoch, i = divmod(self.steps_done, self.steps_per_epoch)
         own, together = self._members(epoch, i)
-        _set_learning_rate(
-            self.optimizer, self.training.learning_rate * _schedule(self.steps_done / self.steps, self.training.warmup)
-        )
+        schedule = _schedule(self.steps_done / self.steps, self.training.warmup)
+        _set_learning_rate(self.optimizer, self.training.learning_rate * schedule * self.brake)
         for parameter in (*self.shared, *([] if self.features is None else [self.features])):
             parameter.grad = torch.zeros_like(parameter) if self.ranks.count > 1 else None
         loss = torch.zeros((), device=self.ranks.device)
@@ -277,7 +283,49 @@ class _Run:
         if i + 1 == self.steps_per_epoch:
             self.losses.append(self.epoch_loss)
             self.epoch_loss = 0.0
+            if self.ranks.count == 1:
+                self._keep_or_go_back()
         return value, bool(note[1].item())
+
+    def _keep_or_go_back(self) -> None:
+        """At the end of an epoch: keep the state if it is the best, go back to that one if the way is lost."""
+        loss = self.losses[-1]
+        best = self.best["loss"] if self.best else math.inf
+        if loss < best:
+            self.best = {"loss": loss, **copy.deepcopy(self._state())}
+        self.lost_epochs = self.lost_epochs + 1 if loss > LOST * best else 0
+        if self.best is None or self.lost_epochs < PATIENCE:
+            return
+        log.warning(
+            "epoch %d: the loss is %.3f and was %.3f; going back, with half the learning rate",
+            len(self.losses),
+            loss,
+            best,
+        )
+        self._restore(copy.deepcopy(self.best))
+        self.lost_epochs = 0
+        self.brake /= 2
+
+    def _state(self) -> dict[str, Any]:
+        """What steps change, as this process has it."""
+        return {
+            "decoder": self.decoder.state_dict(),
+            "encoder": None if self.encoder is None else self.encoder.state_dict(),
+            "features": None if self.features is None else self.features.detach(),
+            "adam": self.optimizer.state_dict(),
+            "usual_norm": self.usual_norm,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go to a state."""
+        self.decoder.load_state_dict(state["decoder"])
+        if self.encoder is not None:
+            self.encoder.load_state_dict(state["encoder"])
+        if self.features is not None:
+            with torch.no_grad():
+                self.features.copy_(state["features"])
+        self.optimizer.load_state_dict(state["adam"])
+        self.usual_norm = state["usual_norm"]
 
     def _clip(self) -> None:
         """Shorten the decoder's gradient to a multiple of its usual length: one odd mesh must not end the training."""
@@ -337,25 +385,22 @@ class _Run:
 
     def save(self, path: Path, identity: str) -> None:
         """Write a checkpoint; every process must call, the first one writes."""
-        adam = self.optimizer.state_dict()
-        features = None
+        state = self._state()
         if self.features is not None:
-            features = self.ranks.gather(self.features.detach(), self.count)
-            moments = adam["state"][0]
+            state["features"] = self.ranks.gather(self.features.detach(), self.count)
+            moments = state["adam"]["state"][0]
             gathered = {name: self.ranks.gather(moments[name], self.count) for name in ("exp_avg", "exp_avg_sq")}
-            adam["state"][0] = {**moments, **gathered}
+            state["adam"]["state"][0] = {**moments, **gathered}
         if self.ranks.rank:
             return
-        state = {
+        state |= {
             "identity": identity,
             "steps_done": self.steps_done,
             "losses": self.losses,
             "epoch_loss": self.epoch_loss,
-            "usual_norm": self.usual_norm,
-            "decoder": self.decoder.state_dict(),
-            "encoder": None if self.encoder is None else self.encoder.state_dict(),
-            "features": features,
-            "adam": adam,
+            "brake": self.brake,
+            "lost_epochs": self.lost_epochs,
+            "best": self.best,
         }
         unfinished = path.with_name(path.name + ".part")
         try:
@@ -377,21 +422,18 @@ class _Run:
             raise UsageError(f"{path} is not a checkpoint of a training; delete it to start anew") from error
         if found != identity:
             raise UsageError(f"{path} is a checkpoint of other meshes or settings; delete it to start anew")
-        self.decoder.load_state_dict(state["decoder"])
-        adam = state["adam"]
-        if self.encoder is not None:
-            self.encoder.load_state_dict(state["encoder"])
         if self.features is not None:
             own = torch.arange(self.ranks.rank, self.count, self.ranks.count, device=self.ranks.device)
-            with torch.no_grad():
-                self.features.copy_(state["features"][own])
+            state["features"] = state["features"][own]
             for name in ("exp_avg", "exp_avg_sq"):
-                adam["state"][0][name] = adam["state"][0][name][own]
-        self.optimizer.load_state_dict(adam)
+                state["adam"]["state"][0][name] = state["adam"]["state"][0][name][own]
+        self._restore(state)
         self.steps_done = state["steps_done"]
         self.losses = state["losses"]
         self.epoch_loss = state["epoch_loss"]
-        self.usual_norm = state["usual_norm"]
+        self.brake = state["brake"]
+        self.lost_epochs = state["lost_epochs"]
+        self.best = state["best"]
         log.info("going on from %s, step %d of %d", path, self.steps_done, self.steps)
 
 

@@ -179,6 +179,26 @@ def test_a_gradient_is_shortened_to_a_multiple_of_its_usual_length(volumes):
     assert run.usual_norm == pytest.approx(usual * 1.02), "what was cut off does not count"
 
 
+def test_a_training_that_lost_its_way_goes_back_and_brakes(volumes, caplog):
+    """All parameters are wrecked after five epochs, as by steps that are far too long."""
+    training = Training(epochs=40, batch=1, learning_rate=5e-3)
+
+    def wreck(run: module._Run) -> None:
+        with torch.no_grad():
+            for parameter in run.shared:
+                parameter.fill_(-1)
+
+    run = module._Run(volumes[:3], SMALL, training, 0, module.Ranks(0, 1, torch.device("cpu")))
+    while run.steps_done < run.steps:
+        run.step(checkpoint_due=False)
+        if run.steps_done == 15:
+            wreck(run)
+    assert "going back, with half the learning rate" in caplog.text
+    assert run.brake == 0.5
+    assert run.losses[5] > 1.6 * run.losses[4], "the wreck counts"
+    assert run.losses[-1] < 0.9 * min(run.losses[:5]), "and from there it went on"
+
+
 class TestCheckpoint:
     @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
     @pytest.mark.parametrize("reports", [1, 4, 9])  # in the first epoch, in the middle of one, at the end of one
