@@ -39,7 +39,7 @@ START_DEVIATION = 1 / 3  # of the normal distribution in which features start (t
 WARMUP_START = 0.1  # fraction of the learning rate with which the warm-up starts (the authors' choice)
 CHECKPOINT_EVERY_S = 30.0  # so that little is lost; one takes some 20 ms
 REPORT_EVERY_S = 1.0
-# A training whose loss stays this much above its best for so many epochs has lost its way, and goes back. Narrow decoders
+# A training whose loss stays this much above its best for so many epochs has lost its way, and goes back. Decoders
 # die now and then from a few bad steps at the highest learning rate: after that nothing moves any more.
 LOST, PATIENCE = 1.6, 3
 NORM_MEMORY = 0.02  # how much of the usual length of a gradient is that of the last one
