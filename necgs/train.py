@@ -160,8 +160,8 @@ def fit_features(
         Of the loss, the batch and the precision.
     seed, threads, device, progress
         As in :func:`train`.
-    start : (C, K', K', K') int16 or None
-        Features to start from; None draws them as :func:`train` does.
+    start : (C, K', K', K') or (n, C, K', K', K') int16, or None
+        Features to start from, of all or of each; None draws them as :func:`train` does.
     steps : int
         Steps of Adam for each mesh.
     learning_rate : float

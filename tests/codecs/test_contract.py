@@ -1,4 +1,4 @@
-"""What every built-in model codec promises: stable ladders, the same bytes always, errors for what is not its stream."""
+"""What every built-in model codec promises: stable ladders, the same bytes always, errors for foreign streams."""
 
 from __future__ import annotations
 
