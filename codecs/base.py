@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -95,6 +96,8 @@ class Context:
         Takes the fraction done in [0, 1] and a short message, which go to the worker's log in the run's folder.
     scratch : Path
         An empty folder, the working directory of the call, removed after it.
+    stage_s : dict
+        Wall seconds by :meth:`stage`, as they add up during the call.
     """
 
     device: str = "cpu"
@@ -103,6 +106,19 @@ class Context:
     deadline: float | None = None
     progress: Callable[[float, str], None] = _no_progress
     scratch: Path = Path()
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a part of the call that results report apart, e.g. the conversion to points.
+
+        Stages do not nest; entered again, the seconds add up.
+        """
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_s[name] = self.stage_s.get(name, 0.0) + time.perf_counter() - begin
 
     def seconds_left(self) -> float:
         """Seconds until the deadline; infinity without one."""

@@ -1,0 +1,106 @@
+"""A codec of voxelised points as a codec of meshes: sampling before it, surface reconstruction behind it.
+
+Knows meshes, voxels and bytes; what codes the points is a subclass's.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcbench.codecs.base import Context, ModelCodec, Rate, decoded_mesh
+from gcbench.codecs.points.reconstruction import reconstruct
+from gcbench.codecs.points.sampling import voxelise
+from gcbench.errors import BitstreamError, CodecFailed
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+
+MIN_BITS, MAX_BITS = 4, 12
+_HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
+_VERSION = 1
+
+
+class PointCodec(ModelCodec):
+    """Codes the voxels that a surface touches, on a grid of 2^bits over [-1, 1], and meshes what comes back.
+
+    A rate whose parameters name ``bits`` decides the resolution; otherwise it is ``2^10``. A stream is the
+    five bytes (magic, version, bits), then what ``encode_points`` returns. Time is reported in the stages ``sampling``,
+    ``coding`` (both directions), ``normals`` and ``poisson``.
+
+    Source: NeCGS (Ren et al.), appendix C.2: "voxel sampling and SPSR to convert between point cloud and surface".
+    """
+
+    magic: bytes  # three bytes
+
+    @abstractmethod
+    def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
+        """Encode occupied voxels.
+
+        Parameters
+        ----------
+        voxels : (N, 3) int32
+            Distinct, in [0, 2^bits), sorted by x, then y, then z; N ≥ 1.
+        bits : int
+            Of the grid.
+        rate : Rate
+            Of the ladder.
+        ctx : Context
+            Of the call.
+        """
+
+    @abstractmethod
+    def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
+        """Decode points.
+
+        Returns
+        -------
+        (N, 3) float64
+            Positions in voxels: the centre of voxel (i, j, k) is (i + ½, j + ½, k + ½), and [0, 2^bits] is the cube.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Sample one normalised mesh and encode its voxels."""
+        bits = int(rate.params.get("bits", 10))
+        if not MIN_BITS <= bits <= MAX_BITS:
+            raise CodecFailed(f"bits={bits} is not in {MIN_BITS}…{MAX_BITS}")
+        with ctx.stage("sampling"):
+            voxels = voxelise(mesh.vertices, mesh.faces, bits, ctx.seed)
+        ctx.check_deadline()
+        with ctx.stage("coding"):
+            return _HEADER.pack(self.magic, _VERSION, bits) + self.encode_points(voxels, bits, rate, ctx)
+
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Decode the points of one mesh and put a surface through them.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or has too few points for a surface.
+        """
+        with ctx.stage("coding"):
+            points, bits = self.decode_cloud(stream, ctx)
+        ctx.check_deadline()
+        vertices, faces = reconstruct(points, ctx)
+        return decoded_mesh(vertices / 2.0 ** (bits - 1) - 1, faces)
+
+    def decode_cloud(self, stream: bytes, ctx: Context) -> tuple[NDArray[np.float64], int]:
+        """Decode the points alone, in voxels, and the bits of their grid: what point metrics compare."""
+        if len(stream) < _HEADER.size:
+            raise BitstreamError("the stream ends in its header")
+        magic, version, bits = _HEADER.unpack_from(stream)
+        if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
+            raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
+        points = self.decode_points(stream[_HEADER.size :], bits, ctx)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+            raise BitstreamError("the stream holds no points")
+        return points, bits
