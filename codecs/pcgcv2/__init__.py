@@ -1,0 +1,1 @@
+"""PCGCv2: a learned codec of voxelised surfaces."""

@@ -1,0 +1,294 @@
+"""The multiscale sparse autoencoder of PCGCv2: voxels to latent features at an eighth of the resolution, and back.
+
+Knows sparse tensors only; streams, entropy coding and training are other modules'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gcbench.codecs.pcgcv2.bottleneck import FactorizedBottleneck
+from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels, conv3, down2, largest, morton_keys, prune, up2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+STRIDE = 8
+"""Of the latent features, in voxels."""
+
+LATENT_CHANNELS = 8
+_OCCUPANCY = 0.45  # of the 27 places around a voxel of a surface: sizes the initial weights
+
+
+def _uniform(places: int, c_in: int, c_out: int, occupied: float) -> nn.Parameter:
+    """Weights that keep the variance of rectified features."""
+    bound = (6 / (max(places * occupied, 1) * c_in)) ** 0.5
+    return nn.Parameter(torch.empty(places, c_in, c_out).uniform_(-bound, bound))
+
+
+class Convolution(nn.Module):
+    """A convolution with a 3³ (``volume`` 27) or 1³ kernel, or a 2³ one (8) that goes a level down.
+
+    Weights are (volume, C_in, C_out), with z fastest in the volume, and the bias is (C_out,).
+    """
+
+    def __init__(self, volume: int, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = _uniform(volume, c_in, c_out, _OCCUPANCY)
+        self.bias = nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Apply; weights take the precision of the features."""
+        weight, bias = self.weight.to(x.features.dtype), self.bias.to(x.features.dtype)
+        if len(weight) == 1:
+            return x.with_features(torch.addmm(bias, x.features, weight[0]))
+        return (down2 if len(weight) == STRIDE else conv3)(x, weight, bias)
+
+
+class Generation(nn.Module):
+    """A transposed convolution with a 2³ kernel that generates all children. Weights are (8, C_in, C_out)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = _uniform(1, c_in, 8 * c_out, 1.0)
+        self.weight.data = self.weight.data.view(c_in, 8, c_out).transpose(0, 1).contiguous()
+        self.bias = nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Apply; weights take the precision of the features."""
+        return up2(x, self.weight.to(x.features.dtype), self.bias.to(x.features.dtype))
+
+
+def relu(x: SparseTensor) -> SparseTensor:
+    """Rectify."""
+    return x.with_features(functional.relu(x.features))
+
+
+class InceptionResNet(nn.Module):
+    """Two branches (3³ 3³ and 1³ 3³ 1³), concatenated and added to the input.
+
+    Source: Wang et al., DCC 2021, Fig. 2b.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        quarter, half = channels // 4, channels // 2
+        self.conv0_0 = Convolution(27, channels, quarter)
+        self.conv0_1 = Convolution(27, quarter, half)
+        self.conv1_0 = Convolution(1, channels, quarter)
+        self.conv1_1 = Convolution(27, quarter, quarter)
+        self.conv1_2 = Convolution(1, quarter, half)
+        for last in (self.conv0_1, self.conv1_2):  # nine blocks in a row must not blow the features up
+            last.weight.data.mul_(0.5)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Apply."""
+        wide = self.conv0_1(relu(self.conv0_0(x)))
+        deep = self.conv1_2(relu(self.conv1_1(relu(self.conv1_0(x)))))
+        return x.with_features(torch.cat([wide.features, deep.features], 1) + x.features)
+
+
+def _blocks(channels: int) -> nn.Sequential:
+    return nn.Sequential(*(InceptionResNet(channels) for _ in range(3)))
+
+
+class Encoder(nn.Module):
+    """Channels 1, 16, 32, 64, 32, 8; three levels down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv0, self.down0, self.block0 = Convolution(27, 1, 16), Convolution(8, 16, 32), _blocks(32)
+        self.conv1, self.down1, self.block1 = Convolution(27, 32, 32), Convolution(8, 32, 64), _blocks(64)
+        self.conv2, self.down2, self.block2 = Convolution(27, 64, 64), Convolution(8, 64, 32), _blocks(32)
+        self.conv3 = Convolution(27, 32, LATENT_CHANNELS)
+
+    def forward(self, voxels: Voxels, dtype: torch.dtype) -> SparseTensor:
+        """Encode occupied voxels; the latent features of their great-grandparents."""
+        ones = torch.ones(len(voxels), 1, dtype=dtype, device=voxels.keys.device)
+        x = self.block0(relu(self.down0(relu(self.conv0(SparseTensor(voxels, ones))))))
+        x = self.block1(relu(self.down1(relu(self.conv1(x)))))
+        x = self.block2(relu(self.down2(relu(self.conv2(x)))))
+        y: SparseTensor = self.conv3(x)
+        return y
+
+
+class Decoder(nn.Module):
+    """Channels 8, 64, 32, 16; three levels up, each with a classifier of the generated voxels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up0, self.conv0, self.block0 = Generation(LATENT_CHANNELS, 64), Convolution(27, 64, 64), _blocks(64)
+        self.conv0_cls = Convolution(27, 64, 1)
+        self.up1, self.conv1, self.block1 = Generation(64, 32), Convolution(27, 32, 32), _blocks(32)
+        self.conv1_cls = Convolution(27, 32, 1)
+        self.up2, self.conv2, self.block2 = Generation(32, 16), Convolution(27, 16, 16), _blocks(16)
+        self.conv2_cls = Convolution(27, 16, 1)
+
+    def forward(
+        self, y: SparseTensor, counts: Sequence[int], truth: Sequence[Voxels] | None = None
+    ) -> tuple[Voxels, list[SparseTensor]]:
+        """Decode, keeping at each level the ``counts`` likeliest voxels, and those of the truth where it is given.
+
+        Parameters
+        ----------
+        y : SparseTensor
+            (M, 8) latent features.
+        counts : sequence of int
+            Voxels to keep at strides 4, 2 and 1.
+        truth : sequence of Voxels, optional
+            The occupied voxels at strides 4, 2 and 1, in training.
+
+        Returns
+        -------
+        voxels : Voxels
+            At stride 1.
+        scores : list of SparseTensor
+            (candidates, 1) logits of occupancy at strides 4, 2 and 1.
+        """
+        x, scores = y, []
+        for level in range(3):
+            up, conv = getattr(self, f"up{level}"), getattr(self, f"conv{level}")
+            x = getattr(self, f"block{level}")(relu(conv(relu(up(x)))))
+            score = getattr(self, f"conv{level}_cls")(x)
+            scores.append(score)
+            keep = largest(score.features.detach().squeeze(1), counts[level])
+            if truth is not None:
+                keep |= truth[level].contains(x.voxels)
+            if level < 2:
+                x = prune(x, keep)
+        return x.voxels.subset(keep.nonzero().squeeze(1)), scores
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a training step needs.
+
+    Parameters
+    ----------
+    scores : list of SparseTensor
+        Logits of the candidates at strides 4, 2 and 1.
+    truth : list of Voxels
+        Occupied voxels at the same strides.
+    y : (M, 8) float
+        Latent features, with noise or rounded.
+    """
+
+    scores: list[SparseTensor]
+    truth: list[Voxels]
+    y: Tensor
+
+
+class PCGCv2(nn.Module):
+    """Encoder, decoder and entropy model: 778 487 parameters.
+
+    Source: Wang et al., "Multiscale Point Cloud Geometry Compression" (DCC 2021), Fig. 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoder = Decoder()
+        self.bottleneck = FactorizedBottleneck(LATENT_CHANNELS)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.encoder.conv0.weight.device
+
+    @torch.no_grad()
+    def encode(
+        self, coordinates: NDArray[np.integer], dtype: torch.dtype = torch.float32
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], tuple[int, int, int]]:
+        """Encode a cloud.
+
+        Parameters
+        ----------
+        coordinates : (N, 3) integers
+            In [0, 2^20), in any order, N ≥ 1.
+        dtype : torch.dtype
+            Of the features.
+
+        Returns
+        -------
+        coarsest : (M, 3) int32
+            Coordinates at stride 8 (floor of x / 8), sorted by x, then y, then z.
+        y : (M, 8) float32
+            Latent features of those, not rounded.
+        counts : tuple of three int
+            Number of voxels at strides 4, 2 and 1 (the last is that of distinct coordinates).
+        """
+        voxels = Voxels.from_coordinates(torch.as_tensor(coordinates, device=self._device))
+        y = self.encoder(voxels, dtype)
+        coarsest = y.voxels.coordinates.int().cpu().numpy()
+        order = np.lexsort(coarsest.T[::-1])
+        counts = (len(voxels.parent.parent), len(voxels.parent), len(voxels))
+        return coarsest[order], y.features.float().cpu().numpy()[order], counts
+
+    @torch.no_grad()
+    def decode(
+        self,
+        coarsest: NDArray[np.integer],
+        y_hat: NDArray[np.floating],
+        counts: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ) -> NDArray[np.int32]:
+        """Decode a cloud; equal scores are resolved in Morton order.
+
+        Parameters
+        ----------
+        coarsest : (M, 3) integers
+            Distinct coordinates at stride 8, in any order.
+        y_hat : (M, 8) float
+            Rounded latent features in the same order.
+        counts : sequence of three int
+            Number of voxels at strides 4, 2 and 1.
+        dtype : torch.dtype
+            Of the features.
+
+        Returns
+        -------
+        (N, 3) int32
+            N = counts[2], sorted by x, then y, then z.
+
+        Raises
+        ------
+        ValueError
+            Coordinates repeat or are out of range, sizes do not fit, or a count is not possible.
+        """
+        if y_hat.shape != (len(coarsest), LATENT_CHANNELS) or len(counts) != 3:
+            raise ValueError(f"{len(coarsest)} coordinates with features of shape {y_hat.shape}, {len(counts)} counts")
+        places = len(coarsest)
+        for count in counts:
+            if not 1 <= count <= 8 * places:
+                raise ValueError(f"{count} voxels cannot be children of {places}")
+            places = count
+        places = torch.as_tensor(coarsest, device=self._device)
+        voxels = Voxels.from_coordinates(places)
+        if len(voxels) != len(coarsest):
+            raise ValueError("coordinates repeat")
+        features = torch.as_tensor(y_hat, device=self._device).to(dtype)[torch.argsort(morton_keys(places))]
+        decoded, _ = self.decoder(SparseTensor(voxels, features), counts)
+        coordinates: NDArray[np.int32] = decoded.coordinates.int().cpu().numpy()
+        return coordinates[np.lexsort(coordinates.T[::-1])]
+
+    def forward(
+        self, voxels: Voxels, dtype: torch.dtype = torch.float32, noise: Tensor | None = None
+    ) -> Reconstruction:
+        """Code and decode for training: uniform noise in [−½, ½) of shape (M, 8) is added to the latent features,
+        or, without it, they are rounded.
+        """
+        y = self.encoder(voxels, dtype)
+        exact = y.features.float()
+        latent = exact.round() if noise is None else exact + noise
+        truth = [voxels.parent.parent, voxels.parent, voxels]
+        _, scores = self.decoder(
+            y.with_features(latent.to(dtype)), [len(level) for level in truth], truth if self.training else None
+        )
+        return Reconstruction(scores, truth, latent)

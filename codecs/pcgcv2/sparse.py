@@ -1,0 +1,340 @@
+"""Sparse voxel tensors in plain torch: voxel sets in Morton order, their neighbour tables, and convolutions over them.
+
+Runs on whatever device its tensors are on. Knows nothing of codecs, losses or networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MAX_COORDINATE = 1 << 20
+"""Coordinates are below this, so that a Morton code and those of its neighbours fit 63 bits."""
+
+NEIGHBOURS = 27
+_CHUNK_ROWS = 1024  # gathered rows × 27 neighbours × 32 channels of bfloat16 stay inside the second-level cache
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Put two zero bits between the bits of non-negative integers below 2^21."""
+    x = (x | x << 32) & 0x1F00000000FFFF
+    x = (x | x << 16) & 0x1F0000FF0000FF
+    x = (x | x << 8) & 0x100F00F00F00F00F
+    x = (x | x << 4) & 0x10C30C30C30C30C3
+    return (x | x << 2) & 0x1249249249249249
+
+
+def _gather(x: Tensor) -> Tensor:
+    """Undo `_spread`."""
+    x = x & 0x1249249249249249
+    x = (x | x >> 2) & 0x10C30C30C30C30C3
+    x = (x | x >> 4) & 0x100F00F00F00F00F
+    x = (x | x >> 8) & 0x1F0000FF0000FF
+    x = (x | x >> 16) & 0x1F00000000FFFF
+    return (x | x >> 32) & 0x1FFFFF
+
+
+def morton_keys(coordinates: Tensor) -> Tensor:
+    """Interleave the bits of coordinates, x being the most significant of each three.
+
+    Parameters
+    ----------
+    coordinates : (N, 3) integers
+        In [0, 2^20).
+
+    Returns
+    -------
+    (N,) int64
+    """
+    x, y, z = coordinates.long().unbind(1)
+    return _spread(x) << 2 | _spread(y) << 1 | _spread(z)
+
+
+def morton_coordinates(keys: Tensor) -> Tensor:
+    """Invert `morton_keys`: (N,) int64 to (N, 3) int64."""
+    return torch.stack([_gather(keys >> 2), _gather(keys >> 1), _gather(keys)], 1)
+
+
+def _offsets(device: torch.device) -> Tensor:
+    """(27, 3): the offsets of a 3³ kernel, z fastest; entry 26 − k is the opposite of entry k."""
+    axis = torch.arange(-1, 2, device=device)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+def _octants(device: torch.device) -> Tensor:
+    """(8, 3): the places of a 2³ kernel, z fastest, which is Morton order."""
+    axis = torch.arange(2, device=device)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+class Voxels:
+    """A set of distinct voxels in Morton order, with the tables that convolutions need, made once and when asked for.
+
+    Coordinates count in voxels of this level; where the level lies in a pyramid is the caller's business. In Morton order
+    the eight children of a voxel are neighbours in memory, so that going up or down a level moves no data.
+
+    Parameters
+    ----------
+    keys : (N,) int64
+        Morton codes, strictly increasing.
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys = keys
+        self._neighbours: Tensor | None = None
+
+    @classmethod
+    def from_coordinates(cls, coordinates: Tensor) -> Voxels:
+        """Make the set of (N, 3) integer coordinates in any order, repeated ones merged.
+
+        Raises
+        ------
+        ValueError
+            Coordinates are negative or 2^20 and more.
+        """
+        if len(coordinates) and not 0 <= int(coordinates.min()) <= int(coordinates.max()) < MAX_COORDINATE:
+            raise ValueError(f"coordinates must be in [0, {MAX_COORDINATE})")
+        return cls(torch.unique(morton_keys(coordinates)))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def coordinates(self) -> Tensor:
+        """(N, 3) int64."""
+        return morton_coordinates(self.keys)
+
+    @cached_property
+    def parent(self) -> Voxels:
+        """The occupied voxels of the next coarser level."""
+        return Voxels(torch.unique_consecutive(self.keys >> 3))
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """(N,) int64: 8 × the row of each voxel's parent + its octant, its place among all children of the parents."""
+        return torch.searchsorted(self.parent.keys, self.keys >> 3) * 8 + (self.keys & 7)
+
+    def children(self) -> Voxels:
+        """All eight children of every voxel, with their neighbours if those of this set are known."""
+        octants = torch.arange(8, device=self.keys.device)
+        kids = Voxels((self.keys[:, None] * 8 + octants).view(-1))
+        if self._neighbours is not None:
+            rows = torch.arange(8 * len(self), dtype=torch.int32, device=self.keys.device)
+            kids._neighbours = _refine(self._neighbours, rows, None)
+        return kids
+
+    def subset(self, rows: Tensor) -> Voxels:
+        """Keep the voxels of increasing rows (K,), and their neighbours if those are known."""
+        kept = Voxels(self.keys[rows])
+        if self._neighbours is not None:
+            n = len(self)
+            renumbered = torch.full((n + 1,), len(rows), dtype=torch.int32, device=rows.device)
+            renumbered[rows] = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
+            kept._neighbours = renumbered[self._neighbours[rows]]
+        return kept
+
+    def rows_of(self, keys: Tensor) -> Tensor:
+        """Find voxels by Morton code: (M,) int64 rows, N where a code is not in the set."""
+        rows = torch.searchsorted(self.keys, keys).clamp_(max=max(len(self) - 1, 0))
+        return torch.where(self.keys[rows] == keys, rows, len(self)) if len(self) else rows
+
+    def contains(self, other: Voxels) -> Tensor:
+        """Tell which voxels of another set are in this one: (len(other),) bool."""
+        return self.rows_of(other.keys) < len(self)
+
+    def neighbours(self, levels: int = 3) -> Tensor:
+        """Rows of the 27 neighbours of every voxel.
+
+        Searched for at ``levels`` levels up, where there are few voxels, then refined level by level without any search.
+
+        Returns
+        -------
+        (N, 27) int32
+            N where there is none. Offsets run z fastest; entry 13 is the voxel itself.
+        """
+        if self._neighbours is None:
+            if levels > 0 and len(self) > NEIGHBOURS:
+                parents = self.parent.neighbours(levels - 1)
+                places = torch.full((8 * len(self.parent) + 8,), len(self), dtype=torch.int32, device=self.keys.device)
+                places[self.slots] = torch.arange(len(self), dtype=torch.int32, device=self.keys.device)
+                self._neighbours = _refine(parents, places, self.slots)
+            else:
+                places = self.coordinates[:, None] + _offsets(self.keys.device)
+                rows = self.rows_of(morton_keys(places.clamp(min=0).view(-1, 3))).view(-1, NEIGHBOURS)
+                self._neighbours = torch.where((places >= 0).all(2), rows, len(self)).int()
+        return self._neighbours
+
+
+def _refine(parents: Tensor, places: Tensor, slots: Tensor | None) -> Tensor:
+    """Neighbours of children from the neighbours of their parents.
+
+    Parameters
+    ----------
+    parents : (M, 27) int32
+        Neighbours of the parents, M where there is none.
+    places : (8 M,) or (8 M + 8,) int32
+        The row of each child; the eight at the end, if given, and absent children hold the number of children.
+    slots : (N,) int64, optional
+        Which of the 8 M children there are; all of them if omitted.
+    """
+    device = parents.device
+    position = _octants(device)[:, None] + _offsets(device)  # (8, 27, 3) in [-1, 2], in children
+    direction = ((position >> 1) + 1) @ torch.tensor([9, 3, 1], device=device)
+    octant = (position & 1) @ torch.tensor([4, 2, 1], device=device)
+    n = len(places) if slots is None else len(slots)
+    if len(places) == 8 * len(parents):
+        places = torch.cat([places, places.new_full((8,), n)])
+    out = torch.empty(n, NEIGHBOURS, dtype=torch.int32, device=device)
+    step = 1 << 16  # bounds the 64-bit intermediates
+    for first in range(0, n, step):
+        child = (
+            torch.arange(first, min(first + step, n), device=device) if slots is None else slots[first : first + step]
+        )
+        parent, which = child >> 3, child & 7
+        beside = torch.gather(parents[parent], 1, direction[which]).long()
+        out[first : first + step] = places[beside * 8 + octant[which]]
+    return out
+
+
+@dataclass(frozen=True)
+class SparseTensor:
+    """Features on a set of voxels.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        N of them.
+    features : (N, C) float
+        In the order of the voxels.
+    """
+
+    voxels: Voxels
+    features: Tensor
+
+    def with_features(self, features: Tensor) -> SparseTensor:
+        """Other features on the same voxels."""
+        return SparseTensor(self.voxels, features)
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Append a row of zeros, which absent neighbours point at."""
+    return torch.cat([x, x.new_zeros(1, x.shape[1])])
+
+
+def _convolve(x: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Gather the neighbours of a block of voxels into one matrix and multiply: (N, C_in) to (N, C_out)."""
+    source, matrix = _padded(x), weight.reshape(-1, weight.shape[2])
+    out = x.new_empty(len(x), weight.shape[2])
+    for first in range(0, len(x), _CHUNK_ROWS):
+        rows = table[first : first + _CHUNK_ROWS]
+        gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
+        torch.mm(gathered, matrix, out=out[first : first + _CHUNK_ROWS])
+    return out if bias is None else out.add_(bias)
+
+
+class _Convolution(torch.autograd.Function):
+    """A 3³ convolution and its gradients without a scatter.
+
+    The table is symmetric (if b is neighbour k of a, a is neighbour 26 − k of b), so the gradient of the input is a
+    convolution of the gradient of the output with the mirrored, transposed kernel, and what that one gathers also gives
+    the gradient of the kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, table)
+        return _convolve(x, table, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight, table = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        c_in, c_out = weight.shape[1:]
+        source, matrix = _padded(gradient), weight.flip(0).transpose(1, 2).reshape(-1, c_in)
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        d_mirrored = torch.zeros(c_in, NEIGHBOURS * c_out, dtype=wide, device=x.device)
+        for first in range(0, len(x), _CHUNK_ROWS):
+            rows = table[first : first + _CHUNK_ROWS]
+            gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
+            if d_x is not None:
+                torch.mm(gathered, matrix, out=d_x[first : first + _CHUNK_ROWS])
+            d_mirrored += x[first : first + _CHUNK_ROWS].t() @ gathered
+        d_weight = d_mirrored.view(c_in, NEIGHBOURS, c_out).transpose(0, 1).flip(0).to(weight.dtype)
+        return d_x, d_weight, gradient.sum(0, dtype=wide).to(weight.dtype), None
+
+
+def conv3(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
+    """Convolve with a 3³ kernel; the output lives on the voxels of the input, absent neighbours are zero.
+
+    Parameters
+    ----------
+    x : SparseTensor
+        (N, C_in).
+    weight : (27, C_in, C_out) float
+        Offsets −1, 0, 1 with z fastest: entry 9(dx+1) + 3(dy+1) + dz+1 is applied to the feature at voxel + (dx, dy, dz).
+    bias : (C_out,) float
+        Added.
+
+    Source: Choy et al., "4D Spatio-Temporal ConvNets" (CVPR 2019), Eq. 3.
+    """
+    features: Tensor = _Convolution.apply(x.features, weight, bias, x.voxels.neighbours())  # type: ignore[no-untyped-call]  # torch's apply has no types
+    return x.with_features(features)
+
+
+def down2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
+    """Convolve with a 2³ kernel at stride 2; the output lives on the parents.
+
+    Parameters
+    ----------
+    x : SparseTensor
+        (N, C_in).
+    weight : (8, C_in, C_out) float
+        Octants in Morton order, z fastest.
+    bias : (C_out,) float
+        Added.
+    """
+    coarse = x.voxels.parent
+    children = x.features.new_zeros(8 * len(coarse), weight.shape[1]).index_copy(0, x.voxels.slots, x.features)
+    matrix = weight.reshape(-1, weight.shape[2])
+    return SparseTensor(coarse, torch.addmm(bias, children.view(len(coarse), -1), matrix))
+
+
+def up2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
+    """Transposed convolution with a 2³ kernel at stride 2 that generates all eight children of every voxel.
+
+    Parameters
+    ----------
+    x : SparseTensor
+        (N, C_in).
+    weight : (8, C_in, C_out) float
+        Octants in Morton order, z fastest.
+    bias : (C_out,) float
+        Added.
+    """
+    matrix = weight.transpose(0, 1).reshape(weight.shape[1], -1)
+    features = (x.features @ matrix).view(-1, weight.shape[2]) + bias
+    x.voxels.neighbours()  # so that the children need no search
+    return SparseTensor(x.voxels.children(), features)
+
+
+def prune(x: SparseTensor, keep: Tensor) -> SparseTensor:
+    """Keep the voxels for which ``keep``, (N,) bool, is true."""
+    rows = keep.nonzero().squeeze(1)
+    return SparseTensor(x.voxels.subset(rows), x.features.index_select(0, rows))
+
+
+def largest(scores: Tensor, count: int) -> Tensor:
+    """Mark the ``count`` largest of (N,) scores; of equal ones, the first.
+
+    Returns
+    -------
+    (N,) bool
+    """
+    keep = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    keep[torch.sort(scores, descending=True, stable=True).indices[:count]] = True
+    return keep
