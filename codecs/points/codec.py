@@ -70,14 +70,9 @@ class PointCodec(ModelCodec):
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
         """Sample one normalised mesh and encode its voxels."""
-        bits = int(rate.params.get("bits", 10))
-        if not MIN_BITS <= bits <= MAX_BITS:
-            raise CodecFailed(f"bits={bits} is not in {MIN_BITS}…{MAX_BITS}")
-        with ctx.stage("sampling"):
-            voxels = voxelise(mesh.vertices, mesh.faces, bits, ctx.seed)
-        ctx.check_deadline()
+        voxels, bits = self.sample(mesh, rate, ctx)
         with ctx.stage("coding"):
-            return _HEADER.pack(self.magic, _VERSION, bits) + self.encode_points(voxels, bits, rate, ctx)
+            return self.wrap(self.encode_points(voxels, bits, rate, ctx), bits)
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode the points of one mesh and put a surface through them.
@@ -89,18 +84,47 @@ class PointCodec(ModelCodec):
         """
         with ctx.stage("coding"):
             points, bits = self.decode_cloud(stream, ctx)
+        return self.surface(points, bits, ctx)
+
+    def decode_cloud(self, stream: bytes, ctx: Context) -> tuple[NDArray[np.float64], int]:
+        """Decode the points alone, in voxels, and the bits of their grid: what point metrics compare."""
+        contents, bits = self.unwrap(stream)
+        points = self.decode_points(contents, bits, ctx)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+            raise BitstreamError("the stream holds no points")
+        return points, bits
+
+    def sample(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> tuple[NDArray[np.int32], int]:
+        """Voxels of a normalised mesh on the rate's grid, and the bits of that."""
+        bits = int(rate.params.get("bits", 10))
+        if not MIN_BITS <= bits <= MAX_BITS:
+            raise CodecFailed(f"bits={bits} is not in {MIN_BITS}…{MAX_BITS}")
+        with ctx.stage("sampling"):
+            voxels = voxelise(mesh.vertices, mesh.faces, bits, ctx.seed)
+        ctx.check_deadline()
+        return voxels, bits
+
+    def surface(self, points: NDArray[np.float64], bits: int, ctx: Context) -> trimesh.Trimesh:
+        """Put a surface through points in voxels, and scale it back to [-1, 1]."""
         ctx.check_deadline()
         vertices, faces = reconstruct(points, ctx)
         return decoded_mesh(vertices / 2.0 ** (bits - 1) - 1, faces)
 
-    def decode_cloud(self, stream: bytes, ctx: Context) -> tuple[NDArray[np.float64], int]:
-        """Decode the points alone, in voxels, and the bits of their grid: what point metrics compare."""
+    def wrap(self, contents: bytes, bits: int) -> bytes:
+        """Put the header before what a codec of points wrote."""
+        return _HEADER.pack(self.magic, _VERSION, bits) + contents
+
+    def unwrap(self, stream: bytes) -> tuple[bytes, int]:
+        """Take the header off a stream: what the codec of points wrote, and the bits of the grid.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short or foreign.
+        """
         if len(stream) < _HEADER.size:
             raise BitstreamError("the stream ends in its header")
         magic, version, bits = _HEADER.unpack_from(stream)
         if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
             raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
-        points = self.decode_points(stream[_HEADER.size :], bits, ctx)
-        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
-            raise BitstreamError("the stream holds no points")
-        return points, bits
+        return stream[_HEADER.size :], bits
