@@ -126,6 +126,7 @@ class Bench:
     name: str = "0"
     templates: Templates | None = None
     _prepared: set[tuple[int | None, str]] = field(default_factory=set, init=False, repr=False)
+    _cell: Cell | None = field(default=None, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -142,6 +143,11 @@ class Bench:
             for role in ("encode", "decode", "measure")
         }
 
+    def under_way(self) -> str | None:
+        """What the cell at hand says of its progress; None between cells, or when it says nothing."""
+        cell, says = self._cell, next((w.says for w in self._workers.values() if w.says), "")
+        return f"{cell}: {says}" if cell and says else None
+
     def stop(self) -> None:
         """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
         self._stopped = True
@@ -156,6 +162,13 @@ class Bench:
         StoreError
             The machine, not the codec, is at fault (full disk, an input file that changed): nothing to record.
         """
+        self._cell = cell
+        try:
+            return self._run(cell)
+        finally:
+            self._cell = None
+
+    def _run(self, cell: Cell) -> Outcome:
         good = tuple(m for m in cell.meshes if m.problem is None)
         bad = [_record(cell, m) for m in cell.meshes if m.problem is not None]
         if not good:

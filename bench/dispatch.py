@@ -8,6 +8,7 @@ import queue
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,9 @@ class Dispatcher(Protocol):
         BenchError
             What stopped a cell was the machine's fault, not the codec's.
         """
+
+    def under_way(self) -> Sequence[str]:
+        """What cells at work say of their progress, a line each; most are over before they say anything."""
 
     def cancel(self) -> None:
         """Drop what has not begun and kill what has; frees everything. Also the way to end when all is done."""
@@ -103,6 +107,10 @@ class LocalDispatcher:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+    def under_way(self) -> list[str]:
+        """Collect what the slots say."""
+        return [says for bench in self._benches if (says := bench.under_way())]
 
     def cancel(self) -> None:
         """Kill the workers and end the slots."""

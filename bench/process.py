@@ -230,6 +230,7 @@ class Worker:
         self._log = log
         self._forked: _Forked | None = None
         self._pipe: Connection[Any, Any] | None = None
+        self.says = ""  # the last word of a call that is under way on its progress
 
     @property
     def pid(self) -> int | None:
@@ -269,7 +270,12 @@ class Worker:
         begin, peak = time.monotonic(), 0
         try:
             self._pipe.send((function, argument))
-            while not self._pipe.poll(WATCH_PERIOD_S):
+            while True:
+                if self._pipe.poll(WATCH_PERIOD_S):
+                    outcome, value = self._pipe.recv()
+                    if outcome != "progress":
+                        break
+                    self.says = value
                 if _is_zombie(pid):  # it died, and something that it started holds the pipe open
                     raise WorkerDied(self.kill())
                 peak = max(peak, tree_rss_bytes(pid))
@@ -279,9 +285,10 @@ class Worker:
                 if limits.deadline_s is not None and time.monotonic() - begin > limits.deadline_s:
                     self.kill()
                     raise DeadlineExceeded(f"took longer than {limits.deadline_s:g} s")
-            outcome, value = self._pipe.recv()
         except (EOFError, OSError):  # the other end is gone
             raise WorkerDied(self.kill()) from None
+        finally:
+            self.says = ""
         if outcome == "error":
             raise CallFailed(*value)
         return value, peak

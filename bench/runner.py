@@ -38,6 +38,8 @@ class Tick:
         The cell that has just finished, if one has.
     records : sequence of Record
         Its records.
+    under_way : sequence of str
+        What long cells say of themselves.
     """
 
     done: int
@@ -45,6 +47,7 @@ class Tick:
     seconds_left: float | None
     cell: Cell | None = None
     records: Sequence[Record] = ()
+    under_way: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def run(
                 for ended in range(1, len(todo) + 1):
                     while (result := workers.result(_HEARTBEAT_S)) is None:
                         if on_tick:
-                            on_tick(Tick(kept + ended - 1, len(wanted), _left(first, ended - 1, len(todo))))
+                            left = _left(first, ended - 1, len(todo))
+                            on_tick(Tick(kept + ended - 1, len(wanted), left, under_way=workers.under_way()))
                     store.append(result.cell.key, session, result.records, result.streams)
                     outcome[result.cell.key] = result.records
                     if on_tick:

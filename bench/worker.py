@@ -10,14 +10,17 @@ import ctypes
 import importlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
 log = logging.getLogger("gcbench.worker")
+PROGRESS_PERIOD_S = 0.3
 
 
 def serve(pipe: Connection[Any, Any]) -> None:
@@ -36,6 +39,21 @@ def serve(pipe: Connection[Any, Any]) -> None:
             pipe.send(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
+
+
+class _Progress(logging.Handler):
+    """Passes on what a call says of its progress, at most a few times a second."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self._last_s = -math.inf
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if time.monotonic() - self._last_s >= PROGRESS_PERIOD_S:
+            self._last_s = time.monotonic()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # serve() ends when it finds out
+                self._pipe.send(("progress", record.getMessage()))
 
 
 def _one_line(error: BaseException, limit: int = 300) -> str:
@@ -88,7 +106,9 @@ def _become_worker(template: int, pipe: int, output: int, cores: list[int] | Non
         os.close(output)
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        serve(Connection(pipe))
+        connection: Connection[Any, Any] = Connection(pipe)
+        logging.getLogger("gcbench.progress").addHandler(_Progress(connection))
+        serve(connection)
         code = 0
     except BaseException:
         log.exception("the worker could not start")

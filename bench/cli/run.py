@@ -278,20 +278,23 @@ class _Progress:
                 )
         left = "" if tick.seconds_left is None else f"{_clock(tick.seconds_left)} left"
         failed = f"{self._failed} failed  " if self._failed else ""
-        self._update("running cells", tick.done, tick.total, left, failed + (str(tick.cell) if tick.cell else ""))
+        what = "; ".join(tick.under_way) or (str(tick.cell) if tick.cell else "")
+        self._update("running cells", tick.done, tick.total, left, failed + what)
 
     def _update(self, name: str, done: int, total: int, left: str, what: str) -> None:
         if self._plain:
             now = time.monotonic()
             if now - self._last_line >= _PLAIN_PROGRESS_PERIOD_S:
                 self._last_line = now
-                typer.echo(f"{name}: {done}/{total}  {left}", err=True)
+                typer.echo(f"{name}: {done}/{total}  {left}  {what}".rstrip(), err=True)
             return
         if name not in self._task:
             self._task[name] = self._bars.add_task(name, total=total, left="", what="")
         self._bars.update(self._task[name], completed=done, total=total, left=left)
         if what:
-            self._bars.update(self._task[name], what=what)
+            from rich.markup import escape  # else necgs[k=64] loses its brackets
+
+            self._bars.update(self._task[name], what=escape(what))
 
     def _say(self, line: str) -> None:
         if self._plain:

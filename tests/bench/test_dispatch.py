@@ -32,6 +32,9 @@ class Recorder:
         time.sleep(0.005)
         return Outcome(cell, ())
 
+    def under_way(self):
+        return None
+
     def stop(self):
         self.stopped.set()
 

@@ -76,6 +76,38 @@ def test_an_exception_keeps_the_worker(worker, tmp_path):
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
+SAYS = """(
+__import__('logging').getLogger('gcbench.progress').warning('%d %% of %s', 40, 'it'),
+[__import__('time').sleep(0.01) for _ in range(3000) if not __import__('os').path.exists({file!r})],
+)"""
+
+
+def test_progress_arrives_during_the_call(worker, tmp_path):
+    answers = []
+    go_on = tmp_path / "go on"
+    text = SAYS.format(file=str(go_on))
+    calling = threading.Thread(target=lambda: answers.append(worker.call(eval, text)[0]))
+    calling.start()
+    try:
+        end = time.monotonic() + 20
+        while not worker.says and time.monotonic() < end:
+            time.sleep(0.01)
+        assert worker.says == "40 % of it"
+    finally:
+        go_on.touch()
+        calling.join()
+    assert answers[0][0] is None
+    assert worker.says == ""
+    assert "40 % of it" in (tmp_path / "log").read_text()
+
+
+def test_much_progress_does_not_hold_up_a_call_or_its_deadline(worker):
+    text = "[__import__('logging').getLogger('gcbench.progress').warning('x' * 1000) for _ in range({})][0]"
+    assert worker.call(eval, text.format(2000))[0] is None
+    with pytest.raises(DeadlineExceeded):
+        worker.call(eval, text.format(10**9), Limits(deadline_s=0.5))
+
+
 def test_a_hang_is_killed_at_the_deadline(worker):
     worker.call(neg, 1)
     pid, begin = worker.pid, time.monotonic()

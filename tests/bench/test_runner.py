@@ -106,6 +106,9 @@ class InThisThread:
     def result(self, timeout_s=None):
         return self.bench.run(self.cells.pop())  # last first: order must not matter
 
+    def under_way(self):
+        return ()
+
     def cancel(self):
         self.bench.close()
 
