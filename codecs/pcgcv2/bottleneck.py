@@ -5,6 +5,7 @@ Knows nothing of voxels or streams; turning these distributions into the integer
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -38,7 +39,7 @@ class FactorizedBottleneck(nn.Module):
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in itertools.pairwise(widths):
             first = math.log(math.expm1(1 / scale / wide))
             self.matrices.append(nn.Parameter(torch.full((channels, wide, narrow), first)))
             self.biases.append(nn.Parameter(torch.empty(channels, wide, 1).uniform_(-0.5, 0.5)))
@@ -46,7 +47,7 @@ class FactorizedBottleneck(nn.Module):
             self.factors.append(nn.Parameter(torch.zeros(channels, wide, 1)))
 
     def cumulative_logits(self, values: Tensor) -> Tensor:
-        """Logits of the cumulative distributions: (C, 1, M) values to (C, 1, M) logits, increasing along M with them."""
+        """Logits of the cumulative distributions: (C, 1, M) values to (C, 1, M) logits that increase with them."""
         logits = values
         for matrix, bias, factor in zip(self.matrices, self.biases, self.factors, strict=True):
             logits = functional.softplus(matrix) @ logits + bias

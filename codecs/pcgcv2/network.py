@@ -26,6 +26,7 @@ STRIDE = 8
 
 LATENT_CHANNELS = 8
 _OCCUPANCY = 0.45  # of the 27 places around a voxel of a surface: sizes the initial weights
+_LATENT_GAIN = 0.1  # of the initial weights of the last convolution: latent features start at a few units
 
 
 def _uniform(places: int, c_in: int, c_out: int, occupied: float) -> nn.Parameter:
@@ -109,6 +110,7 @@ class Encoder(nn.Module):
         self.conv1, self.down1, self.block1 = Convolution(27, 32, 32), Convolution(8, 32, 64), _blocks(64)
         self.conv2, self.down2, self.block2 = Convolution(27, 64, 64), Convolution(8, 64, 32), _blocks(32)
         self.conv3 = Convolution(27, 32, LATENT_CHANNELS)
+        self.conv3.weight.data.mul_(_LATENT_GAIN)
 
     def forward(self, voxels: Voxels, dtype: torch.dtype) -> SparseTensor:
         """Encode occupied voxels; the latent features of their great-grandparents."""
@@ -281,8 +283,9 @@ class PCGCv2(nn.Module):
     def forward(
         self, voxels: Voxels, dtype: torch.dtype = torch.float32, noise: Tensor | None = None
     ) -> Reconstruction:
-        """Code and decode for training: uniform noise in [−½, ½) of shape (M, 8) is added to the latent features,
-        or, without it, they are rounded.
+        """Code and decode for training.
+
+        Uniform noise in [−½, ½), of shape (M, 8), is added to the latent features; without it, they are rounded.
         """
         y = self.encoder(voxels, dtype)
         exact = y.features.float()

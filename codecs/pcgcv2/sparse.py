@@ -74,8 +74,8 @@ def _octants(device: torch.device) -> Tensor:
 class Voxels:
     """A set of distinct voxels in Morton order, with the tables that convolutions need, made once and when asked for.
 
-    Coordinates count in voxels of this level; where the level lies in a pyramid is the caller's business. In Morton order
-    the eight children of a voxel are neighbours in memory, so that going up or down a level moves no data.
+    Coordinates count in voxels of this level; where the level lies in a pyramid is the caller's business. In Morton
+    order the eight children of a voxel are neighbours in memory, so that going up or down a level moves no data.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class Voxels:
     def neighbours(self, levels: int = 3) -> Tensor:
         """Rows of the 27 neighbours of every voxel.
 
-        Searched for at ``levels`` levels up, where there are few voxels, then refined level by level without any search.
+        Searched for ``levels`` levels up, where there are few voxels, then refined level by level without any search.
 
         Returns
         -------
@@ -276,7 +276,7 @@ def conv3(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
     x : SparseTensor
         (N, C_in).
     weight : (27, C_in, C_out) float
-        Offsets −1, 0, 1 with z fastest: entry 9(dx+1) + 3(dy+1) + dz+1 is applied to the feature at voxel + (dx, dy, dz).
+        Offsets −1, 0, 1 with z fastest: entry 9(dx+1) + 3(dy+1) + dz+1 multiplies the feature at voxel + (dx, dy, dz).
     bias : (C_out,) float
         Added.
 
