@@ -1,0 +1,269 @@
+"""Rate-distortion curves and the Bjøntegaard delta between them, with a reason where there is no honest number.
+
+Knows summaries and records as data frames; how they are shown is not its business.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from gcbench.bench.analysis.table import inside_floor
+from gcbench.bench.metrics import METRICS
+
+MIN_POINTS = 4  # a cubic has four coefficients; with fewer points the number is the interpolation's, not the codec's
+MIN_OVERLAP = 0.5  # of the shorter curve's range of quality
+_RESAMPLES = 2000
+
+
+class Refusal(StrEnum):
+    """Why there is no BD-rate."""
+
+    TOO_FEW_POINTS = "fewer than 4 points"
+    SATURATED = "fewer than 4 points above the noise floor"
+    NOT_MONOTONE = "fewer than 4 points on the Pareto front"
+    NO_OVERLAP = "the qualities do not overlap"
+    SMALL_OVERLAP = "the qualities overlap by less than half"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points on the Pareto front, and what was left out.
+
+    Parameters
+    ----------
+    rate : (N,) float
+        Bytes, bits or any other size; increasing.
+    quality : (N,) float
+        Oriented so that more is better: distances as −log10, the rest as it is; increasing.
+    dropped : tuple of str
+        What was left out, and why, a line each.
+    refusal : Refusal or None
+        Why the curve alone already forbids a BD-rate.
+    """
+
+    rate: NDArray[np.float64]
+    quality: NDArray[np.float64]
+    dropped: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """Average difference in rate at equal quality.
+
+    Parameters
+    ----------
+    percent : float or None
+        By monotone piecewise cubic interpolation (pchip): −50 is half the bytes. None where it is refused.
+    akima_percent : float or None
+        By Akima interpolation: where the two differ much, the points are too far apart for either.
+    overlap : float
+        Common range of quality over the shorter curve's, in [0, 1].
+    refusal : Refusal or None
+        Why there is no number.
+    dropped : tuple of str
+        Points of either curve that do not count.
+    """
+
+    percent: float | None
+    akima_percent: float | None
+    overlap: float
+    refusal: Refusal | None = None
+    dropped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return str(self.refusal) if self.percent is None else f"{self.percent:+.1f} %"
+
+
+@dataclass(frozen=True)
+class PerMesh:
+    """BD-rates of single meshes, averaged.
+
+    Parameters
+    ----------
+    percent, low, high : float or None
+        Mean, and the 95 % interval of its bootstrap over meshes; None without a single number.
+    meshes, refused : int
+        Meshes with a number, and without one.
+    wins : float or None
+        Share of the meshes with a number whose BD-rate is negative.
+    """
+
+    percent: float | None
+    low: float | None
+    high: float | None
+    meshes: int
+    refused: int
+    wins: float | None
+
+
+def curve(
+    rate: ArrayLike,
+    value: ArrayLike,
+    metric: str,
+    *,
+    labels: Sequence[str] | None = None,
+    at_floor: ArrayLike | None = None,
+) -> Curve:
+    """Make a curve of measured points.
+
+    Left out are points that are not finite (a distance of exactly 0 has no logarithm), those at the noise floor, and
+    those that another point beats in both size and quality: in this order, each named in ``dropped``.
+
+    Parameters
+    ----------
+    rate, value : (N,) float
+        Sizes, and values of the metric.
+    metric : str
+        A name of :data:`gcbench.bench.metrics.METRICS`.
+    labels : sequence of str, optional
+        What to call the points; their sizes by default.
+    at_floor : (N,) bool, optional
+        Where the value is nothing but sampling noise.
+    """
+    x, quality = np.asarray(rate, np.float64), oriented(value, metric)
+    names = list(labels) if labels is not None else [f"{r:g}" for r in x]
+    noise = np.zeros(len(x), bool) if at_floor is None else np.asarray(at_floor, bool)
+    finite = np.isfinite(x) & np.isfinite(quality) & (x > 0)
+    counted = finite & ~noise
+    front = counted.copy()
+    front[counted] = _pareto(x[counted], quality[counted])
+    dropped = [f"{name}: not finite" for name, keep in zip(names, finite, strict=True) if not keep]
+    dropped += [f"{name}: at the noise floor" for name, out in zip(names, finite & noise, strict=True) if out]
+    dropped += [f"{name}: beaten" for name, out in zip(names, counted & ~front, strict=True) if out]
+    refusal = None
+    for mask, reason in (
+        (finite, Refusal.TOO_FEW_POINTS),
+        (counted, Refusal.SATURATED),
+        (front, Refusal.NOT_MONOTONE),
+    ):
+        if mask.sum() < MIN_POINTS:
+            refusal = reason
+            break
+    order = np.flatnonzero(front)[np.argsort(x[front], kind="stable")]
+    return Curve(x[order], quality[order], tuple(dropped), refusal)
+
+
+def oriented(value: ArrayLike, metric: str) -> NDArray[np.float64]:
+    """Turn values of a metric so that more is better: distances become −log10, with NaN for what is not positive."""
+    values = np.asarray(value, np.float64)
+    if METRICS[metric].better == "higher":
+        return values.copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(values > 0, -np.log10(values), np.nan)
+
+
+def bd_rate(anchor: Curve, test: Curve) -> BDRate:
+    """Bjøntegaard delta rate of ``test`` against ``anchor``: negative saves bytes.
+
+    Source: G. Bjøntegaard, VCEG-M33, 2001; pchip as in JVET common test conditions; computed by the package
+    ``bjontegaard`` (Herglotz et al., "The Bjøntegaard Bible", 2022).
+    """
+    dropped = tuple(f"anchor {d}" for d in anchor.dropped) + tuple(f"test {d}" for d in test.dropped)
+    if refusal := anchor.refusal or test.refusal:
+        return BDRate(None, None, 0.0, refusal, dropped)
+    low, high = max(anchor.quality[0], test.quality[0]), min(anchor.quality[-1], test.quality[-1])
+    overlap = max(0.0, high - low) / min(np.ptp(anchor.quality), np.ptp(test.quality))
+    if overlap < MIN_OVERLAP:
+        return BDRate(None, None, overlap, Refusal.SMALL_OVERLAP if overlap else Refusal.NO_OVERLAP, dropped)
+    return BDRate(_percent(anchor, test, "pchip"), _percent(anchor, test, "akima"), overlap, None, dropped)
+
+
+def curves(summary: pd.DataFrame, metric: str, size: str = "kilobytes") -> dict[str, Curve]:
+    """One curve for each codec of a summary that holds one dataset, split, effort and device.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of :func:`gcbench.bench.analysis.frame.summarise`.
+    metric : str
+        Column, a name of METRICS.
+    size : str
+        Column of the rate.
+    """
+    noise = inside_floor(summary, metric)
+    return {
+        str(codec): curve(
+            part[size], part[metric], metric, labels=[str(r) for r in part["rate"]], at_floor=noise.loc[part.index]
+        )
+        for codec, part in summary.groupby("codec", sort=True)
+    }
+
+
+def bd_matrix(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """BD-rate of the mean curves, codec × codec: row against column, so that a negative row saves bytes.
+
+    Returns
+    -------
+    DataFrame of BDRate
+        Index and columns are codecs; the diagonal is None.
+    """
+    of = curves(summary, metric)
+    cells = {a: [bd_rate(of[a], of[t]) if a != t else None for t in of] for a in of}
+    return pd.DataFrame(cells, index=list(of), dtype=object)
+
+
+def per_mesh(rows: pd.DataFrame, anchor: str, test: str, metric: str, *, seed: int = 0) -> PerMesh:
+    """BD-rate of each mesh by itself, its mean and bootstrap interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records (:func:`gcbench.bench.analysis.frame.frame`) of one dataset, split, effort and device.
+    anchor, test : str
+        Codecs.
+    metric : str
+        Column.
+    seed : int
+        Of the bootstrap.
+    """
+    good = rows[(rows["status"] == "ok") & ~rows["timing"]]
+    values, refused = [], 0
+    for _, of_mesh in good[good["codec"].isin([anchor, test])].groupby("mesh", sort=True):
+        pair = curves(of_mesh, metric, "stream_bytes")
+        delta = bd_rate(pair[anchor], pair[test]) if len(pair) == len({anchor, test}) else None
+        if delta is None or delta.percent is None:
+            refused += 1
+        else:
+            values.append(delta.percent)
+    if not values:
+        return PerMesh(None, None, None, 0, refused, None)
+    sample = np.array(values)
+    draws = np.random.default_rng(seed).integers(len(sample), size=(_RESAMPLES, len(sample)))
+    low, high = np.percentile(sample[draws].mean(1), [2.5, 97.5])
+    return PerMesh(float(sample.mean()), float(low), float(high), len(sample), refused, float((sample < 0).mean()))
+
+
+def _pareto(rate: NDArray[np.float64], quality: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where no other point is as small and as good; of equal points the first counts."""
+    order = np.lexsort((-quality, rate))
+    best = np.maximum.accumulate(np.concatenate([[-math.inf], quality[order]]))[:-1]
+    keep = np.zeros(len(rate), bool)
+    keep[order] = quality[order] > best
+    return keep
+
+
+def _percent(anchor: Curve, test: Curve, method: str) -> float:
+    import bjontegaard
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of little overlap, which was looked at
+        return float(
+            bjontegaard.bd_rate(
+                anchor.rate,
+                anchor.quality,
+                test.rate,
+                test.quality,
+                method=method,
+                require_matching_points=False,
+                min_overlap=0,
+            )
+        )
