@@ -1,0 +1,5 @@
+"""MPEG's point cloud codecs, G-PCC and V-PCC, through their reference programs, which are not part of gcbench."""
+
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, TMC3
+
+__all__ = ["PCC_APP_DECODER", "PCC_APP_ENCODER", "TMC3"]

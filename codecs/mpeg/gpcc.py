@@ -1,0 +1,276 @@
+"""G-PCC (ISO/IEC 23090-9) through its reference program tmc3: octree and triangle soup.
+
+Knows which options make which rate, and where decoded points are in voxels. Nothing of meshes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from gcbench.codecs.base import Availability, Context, Effort, Rate
+from gcbench.codecs.mpeg.ply import read_points, write_points
+from gcbench.codecs.mpeg.programs import TMC3, work_folder
+from gcbench.codecs.points.codec import PointCodec
+from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A surface of the whole cube at 12 bits, six sides of 4096², is 1e8 points.
+MAX_POINTS = 1 << 27
+SCALE_DENOMINATOR = 32  # of every position scale in use: 1/32 … 1
+
+_OCTREE = (
+    "--trisoupNodeSizeLog2=0",
+    "--mergeDuplicatedPoints=1",
+    "--neighbourAvailBoundaryLog2=8",
+    "--intra_pred_max_node_size_log2=6",
+    "--maxNumQtBtBeforeOt=4",
+    "--minQtbtSizeLog2=0",
+    "--planarEnabled=0",
+    "--planarModeIdcmUse=0",
+)
+_LOSSLESS = (
+    *(option for option in _OCTREE if not option.startswith("--mergeDuplicatedPoints")),
+    "--mergeDuplicatedPoints=0",
+    "--inferredDirectCodingMode=1",
+    "--positionQuantizationScale=1",
+)
+_TRISOUP = (
+    "--sliceMaxPointsTrisoup=1100000",
+    "--sliceMaxPoints=1000000",
+    "--sliceMinPoints=449000",
+    "--neighbourAvailBoundaryLog2=8",
+    "--intra_pred_max_node_size_log2=6",
+    "--inferredDirectCodingMode=0",
+    "--planarEnabled=0",
+    "--planarModeIdcmUse=0",
+    "--trisoupQuantizationBits=2",
+    "--trisoupFineRayTracingEnabled=0",
+    "--trisoupImprovedEncoderEnabled=1",
+)
+
+# Position scales of r01 … r06 by the bits of the grid.
+# Source: common test conditions for G-PCC (N17995), lossy geometry, category 1, as in cfg/ of tmc13.
+_SCALES: Mapping[int, tuple[float, ...]] = {
+    10: (0.125, 0.25, 0.5, 0.75, 0.875, 0.9375),
+    11: (0.0625, 0.125, 0.25, 0.5, 0.75, 0.875),
+    12: (0.03125, 0.0625, 0.125, 0.25, 0.5, 0.75),
+}
+# Label → log2 of the node size in (scaled) voxels, position scale, and whether nodes have centroid and face vertices.
+# r01 … r04 are those of the test conditions; the others reach the rates of neural codecs, below r01.
+# tmc3 takes a node size below 4 for "octree" without a word, and for 128 it can write a cloud of no points.
+_NODES: Mapping[str, tuple[int, float, int]] = {
+    "n6": (6, 1.0, 1),
+    "n5s0.5": (5, 0.5, 1),
+    "n4s0.5": (4, 0.5, 1),
+    "r01": (5, 1.0, 1),
+    "n3s0.5": (3, 0.5, 1),
+    "r02": (4, 1.0, 1),
+    "r03": (3, 1.0, 1),
+    "r04": (2, 1.0, 0),
+}
+
+
+def encode_points(points: NDArray[np.int32], options: Sequence[str], ctx: Context) -> bytes:
+    """Code integer points with tmc3.
+
+    Parameters
+    ----------
+    points : (N, 3) int32
+        Not negative; N ≥ 1.
+    options : sequence of str
+        What decides the rate.
+    ctx : Context
+        Of the call.
+
+    Raises
+    ------
+    CodecFailed
+        tmc3 does not do its work.
+    """
+    # It takes an empty cloud for a failure, and coordinates that are not in the sequence's box for others.
+    if not len(points) or points.min() < 0:
+        raise CodecFailed("G-PCC codes points that are there and not negative")
+    with work_folder(ctx) as folder:
+        write_points(folder / "in.ply", points)
+        arguments = ["--mode=0", "--uncompressedDataPath=in.ply", "--compressedStreamPath=out.bin", *options]
+        TMC3.find().run(arguments, folder, ctx, outputs=["out.bin"], failure=CodecFailed)
+        return (folder / "out.bin").read_bytes()
+
+
+def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
+    """Decode a stream of tmc3 to positions in units of what was encoded.
+
+    Raises
+    ------
+    BitstreamError
+        tmc3 refuses the stream, crashes on it (which is what it does with most bad ones), or decodes no points.
+    """
+    if not stream:
+        raise BitstreamError("the stream ends in its header")
+    with work_folder(ctx) as folder:
+        (folder / "in.bin").write_bytes(stream)
+        arguments = [
+            "--mode=1",
+            "--compressedStreamPath=in.bin",
+            "--reconstructedDataPath=out.ply",
+            "--outputBinaryPly=1",
+        ]
+        TMC3.find().run(arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError)
+        return read_points((folder / "out.ply").read_bytes(), MAX_POINTS)
+
+
+def encode_lossless(points: NDArray[np.int32], ctx: Context) -> bytes:
+    """Code integer points so that :func:`decode_points` gives them back exactly, in another order."""
+    return encode_points(points, _LOSSLESS, ctx)
+
+
+def centre_offset(scale: float) -> float:
+    """Where the centres of voxels are, on average, from where tmc3 puts them, in voxels.
+
+    tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S; the mean of x + ½ − round(x S) / S over
+    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
+    """
+    x = np.arange(SCALE_DENOMINATOR)
+    return float(np.mean(x + 0.5 - np.floor(x * scale + 0.5) / scale))
+
+
+class _Gpcc(PointCodec):
+    """What octree and triangle soup share. After the wrapper's header a stream has one byte, 32 S, then tmc3's."""
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, *, bits: int = 10) -> None:
+        if bits not in _SCALES:
+            raise UsageError(f"{self.name}[bits={bits}]: possible are {', '.join(map(str, _SCALES))}")
+        self._bits = bits
+
+    @abstractmethod
+    def options(self, rate: Rate) -> list[str]:
+        """Options of tmc3 that make a rate."""
+
+    @abstractmethod
+    def offset(self, scale: float) -> float:
+        """What to add to decoded positions, in voxels."""
+
+    def version(self) -> str:
+        """Revision of this module, version of tmc3, and the beginning of its hash."""
+        try:
+            return f"{self.revision}+{TMC3.find().identity}"
+        except CodecUnavailable:
+            return f"{self.revision}+tmc3-missing"
+
+    def availability(self) -> Availability:
+        """Say whether tmc3 is here."""
+        return TMC3.availability()
+
+    def prepare(self) -> None:
+        """Find tmc3 and hash it."""
+        super().prepare()
+        TMC3.find()
+
+    def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
+        """Code voxels at a rate of the ladder.
+
+        Raises
+        ------
+        CodecFailed
+            tmc3 does not do its work.
+        """
+        scale = round(SCALE_DENOMINATOR * float(rate.params["scale"]))
+        return bytes([scale]) + encode_points(voxels, self.options(rate), ctx)
+
+    def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
+        """Decode points.
+
+        Raises
+        ------
+        BitstreamError
+            tmc3 cannot decode the stream, or what it decodes is not in the cube.
+        """
+        if not stream or not 1 <= stream[0] <= SCALE_DENOMINATOR:
+            raise BitstreamError("the position scale is missing or not in 1/32 … 1")
+        scale = stream[0] / SCALE_DENOMINATOR
+        points = decode_points(stream[1:], ctx) + self.offset(scale)
+        reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
+        if len(points) and not -reach <= points.min() <= points.max() <= 2**bits + reach:
+            raise BitstreamError("the stream holds points outside of the cube")
+        return points
+
+
+class GpccOctree(_Gpcc):
+    """G-PCC octree: positions scaled by S, rounded, merged, and coded as occupancy of an octree.
+
+    The ladder is over S, as the common test conditions have it for the bits of the grid.
+
+    Parameters
+    ----------
+    bits : {10, 11, 12}
+        The grid is 2^bits.
+
+    Source: ISO/IEC 23090-9; github.com/MPEGGroup/mpeg-pcc-tmc13.
+    """
+
+    name = "gpcc-octree"
+    magic = b"GPO"
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """``r01`` to ``r06``; the first four, which are what meshes need, for ``quick``."""
+        scales = _SCALES[self._bits][: 4 if effort == "quick" else None]
+        return [Rate(f"r{i:02d}", {"bits": self._bits, "scale": scale}) for i, scale in enumerate(scales, 1)]
+
+    def options(self, rate: Rate) -> list[str]:
+        """Options of tmc3 that make a rate."""
+        return [*_OCTREE, f"--positionQuantizationScale={rate.params['scale']:g}"]
+
+    def offset(self, scale: float) -> float:
+        """Of the centres of voxels."""
+        return centre_offset(scale)
+
+
+class GpccTrisoup(_Gpcc):
+    """G-PCC triangle soup: an octree down to nodes of 2^N voxels, and in each the triangles that cross it.
+
+    The ladder is over N: 5, 4, 3, 2 as in the common test conditions (``r01`` to ``r04``), and below and between them
+    N = 6, and N = 5, 4, 3 on a grid of half the resolution (``n6``, ``n5s0.5``, ``n4s0.5``, ``n3s0.5``).
+
+    Parameters
+    ----------
+    bits : {10, 11, 12}
+        The grid is 2^bits.
+
+    Source: ISO/IEC 23090-9; github.com/MPEGGroup/mpeg-pcc-tmc13.
+    """
+
+    name = "gpcc-trisoup"
+    magic = b"GPT"
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """All eight; those of the test conditions for ``quick``."""
+        return [
+            Rate(
+                label,
+                {"bits": self._bits, "node_size_log2": node, "scale": scale, "centroids": centroids},
+            )
+            for label, (node, scale, centroids) in _NODES.items()
+            if effort != "quick" or label.startswith("r")
+        ]
+
+    def options(self, rate: Rate) -> list[str]:
+        """Options of tmc3 that make a rate."""
+        return [
+            *_TRISOUP,
+            f"--positionQuantizationScale={rate.params['scale']:g}",
+            f"--trisoupNodeSizeLog2={rate.params['node_size_log2']}",
+            f"--trisoupCentroidResidualEnabled={rate.params['centroids']}",
+            f"--trisoupFaceVertexEnabled={rate.params['centroids']}",
+        ]
+
+    def offset(self, scale: float) -> float:
+        """Of the surface that triangles were put through."""
+        return 0.5

@@ -1,0 +1,261 @@
+"""V-PCC (ISO/IEC 23090-5) through its reference programs PccAppEncoder and PccAppDecoder.
+
+Knows the command lines, and how frames become one stream. Nothing of surfaces but that frames have one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
+from gcbench.codecs.mpeg.ply import read_points, write_points
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, work_folder
+from gcbench.codecs.points.codec import PointCodec
+from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+
+MODES = ("all-intra", "random-access")
+BITS = (8, 9, 10)  # a coordinate of 1024 or more makes the encoder of the test conditions hang
+MAX_POINTS = 1 << 24  # of a frame: a surface of the whole cube at 10 bits is 6e6 points, and V-PCC may have two layers
+FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
+_GREY = 128  # the encoder crashes on points without a colour; they are not coded
+_OUTSIDE_VOXELS = 64  # how far smoothing may put a point out of the cube
+_FRAMES = struct.Struct("<H")
+
+# Of cfg/ in the upstream repository. The sequence gives the number of bits and how patches are made; frame numbers and
+# file names in it are overridden.
+_COMMON = "common/ctc-common.cfg"
+_SEQUENCE = "sequence/longdress_vox10.cfg"
+_INVERSE_COLOURS = "hdrconvert/yuv420toyuv444_16bit.cfg"  # the decoder wants it even where there are no colours
+_RATES = 5
+
+
+class Vpcc(PointCodec, SetCodec):
+    """V-PCC: patches of the surface projected onto the sides of a box, as depth and occupancy videos coded by HEVC.
+
+    After the wrapper's header a stream has the number of frames (uint16), then the V3C stream.
+
+    Parameters
+    ----------
+    mode : {"all-intra", "random-access"}
+        Each mesh by itself; or the meshes of a set, in the order they come in, as the frames of one sequence.
+    bits : {8, 9, 10}
+        The grid is 2^bits.
+
+    Source: ISO/IEC 23090-5; github.com/MPEGGroup/mpeg-pcc-tmc2; the ladder is that of its common test conditions.
+    """
+
+    name = "vpcc"
+    magic = b"VPC"
+
+    def __init__(self, *, mode: str = "all-intra", bits: int = 10) -> None:
+        for what, value, possible in (("mode", mode, MODES), ("bits", bits, BITS)):
+            if value not in possible:
+                raise UsageError(f"vpcc[{what}={value}]: possible are {', '.join(map(str, possible))}")
+        self._mode = mode
+        self._bits = bits
+        self.kind = "set" if mode == "random-access" else "model"
+
+    def version(self) -> str:
+        """Revision of this module, versions and hashes of the programs, and a hash of their configuration."""
+        try:
+            programs = f"{PCC_APP_ENCODER.find().identity}+{PCC_APP_DECODER.find().identity}"
+            return f"1+{programs}+cfg-{self._configuration_sha256()[:12]}"
+        except (CodecUnavailable, OSError):
+            return "1+PccApp-missing"
+
+    def availability(self) -> Availability:
+        """Say whether both programs and the configuration folder are here."""
+        for program in (PCC_APP_ENCODER, PCC_APP_DECODER):
+            found = program.availability()
+            if not found.ok:
+                return found
+        try:
+            _configuration()
+        except CodecUnavailable as error:
+            return Availability(ok=False, reason=error.reason, remedy=error.remedy)
+        return Availability(ok=True)
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """``r1`` to ``r5``; without ``r3`` for ``quick``."""
+        numbers = [n for n in range(1, _RATES + 1) if effort != "quick" or n != 3]
+        return [Rate(f"r{n}", {"bits": self._bits, "ctc_rate": n}) for n in numbers]
+
+    def prepare(self) -> None:
+        """Find the programs and hash them."""
+        super().prepare()
+        PCC_APP_ENCODER.find()
+        PCC_APP_DECODER.find()
+
+    def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
+        """Encode each mesh by itself, or the set as one sequence."""
+        if self.kind == "set":
+            return [self.encode_set(meshes, rate, ctx)]
+        return [self.encode_mesh(mesh, rate, ctx) for mesh in meshes]
+
+    def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode every frame of a stream of either mode."""
+        return self.decode_set(stream, ctx)
+
+    def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
+        """Encode meshes as the frames of one sequence.
+
+        Raises
+        ------
+        CodecFailed
+            The encoder does not do its work, or there are more than 65535 meshes.
+        """
+        frames = [self.sample(mesh, rate, ctx)[0] for mesh in meshes]
+        with ctx.stage("coding"):
+            return self.wrap(self._encode_frames(frames, rate, ctx), int(rate.params["bits"]))
+
+    def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode the frames of a stream and put a surface through each.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+        with ctx.stage("coding"):
+            contents, bits = self.unwrap(stream)
+            frames = self._decode_frames(contents, bits, ctx)
+        return [self.surface(points, bits, ctx) for points in frames]
+
+    def layout(self, stream: bytes) -> StreamLayout:
+        """All bytes are shared: frames are predicted from each other, and the videos interleave them."""
+        contents, _ = self.unwrap(stream)
+        return StreamLayout(len(stream), (0,) * _frame_count(contents))
+
+    def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
+        """Encode one frame.
+
+        Raises
+        ------
+        CodecFailed
+            The encoder does not do its work.
+        """
+        return self._encode_frames([voxels], rate, ctx)
+
+    def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
+        """Decode the points of a stream of one frame.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or has more than one frame.
+        """
+        if _frame_count(stream) != 1:
+            raise BitstreamError("the stream has more than one frame")
+        return self._decode_frames(stream, bits, ctx)[0]
+
+    def _encode_frames(self, frames: Sequence[NDArray[np.int32]], rate: Rate, ctx: Context) -> bytes:
+        if not 1 <= len(frames) < 1 << 16:
+            raise CodecFailed(f"V-PCC codes 1 to 65535 frames, not {len(frames)}")
+        # Negative coordinates crash the encoder, large ones make it hang, and of an empty cloud it says nothing.
+        for points in frames:
+            if not len(points) or points.min() < 0 or points.max() >= 1 << max(BITS):
+                raise CodecFailed(f"V-PCC codes points with coordinates in 0…{(1 << max(BITS)) - 1}")
+        encoder, cfg = PCC_APP_ENCODER.find(), _configuration()
+        group = FRAMES_IN_GROUP if self.kind == "set" else 1
+        with work_folder(ctx) as folder:
+            for number, points in enumerate(frames):
+                write_points(folder / f"in_{number:04d}.ply", points, grey=_GREY)
+            arguments = [
+                f"--configurationFolder={cfg}/",
+                *(f"--config={cfg / name}" for name in self._configuration_files(int(rate.params["ctc_rate"]))),
+                "--uncompressedDataPath=in_%04i.ply",
+                "--startFrameNumber=0",
+                f"--frameCount={len(frames)}",
+                f"--groupOfFramesSize={group}",
+                "--nbThread=1",
+                "--colorTransform=0",
+                "--computeMetrics=0",
+                "--computeChecksum=0",  # else the encoder leaves a file beside the stream, and the decoder misses it
+                "--noAttributes=1",
+                "--compressedStreamPath=out.bin",
+                "--reconstructedDataPath=rec_%04i.ply",
+            ]
+            encoder.run(arguments, folder, ctx, outputs=["out.bin"], failure=CodecFailed)
+            return _FRAMES.pack(len(frames)) + (folder / "out.bin").read_bytes()
+
+    def _decode_frames(self, contents: bytes, bits: int, ctx: Context) -> list[NDArray[np.float64]]:
+        count = _frame_count(contents)
+        decoder, cfg = PCC_APP_DECODER.find(), _configuration()
+        with work_folder(ctx) as folder:
+            (folder / "in.bin").write_bytes(contents[_FRAMES.size :])
+            arguments = [
+                "--compressedStreamPath=in.bin",
+                "--reconstructedDataPath=out_%04i.ply",
+                "--nbThread=1",
+                "--colorTransform=0",
+                "--computeMetrics=0",
+                "--computeChecksum=0",  # else the encoder leaves a file beside the stream, and the decoder misses it
+                "--startFrameNumber=0",
+                f"--inverseColorSpaceConversionConfig={cfg / _INVERSE_COLOURS}",
+            ]
+            names = [f"out_{number:04d}.ply" for number in range(count)]
+            decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError)
+            return [_distinct(read_points((folder / name).read_bytes(), MAX_POINTS), bits) + 0.5 for name in names]
+
+    def _configuration_files(self, ctc_rate: int) -> list[str]:
+        return [_COMMON, f"condition/ctc-{self._mode}.cfg", _SEQUENCE, f"rate/ctc-r{ctc_rate}.cfg"]
+
+    def _configuration_sha256(self) -> str:
+        """Over every file that an encoding may read."""
+        cfg = _configuration()
+        names = {name for rate in range(1, _RATES + 1) for name in self._configuration_files(rate)}
+        names |= {f"hm/{path.name}" for path in (cfg / "hm").glob("*.cfg")}
+        digest = hashlib.sha256()
+        for name in sorted(names):
+            digest.update(f"{name}\0".encode() + (cfg / name).read_bytes() + b"\0")
+        return digest.hexdigest()
+
+
+def _configuration() -> Path:
+    """Folder ``cfg`` of the upstream repository: beside the folder of the encoder, as it is there.
+
+    Raises
+    ------
+    CodecUnavailable
+        There is none.
+    """
+    encoder = PCC_APP_ENCODER.find().path
+    for path in (encoder, encoder.resolve()):
+        cfg = path.parent.parent / "cfg"
+        if (cfg / _COMMON).is_file():
+            return cfg
+    raise CodecUnavailable(
+        f"{encoder.parent.parent} has no cfg/{_COMMON}",
+        f"let {PCC_APP_ENCODER.variable} name a folder with bin/ and cfg/ of {PCC_APP_ENCODER.upstream} (docs/mpeg.md)",
+    )
+
+
+def _frame_count(contents: bytes) -> int:
+    if len(contents) <= _FRAMES.size:
+        raise BitstreamError("the stream ends in its header")
+    count = int(_FRAMES.unpack_from(contents)[0])
+    if not count:
+        raise BitstreamError("the stream declares no frames")
+    return count
+
+
+def _distinct(points: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Drop what is decoded twice, between 1.5 and 4 % of the points; sorted by x, then y, then z."""
+    if not len(points):
+        raise BitstreamError("the stream holds no points")
+    voxels = np.rint(points).astype(np.int64) + _OUTSIDE_VOXELS
+    if voxels.min() < 0 or voxels.max() > (1 << bits) + 2 * _OUTSIDE_VOXELS:
+        raise BitstreamError("the stream holds points outside of the cube")
+    keys = np.unique((voxels[:, 0] << 40) | (voxels[:, 1] << 20) | voxels[:, 2])
+    low = (1 << 20) - 1
+    return np.stack([keys >> 40, keys >> 20 & low, keys & low], axis=1).astype(np.float64) - _OUTSIDE_VOXELS
