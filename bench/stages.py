@@ -142,7 +142,7 @@ def encode(job: EncodeJob) -> Encoded:
     expected = 1 if codec.kind == "set" else len(meshes)
     if len(streams) != expected or not all(isinstance(s, bytes) for s in streams):
         raise CodecFailed(f"encode() returned {len(streams)} streams of {_types(streams)}, not {expected} of bytes")
-    layout = codec.layout(streams[0]) if isinstance(codec, SetCodec) else None
+    layout = codec.layout(streams[0]) if codec.kind == "set" and isinstance(codec, SetCodec) else None
     if layout is not None and layout.shared_bytes + sum(layout.mesh_bytes) != len(streams[0]):
         raise CodecFailed("layout() does not add up to the length of the stream")
     return Encoded(tuple(streams), layout, cost)

@@ -139,7 +139,7 @@ class Codec(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Kind]
+    kind: Kind  # of the class, or of an instance where a parameter decides it
     decoder_bytes: ClassVar[int] = 0  # weights that ship with the codec and are therefore not in the stream
 
     @abstractmethod
@@ -179,7 +179,7 @@ class Codec(ABC):
 class ModelCodec(Codec):
     """A codec that codes each mesh by itself."""
 
-    kind = "model"
+    kind: Kind = "model"
 
     @abstractmethod
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
@@ -201,7 +201,7 @@ class ModelCodec(Codec):
 class SetCodec(Codec):
     """A codec that shares information across a set of meshes."""
 
-    kind = "set"
+    kind: Kind = "set"
 
     @abstractmethod
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:

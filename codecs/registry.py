@@ -13,6 +13,9 @@ CODECS: Registry[Codec] = Registry(
         "draco": "gcbench.codecs.draco:Draco",
         "draco-qem": "gcbench.codecs.draco_qem:DracoQem",
         "necgs": "gcbench.codecs.necgs:Necgs",
+        "gpcc-octree": "gcbench.codecs.mpeg.gpcc:GpccOctree",
+        "gpcc-trisoup": "gcbench.codecs.mpeg.gpcc:GpccTrisoup",
+        "vpcc": "gcbench.codecs.mpeg.vpcc:Vpcc",
     },
     group="gcbench.codecs",
 )
