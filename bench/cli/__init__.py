@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import gcbench
 from gcbench.bench.cli import data, show
+from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.run import run_command
 from gcbench.errors import BenchError
@@ -55,7 +56,7 @@ app = typer.Typer(
     [bold]Exit codes[/bold]
 
         0     done
-        1     done, but some codings failed
+        1     done, but some codings failed, or nothing meets the constraints
         2     wrong usage
         3     something is missing, or cannot be written
         130   interrupted: finished cells are kept, the same command resumes
@@ -66,6 +67,7 @@ app.add_typer(list_app, name="list")
 app.add_typer(data.app, name="data")
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
+app.command("choose")(choose_command)
 
 
 def _version(value: bool) -> None:

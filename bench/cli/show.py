@@ -49,7 +49,7 @@ def table_command(
         raise UsageError(f"unknown format '{format_}'; known: {', '.join(table.FORMATS)}")
     if per_mesh and format_ == "markdown":
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
-    _, rows = _rows(run)
+    _, rows = read_run(run)
     if failures:
         typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
@@ -80,7 +80,7 @@ def plot_command(
     from gcbench.bench.analysis.plot import save_figures
     from gcbench.registry import split_addresses
 
-    path, rows = _rows(run)
+    path, rows = read_run(run)
     if codec:
         wanted = split_addresses(codec)
         if unknown := sorted(set(wanted) - set(rows["codec"])):
@@ -95,7 +95,8 @@ def plot_command(
         typer.echo(figure)
 
 
-def _rows(run: str | None) -> tuple[Path, pd.DataFrame]:
+def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
+    """Folder and records of a run, or of the last one."""
     from gcbench.bench.analysis.frame import frame
     from gcbench.bench.store import Run
 

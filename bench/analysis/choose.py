@@ -1,0 +1,143 @@
+"""Which codec at which rate: those within limits, ranked, and what to give up where there is none.
+
+Knows summaries; how the answer is shown is not its business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gcbench.bench.metrics import METRICS
+
+#: What decides between choices that are all within the limits: (column, is more better).
+OBJECTIVES = (("kilobytes", False), ("cd_p2s", False), ("decode_ms", False))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a column of the summary.
+
+    Parameters
+    ----------
+    column : str
+        Of :func:`gcbench.bench.analysis.frame.summarise`.
+    bound : float
+        In the column's own unit.
+    at_least : bool
+        Whether it is a lower bound.
+    """
+
+    column: str
+    bound: float
+    at_least: bool = False
+
+    def met(self, values: pd.Series[float]) -> pd.Series[bool]:
+        """Where it holds; nowhere without a value."""
+        return values >= self.bound if self.at_least else values <= self.bound
+
+    def excess(self, values: pd.Series[float]) -> pd.Series[float]:
+        """By what fraction of the bound it is missed, 0 where it holds; infinite without a value."""
+        missed = (self.bound - values) if self.at_least else (values - self.bound)
+        return (missed.clip(lower=0) / max(abs(self.bound), 1e-12)).fillna(math.inf)
+
+    def __str__(self) -> str:
+        shown = METRICS[self.column].label if self.column in METRICS else _UNITS.get(self.column, self.column)
+        scale = METRICS[self.column].scale if self.column in METRICS else 1.0
+        return f"{shown} {'≥' if self.at_least else '≤'} {self.bound * scale:g}"
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """What would let one more choice in: a single limit moved just far enough, all others kept.
+
+    Parameters
+    ----------
+    limit : Limit
+        As asked for.
+    bound : float
+        What it would have to be.
+    codec, rate : str
+        What would then be within the limits.
+    """
+
+    limit: Limit
+    bound: float
+    codec: str
+    rate: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer.
+
+    Parameters
+    ----------
+    within : DataFrame
+        Rows of the summary within every limit, smallest first, with the column ``pareto``: whether no other of them is
+        as small, as near to the original and as quick to decode.
+    relaxations : tuple of Relaxation
+        Only where nothing is within the limits: one for each limit that would do alone, smallest change first.
+    nearest : DataFrame
+        Only where no single limit would do: the rows that miss the limits by least, in the sum of relative excess.
+    excluded : int
+        Rows that cannot be chosen because codings failed.
+    """
+
+    within: pd.DataFrame
+    relaxations: tuple[Relaxation, ...] = ()
+    nearest: pd.DataFrame | None = None
+    excluded: int = 0
+
+
+def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
+    """Find what is within the limits.
+
+    A rate at which any coding failed cannot be chosen: its means are over the rest.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split, effort and device.
+    limits : sequence of Limit
+        All of which must hold.
+    """
+    usable = summary[(summary["failed"] == 0) & (summary["ok"] > 0)]
+    excluded = len(summary) - len(usable)
+    met = pd.DataFrame({i: limit.met(usable[limit.column]) for i, limit in enumerate(limits)}, index=usable.index)
+    within = usable[met.all(axis=1)] if limits else usable
+    if len(within) or not len(usable):
+        ranked = within.assign(pareto=_pareto(within)).sort_values("kilobytes", ignore_index=True)
+        return Choice(ranked, excluded=excluded)
+    relaxations = []
+    for i, limit in enumerate(limits):
+        others = usable[met.drop(columns=i).all(axis=1)]
+        others = others[others[limit.column].notna()]
+        if len(others):
+            best = others.sort_values(limit.column, ascending=not limit.at_least, kind="stable").iloc[0]
+            relaxations.append(Relaxation(limit, float(best[limit.column]), str(best["codec"]), str(best["rate"])))
+    relaxations.sort(key=lambda r: abs(r.bound - r.limit.bound) / (abs(r.limit.bound) or 1))
+    nearest = None
+    if not relaxations:
+        excess = sum((limit.excess(usable[limit.column]) for limit in limits), start=pd.Series(0.0, usable.index))
+        nearest = usable.loc[excess.sort_values(kind="stable").index[:3]].reset_index(drop=True)
+    return Choice(within.assign(pareto=False), tuple(relaxations), nearest, excluded)
+
+
+def _pareto(rows: pd.DataFrame) -> list[bool]:
+    """Where no other row is at least as good in every objective and better in one; unknown values are worst."""
+    known = [name for name, _ in OBJECTIVES if name in rows]
+    values = rows[known].astype(float).fillna(math.inf).to_numpy()
+    return [not ((values <= row).all(1) & (values < row).any(1)).any() for row in values]
+
+
+_UNITS = {
+    "kilobytes": "kB/mesh",
+    "ratio": "ratio",
+    "decode_ms": "decode ms",
+    "encode_ms": "encode ms",
+    "decode_peak_mib": "decode MiB",
+}

@@ -1,0 +1,124 @@
+"""``bench choose``: which codec at which rate meets the constraints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcbench.bench.cli.show import RunArgument, read_run
+from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gcbench.bench.analysis.choose import Choice, Limit
+
+
+def choose_command(
+    run: RunArgument = None,
+    *,
+    max_kb: Annotated[float | None, typer.Option(help="Mean stream size of a mesh, in 1000 bytes.")] = None,
+    min_ratio: Annotated[float | None, typer.Option(help="Compression ratio against OBJ.")] = None,
+    max_encode_ms: Annotated[float | None, typer.Option(help="Mean encoding time of a mesh.")] = None,
+    max_decode_ms: Annotated[float | None, typer.Option(help="Mean decoding time of a mesh.")] = None,
+    max_decode_mib: Annotated[float | None, typer.Option(help="Peak memory of decoding, interpreter included.")] = None,
+    max_p2s: Annotated[
+        float | None, typer.Option(help="Mean exact point-to-surface distance; the mesh spans 2.")
+    ] = None,
+    max_cd: Annotated[float | None, typer.Option(help="Mean CD.")] = None,
+    min_f1: Annotated[float | None, typer.Option(help="Mean F1-0.005.")] = None,
+    min_nc: Annotated[float | None, typer.Option(help="Mean NC.")] = None,
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only this dataset. Default: each by itself.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Name the codecs and rates that meet all constraints, smallest first; or what to relax.
+
+    Marked * are those that no other choice beats in size, error (p2s) and decoding time together.
+
+    [bold]Examples[/bold]
+
+        bench choose --max-kb 20 --max-decode-ms 16 --min-f1 0.9
+        bench choose ama-all-standard --min-ratio 100 --max-p2s 2e-3
+    """
+    from gcbench.bench.analysis.choose import Limit, choose
+    from gcbench.bench.analysis.frame import summarise
+
+    asked = (
+        ("kilobytes", max_kb, False),
+        ("ratio", min_ratio, True),
+        ("encode_ms", max_encode_ms, False),
+        ("decode_ms", max_decode_ms, False),
+        ("decode_peak_mib", max_decode_mib, False),
+        ("cd_p2s", max_p2s, False),
+        ("cd", max_cd, False),
+        ("f1_0005", min_f1, True),
+        ("nc", min_nc, True),
+    )
+    limits = [Limit(column, bound, at_least) for column, bound, at_least in asked if bound is not None]
+    path, rows = read_run(run)
+    rows = rows[(rows["device"] == device) & ((rows["dataset"] == dataset) | (not dataset))]
+    if rows.empty:
+        raise UsageError(f"{path} has no record of {dataset or 'any dataset'} on {device}")
+    summary = summarise(rows)
+    if absent := [limit.column for limit in limits if limit.column not in summary]:
+        raise UsageError(f"{path} has no measured {', '.join(absent)}")
+    found = False
+    for (name, split, effort), part in summary.groupby(["dataset", "split", "effort"], sort=True):
+        choice = choose(part, limits)
+        found |= len(choice.within) > 0
+        typer.echo(f"{name}, split {split}, effort {effort}: {', '.join(map(str, limits)) or 'no constraint'}\n")
+        _show(choice, limits)
+    if not found:
+        raise typer.Exit(1)
+
+
+def _show(choice: Choice, limits: list[Limit]) -> None:
+    if len(choice.within):
+        for line in _table(choice.within):
+            typer.echo(line)
+        typer.echo("\n* nothing else is as small, as near to the original and as quick to decode")
+    else:
+        typer.echo("nothing meets all of these")
+        for relax in choice.relaxations:
+            typer.echo(f"  {_moved(relax.limit, relax.bound)} would let in {relax.codec} {relax.rate}")
+        if choice.nearest is not None and len(limits) > 1:
+            typer.echo("  no single one would do; nearest are")
+            for line in _table(choice.nearest):
+                typer.echo(f"  {line}")
+    if choice.excluded:
+        typer.echo(f"left out: {choice.excluded} rates at which codings failed (bench table --failures)")
+    typer.echo()
+
+
+def _moved(limit: Limit, bound: float) -> str:
+    """Name a limit at a bound that was rounded to the side that lets the value in."""
+    from dataclasses import replace
+    from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+
+    context = Context(prec=3, rounding=ROUND_FLOOR if limit.at_least else ROUND_CEILING)
+    return str(replace(limit, bound=float(context.create_decimal(Decimal(bound)))))
+
+
+def _table(rows: pd.DataFrame) -> list[str]:
+    from gcbench.bench.analysis.table import COLUMNS
+
+    columns = [c for c in COLUMNS if c.name in rows]
+    cells = [["", "codec", "rate", *(c.heading for c in columns)]]
+    for row in rows.to_dict("records"):
+        values = [float(row[c.name]) for c in columns]
+        cells.append(
+            [
+                "*" if row.get("pareto") else "",
+                str(row["codec"]),
+                str(row["rate"]),
+                *("–" if v != v else c.show(v) for c, v in zip(columns, values, strict=True)),  # noqa: PLR0124 (NaN)
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
