@@ -14,18 +14,18 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory):
-    """Keep the user's cache and data out of the tests, and let workers find the test plugin."""
-    real_data = os.environ.pop("BENCH_DATA", None)
+    """Keep the user's cache, data and programs out of the tests, and let workers find the test plugin."""
     with pytest.MonkeyPatch.context() as patch:
+        for variable in ("BENCH_DATA", *REAL_PROGRAMS):
+            patch.delenv(variable, raising=False)
         patch.setenv("GCBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])))
         patch.syspath_prepend(str(PLUGIN))
         yield
-    if real_data is not None:
-        os.environ["BENCH_DATA"] = real_data
 
 
 REAL_DATA = os.environ.get("BENCH_DATA")
+REAL_PROGRAMS = {name: os.environ[name] for name in ("GCBENCH_TMC3", "GCBENCH_TMC2") if name in os.environ}
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,22 @@ def real_data() -> Path:
     if not REAL_DATA:
         pytest.skip("needs real meshes: set BENCH_DATA to their folder")
     return Path(REAL_DATA).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _real_programs(request, monkeypatch) -> None:
+    """Let tests that are marked as needing real programs find them; without they are skipped."""
+    from gcbench.codecs.mpeg import programs
+
+    needs = {"needs_tmc3": (programs.TMC3,), "needs_vpcc": (programs.PCC_APP_ENCODER, programs.PCC_APP_DECODER)}
+    for marker, wanted in needs.items():
+        if request.node.get_closest_marker(marker) is None:
+            continue
+        for program in wanted:
+            if program.variable in REAL_PROGRAMS:
+                monkeypatch.setenv(program.variable, REAL_PROGRAMS[program.variable])
+            if not (found := program.availability()).ok:
+                pytest.skip(f"{found.reason}; {found.remedy}")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from gcbench.errors import BenchError, CodecFailed, CodecTimeout, CodecUnavailab
 
 log = logging.getLogger(__name__)
 
-_BANNER_LIMIT_S = 20.0
+_BANNER_LIMIT_S = 10.0
 _KEPT_LOG_BYTES = 1 << 18  # of each of the two outputs, the end; V-PCC prints 20 KiB for a frame
 _TELLING = re.compile(r"error|fail|missing|cannot|can't|invalid|abort|terminate|exceed|what\(\)", re.IGNORECASE)
 # Sent by people, schedulers and the kernel when it is short of memory: they say nothing of the program or its input.
