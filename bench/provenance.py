@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 import gcbench
+from gcbench.codecs.mpeg import programs
 
 # Packages that can change a number.
 _PACKAGES = (
@@ -45,6 +46,7 @@ def collect() -> dict[str, Any]:
         "source_sha256": source_sha256(Path(gcbench.__file__).parent),
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "programs": programs.installed(),
         "machine": {
             "system": platform.platform(),
             "processor": processor(),

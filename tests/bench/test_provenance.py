@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -19,6 +20,17 @@ def test_it_is_plain_json_and_says_what_matters():
     assert facts["machine"]["memory_bytes"] > 2**28
     assert facts["gcbench"] == gcbench.__version__
     assert re.fullmatch("[0-9a-f]{64}", facts["source_sha256"])
+
+
+def test_external_programs_are_named_by_version_and_hash(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.collect()["programs"] == {}
+    program = tmp_path / "tmc3"
+    program.write_text("#!/bin/sh\necho MPEG PCC tmc3 version release-v23.0-rc2\n")
+    program.chmod(0o755)
+    found = json.loads(json.dumps(provenance.collect()["programs"]))
+    sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+    assert found == {"tmc3": {"version": "release-v23.0-rc2", "sha256": sha256}}
 
 
 def test_the_hash_of_the_sources_changes_with_any_of_them_and_with_nothing_else(tmp_path):
