@@ -16,6 +16,7 @@ CODECS: Registry[Codec] = Registry(
         "gpcc-octree": "gcbench.codecs.mpeg.gpcc:GpccOctree",
         "gpcc-trisoup": "gcbench.codecs.mpeg.gpcc:GpccTrisoup",
         "vpcc": "gcbench.codecs.mpeg.vpcc:Vpcc",
+        "pcgcv2": "gcbench.codecs.pcgcv2.codec:PCGCv2Codec",
     },
     group="gcbench.codecs",
 )

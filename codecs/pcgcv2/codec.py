@@ -1,0 +1,256 @@
+"""PCGCv2 as a codec of the benchmark: which weights a rate stands for, large clouds in blocks, streams.
+
+Knows clouds, streams and the shipped weights. The network, the octree and the feature coder are modules of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.codecs.base import Availability, Context, Effort, Rate
+from gcbench.codecs.pcgcv2 import ladder
+from gcbench.codecs.pcgcv2.stream import Cloud, unpack
+from gcbench.codecs.points.codec import PointCodec
+from gcbench.errors import BitstreamError, CodecFailed, UsageError
+
+if TYPE_CHECKING:
+    from gcbench.codecs.pcgcv2.ladder import Weights
+    from gcbench.codecs.pcgcv2.network import PCGCv2
+
+STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
+MAX_BLOCK_VOXELS = 1_500_000  # coded at once; see the class for what that takes
+_PACKAGES = ("torch", "safetensors", "numba")
+
+
+class PCGCv2Codec(PointCodec):
+    """PCGCv2: a sparse convolutional autoencoder over three scales, its latent features coded with learnt tables.
+
+    encode: voxels → network → coordinates at stride 8 (octree) + 8 features each (rounded, arithmetic code) + counts;
+    decode: those → network; at each scale the likeliest voxels are kept, as many as there were.
+
+    The ladder is one file of weights for each of ``r1`` … ``rN``; a folder that the environment variable
+    GCBENCH_PCGCV2_WEIGHTS names takes the place of the shipped one (an address cannot: a decoder gets no parameters).
+    A stream names its weights by a fingerprint and cannot be decoded where they are not.
+
+    Entropy decoding depends on integers alone, so that no machine loses track of a stream. The network after it
+    is not bound to the last bit: where two machines round differently, the choice between voxels of almost the same
+    likelihood may differ, and with it a few voxels; never their number at any scale.
+
+    Coordinates at stride 8 are coded by our own octree also where tmc3 is installed: it is the smaller by 14 %
+    (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and streams do not
+    depend on which programs a machine has.
+
+    A cloud of more than 1.5 million voxels is cut into blocks of as many coarsest voxels, coded one after the other;
+    about 2 GB of memory at most.
+
+    Parameters
+    ----------
+    bits : int
+        The grid is 2^bits, 7 to 12.
+
+    Source: Wang, Ding, Li, Ma, "Multiscale Point Cloud Geometry Compression", DCC 2021, arXiv 2011.03799.
+    """
+
+    name = "pcgcv2"
+    magic = b"PCG"
+    decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
+
+    def __init__(self, *, bits: int = 10) -> None:
+        if not 7 <= bits <= 12:
+            raise UsageError(f"pcgcv2[bits={bits}]: possible are 7 to 12")
+        self._bits = bits
+
+    def version(self) -> str:
+        """Revision of this folder, the version of torch, and what all weights are."""
+        weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
+        return f"1+torch-{installed_version('torch')}+weights{weights}"
+
+    def availability(self) -> Availability:
+        """Say whether torch and weights are here."""
+        for package in _PACKAGES:
+            if find_spec(package) is None:
+                return Availability(False, f"the package {package} is not installed", f"pip install {package}")
+        if not ladder.files():
+            return Availability(
+                False,
+                f"there are no weights in {ladder.folder()}",
+                f"train them with bench train pcgcv2, and name their folder in {ladder.ENVIRONMENT}",
+            )
+        return Availability(ok=True)
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """One rate for each file of weights; two for ``quick``."""
+        labels = list(ladder.files())
+        if effort == "quick":
+            labels = labels[1::2][:2]
+        return [Rate(label, {"bits": self._bits, "weights": label}) for label in labels]
+
+    def prepare(self) -> None:
+        """Import torch, compile the coders or load what was compiled, and read all weights."""
+        super().prepare()
+        from gcbench.codecs.pcgcv2 import features, octree
+
+        point = np.zeros((1, 3), np.int32)
+        octree.decode_octree(octree.encode_octree(point, 2), 2)
+        for path in ladder.files().values():
+            weights = ladder.load(path)
+            one = np.zeros((1, len(weights.tables)), np.int32)
+            features.decode_features(features.encode_features(one, weights.tables), 1, weights.tables)
+
+    def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
+        """Encode occupied voxels.
+
+        Raises
+        ------
+        CodecFailed
+            The network's features are not finite, or there are too many voxels.
+        UsageError
+            There are no weights of this rate.
+        """
+        from gcbench.codecs.pcgcv2.features import LARGEST, encode_features
+        from gcbench.codecs.pcgcv2.octree import MAX_POINTS, encode_octree
+
+        path = ladder.files().get(str(rate.params["weights"]))
+        if path is None:
+            raise UsageError(f"pcgcv2 has no weights {rate.params['weights']!r} in {ladder.folder()}")
+        weights = ladder.load(path)
+        key = _keys(voxels >> STRIDE_BITS)
+        coarsest, owner, sizes = np.unique(key, return_inverse=True, return_counts=True)
+        if len(coarsest) > MAX_POINTS:
+            raise CodecFailed(f"{len(voxels)} voxels are too many")
+        coordinates = _positions(coarsest)
+        blocks = _cut_for(coordinates, sizes)
+        counts, latent = [], np.zeros((len(coarsest), len(weights.tables)), np.int64)
+        for done, block in enumerate(blocks):
+            ctx.check_deadline()
+            ctx.progress(done / len(blocks), f"block {done + 1} of {len(blocks)}")
+            inside = np.zeros(len(coarsest), bool)
+            inside[block] = True
+            with _network(weights, ctx) as model:
+                found, y, count = model.encode(voxels[inside[owner]] if len(blocks) > 1 else voxels)
+            if not np.isfinite(y).all():
+                raise CodecFailed("the network gives features that are not finite")
+            assert np.array_equal(found, coordinates[block])
+            latent[block] = np.rint(y).clip(-LARGEST, LARGEST)
+            counts.append(count)
+        return Cloud(
+            ladder.fingerprint(path),
+            tuple(counts),
+            encode_octree(coordinates, bits - STRIDE_BITS),
+            encode_features(latent, weights.tables),
+        ).pack()
+
+    def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
+        """Decode points.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or of weights that are not here.
+        """
+        from gcbench.codecs.pcgcv2.features import decode_features
+        from gcbench.codecs.pcgcv2.octree import decode_octree
+
+        cloud = unpack(stream)
+        path = ladder.fingerprints().get(cloud.fingerprint)
+        if path is None:
+            raise BitstreamError(
+                f"the stream was made with weights {cloud.fingerprint.hex()}, which are not in {ladder.folder()}"
+            )
+        weights = ladder.load(path)
+        coordinates = decode_octree(cloud.coordinates, bits - STRIDE_BITS)
+        latent = decode_features(cloud.features, len(coordinates), weights.tables)
+        blocks = _cut(coordinates, len(cloud.counts))
+        for block, count in zip(blocks, cloud.counts, strict=True):
+            _check_counts(len(block), count)
+        decoded = []
+        for done, (block, count) in enumerate(zip(blocks, cloud.counts, strict=True)):
+            ctx.check_deadline()
+            ctx.progress(done / len(blocks), f"block {done + 1} of {len(blocks)}")
+            with _network(weights, ctx) as model:
+                decoded.append(model.decode(coordinates[block], latent[block].astype(np.float32), count))
+        return np.concatenate(decoded).astype(np.float64) + 0.5
+
+
+@contextmanager
+def _network(weights: Weights, ctx: Context) -> Iterator[PCGCv2]:
+    """Put the network on the device of the call, with its threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(ctx.threads)
+    try:
+        yield weights.model.to(ctx.device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_counts(coarsest: int, counts: tuple[int, int, int]) -> None:
+    """Refuse counts that no cloud has: each voxel has one to eight children."""
+    places = coarsest
+    for count in counts:
+        if not places <= count <= 8 * places:
+            raise BitstreamError(f"{count} voxels are declared in {places} of twice the size")
+        places = count
+    if places > MAX_BLOCK_VOXELS:
+        raise BitstreamError(f"a block of {places} voxels is declared; the limit is {MAX_BLOCK_VOXELS}")
+
+
+def _cut_for(coordinates: NDArray[np.int32], sizes: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Cut the coarsest voxels into as few blocks as hold at most MAX_BLOCK_VOXELS voxels each."""
+    blocks = 1
+    while True:
+        cut = _cut(coordinates, blocks)
+        if max(sizes[block].sum() for block in cut) <= MAX_BLOCK_VOXELS:
+            return cut
+        blocks *= 2
+
+
+def _cut(coordinates: NDArray[np.int32], blocks: int) -> list[NDArray[np.int64]]:
+    """Cut voxels in halves of equal number, again and again, each across its longest side.
+
+    Parameters
+    ----------
+    coordinates : (M, 3) int
+        Distinct, sorted by x, then y, then z.
+    blocks : int
+        A power of two, at most M.
+
+    Returns
+    -------
+    list of (M_i,) int
+        Ascending rows of `coordinates`.
+
+    Raises
+    ------
+    BitstreamError
+        `blocks` is no such number.
+    """
+    if blocks.bit_count() != 1 or blocks > len(coordinates):
+        raise BitstreamError(f"{blocks} blocks are declared of {len(coordinates)} voxels")
+    cut = [np.arange(len(coordinates))]
+    while len(cut) < blocks:
+        halves = []
+        for block in cut:
+            axis = int(np.argmax(np.ptp(coordinates[block], axis=0)))
+            order = block[np.argsort(coordinates[block, axis], kind="stable")]
+            middle = len(order) // 2
+            halves += [np.sort(order[:middle]), np.sort(order[middle:])]
+        cut = halves
+    return cut
+
+
+def _keys(positions: NDArray[np.int32]) -> NDArray[np.int64]:
+    x, y, z = positions.T.astype(np.int64)
+    return np.asarray(x << 32 | y << 16 | z)
+
+
+def _positions(keys: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.stack([keys >> 32, keys >> 16 & 0xFFFF, keys & 0xFFFF], axis=1).astype(np.int32)

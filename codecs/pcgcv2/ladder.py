@@ -1,0 +1,119 @@
+"""The files behind the rates: which there are, what a stream calls them, and the integer tables they carry.
+
+Knows the weight files of this codec and the network in them. How weights come about is training's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.errors import CodecUnavailable
+
+if TYPE_CHECKING:
+    from gcbench.codecs.pcgcv2.network import PCGCv2
+
+ENVIRONMENT = "GCBENCH_PCGCV2_WEIGHTS"
+FINGERPRINT_BYTES = 4
+_SHIPPED = Path(__file__).parent / "rates"
+_SUFFIX = ".safetensors"
+_TABLES = "tables"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One rate.
+
+    Parameters
+    ----------
+    model : PCGCv2
+        For inference, in single precision.
+    tables : (8, 257) uint16
+        Frequencies of the quantised features, see ``features.frequency_tables``.
+    """
+
+    model: PCGCv2
+    tables: NDArray[np.uint16]
+
+
+def folder() -> Path:
+    """Where the files are: what the environment variable GCBENCH_PCGCV2_WEIGHTS names, or else what ships."""
+    return Path(os.environ.get(ENVIRONMENT) or _SHIPPED)
+
+
+def files() -> dict[str, Path]:
+    """Files by rate label, low to high quality: r1, r2, ..."""
+    found = [path for path in folder().glob(f"r*{_SUFFIX}") if path.stem[1:].isdigit()]
+    return {path.stem: path for path in sorted(found, key=lambda path: int(path.stem[1:]))}
+
+
+def fingerprints() -> dict[bytes, Path]:
+    """Files by fingerprint."""
+    return {fingerprint(path): path for path in files().values()}
+
+
+def fingerprint(path: Path) -> bytes:
+    """Four bytes of a file's SHA-256: how a stream names the weights that decode it."""
+    status = path.stat()
+    return _digest(path, status.st_mtime_ns, status.st_size)[:FINGERPRINT_BYTES]
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _modified_ns: int, _size: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def publish(trained: Path, path: Path) -> None:
+    """Write trained weights with the integer tables of their entropy model.
+
+    The tables are made here, once, of the weights as the file has them: whoever codes with the file has the same.
+
+    Raises
+    ------
+    CodecUnavailable
+        `trained` is not a file of weights.
+    """
+    import torch
+
+    from gcbench.codecs.pcgcv2.features import frequency_tables
+    from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors, write_tensors
+
+    model, card = load_weights(trained)
+    tensors, _ = read_tensors(trained)
+    write_tensors(path, {**tensors, _TABLES: torch.from_numpy(frequency_tables(model.bottleneck))}, card)
+
+
+def load(path: Path) -> Weights:
+    """Read a published file; kept as long as it does not change.
+
+    Raises
+    ------
+    CodecUnavailable
+        The file is missing or is none of this codec's.
+    """
+    return _load(path, fingerprint(path))
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, _fingerprint: bytes) -> Weights:
+    from gcbench.codecs.pcgcv2.features import checked
+    from gcbench.codecs.pcgcv2.network import PCGCv2
+    from gcbench.codecs.pcgcv2.weights import read_tensors
+
+    tensors, _ = read_tensors(path)
+    try:
+        tables = checked(tensors.pop(_TABLES).numpy())
+        model = PCGCv2()
+        model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CodecUnavailable(
+            f"{path.name} is not a file of weights with tables: {error!r}", "make one with pcgcv2.ladder.publish"
+        ) from error
+    return Weights(model.eval(), tables)
