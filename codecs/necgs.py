@@ -47,6 +47,7 @@ class Necgs(SetCodec):
     """
 
     name = "necgs"
+    deterministic = False
 
     def __init__(
         self,
