@@ -92,6 +92,8 @@ def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
 
 
 def _ascii(body: bytes, count: int, names: list[str]) -> NDArray[np.float64]:
+    if body.isspace():  # of which loadtxt would only warn
+        raise BitstreamError(f"the PLY declares {count} points and has none")
     try:
         points = np.loadtxt(
             io.BytesIO(body),

@@ -25,7 +25,7 @@ class StandIns:
     def put(self, name: str, body: str = "", *, banner: str | None = None, path: Path | None = None) -> Path:
         """Make a script that prints its banner without arguments, and else runs ``body``.
 
-        The body has ``args``, ``option(name)`` (its value), ``os``, ``signal``, ``subprocess``, ``sys``, ``time``, ``Path``.
+        The body has ``args``, ``option(name)`` (its value) and the modules that the script imports.
         """
         path = path or self.root / "bin" / name
         path.parent.mkdir(parents=True, exist_ok=True)
