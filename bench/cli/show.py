@@ -65,33 +65,48 @@ def plot_command(
         Path | None, typer.Option("--out", "-o", help="Folder for the figures. Default: RUN/figures.")
     ] = None,
     codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codecs, comma-separated.")] = "",
+    kind: Annotated[
+        str, typer.Option("--kind", "-k", help="rd, timing, pareto, scatter, amortisation, comma-separated, or all.")
+    ] = "all",
 ) -> None:
-    """Draw rate-distortion figures, one for each dataset, as PNG and PDF.
+    """Draw figures, one of each kind for each dataset, as PNG and PDF.
 
-    Compression ratio on a log axis against CD, NC, F1-0.005 and the exact point-to-surface distance; the noise floor
-    of sampled metrics is a grey band, and points in it are hollow.
+    [bold]Kinds[/bold]
+
+        rd            CD, NC, F1-0.005 and p2s against the compression ratio; the noise floor of sampled metrics
+                      is a grey band, and points in it are hollow
+        timing        encoding and decoding time of a mesh
+        pareto        decoding time and peak memory against size, all codecs at the same p2s
+        scatter       every mesh: p2s and Hausdorff distance against bits for each vertex
+        amortisation  set codecs: the ratio against the size of the set
 
     [bold]Examples[/bold]
 
         bench plot                                   the last run
-        bench plot ama-all-standard --out figures
+        bench plot ama-all-standard --out figures --kind rd
+        bench plot ablation -c 'necgs,necgs[ssim=0]'
     """
-    from gcbench.bench.analysis.frame import summarise
-    from gcbench.bench.analysis.plot import save_figures
+    from gcbench.bench.analysis.figures import KINDS, save_figures
     from gcbench.registry import split_addresses
 
+    wanted = set(KINDS) if kind == "all" else set(kind.split(","))
+    if unknown := sorted(wanted - set(KINDS)):
+        raise UsageError(f"unknown kind '{', '.join(unknown)}'; known: {', '.join(KINDS)}")
+    kinds = [k for k in KINDS if k in wanted]
     path, rows = read_run(run)
     if codec:
-        wanted = split_addresses(codec)
-        if unknown := sorted(set(wanted) - set(rows["codec"])):
+        names = split_addresses(codec)
+        if absent := sorted(set(names) - set(rows["codec"])):
             raise UsageError(
-                f"no codec {', '.join(unknown)} in {path}; there are: {', '.join(sorted(set(rows['codec'])))}"
+                f"no codec {', '.join(absent)} in {path}; there are: {', '.join(sorted(set(rows['codec'])))}"
             )
-        rows = rows[rows["codec"].isin(wanted)]
-    quality = rows[~rows["timing"]]
-    if not (quality["status"] == "ok").any():
+        rows = rows[rows["codec"].isin(names)]
+    if not (rows["status"] == "ok").any():
         raise UsageError(f"{path} has no measured record to draw")
-    for figure in save_figures(summarise(quality), out or path / "figures", path.name):
+    figures = save_figures(rows, out or path / "figures", path.name, kinds)
+    if not figures:
+        raise UsageError(f"{path} has nothing to draw of kind {kind}")
+    for figure in figures:
         typer.echo(figure)
 
 

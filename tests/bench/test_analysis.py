@@ -231,25 +231,17 @@ def test_nothing_recorded():
 
 
 def test_figures_are_written_reproducibly_with_the_floor_and_hollow_points(tmp_path):
-    from gcbench.bench.analysis.plot import rate_distortion, save_figures
+    from gcbench.bench.analysis.figures import rate_distortion, save_figures
 
     near = {**record().metrics, "cd": 2.7e-3}
     rows = [record("a", "x", i, stream_bytes=10.0 + i, metrics=near if i else record().metrics) for i in range(3)]
-    summary = summarise(
-        frame(
-            [
-                *rows,
-                *(record("a", "y", i, stream_bytes=20.0 + i) for i in range(3)),
-                bad("b", codec="y"),
-                bad("b", codec="z"),
-            ]
-        )
-    )
-    paths = save_figures(summary, tmp_path / "one", "run")
-    again = save_figures(summary, tmp_path / "two", "run")
+    others = [*(record("a", "y", i, stream_bytes=20.0 + i) for i in range(3)), bad("b", codec="y"), bad("b", codec="z")]
+    records = frame([*rows, *others])
+    paths = save_figures(records, tmp_path / "one", "run", ["rd"])
+    again = save_figures(records, tmp_path / "two", "run", ["rd"])
     assert [p.name for p in paths] == ["rd-d-all-quick.png", "rd-d-all-quick.pdf"]
     assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
-    figure = rate_distortion(summary, "title")
+    figure = rate_distortion(summarise(records), "title")
     cd = figure.axes[0]
     assert [line.get_label() for line in cd.get_lines() if not line.get_label().startswith("_")] == [
         "x",
@@ -263,12 +255,12 @@ def test_figures_are_written_reproducibly_with_the_floor_and_hollow_points(tmp_p
 
 
 def test_titles_count_meshes_and_not_seeds(tmp_path, monkeypatch):
-    from gcbench.bench.analysis import plot
+    from gcbench.bench.analysis import figures
 
     titles = []
-    draw = plot.rate_distortion
-    monkeypatch.setattr(plot, "rate_distortion", lambda rows, title: titles.append(title) or draw(rows, title))
-    plot.save_figures(summarise(frame([record("a", seed=seed) for seed in range(3)])), tmp_path, "run")
+    draw = figures.rate_distortion
+    monkeypatch.setattr(figures, "rate_distortion", lambda rows, title: titles.append(title) or draw(rows, title))
+    figures.save_figures(frame([record("a", seed=seed) for seed in range(3)]), tmp_path, "run", ["rd"])
     assert titles == ["d, split all: 1 meshes (quick, run run)"]
 
 
@@ -276,10 +268,10 @@ def test_figures_leave_pyplot_and_its_backend_alone(tmp_path, monkeypatch):
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
-    from gcbench.bench.analysis.plot import save_figures
+    from gcbench.bench.analysis.figures import save_figures
 
     monkeypatch.setitem(mpl.rcParams, "backend", "svg")  # as in a notebook: any but the one for files
     open_before = plt.get_fignums()
-    save_figures(summarise(frame([record()])), tmp_path, "run")
+    save_figures(frame([record()]), tmp_path, "run", ["rd"])
     assert mpl.get_backend() == "svg"
     assert plt.get_fignums() == open_before

@@ -1,0 +1,66 @@
+"""What codecs cost at the same quality, interpolated along their curves. Knows summaries, not figures."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from gcbench.bench.analysis.rate_distortion import curves, oriented
+from gcbench.bench.metrics import METRICS
+
+COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_peak_mib", "decode_peak_mib")
+
+
+def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame:
+    """Costs of every codec whose curve reaches a quality.
+
+    Between the two neighbouring points of its Pareto front, the logarithm of a cost goes linearly with quality.
+    Nothing is extrapolated: a codec whose curve does not span the quality is left out.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split, effort and device.
+    metric : str
+        A name of METRICS.
+    value : float
+        Of the metric.
+
+    Returns
+    -------
+    DataFrame
+        Index ``codec``, columns :data:`COSTS`.
+    """
+    target = float(oriented([value], metric)[0])
+    rows = {}
+    for codec, curve in curves(summary, metric).items():
+        if not len(curve.rate) or not curve.quality[0] <= target <= curve.quality[-1]:
+            continue
+        part = summary[summary["codec"] == codec].drop_duplicates("kilobytes").set_index("kilobytes")
+        on_front = part.loc[list(curve.rate)]
+        rows[codec] = {
+            cost: _interpolate(target, curve.quality, curve.rate if cost == "kilobytes" else on_front[cost].to_numpy())
+            for cost in COSTS
+        }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COSTS)).rename_axis("codec")
+
+
+def common_quality(summary: pd.DataFrame, metric: str) -> float | None:
+    """Value of the metric that most codecs span; in the middle of where they do, and None where fewer than two do."""
+    spans = [c.quality[[0, -1]] for c in curves(summary, metric).values() if len(c.quality) > 1]
+    edges = sorted({float(edge) for span in spans for edge in span})
+    best, middle = 1, None
+    for low, high in itertools.pairwise(edges):
+        spanning = sum(span[0] <= low and high <= span[1] for span in spans)
+        if spanning > best:
+            best, middle = spanning, (low + high) / 2
+    if middle is None or METRICS[metric].better == "higher":
+        return middle
+    return float(10**-middle)
+
+
+def _interpolate(target: float, quality: np.ndarray, cost: np.ndarray) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.interp(target, quality, np.log(np.asarray(cost, float)))))

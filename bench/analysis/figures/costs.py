@@ -1,0 +1,97 @@
+"""What codecs cost: times as bars, and time and memory against size at equal quality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from gcbench.bench.analysis.equal_quality import at_quality, common_quality
+from gcbench.bench.analysis.figures.style import canvas, looks, plain_ticks
+from gcbench.bench.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AT = "cd_p2s"  # the metric at equal values of which codecs are compared: exact, so it does not saturate
+
+
+def timing(summary: pd.DataFrame, title: str) -> Figure:
+    """Draw encoding and decoding times of a mesh: a bar to the median rung of the ladder, a line over all rungs.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split, effort and device.
+    title : str
+        Of the figure.
+    """
+    timed = summary[summary["encode_ms"].notna()]
+    codecs = sorted(timed["codec"].unique())
+    look = looks(summary["codec"].unique())
+    with canvas(8.4, 1.4 + 0.34 * max(3, len(codecs))) as figure:
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, stage in zip(axes, ("encode", "decode"), strict=True):
+            for place, codec in enumerate(reversed(codecs)):
+                values = timed.loc[timed["codec"] == codec, f"{stage}_ms"]
+                color = look[codec].color
+                ax.barh(place, values.median(), color=color, height=0.62, alpha=0.75, lw=0)
+                ax.plot([values.min(), values.max()], [place, place], color="0.15", lw=1.1, marker="|", ms=7)
+            ax.set_xscale("log")
+            ax.set_xlabel(f"{stage}, ms a mesh")
+            ax.set_yticks(range(len(codecs)), codecs[::-1])
+            ax.grid(visible=False, axis="y")
+        how = "pinned, repeated" if len(timed) and timed["timed"].all() else "single shots (bench run --timing)"
+        figure.suptitle(f"{title}\n{how}", fontsize=10)
+    return figure
+
+
+def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> Figure | None:
+    """Draw decoding time and peak memory against size, each codec at the same p2s.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split, effort and device.
+    title : str
+        Of the figure.
+    value : float, optional
+        The p2s; the one that most codecs reach by default.
+
+    Returns
+    -------
+    Figure or None
+        None where no quality is reached by two codecs.
+    """
+    value = common_quality(summary, AT) if value is None else value
+    costs = pd.DataFrame() if value is None else at_quality(summary, AT, value)
+    if value is None or len(costs) < 2:
+        return None
+    look = looks(summary["codec"].unique())
+    absent = sorted(set(summary["codec"]) - set(costs.index))
+    with canvas(8.4, 4.0) as figure:
+        axes = figure.subplots(1, 2)
+        for ax, (column, label) in zip(
+            axes, (("decode_ms", "decode, ms a mesh"), ("decode_peak_mib", "decode, peak MiB")), strict=True
+        ):
+            front = _front(costs, column)
+            ax.plot(front["kilobytes"], front[column], drawstyle="steps-post", color="0.6", lw=1.0, zorder=1)
+            for codec, row in costs.iterrows():
+                drawn = look[str(codec)]
+                ax.plot(row["kilobytes"], row[column], marker=drawn.marker, ms=7, color=drawn.color, ls="", zorder=2)
+                ax.annotate(str(codec), (row["kilobytes"], row[column]), (6, 4), textcoords="offset points", fontsize=8)
+            ax.set(xscale="log", yscale="log", xlabel="kB a mesh", ylabel=label)
+            ax.margins(0.18)
+            plain_ticks(ax.xaxis)
+            plain_ticks(ax.yaxis)
+        scale, name = METRICS[AT].scale, METRICS[AT].label
+        without = f"; not reached by {', '.join(absent)}" if absent else ""
+        figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{without}", fontsize=10)
+    return figure
+
+
+def _front(costs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows that no other beats in both size and cost, by size."""
+    ordered = costs.sort_values(["kilobytes", column])
+    best = ordered[column].cummin()
+    return ordered[ordered[column] <= best].drop_duplicates(column)

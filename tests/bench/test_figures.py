@@ -1,0 +1,80 @@
+"""What figures draw, looked up in their artists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gcbench.bench.analysis.figures import amortisation, pareto, save_figures, scatter, timing
+from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.records import Cost, Record
+
+FLOORS = {"cd_floor": 2.7e-3, "nc_floor": 0.98, "f1_0005_floor": 0.93, "f1_001_floor": 1.0}
+
+
+def record(mesh="a", codec="c", rate_index=0, p2s=1e-3, ms=1.0, **more) -> Record:
+    metrics = {"cd": 5e-3, "nc": 0.9, "f1_0005": 0.5, "f1_001": 0.9, "cd_p2s": p2s, "hausdorff_p2s": 9 * p2s, **FLOORS}
+    values = {
+        "dataset": "d", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": f"r{rate_index}",
+        "rate_index": rate_index, "effort": "quick", "seed": 0, "timing": False, "status": "ok",
+        "obj_bytes": 1000, "stream_bytes": 10.0 * 2**rate_index, "bits_per_vertex": 4.0 * 2**rate_index,
+        "encode": Cost(ms / 500, 0.002, 5 << 20, 1), "decode": Cost(ms / 1000, 0.001, 4 << 20, 1), "metrics": metrics,
+    }  # fmt: skip
+    return Record(**(values | more))
+
+
+def ladder(codec: str, ms: float, size: float = 1.0, **more) -> list[Record]:
+    return [record("a", codec, i, p2s=10.0**-i / 100, ms=ms, stream_bytes=size * 10.0 * 2**i, **more) for i in range(4)]
+
+
+@pytest.fixture
+def rows():
+    whole = ladder("set", 4.0, kind="set", set_size=5, mesh_bytes=4, shared_bytes=30)
+    return frame([*ladder("slow", 9.0), *ladder("quick", 1.0, size=2.0), *whole])
+
+
+def test_bars_of_times_are_medians_and_lines_span_the_ladder(rows):
+    encode, decode = timing(summarise(rows), "t").axes
+    assert [label.get_text() for label in encode.get_yticklabels()] == ["slow", "set", "quick"]
+    np.testing.assert_allclose([bar.get_width() for bar in encode.patches], [18, 8 / 5, 2])
+    np.testing.assert_allclose([bar.get_width() for bar in decode.patches], [9, 4 / 5, 1])
+
+
+def test_the_pareto_figure_compares_at_one_quality(rows):
+    figure = pareto(summarise(rows), "t", value=1e-3)
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() not in {"", "None", None}]
+    assert sorted((float(m.get_xdata()[0]), float(m.get_ydata()[0])) for m in marks) == [
+        (pytest.approx(0.02), pytest.approx(0.8)),
+        (pytest.approx(0.02), pytest.approx(9)),
+        (pytest.approx(0.04), pytest.approx(1)),
+    ]
+    front = next(line for line in figure.axes[0].get_lines() if line.get_marker() in {"", "None", None})
+    np.testing.assert_allclose(front.get_xdata(), [0.02])
+    assert pareto(summarise(rows[rows["codec"] == "slow"]), "t") is None
+
+
+def test_the_scatter_has_every_mesh(rows):
+    mean, largest = scatter(rows, "t").axes
+    assert sum(len(line.get_xdata()) for line in mean.get_lines()) == len(rows)
+    np.testing.assert_allclose(largest.get_lines()[0].get_ydata(), 9 * mean.get_lines()[0].get_ydata())
+
+
+def test_the_amortisation_curve_goes_through_what_was_measured(rows):
+    lines = amortisation(rows, "t").axes[0].get_lines()
+    curve, mark = lines[0], lines[1]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (5, pytest.approx(5 * 1000 / (30 + 5 * 4)))
+    assert curve.get_ydata()[0] == pytest.approx(1000 / 34)
+    assert amortisation(rows[rows["kind"] == "model"], "t") is None
+
+
+def test_every_kind_is_written_and_what_says_nothing_is_left_out(rows, tmp_path):
+    names = [p.name for p in save_figures(rows, tmp_path, "run") if p.suffix == ".png"]
+    assert names == [f"{k}-d-all-quick.png" for k in ("rd", "timing", "pareto", "scatter", "amortisation")]
+    alone = rows[rows["codec"] == "quick"]
+    names = [p.name for p in save_figures(alone, tmp_path / "alone", "run") if p.suffix == ".png"]
+    assert names == [f"{k}-d-all-quick.png" for k in ("rd", "timing", "scatter")]
+    times = alone.assign(timing=True)
+    assert {p.name for p in save_figures(times, tmp_path / "t", "run")} == {
+        "timing-d-all-quick.png",
+        "timing-d-all-quick.pdf",
+    }
