@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -173,18 +173,8 @@ class Bench:
         bad = [_record(cell, m) for m in cell.meshes if m.problem is not None]
         if not good:
             return Outcome(cell, tuple(bad))
-        warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if cell.timing else (0, 1)
-        # The limit is for coding once, so that what passes the quality pass passes the timing pass.
-        deadline_s = None if self.limit.deadline_s is None else self.limit.deadline_s * (warm_up + repeats)
-        settings = stages.Settings(
-            threads=self.threads,
-            device=cell.device,
-            seed=cell.seed,
-            deadline_s=deadline_s,
-            warm_up=warm_up,
-            repeats=repeats,
-            scratch=self._scratch,
-        )
+        settings = self._settings(cell)
+        deadline_s = settings.deadline_s
         self._prepare_side_by_side(cell.codec)
         begin = time.monotonic()
         records = [_record(cell, mesh) for mesh in good]
@@ -206,6 +196,55 @@ class Bench:
                 for record, mesh, arrays in zip(records, good, decoded, strict=True)
             ]
         return Outcome(cell, tuple(bad + records), streams)
+
+    def remeasure(self, cell: Cell, streams: tuple[bytes, ...], only: Collection[str] = ()) -> tuple[Record, ...]:
+        """Decode streams kept from before and measure, as :meth:`run` does; nothing is encoded.
+
+        Parameters
+        ----------
+        cell : Cell
+            What the streams are of.
+        streams : tuple of bytes
+            One for each usable mesh, or one for the set.
+        only : collection of str
+            Measure these meshes of a set; empty is all.
+
+        Returns
+        -------
+        tuple of Record
+            Of the meshes measured; without the sizes and costs that encoding gives.
+
+        Raises
+        ------
+        StoreError
+            The machine, not the codec, is at fault.
+        """
+        good = tuple(m for m in cell.meshes if m.problem is None)
+        settings = self._settings(cell)
+        records = [_record(cell, mesh) for mesh in good]
+        try:
+            decoded, costs = self._decode(cell, streams, len(good), settings)
+        except CellFailure as failure:
+            self._empty_scratch()
+            return tuple(_failed(r, failure) for r in records if not only or r.mesh in only)
+        return tuple(
+            self._measure(replace(record, decode=cost), mesh, arrays, settings)
+            for record, mesh, arrays, cost in zip(records, good, decoded, costs, strict=True)
+            if not only or record.mesh in only
+        )
+
+    def _settings(self, cell: Cell) -> stages.Settings:
+        warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if cell.timing else (0, 1)
+        return stages.Settings(
+            threads=self.threads,
+            device=cell.device,
+            seed=cell.seed,
+            # The limit is for coding once, so that what passes the quality pass passes the timing pass.
+            deadline_s=None if self.limit.deadline_s is None else self.limit.deadline_s * (warm_up + repeats),
+            warm_up=warm_up,
+            repeats=repeats,
+            scratch=self._scratch,
+        )
 
     def _encode(self, cell: Cell, meshes: tuple[PlannedMesh, ...], settings: stages.Settings) -> stages.Encoded:
         job = stages.EncodeJob(

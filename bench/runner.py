@@ -16,6 +16,7 @@ from typing import Any
 from gcbench.bench import provenance
 from gcbench.bench.cell import Limit
 from gcbench.bench.dispatch import Dispatcher, LocalDispatcher
+from gcbench.bench.metrics import METRIC_VERSION
 from gcbench.bench.records import Record
 from gcbench.bench.store import Run
 from gcbench.bench.sweep import Cell, Plan
@@ -200,9 +201,11 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "effort": plan.effort,
         "timing": plan.timing,
         "device": plan.device,
+        "metric_version": METRIC_VERSION,
         "codecs": {cell.codec: cell.codec_version for cell in plan.cells},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},
+        "folders": dict(plan.folders),
         "missing": len(plan.missing),
         "cells": len(plan.cells),
     }

@@ -127,6 +127,7 @@ class Plan:
     limit: int | None = None
     unavailable: tuple[Unavailable, ...] = ()
     missing: tuple[MissingMesh, ...] = ()
+    folders: tuple[tuple[str, str], ...] = ()  # of the datasets that are folders: name, and where it was
 
     @property
     def bad_inputs(self) -> tuple[PlannedMesh, ...]:
@@ -284,6 +285,7 @@ def plan(
         limit=limit,
         unavailable=tuple(chosen.unavailable),
         missing=tuple(missing),
+        folders=tuple((d.name, str(d.path.resolve())) for d in opened if isinstance(d, FolderDataset)),
     )
 
 

@@ -141,8 +141,8 @@ class Codec(ABC):
     name: ClassVar[str]
     kind: Kind  # of the class, or of an instance where a parameter decides it
     decoder_bytes: ClassVar[int] = 0  # weights that ship with the codec and are therefore not in the stream
-    # Whether bytes and decoded meshes are the same on every machine with the same versions. False where a network runs in
-    # floating point: results then agree within a band, and are compared within one.
+    # Whether the same versions give the same bytes and meshes on every machine. False where a network runs in floating
+    # point: results then agree within a band, and are compared within one.
     deterministic: ClassVar[bool] = True
 
     @abstractmethod
