@@ -96,15 +96,19 @@ def tube(rng: np.random.Generator) -> Shape:
     t = np.linspace(0, 1, along)
     waves = np.arange(1, 4)
     phases, weights = rng.uniform(0, 2 * np.pi, (3, 3)), rng.normal(size=(3, 3)) / waves
-    curve = np.stack([(w * np.sin(np.pi * waves * t[:, None] + p)).sum(1) for w, p in zip(weights, phases, strict=True)], 1)
+    curve = np.stack(
+        [(w * np.sin(np.pi * waves * t[:, None] + p)).sum(1) for w, p in zip(weights, phases, strict=True)], 1
+    )
     curve[:, 2] += rng.uniform(0.5, 2) * t
     tangent = np.gradient(curve, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     side = np.cross(tangent, _rotation(rng)[0])
     side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-9
     up = np.cross(tangent, side)
-    width = rng.uniform(0.08, 0.35) * (1 + 0.5 * np.sin(rng.uniform(2, 9) * t + rng.uniform(0, 6))) * np.sqrt(
-        np.clip(4 * t * (1 - t) * 4, 0, 1)
+    width = (
+        rng.uniform(0.08, 0.35)
+        * (1 + 0.5 * np.sin(rng.uniform(2, 9) * t + rng.uniform(0, 6)))
+        * np.sqrt(np.clip(4 * t * (1 - t) * 4, 0, 1))
     )
     turn = np.linspace(0, 2 * np.pi, around, endpoint=False)
     flat = rng.uniform(0.5, 1)
@@ -217,10 +221,14 @@ def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32
         longest = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2).max(1)
         if not (longest > _SPLIT_EDGE).any():
             break
-        corners = np.concatenate([corners[longest <= _SPLIT_EDGE], _within(_quartered(corners[longest > _SPLIT_EDGE]), size)])
+        corners = np.concatenate(
+            [corners[longest <= _SPLIT_EDGE], _within(_quartered(corners[longest > _SPLIT_EDGE]), size)]
+        )
     if len(corners):
         area = _areas(corners).sum()
-        samples = _samples(corners, math.ceil(area * SAMPLES_PER_SQUARE_VOXEL), rng) + 1  # truncation is floor from here
+        samples = (
+            _samples(corners, math.ceil(area * SAMPLES_PER_SQUARE_VOXEL), rng) + 1
+        )  # truncation is floor from here
         voxels = samples.clip(0, size + 1).astype(np.int64) @ [(size + 2) ** 2, size + 2, 1]
         occupied = np.zeros((size + 2,) * 3, bool)
         occupied.reshape(-1)[voxels] = True
@@ -232,7 +240,8 @@ def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32
 
 def _shares(corners: Points) -> Points:
     areas = _areas(corners).astype(np.float64)
-    return areas / areas.sum()
+    shares: Points = areas / areas.sum()
+    return shares
 
 
 def _areas(corners: Points) -> Points:
@@ -257,11 +266,13 @@ def _samples(corners: Points, count: int, rng: np.random.Generator) -> Points:
 
 def _within(corners: Points, size: int) -> Points:
     """Triangles whose bounding boxes meet the cube [0, size]³."""
-    return corners[((corners.max(1) > 0) & (corners.min(1) < size)).all(1)]
+    met: Points = corners[((corners.max(1) > 0) & (corners.min(1) < size)).all(1)]
+    return met
 
 
 def _quartered(corners: Points) -> Points:
     """Split each triangle at the middles of its edges."""
     a, b, c = corners.transpose(1, 0, 2)
     ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
-    return np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]]).transpose(0, 2, 1, 3).reshape(-1, 3, 3)
+    quarters: Points = np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]]).transpose(0, 2, 1, 3)
+    return quarters.reshape(-1, 3, 3)

@@ -1,7 +1,7 @@
 """Training of PCGCv2: occupancy at three scales against bits, one rate starting from the next higher one.
 
-A run is a folder. It may be cut off at any time; the same call goes on where it was, and ends with the same weights as if
-it had not been. Knows the network and its shapes, nothing of streams or of the codec.
+A run is a folder. It may be cut off at any time; the same call goes on where it was, and ends with the same weights as
+if it had not been. Knows the network and its shapes, nothing of streams or of the codec.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     training, held_out = _patches(out, settings)
     deadline = time.monotonic() + 60 * minutes
-    pending = [label for label in reversed(LAMBDAS) if label in rates]
+    pending = [label for label in list(LAMBDAS)[::-1] if label in rates]
     for position, label in enumerate(pending):
         later = sum(_steps(out, other, settings, started=True) for other in pending[position + 1 :])
         run = _Run(out, label, settings, device)
@@ -288,7 +288,8 @@ class _Run:
             self.state = _State(**{**asdict(self.state), "step": self.state.step + 1})
             pace = (time.monotonic() - began) / (self.state.step - first)
             left = pace * (self.state.steps - self.state.step + later)
-            report(Progress(self.label, self.state.step, self.state.steps, *recent.tolist(), left))
+            loss, occupancy, rate = recent.tolist()
+            report(Progress(self.label, self.state.step, self.state.steps, loss, occupancy, rate, left))
             if self.state.step % self.settings.validate_every == 0 or self.state.done:
                 self._record(recent, validate(self.model, held_out, self.dtype))
             if time.monotonic() - saved > _CHECKPOINT_S or self.state.done or time.monotonic() > deadline:
@@ -382,9 +383,7 @@ def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.d
             (cKDTree(original).query(recovered)[0] ** 2).sum(),
         )
     worse = max(errors[0] / points, errors[1] / decoded_points, 1e-12)
-    return Validation(
-        tuple((occupancy / len(patches)).tolist()), bits / points, 10 * math.log10(3 * 1023**2 / worse)
-    )
+    return Validation(tuple((occupancy / len(patches)).tolist()), bits / points, 10 * math.log10(3 * 1023**2 / worse))
 
 
 def _patches(out: Path, settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
@@ -411,7 +410,7 @@ def _patches(out: Path, settings: Settings) -> tuple[list[NDArray[np.int32]], li
 
 
 def make_patches(settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-    """Cut training patches, half from built-in meshes and half from made-up shapes, and validation patches from others."""
+    """Cut training patches, half of built-in meshes and half of made-up shapes, and validation patches of others."""
     if settings.patch_voxels > 255:
         raise UsageError("patches are at most 255 voxels wide")
     built_in = shapes.built_in() if settings.patches > 100 else shapes.built_in(("cad",))
@@ -426,5 +425,3 @@ def make_patches(settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDAr
     unseen = (unseen + shapes.made_up(8, settings.seed + 1)) * 2
     held_out = [shapes.patch(shape, settings.patch_voxels, rng) for shape in unseen]
     return training, held_out
-
-
