@@ -38,6 +38,7 @@ def timing(summary: pd.DataFrame, title: str) -> Figure:
                 ax.barh(place, values.median(), color=color, height=0.62, alpha=0.75, lw=0)
                 ax.plot([values.min(), values.max()], [place, place], color="0.15", lw=1.1, marker="|", ms=7)
             ax.set_xscale("log")
+            plain_ticks(ax.xaxis)
             ax.set_xlabel(f"{stage}, ms a mesh")
             ax.set_yticks(range(len(codecs)), codecs[::-1])
             ax.grid(visible=False, axis="y")

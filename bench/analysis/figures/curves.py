@@ -74,7 +74,6 @@ def amortisation(rows: pd.DataFrame, title: str) -> Figure | None:
                 ratio = sizes * obj / (shared + sizes * own)
                 ax.plot(sizes, ratio, ls=drawn.line, lw=1.5, color=drawn.color, label=f"{codec} {rate}")
                 ax.plot(here, here * obj / (shared + here * own), marker=drawn.marker, ms=6, color=drawn.color, ls="")
-                ax.annotate(str(rate), (sizes[-1], ratio[-1]), (3, 0), textcoords="offset points", fontsize=7.5)
         ax.set(xscale="log", yscale="log", xlabel="meshes in the set (mark: measured)", ylabel="compression ratio")
         plain_ticks(ax.xaxis)
         plain_ticks(ax.yaxis)

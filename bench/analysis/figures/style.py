@@ -48,7 +48,9 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 def legend_below(figure: Figure, ax: Axes) -> None:
     """Put the legend of one panel under all of them."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(handles))), frameon=False)
+    longest = max(map(len, labels), default=1)
+    columns = max(1, min(4, len(handles), int(figure.get_figwidth() * 10 / (longest + 6))))  # some 10 letters an inch
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def note(ax: Axes, text: str, y: float, *, above: bool) -> None:
@@ -71,8 +73,10 @@ def plain_ticks(axis: Axis) -> None:
     """Ticks of a log axis at 10, 20, 50, ... and not at powers: people compare them with numbers in texts."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axis.get_view_interval()
+    crowded = high > 200 * low or high > 1e4  # wide, or with long numbers
+    axis.set_major_locator(LogLocator(subs=(1,) if crowded and high > 10 * low else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
