@@ -1,0 +1,499 @@
+"""Whether a run holds: streams against their hashes, records against each other, meshes, and a second measurement.
+
+What is cheap is checked for every record (``consistency.py``); a random sample is decoded from the kept streams in
+fresh processes and measured again. Encodes nothing and changes nothing in the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import queue
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from gcbench.bench import consistency
+from gcbench.bench.cell import Bench, Limit, Templates
+from gcbench.bench.consistency import Finding, where
+from gcbench.bench.metrics import METRIC_VERSION, METRICS
+from gcbench.bench.records import Record
+from gcbench.bench.store import CellRecords, Run
+from gcbench.codecs import CODECS, Codec
+from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
+from gcbench.errors import BadMesh, BenchError, BitstreamError, DatasetMissing, StoreError, UsageError
+
+MIN_SAMPLE = 5  # records to measure again where the fraction asked for comes to fewer
+# Of a `deviation`. The same arithmetic in float64 repeats to the bit; 1e-9 leaves room for another order of summation
+# in another build of numpy.
+EXACT_TOLERANCE = 1e-9
+# A network in float32 on another machine moves vertices by some 1e-6 of the cube, and now and then a triangle where the
+# field crosses zero (docs/necgs.md); distances of published codecs are 1e-3 and more.
+NETWORK_TOLERANCE = 0.01
+_LENGTH_FLOOR = 1e-12  # below this a distance is rounding
+
+Progress = Callable[[int, int, str], None]  # done, total, what
+MeshKey = tuple[str, str, str]  # dataset, split, mesh
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked in a run, what differs, and what could not be checked.
+
+    Parameters
+    ----------
+    run : str
+        Its folder.
+    records, cells : int
+        That count: of cells that took each other's place, the last one.
+    streams, streams_intact : int
+        Distinct streams that records name, and how many of them are there with the bytes of their hash.
+    meshes, meshes_intact : int
+        Distinct input meshes, and how many are on this machine with the hash and the sizes of the records.
+    sampled, recomputed : int
+        Records drawn for a second measurement, and how many of them could be measured.
+    seed : int
+        Of the draw.
+    largest_deviation : float
+        Of all metrics of all recomputed records, as `deviation` has it.
+    codecs : mapping
+        Codec → version here.
+    differs : tuple of Finding
+        What is not as recorded.
+    unchecked : tuple of Finding
+        What could not be looked at, and why.
+    """
+
+    run: str
+    records: int
+    cells: int
+    streams: int
+    streams_intact: int
+    meshes: int
+    meshes_intact: int
+    sampled: int
+    recomputed: int
+    seed: int
+    largest_deviation: float
+    codecs: Mapping[str, str]
+    differs: tuple[Finding, ...]
+    unchecked: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 everything holds, 1 something differs, 3 nothing differs but something could not be checked."""
+        return 1 if self.differs else 3 if self.unchecked else 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many records are measured again: a fraction of them, or a count. ``Sample(fraction=1)`` is all."""
+
+    fraction: float = 0.0
+    count: int = MIN_SAMPLE
+
+    @classmethod
+    def parse(cls, text: str) -> Sample:
+        """Read ``1%``, ``0.5%``, ``20`` or ``all``.
+
+        Raises
+        ------
+        UsageError
+            Something else.
+        """
+        text = text.strip()
+        if text == "all":
+            return cls(fraction=1.0)
+        with contextlib.suppress(ValueError):
+            if text.endswith("%") and 0 <= float(text[:-1]) <= 100:
+                return cls(fraction=float(text[:-1]) / 100)
+            if int(text) >= 0:
+                return cls(count=int(text))
+        raise UsageError(f"a sample is a percentage (1%), a number of records (20) or all, not '{text}'")
+
+    def size(self, records: int) -> int:
+        """Of so many records, at most all of them."""
+        return min(records, max(self.count, math.ceil(self.fraction * records)))
+
+
+def verify(
+    store: Run,
+    *,
+    sample: Sample = Sample(fraction=0.01),
+    seed: int | None = None,
+    folders: Mapping[str, Path] | None = None,
+    data: Path | None = None,
+    jobs: int = 1,
+    limit: Limit = Limit(deadline_s=3600.0),
+    progress: Progress | None = None,
+) -> Verification:
+    """Check a run.
+
+    Parameters
+    ----------
+    store : Run
+        The run; nothing is written to it.
+    sample : Sample
+        How many records are decoded and measured again; of each codec at least one.
+    seed : int, optional
+        Of the draw. Default: a random one, so that nobody knows beforehand which records will be looked at.
+    folders : mapping, optional
+        Dataset → folder, for datasets that were folders and have moved.
+    data : Path, optional
+        Data root.
+    jobs : int
+        Records at a time.
+    limit : Limit
+        Of decoding one stream.
+    progress : callable, optional
+        Takes what is done, the total and a name.
+
+    Raises
+    ------
+    UsageError
+        There is no such run, or it has no record.
+    """
+    counting = list(store.counting().values())
+    if not counting:
+        raise UsageError(f"{store.path} is not a run, or has no record yet")
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    check = _Check(store, counting, dict(folders or {}), data_root(data), progress or (lambda *_: None))
+    check.everything()
+    sampled = draw(counting, sample, seed)
+    check.measure_again(sampled, jobs, limit)
+    return Verification(
+        run=str(store.path),
+        records=sum(len(cell.records) for cell in counting),
+        cells=len(counting),
+        streams=len(check.streams),
+        streams_intact=len(check.stream_sizes),
+        meshes=len(check.meshes),
+        meshes_intact=len(check.sources),
+        sampled=len(sampled),
+        recomputed=check.recomputed,
+        seed=seed,
+        largest_deviation=check.largest_deviation,
+        codecs={address: known.version for address, known in sorted(check.codecs.items()) if known.codec},
+        differs=tuple(check.differs),
+        unchecked=tuple(check.unchecked),
+    )
+
+
+class Drawn(NamedTuple):
+    """A record that is measured again, and the cell it belongs to."""
+
+    cell: CellRecords
+    record: Record
+
+
+def draw(cells: Sequence[CellRecords], sample: Sample, seed: int) -> list[Drawn]:
+    """Draw measured records: uniformly, and of each codec at least one.
+
+    The order is that of SHA-256 over the seed, the cell's key and the mesh: the same for a seed on every machine.
+    """
+    measured = [Drawn(cell, r) for cell in cells for r in cell.records if r.status == "ok" and not r.timing]
+
+    def rank(drawn: Drawn) -> bytes:
+        return hashlib.sha256(f"{seed}:{drawn.cell.key}:{drawn.record.mesh}".encode()).digest()
+
+    ranked = sorted(measured, key=rank)
+    chosen = ranked[: sample.size(len(ranked))]
+    if not chosen:
+        return []
+    seen = {drawn.record.codec for drawn in chosen}
+    for drawn in ranked[len(chosen) :]:
+        if drawn.record.codec not in seen:
+            seen.add(drawn.record.codec)
+            chosen.append(drawn)
+    return chosen
+
+
+def deviation(name: str, recorded: float, found: float) -> float:
+    """How far two values of a metric are apart: lengths relatively, fractions and cosines absolutely.
+
+    A PSNR counts as the relative change of the distance behind it, |10^(ΔdB/20) − 1|.
+    """
+    unit = METRICS[name].unit if name in METRICS else "length" if name == "cd_floor" else "fraction"
+    change = abs(found - recorded)
+    if not math.isfinite(change):
+        return math.inf
+    if unit == "dB":
+        return 10 ** (change / 20) - 1
+    if unit == "length":
+        return 0.0 if change <= _LENGTH_FLOOR else change / max(abs(recorded), _LENGTH_FLOOR)
+    return change
+
+
+def tolerance(name: str, *, deterministic: bool) -> float:
+    """Largest `deviation` of a metric that is no difference; floors depend on no codec."""
+    return EXACT_TOLERANCE if deterministic or name.endswith("_floor") else NETWORK_TOLERANCE
+
+
+@dataclass(frozen=True)
+class _KnownCodec:
+    """A codec of the run as it is here: None and why, where it cannot be had."""
+
+    codec: Codec | None
+    version: str = ""
+    problem: str = ""
+
+
+@dataclass
+class _Check:
+    """One verification on its way."""
+
+    store: Run
+    cells: list[CellRecords]
+    folders: dict[str, Path]
+    root: Path
+    progress: Progress
+    differs: list[Finding] = field(default_factory=list)
+    unchecked: list[Finding] = field(default_factory=list)
+    streams: set[str] = field(default_factory=set)
+    stream_sizes: dict[str, int] = field(default_factory=dict)  # of the intact ones
+    meshes: set[MeshKey] = field(default_factory=set)
+    sources: dict[MeshKey, MeshSource] = field(default_factory=dict)  # of the intact ones
+    codecs: dict[str, _KnownCodec] = field(default_factory=dict)
+    recomputed: int = 0
+    largest_deviation: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._sessions = {s["session"]: s for s in self.store.sessions()}
+        self._stale: set[str] = set()  # keys of cells made by a codec or metrics of another version
+
+    def everything(self) -> None:
+        """Check what is checked for all records."""
+        self._check_lines()
+        self._check_streams()
+        for cell in self.cells:
+            self.differs += consistency.check_sizes(cell, self.stream_sizes)
+            for record in cell.records:
+                self.differs += consistency.check_values(record)
+        self.differs += consistency.check_agreement(r for cell in self.cells for r in cell.records)
+        self._check_versions()
+        self._check_inputs()
+
+    def _check_lines(self) -> None:
+        """Check that every line can be read, and that finished sessions have as many cells as they ran."""
+        path = self.store.path / "records.jsonl"
+        lines = path.read_bytes().count(b"\n")
+        kept = list(self.store.cells())
+        if lines != len(kept):
+            self.differs.append(Finding("line", path.name, f"{lines - len(kept)} of {lines} lines cannot be read"))
+        keys: dict[str, set[str]] = defaultdict(set)
+        for cell in kept:
+            keys[cell.session].add(cell.key)
+        for session, cells in keys.items():
+            if session not in self._sessions:
+                self.unchecked.append(Finding("session", session, f"has no provenance, of {len(cells)} cells"))
+        for session, facts in self._sessions.items():
+            ran = facts.get("cells_to_run")
+            if "finished" in facts and ran is not None and len(keys[session]) != ran:
+                message = f"ran {ran} cells, {len(keys[session])} are recorded"
+                self.differs.append(Finding("session", session, message))
+
+    def _check_streams(self) -> None:
+        of_stream: dict[str, list[Record]] = defaultdict(list)
+        for cell in self.cells:
+            for r in cell.records:
+                if r.stream_sha256 is not None:
+                    of_stream[r.stream_sha256].append(r)
+        self.streams = set(of_stream)
+        for done, (sha256, records) in enumerate(of_stream.items()):
+            self.progress(done, len(of_stream), "streams")
+            try:
+                self.stream_sizes[sha256] = len(self.store.stream(sha256))
+            except (StoreError, BitstreamError) as error:
+                more = f", and of {len(records) - 1} more records" if len(records) > 1 else ""
+                self.differs.append(Finding("stream", where(records[0]), f"{error}{more}"))
+
+    def _check_versions(self) -> None:
+        """Check that codecs and metrics here are those of the run, and with them the keys of cells."""
+        other: Counter[tuple[str, str]] = Counter()
+        for cell in self.cells:
+            first = cell.records[0]
+            session = self._sessions.get(cell.session, {})
+            recorded = session.get("codecs", {}).get(first.codec)
+            known = self._known(first.codec)
+            if recorded is None or known.codec is None:
+                self._stale.add(cell.key)
+                if known.codec is None:
+                    other[first.codec, f"cannot be had here: {known.problem}"] += 1
+                else:
+                    other[first.codec, "its version was not recorded"] += 1
+            elif recorded != known.version:
+                self._stale.add(cell.key)
+                other[first.codec, f"version {recorded} made the run, here is {known.version}"] += 1
+            elif session.get("metric_version", METRIC_VERSION) != METRIC_VERSION:
+                self._stale.add(cell.key)
+                message = f"version {session['metric_version']} made the run, here is {METRIC_VERSION}"
+                other["metrics", message] += 1
+            else:
+                self.differs += consistency.check_key(cell, known.codec, recorded)
+        for (codec, message), count in sorted(other.items()):
+            self.unchecked.append(Finding("version", codec, f"{message}: {count} cells cannot be recomputed"))
+
+    def _known(self, address: str) -> _KnownCodec:
+        if address not in self.codecs:
+            try:
+                codec = CODECS.create(address)
+                available = codec.availability()
+                version = codec.version()
+            except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
+                self.codecs[address] = _KnownCodec(None, problem=str(error) or type(error).__name__)
+            else:
+                problem = "" if available.ok else f"{available.reason}; {available.remedy}"
+                self.codecs[address] = _KnownCodec(codec if available.ok else None, version, problem)
+        return self.codecs[address]
+
+    def _check_inputs(self) -> None:
+        """Check every input mesh that is on this machine: its hash, its sizes, and that a bad one still is bad."""
+        of_mesh: dict[MeshKey, list[Record]] = defaultdict(list)
+        for cell in self.cells:
+            for r in cell.records:
+                of_mesh[_mesh_key(r)].append(r)
+        self.meshes = set(of_mesh)
+        selections = {named: self._select(*named) for named in sorted({(d, s) for d, s, _ in of_mesh})}
+        missing: Counter[str] = Counter()
+        for done, ((dataset, split, mesh), records) in enumerate(sorted(of_mesh.items())):
+            self.progress(done, len(of_mesh), f"{dataset}/{mesh}")
+            selected = selections[dataset, split]
+            if selected is None:
+                continue
+            if mesh not in selected:
+                missing[dataset] += 1
+                continue
+            findings = list(_check_input(selected[mesh], records))
+            self.differs += findings
+            if not any(finding.what == "input" for finding in findings):
+                self.sources[dataset, split, mesh] = selected[mesh]
+        for dataset, count in missing.items():
+            self.unchecked.append(Finding("data", dataset, f"{count} meshes of the run are not on this machine"))
+
+    def _select(self, dataset: str, split: str) -> dict[str, MeshSource] | None:
+        """Mesh → file of a split; None, and a finding, where it is not here."""
+        folders = {name: path for s in self._sessions.values() for name, path in s.get("folders", {}).items()}
+        place = self.folders.get(dataset) or folders.get(dataset) or dataset
+        try:
+            opened = open_dataset(str(place), self.root)
+            selection = opened.select(split, self.root)  # type: ignore[arg-type]  # as recorded; refused if unknown
+        except BenchError as error:
+            self.unchecked.append(Finding("data", f"{dataset}/{split}", f"inputs cannot be looked at: {error}"))
+            return None
+        # A folder may have another name now than it had then.
+        return {source.mesh: replace(source, dataset=dataset) for source in selection.sources}
+
+    def measure_again(self, sampled: Sequence[Drawn], jobs: int, limit: Limit) -> None:
+        """Decode and measure the sampled records, and compare."""
+        of_cell: dict[str, list[Drawn]] = defaultdict(list)
+        for drawn in sampled:
+            complete = set(drawn.record.metrics) >= {*METRICS, *consistency.FLOORS}
+            fresh = drawn.cell.key not in self._stale and complete
+            if fresh and drawn.record.stream_sha256 in self.stream_sizes and _mesh_key(drawn.record) in self.sources:
+                of_cell[drawn.cell.key].append(drawn)  # why others cannot be measured has been said
+        done = 0
+        for again in _remeasured(self.store, list(of_cell.values()), self.sources, jobs, limit):
+            for record, found in again:
+                done += 1
+                self.progress(done, sum(map(len, of_cell.values())), where(record))
+                self._compare(record, found)
+
+    def _compare(self, record: Record, found: Record) -> None:
+        self.recomputed += 1
+        if found.status != "ok":
+            self.differs.append(
+                Finding("status", where(record), f"is ok, now it is {found.status} at {found.stage}: {found.error}")
+            )
+            return
+        known = self.codecs[record.codec].codec
+        exact = known is None or known.deterministic
+        off = {name: deviation(name, record.metrics[name], value) for name, value in found.metrics.items()}
+        self.largest_deviation = max(self.largest_deviation, *off.values())
+        wrong = [name for name in off if off[name] > tolerance(name, deterministic=exact)]
+        if wrong:
+            worst = max(wrong, key=off.__getitem__)
+            more = f"; also {', '.join(name for name in wrong if name != worst)}" if len(wrong) > 1 else ""
+            message = f"{worst} is recorded as {record.metrics[worst]!r}, measured again it is {found.metrics[worst]!r}"
+            self.differs.append(Finding("metric", where(record), f"{message} (off by {off[worst]:.2g}){more}"))
+        for name, fact in found.facts.items():
+            if record.facts.get(name) != fact and (exact or name.startswith("in_")):
+                message = f"{name} is recorded as {record.facts.get(name)!r}, it is {fact!r}"
+                self.differs.append(Finding("fact", where(record), message))
+
+
+def _mesh_key(record: Record) -> MeshKey:
+    return record.dataset, record.split, record.mesh
+
+
+def _check_input(source: MeshSource, records: Sequence[Record]) -> Iterator[Finding]:
+    first = records[0]
+    subject = f"{first.dataset}/{first.mesh}"
+    try:
+        loaded = load(source, cache_dir())
+    except (BadMesh, DatasetMissing) as error:
+        if any(r.status != "bad-input" for r in records):
+            yield Finding("input", subject, f"was coded, and cannot be used now: {error}")
+        return
+    if any(r.status == "bad-input" for r in records):
+        yield Finding("input", subject, "was no usable mesh, and is one now")
+        return
+    changed = [r for r in records if r.input_sha256 != loaded.sha256]
+    if changed:
+        was = (changed[0].input_sha256 or "nothing")[:12]
+        of = f"{len(changed)} of {len(records)} records"
+        yield Finding("input", subject, f"its hash is {loaded.sha256[:12]}, {of} have {was} ({source.path})")
+        return
+    for r in records:
+        true: dict[str, float] = {
+            "obj_bytes": loaded.obj_bytes,
+            "raw_bytes": loaded.raw_bytes,
+            "source_bytes": loaded.source_bytes,
+        }
+        if r.stream_bytes is not None:
+            true["bits_per_vertex"] = 8 * r.stream_bytes / len(loaded.mesh.vertices)
+        for name, value in true.items():
+            if getattr(r, name) != value:
+                yield Finding("size", where(r), f"{name} is recorded as {getattr(r, name)!r}, it is {value!r}")
+
+
+def _remeasured(
+    store: Run,
+    groups: Sequence[Sequence[Drawn]],
+    sources: Mapping[MeshKey, MeshSource],
+    jobs: int,
+    limit: Limit,
+) -> Iterator[list[tuple[Record, Record]]]:
+    """Measure the drawn records of each cell again, in workers of this call's own: (recorded, found) by cell."""
+    if not groups:
+        return
+    templates = Templates(threads=1)
+    benches = [Bench(limit=limit, name=str(slot), templates=templates) for slot in range(jobs)]
+    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    for bench in benches:
+        free.put(bench)
+
+    def measure(group: Sequence[Drawn]) -> list[tuple[Record, Record]]:
+        records = [r for r in group[0].cell.records if r.status != "bad-input"]
+        here = {r.mesh: sources[_mesh_key(r)] for r in records if _mesh_key(r) in sources}
+        cell = consistency.rebuild(records, "", here)
+        streams = tuple(dict.fromkeys(r.stream_sha256 for r in records if r.stream_sha256))
+        recorded = {drawn.record.mesh: drawn.record for drawn in group}
+        bench = free.get()
+        try:
+            found = bench.remeasure(cell, tuple(map(store.stream, streams)), recorded)
+        finally:
+            free.put(bench)
+        return [(recorded[r.mesh], r) for r in found]
+
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield from pool.map(measure, groups)
+    finally:
+        for bench in benches:
+            bench.close()
+        templates.close()
