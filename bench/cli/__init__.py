@@ -15,6 +15,7 @@ from gcbench.bench.cli import data, show
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.run import run_command
+from gcbench.bench.cli.verify import verify_command
 from gcbench.errors import BenchError
 
 
@@ -67,6 +68,7 @@ app.add_typer(list_app, name="list")
 app.add_typer(data.app, name="data")
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
+app.command("verify")(verify_command)
 app.command("choose")(choose_command)
 
 
