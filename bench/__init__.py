@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gcbench.bench.analysis.frame import frame, summarise
     from gcbench.bench.cell import Limit
+    from gcbench.bench.conformance import check
     from gcbench.bench.records import Record
     from gcbench.bench.runner import run
     from gcbench.bench.store import Run
@@ -29,13 +30,14 @@ _HOME = {
     "Plan": "gcbench.bench.sweep",
     "Record": "gcbench.bench.records",
     "Run": "gcbench.bench.store",
+    "check": "gcbench.bench.conformance",
     "frame": "gcbench.bench.analysis.frame",
     "plan": "gcbench.bench.sweep",
     "run": "gcbench.bench.runner",
     "summarise": "gcbench.bench.analysis.frame",
 }
 
-__all__ = ["Limit", "Plan", "Record", "Run", "frame", "plan", "run", "summarise"]
+__all__ = ["Limit", "Plan", "Record", "Run", "check", "frame", "plan", "run", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

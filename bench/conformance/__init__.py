@@ -1,0 +1,177 @@
+"""The conformance suite: what every codec must do, ours and those of others, tried out in processes that may be killed.
+
+As a codec's own tests use it::
+
+    from gcbench.bench import check
+
+    report = check("my-codec")
+    assert report.ok, report
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
+
+from gcbench.bench.conformance.checks import CHECKS, Broken, Check
+from gcbench.bench.conformance.lab import Lab, Settings, Trouble, Unmet
+from gcbench.bench.conformance.report import Finding, Report, Verdict
+from gcbench.bench.conformance.trial import Facts
+from gcbench.codecs import CODECS
+from gcbench.codecs.base import EFFORTS
+from gcbench.errors import CodecUnavailable, UsageError
+from gcbench.registry import split_address
+
+__all__ = ["CHECKS", "Check", "Finding", "Report", "Verdict", "check"]
+
+log = logging.getLogger(__name__)
+
+_WITHOUT_RUNNING = frozenset({"available", "parameters", "version", "ladder"})
+
+
+def check(
+    codec: str,
+    *,
+    effort: str = "quick",
+    rates: Sequence[str] = (),
+    only: Sequence[str] = (),
+    quick: bool = False,
+    deadline_s: float = 120.0,
+    memory_bytes: int | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    seed: int = 0,
+    on_start: Callable[[Check, int, int], None] | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
+) -> Report:
+    """Try out whether a codec keeps the contract.
+
+    Every call of the codec is in a worker process with a deadline and a memory limit: a codec that crashes or hangs
+    fails a check, and the others go on.
+
+    Parameters
+    ----------
+    codec : str
+        Address, e.g. ``draco`` or ``necgs[k=64]``.
+    effort : {"quick", "standard", "paper"}
+        Whose ladder is tried.
+    rates : sequence of str
+        Keep only these labels of the ladder; empty keeps all.
+    only : sequence of str
+        Run only these checks; empty runs all. The names are those in ``CHECKS``.
+    quick : bool
+        Fewer meshes and damaged streams, for codecs that take seconds or minutes to encode.
+    deadline_s : float
+        For each single call.
+    memory_bytes : int, optional
+        For each worker. Default: half of the machine's memory.
+    on_start : callable, optional
+        Told of each check before it runs, with its number and how many there are.
+    on_finding : callable, optional
+        Told of each finding.
+
+    Raises
+    ------
+    CodecUnavailable
+        The codec says, with a reason, that it cannot run here: there is nothing to check.
+    UsageError
+        No such codec, parameter, effort, rate or check.
+    """
+    begin = time.perf_counter()
+    name, _ = split_address(codec, "codec")
+    if name not in CODECS.names():
+        CODECS.get(name)  # raises, and says what was perhaps meant
+    if effort not in EFFORTS:
+        raise UsageError(f"unknown effort '{effort}'; there are {', '.join(EFFORTS)}")
+    _refuse_unknown(only)
+    settings = Settings(
+        effort=effort,
+        rates=tuple(rates),
+        seed=seed,
+        threads=threads,
+        device=device,
+        deadline_s=deadline_s,
+        memory_bytes=memory_bytes or psutil.virtual_memory().total // 2,
+        quick=quick,
+    )
+    findings: list[Finding] = []
+    with Lab(codec, settings) as lab:
+        facts = lab.facts()
+        if isinstance(facts, Trouble) and facts.kind == "UsageError":
+            raise UsageError(facts.message.removeprefix("UsageError: "))
+        labels = _labels(lab)
+        unavailable = _refusal(facts)
+        chosen = [
+            one
+            for one in CHECKS
+            if (one.name in only or not (only or (one.for_sets and not lab.is_set())))
+            and (one.name in _WITHOUT_RUNNING or not unavailable)
+        ]
+        for number, one in enumerate(chosen):
+            if on_start is not None:
+                on_start(one, number, len(chosen))
+            findings.append(_finding(one, lab))
+            if on_finding is not None:
+                on_finding(findings[-1])
+        if any(finding.status == "fail" for finding in findings):
+            log.debug("what the workers printed:\n%s", lab.log.read_text(errors="replace"))
+    report = Report(
+        codec=codec,
+        version=str(facts.version) if isinstance(facts, Facts) else "",
+        kind=str(facts.kind) if isinstance(facts, Facts) else "",
+        effort=effort,
+        rates=labels,
+        findings=tuple(findings),
+        wall_s=time.perf_counter() - begin,
+    )
+    if unavailable and report.ok:
+        raise unavailable
+    return report
+
+
+def _refuse_unknown(checks: Sequence[str]) -> None:
+    known = [check.name for check in CHECKS]
+    for name in checks:
+        if name not in known:
+            raise UsageError(f"unknown check '{name}'; there are {', '.join(known)}")
+
+
+def _labels(lab: Lab) -> tuple[str, ...]:
+    """Labels of the rates that will be tried.
+
+    Raises
+    ------
+    UsageError
+        One was asked for that is not there.
+    """
+    facts, wanted = lab.facts(), lab.settings.rates
+    ladder = facts.ladders.get(lab.settings.effort) if isinstance(facts, Facts) else None
+    if not isinstance(ladder, tuple):
+        return ()
+    labels = [rate.label for rate in ladder]
+    for label in wanted:
+        if label not in labels:
+            raise UsageError(f"{lab.codec} has no rate '{label}' at effort {lab.settings.effort}; it has {labels}")
+    return tuple(label for label in labels if not wanted or label in wanted)
+
+
+def _refusal(facts: Facts | Trouble) -> CodecUnavailable | None:
+    """What an honest codec that cannot run says."""
+    if isinstance(facts, Trouble) or not isinstance(facts.available, tuple) or facts.available[0]:
+        return None
+    return CodecUnavailable(*facts.available[1:])
+
+
+def _finding(check: Check, lab: Lab) -> Finding:
+    begin = time.perf_counter()
+    try:
+        verdict = check.run(lab)
+    except Broken as error:
+        verdict = Verdict("fail", str(error), error.figures)
+    except Unmet as error:
+        verdict = Verdict("skip", str(error))
+    wall_s = time.perf_counter() - begin
+    return Finding(check.name, verdict.status, verdict.reason, check.contract, wall_s, dict(verdict.figures))

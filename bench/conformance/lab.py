@@ -1,0 +1,349 @@
+"""A codec under test and the processes it runs in: every call can be killed, and what came of it is a value.
+
+Four workers. The *author* encodes, and also decodes what it encoded; the *reader* only ever decodes; the *stranger* is
+forked from another interpreter, with other hash seeds and addresses; the *judge* measures. Knows no verdicts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import numpy as np
+import psutil
+
+from gcbench.bench.cell import PREPARE_LIMIT_S
+from gcbench.bench.conformance import trial
+from gcbench.bench.conformance.shapes import good_meshes
+from gcbench.bench.conformance.trial import Decoded, Encoded, Facts, Raised
+from gcbench.bench.process import (
+    CallFailed,
+    DeadlineExceeded,
+    Limits,
+    MemoryExceeded,
+    Template,
+    TemplateFailed,
+    Worker,
+    WorkerDied,
+)
+from gcbench.bench.stages import MeshArrays
+from gcbench.codecs import Rate
+from gcbench.codecs.base import Effort
+from gcbench.errors import StoreError
+from gcbench.registry import split_address
+
+A = TypeVar("A")
+R = TypeVar("R")
+Role = Literal["author", "reader", "stranger", "judge"]
+
+_DESCRIBE_LIMIT_S = 120.0  # imports of a large framework on a busy machine
+_MEASURE_LIMIT_S = 120.0
+_OUTSIDE_KILL_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A call that gave no value.
+
+    Parameters
+    ----------
+    what : {"raised", "timeout", "out-of-memory", "crashed"}
+        ``timeout`` only where the worker had to be killed.
+    kind : str
+        Class of the exception.
+    meant : bool
+        An error of the contract, raised on purpose.
+    """
+
+    what: Literal["raised", "timeout", "out-of-memory", "crashed"]
+    message: str
+    kind: str = ""
+    meant: bool = False
+
+    def __str__(self) -> str:
+        return self.message if self.what == "raised" else f"{self.what}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the codec under test is run.
+
+    Parameters
+    ----------
+    rates : tuple of str
+        Keep only these labels of the ladder; empty keeps all.
+    deadline_s : float
+        For each single call.
+    memory_bytes : int
+        For each worker.
+    quick : bool
+        Fewer meshes and fewer damaged streams, for codecs that take long.
+    """
+
+    effort: Effort = "quick"
+    rates: tuple[str, ...] = ()
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    deadline_s: float = 120.0
+    memory_bytes: int = 4 << 30
+    quick: bool = False
+
+
+class Unmet(Exception):
+    """A check needs what the codec did not deliver; the check that says so has failed before."""
+
+
+class Lab:
+    """Runs one codec; remembers the streams and meshes that several checks look at.
+
+    Parameters
+    ----------
+    codec : str
+        Address, e.g. ``necgs[k=64]``.
+    """
+
+    def __init__(self, codec: str, settings: Settings) -> None:
+        self.codec = codec
+        self.decoder = split_address(codec, "codec")[0]
+        self.settings = settings
+        self.meshes = good_meshes()
+        self._folder = Path(tempfile.mkdtemp(prefix="gcbench-check-")).resolve()
+        preload = ("gcbench.bench.conformance.trial", "trimesh")
+        here, elsewhere = Template(settings.threads, preload), Template(settings.threads, preload)
+        here.start()
+        elsewhere.start()
+        self._templates = (here, elsewhere)
+        self._workers: dict[Role, Worker] = {
+            "author": Worker(here, log=self.log),
+            "reader": Worker(here, log=self.log),
+            "stranger": Worker(elsewhere, log=self.log),
+            "judge": Worker(here, log=self.log),
+        }
+        self._prepared: set[tuple[int | None, str]] = set()
+        self._facts: Facts | Trouble | None = None
+        self._encoded: dict[str, Encoded | Trouble] = {}
+        self._decoded: dict[tuple[Role, bytes], Decoded | Trouble] = {}
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        for template in self._templates:
+            template.close()
+        for program in self.left_running():
+            program.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def log(self) -> Path:
+        """What the workers print, tracebacks included."""
+        return self._folder / "workers.log"
+
+    @property
+    def limits(self) -> Limits:
+        """Of a call that the codec may take its time for."""
+        return Limits(self.settings.deadline_s, self.settings.memory_bytes)
+
+    def facts(self) -> Facts | Trouble:
+        """What the codec says of itself."""
+        if self._facts is None:
+            limits = Limits(_DESCRIBE_LIMIT_S, self.settings.memory_bytes)
+            self._facts = self._call("author", None, trial.describe, self.codec, limits)
+        return self._facts
+
+    def facts_elsewhere(self) -> Facts | Trouble:
+        """What it says in another interpreter."""
+        limits = Limits(_DESCRIBE_LIMIT_S, self.settings.memory_bytes)
+        return self._call("stranger", None, trial.describe, self.codec, limits)
+
+    def ladder(self) -> tuple[Rate, ...]:
+        """The rates to be tried, low to high.
+
+        Raises
+        ------
+        Unmet
+            The codec has none.
+        """
+        facts = self.facts()
+        rates = facts.ladders.get(self.settings.effort) if isinstance(facts, Facts) else None
+        if not isinstance(rates, tuple) or not rates:
+            raise Unmet("there is no ladder")
+        wanted = self.settings.rates
+        return tuple(rate for rate in rates if not wanted or rate.label in wanted)
+
+    def is_set(self) -> bool:
+        """Whether the codec shares information across a set."""
+        facts = self.facts()
+        return isinstance(facts, Facts) and facts.kind == "set"
+
+    def encode(
+        self,
+        meshes: Sequence[MeshArrays],
+        rate: Rate,
+        *,
+        by: Role = "author",
+        seconds: float | None = None,
+        limits: Limits | None = None,
+    ) -> Encoded | Trouble:
+        """Encode meshes; ``seconds`` is how long until the deadline that the codec is told."""
+        job = trial.EncodeTrial(
+            codec=self.codec,
+            rate=rate,
+            meshes=tuple(meshes),
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+            device=self.settings.device,
+            seconds=self.settings.deadline_s if seconds is None else seconds,
+            temporary=self._folder / "tmp",
+        )
+        return self._call(by, self.codec, trial.encode, job, limits or self.limits)
+
+    def decode(
+        self,
+        stream: bytes,
+        *,
+        by: Role = "reader",
+        written: frozenset[str] = frozenset(),
+        seconds: float | None = None,
+        limits: Limits | None = None,
+    ) -> Decoded | Trouble:
+        """Decode a stream, with a decoder that is created by the codec's bare name."""
+        job = trial.DecodeTrial(
+            codec=self.decoder,
+            stream=stream,
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+            device=self.settings.device,
+            seconds=self.settings.deadline_s if seconds is None else seconds,
+            temporary=self._folder / "tmp",
+            written=written,
+        )
+        return self._call(by, self.decoder, trial.decode, job, limits or self.limits)
+
+    def encoded(self, rate: Rate) -> Encoded | Trouble:
+        """The good meshes at a rate; encoded once."""
+        if rate.label not in self._encoded:
+            self._encoded[rate.label] = self.encode(self.meshes, rate)
+        return self._encoded[rate.label]
+
+    def streams(self, rate: Rate) -> tuple[bytes, ...]:
+        """Their streams.
+
+        Raises
+        ------
+        Unmet
+            There are none.
+        """
+        encoded = self.encoded(rate)
+        if isinstance(encoded, Trouble) or not encoded.streams:
+            raise Unmet("there are no streams, see the check 'streams'")
+        return encoded.streams
+
+    def decoded(self, rate: Rate, *, by: Role = "reader") -> tuple[MeshArrays, ...]:
+        """The good meshes decoded from their streams; decoded once by each worker.
+
+        Raises
+        ------
+        Unmet
+            There are no such meshes.
+        """
+        meshes: list[MeshArrays] = []
+        for stream in self.streams(rate):
+            key = (by, stream)
+            if key not in self._decoded:
+                self._decoded[key] = self.decode(stream, by=by)
+            decoded = self._decoded[key]
+            if isinstance(decoded, Trouble):
+                raise Unmet(f"a stream does not decode: {decoded}")
+            if decoded.fault:
+                raise Unmet(decoded.fault)
+            meshes += decoded.meshes
+        if len(meshes) != len(self.meshes):
+            raise Unmet(f"{len(meshes)} meshes were decoded of {len(self.meshes)}")
+        return tuple(meshes)
+
+    def stream_of(self, other: str) -> bytes:
+        """Encode the first good mesh with another codec, at the first rate of its ladder.
+
+        Raises
+        ------
+        Unmet
+            The other codec cannot do it.
+        """
+        limits = self.limits
+        facts = self._call("judge", None, trial.describe, other, limits)
+        ladder = facts.ladders[self.settings.effort] if isinstance(facts, Facts) else ()
+        if isinstance(ladder, Raised) or not ladder:
+            raise Unmet(f"{other} cannot be had")
+        job = trial.EncodeTrial(other, ladder[0], self.meshes[:1], 0, 1, "cpu", 60.0, self._folder / "tmp")
+        encoded = self._call("judge", other, trial.encode, job, limits)
+        if isinstance(encoded, Trouble) or not encoded.streams:
+            raise Unmet(f"{other} cannot encode a mesh")
+        return encoded.streams[0]
+
+    def distance(self, original: MeshArrays, decoded: MeshArrays) -> float | Trouble:
+        """Mean point-to-surface distance where the original's longest side is 2."""
+        limits = Limits(_MEASURE_LIMIT_S, self.settings.memory_bytes)
+        return self._call("judge", None, trial.distance, trial.Distance(original, decoded), limits)
+
+    def left_running(self) -> list[psutil.Process]:
+        """Processes that work in our folder and are none of our workers: programs that a killed codec left behind."""
+        ours = {worker.pid for worker in self._workers.values()}
+        return [p for p in psutil.process_iter() if p.pid not in ours and self._works_here(p)]
+
+    def _works_here(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(self._folder))
+        except (psutil.Error, OSError):
+            return False
+
+    def _call(
+        self, role: Role, codec: str | None, function: Callable[[A], R | Raised], job: A, limits: Limits
+    ) -> R | Trouble:
+        worker = self._workers[role]
+        for attempt in range(_OUTSIDE_KILL_RETRIES + 1):
+            try:
+                raised = None if codec is None else self._prepare(worker, codec)
+                value = raised or worker.call(function, job, limits)[0]
+            except DeadlineExceeded as error:
+                return Trouble("timeout", str(error))
+            except MemoryExceeded as error:
+                return Trouble("out-of-memory", str(error))
+            except TemplateFailed as error:
+                raise StoreError(str(error)) from None
+            except CallFailed as error:  # what came back cannot be sent, or the trial itself is wrong
+                return Trouble("raised", str(error), error.kind)
+            except WorkerDied as error:
+                if not error.from_outside or attempt == _OUTSIDE_KILL_RETRIES:
+                    return Trouble("crashed", str(error))
+            else:
+                if isinstance(value, Raised):
+                    return Trouble("raised", str(value), value.kind, value.meant)
+                return value
+        raise AssertionError("unreachable")
+
+    def _prepare(self, worker: Worker, codec: str) -> Raised | None:
+        """Load the codec in this very process, once, before any deadline counts."""
+        worker.start()
+        if (worker.pid, codec) in self._prepared:
+            return None
+        raised, _ = worker.call(trial.prepare, codec, Limits(PREPARE_LIMIT_S, self.settings.memory_bytes))
+        if raised is not None:
+            return replace(raised, message=f"prepare() {raised.message}")
+        self._prepared.add((worker.pid, codec))
+        return None
+
+
+def same_meshes(a: Sequence[MeshArrays], b: Sequence[MeshArrays]) -> bool:
+    """Whether two lists of meshes are equal, bit for bit."""
+    return len(a) == len(b) and all(
+        np.array_equal(x.vertices, y.vertices) and np.array_equal(x.faces, y.faces) for x, y in zip(a, b, strict=True)
+    )

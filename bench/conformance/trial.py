@@ -1,0 +1,434 @@
+"""What a worker does for one trial of a codec under test; runs in processes that may be killed.
+
+Unlike a stage of a cell (``stages.py``), a trial reports how an exception was meant: an error of the contract is an
+answer, anything else is a bug. Knows codecs and arrays; nothing of checks or verdicts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import logging
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.bench.stages import MeshArrays
+from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
+from gcbench.codecs.base import EFFORTS, Effort
+from gcbench.errors import BenchError
+from gcbench.registry import split_address
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SAMPLES = 10_000
+"""Points per surface: the mean distance of a trial is then known to about one per cent, which is enough for a check."""
+
+_PLAIN = (bool, int, float, str)
+_OF_THE_INTERPRETER = frozenset({".pyc", ".nbi", ".nbc"})  # compiled code, kept by Python and numba: not a channel
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception: of what class, with what text, from which line; ``meant`` if it is one of gcbench's errors."""
+
+    kind: str
+    message: str
+    where: str
+    meant: bool
+
+    def __str__(self) -> str:
+        text = f"{self.kind}: {self.message}" if self.message else self.kind
+        return text if self.meant else f"{text} ({self.where})"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a codec says of itself.
+
+    Parameters
+    ----------
+    kind, decoder_bytes : object
+        The attributes as they are.
+    available : (bool, str, str) or Raised
+        What ``availability()`` answers: ok, reason, remedy.
+    availability_s : float
+        How long the answer took, imports that the constructor did not make included.
+    version : str or Raised
+    ladders : dict of effort to tuple of Rate, or Raised
+        Rates with parameters that went through JSON.
+    problems : tuple of str
+        What is wrong with the rates themselves.
+    parameters : tuple of str
+        Constructor parameters that an address cannot set, with the reason.
+    """
+
+    kind: Any
+    decoder_bytes: Any
+    available: tuple[bool, str, str] | Raised
+    availability_s: float
+    version: Any
+    ladders: dict[Effort, tuple[Rate, ...] | Raised]
+    problems: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EncodeTrial:
+    """Meshes to encode; ``temporary`` is where temporary files go, emptied afterwards."""
+
+    codec: str
+    rate: Rate
+    meshes: tuple[MeshArrays, ...]
+    seed: int
+    threads: int
+    device: str
+    seconds: float  # until the deadline that the codec is told
+    temporary: Path
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What came of encoding.
+
+    Parameters
+    ----------
+    streams : tuple of bytes
+        Empty where the return value is not what it should be, and then ``fault`` says what it is.
+    layout : StreamLayout or Raised or None
+        Of a set stream.
+    touched : tuple of int
+        Which of the input meshes were changed.
+    written : frozenset of str
+        Files outside of the scratch folder that the interpreter was asked to open for writing, or to rename to.
+    """
+
+    streams: tuple[bytes, ...]
+    fault: str
+    layout: StreamLayout | Raised | None
+    touched: tuple[int, ...]
+    written: frozenset[str]
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class DecodeTrial:
+    """Bytes and the bare name of a codec; ``written`` are files that the encoder wrote."""
+
+    codec: str
+    stream: bytes
+    seed: int
+    threads: int
+    device: str
+    seconds: float
+    temporary: Path
+    written: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of decoding; ``fault`` says why there are no meshes, ``read`` which files of the encoder were used."""
+
+    meshes: tuple[MeshArrays, ...]
+    fault: str
+    read: frozenset[str]
+    wall_s: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Two meshes to compare."""
+
+    original: MeshArrays
+    decoded: MeshArrays
+
+
+def prepare(address: str) -> Raised | None:
+    """Create a codec and load what it needs."""
+    answer = _attempt(lambda: _codec(address))
+    return answer if isinstance(answer, Raised) else None
+
+
+def describe(address: str) -> Facts | Raised:
+    """Ask a codec everything that it says of itself."""
+    codec = _attempt(lambda: CODECS.create(address))
+    if isinstance(codec, Raised):
+        return codec
+    begin = time.perf_counter()
+    available = _attempt(codec.availability)
+    availability_s = time.perf_counter() - begin
+    problems: list[str] = []
+    ladders: dict[Effort, tuple[Rate, ...] | Raised] = {}
+    for effort in EFFORTS:
+        said, again = (_attempt(lambda effort=effort: list(codec.rates(effort))) for _ in range(2))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        if isinstance(said, Raised):
+            ladders[effort] = said
+            continue
+        ladders[effort] = _plain_rates(said, effort, problems)
+        if isinstance(again, Raised) or ladders[effort] != _plain_rates(again, effort, []):
+            problems.append(f"rates({effort!r}) answers differently when asked twice")
+    name, _ = split_address(address, "codec")
+    return Facts(
+        kind=codec.kind,
+        decoder_bytes=codec.decoder_bytes,
+        available=available
+        if isinstance(available, Raised)
+        else (bool(available.ok), str(available.reason), str(available.remedy)),
+        availability_s=availability_s,
+        version=_attempt(codec.version),
+        ladders=ladders,
+        problems=tuple(dict.fromkeys(problems)),
+        parameters=tuple(_parameters(CODECS.get(name))),
+    )
+
+
+def encode(trial: EncodeTrial) -> Encoded | Raised:
+    """Encode in an empty working directory, and see what else was done."""
+    codec = _codec(trial.codec)
+    meshes = [_trimesh(arrays) for arrays in trial.meshes]
+    begin = time.perf_counter()
+    with _place(trial.temporary) as scratch, _watch_files() as files:
+        ctx = _context(trial, scratch)
+        value: object = _attempt(lambda: codec.encode(meshes, trial.rate, ctx))
+        # What was in the scratch folder is gone after the call, whatever the decoder would like.
+        written = files.written_outside(scratch)
+    wall_s = time.perf_counter() - begin
+    touched = tuple(
+        i for i, (mesh, arrays) in enumerate(zip(meshes, trial.meshes, strict=True)) if _differs(mesh, arrays)
+    )
+    if isinstance(value, Raised):
+        return value
+    expected = 1 if codec.kind == "set" else len(meshes)
+    if not isinstance(value, (list, tuple)):
+        return Encoded((), f"encode() returned {_name(value)}, not a list of bytes", None, touched, written, wall_s)
+    wrong = sorted({_name(stream) for stream in value if type(stream) is not bytes})
+    if wrong or len(value) != expected:
+        fault = f"encode() returned {len(value)} of {', '.join(wrong) or 'bytes'}, not {expected} of bytes"
+        return Encoded((), fault, None, touched, written, wall_s)
+    layout = None
+    if codec.kind == "set" and isinstance(codec, SetCodec):
+        layout = _attempt(lambda: codec.layout(value[0]))
+    return Encoded(tuple(value), "", layout, touched, written, wall_s)
+
+
+def decode(trial: DecodeTrial) -> Decoded | Raised:
+    """Decode in an empty working directory."""
+    codec = _codec(trial.codec)
+    begin = time.perf_counter()
+    with _place(trial.temporary) as scratch, _watch_files() as files:
+        ctx = _context(trial, scratch)
+        value: object = _attempt(lambda: codec.decode(trial.stream, ctx))
+        read = frozenset(files.opened & trial.written)
+    wall_s = time.perf_counter() - begin
+    if isinstance(value, Raised):
+        return value
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if not isinstance(value, (list, tuple)):
+        return Decoded((), f"decode() returned {_name(value)}, not a list of meshes", read, wall_s, peak)
+    meshes = []
+    for mesh in value:
+        arrays = _arrays(mesh)
+        if isinstance(arrays, str):
+            return Decoded((), arrays, read, wall_s, peak)
+        meshes.append(arrays)
+    return Decoded(tuple(meshes), "", read, wall_s, peak)
+
+
+def distance(pair: Distance) -> float | Raised:
+    """Mean distance between samples of either surface and the other surface, of the original's longest side = 2.
+
+    Both meshes are moved and scaled as normalising the original would do, so that it is in the units of a run.
+    """
+    from gcbench.bench import metrics
+
+    vertices = pair.original.vertices
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    centre, half = (low + high) / 2, float((high - low).max()) / 2
+
+    def normalised(arrays: MeshArrays) -> MeshArrays:
+        with np.errstate(all="ignore"):
+            return MeshArrays((arrays.vertices - centre) / half, arrays.faces)
+
+    def measured() -> float:
+        reference = metrics.Reference(_trimesh(normalised(pair.original)), seed=0, samples=SAMPLES)
+        return metrics.measure(reference, _trimesh(normalised(pair.decoded)))["cd_p2s"]
+
+    return _attempt(measured)
+
+
+@lru_cache(maxsize=4)
+def _codec(address: str) -> Codec:
+    codec = CODECS.create(address)
+    codec.prepare()
+    return codec
+
+
+def _attempt(call: Callable[[], T]) -> T | Raised:
+    try:
+        return call()
+    except Exception as error:  # of a codec under test: judging it is what we are here for
+        log.exception("a trial raised")
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        text = " ".join(str(error).split())
+        return Raised(type(error).__name__, text[:300], where, isinstance(error, BenchError))
+
+
+def _plain_rates(rates: list[Any], effort: str, problems: list[str]) -> tuple[Rate, ...]:
+    """Rates with parameters as JSON gives them back; what is wrong is added to ``problems``."""
+    plain = []
+    for rate in rates:
+        if not isinstance(rate, Rate):
+            problems.append(f"rates({effort!r}) holds a {_name(rate)}, not a Rate")
+            continue
+        params = dict(rate.params)
+        odd = [key for key, value in params.items() if type(value) not in _PLAIN or not isinstance(key, str)]
+        if odd:
+            problems.append(f"parameter {odd[0]!r} of rate {rate.label!r} is a {_name(params[odd[0]])}, not plain JSON")
+            continue
+        plain.append(Rate(rate.label, json.loads(json.dumps(params))))
+    return tuple(plain)
+
+
+def _parameters(cls: type[Codec]) -> Iterator[str]:
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            yield f"'{name}' takes anything, and hides misspelt names"
+        elif parameter.default is parameter.empty:
+            yield f"'{name}' has no default, and decoders are created without parameters"
+        elif type(parameter.default) not in _PLAIN:
+            yield f"'{name}' has a default of type {_name(parameter.default)}, not bool, int, float or str"
+
+
+def _context(trial: EncodeTrial | DecodeTrial, scratch: Path) -> Context:
+    return Context(
+        device=trial.device,
+        seed=trial.seed,
+        threads=trial.threads,
+        deadline=time.monotonic() + trial.seconds,
+        scratch=scratch,
+    )
+
+
+@contextlib.contextmanager
+def _place(temporary: Path) -> Iterator[Path]:
+    """An empty scratch folder as working directory, and an empty folder for temporary files; both go afterwards.
+
+    The folder for temporary files has the same name at each call: a decoder that looks for what its encoder left there
+    looks in the right place, and finds nothing.
+    """
+    home, before = Path.cwd(), os.environ.get("TMPDIR")
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=temporary.parent))
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"], tempfile.tempdir = str(temporary), str(temporary)
+    os.chdir(scratch)
+    try:
+        yield scratch
+    finally:
+        os.chdir(home)
+        tempfile.tempdir = None
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass
+class _Files:
+    """Names of files that the interpreter was asked to open during a call."""
+
+    opened: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+
+    def written_outside(self, scratch: Path) -> frozenset[str]:
+        within = f"{scratch}{os.sep}"
+        return frozenset(f for f in self.written if not f.startswith(within) and f != os.devnull)
+
+
+class _Watch:
+    """Sees which files are opened through the interpreter; not what a C library or another program opens."""
+
+    def __init__(self) -> None:
+        self._files: _Files | None = None
+        self._hooked = False
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[_Files]:
+        if not self._hooked:  # once: an audit hook cannot be taken away again
+            sys.addaudithook(self._on_event)
+            self._hooked = True
+        self._files = _Files()
+        try:
+            yield self._files
+        finally:
+            self._files = None
+
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._files is None or event not in {"open", "os.rename"}:
+            return
+        if event == "open":
+            path, _, flags = arguments
+            writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        else:
+            path, writes = arguments[1], True
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return  # a file descriptor: its name was seen when it was opened
+        name = str(Path(os.fsdecode(path)).absolute())
+        if Path(name).suffix in _OF_THE_INTERPRETER:
+            return
+        if writes:
+            self._files.written.add(name)
+        self._files.opened.add(name)
+
+
+_watch_files = _Watch()
+
+
+def _trimesh(arrays: MeshArrays) -> Any:
+    import trimesh
+
+    return trimesh.Trimesh(arrays.vertices.copy(), arrays.faces.copy(), process=False, validate=False)
+
+
+def _differs(mesh: Any, arrays: MeshArrays) -> bool:
+    def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+        return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+    return not (same(np.asarray(mesh.vertices), arrays.vertices) and same(np.asarray(mesh.faces), arrays.faces))
+
+
+def _arrays(mesh: Any) -> MeshArrays | str:
+    """Arrays of a decoded mesh, or what makes it none."""
+    if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
+        return f"decode() returned {_name(mesh)}, not trimesh.Trimesh"
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    if not (vertices.size or faces.size):
+        return MeshArrays(vertices.reshape(0, 3), faces.reshape(0, 3).astype(np.int32))
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or (faces.size and (faces.ndim != 2 or faces.shape[1] != 3)):
+        return f"decode() returned arrays of shapes {vertices.shape} and {faces.shape}, not (n, 3)"
+    if not np.isfinite(vertices).all():
+        return "decode() returned positions that are not finite"
+    if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
+        return f"decode() returned faces that use vertices which are not among the {len(vertices)}"
+    return MeshArrays(vertices, faces.reshape(-1, 3).astype(np.int32))
+
+
+def _name(value: object) -> str:
+    return "None" if value is None else type(value).__name__
