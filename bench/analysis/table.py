@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
 from gcbench.bench.metrics import METRICS
-
-Format = Literal["text", "markdown", "csv", "json"]
-FORMATS: tuple[Format, ...] = ("text", "markdown", "csv", "json")
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,8 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
     ----------
     summary : DataFrame
         From :func:`gcbench.bench.analysis.frame.summarise`.
-    format_ : {"text", "markdown", "csv", "json"}
-        CSV and JSON hold every column of the summary at full precision; text and Markdown the ones people compare.
+    format_ : {"text", "markdown", "latex", "csv", "json"}
+        CSV and JSON hold every column of the summary at full precision; the others the ones people compare.
         In CSV and JSON the frame of records does as well as a summary.
     timing : bool
         Without timing, everything in the table is reproducible to the last byte: no column of times or memory.
@@ -76,9 +71,9 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
     if not timing:
         summary = summary[[column for column in summary if not _measures_time_or_memory(str(column))]]
     if format_ == "csv":
-        return _csv([list(summary.columns), *(list(row.values()) for row in _plain(summary))])
+        return csv_lines([list(summary.columns), *(list(row.values()) for row in _plain(summary))])
     if format_ == "json":
-        return _json(_plain(summary))
+        return json_rows(_plain(summary))
     blocks = []
     for (dataset, split, effort, device), part in summary.groupby(["dataset", "split", "effort", "device"], sort=True):
         where = "" if device == "cpu" else f", on {device}"
@@ -101,9 +96,7 @@ def _block(title: str, part: pd.DataFrame, format_: Format) -> str:
             mark = "~" if column.name in near and bool(near[column.name].iloc[position]) else ""
             cells.append("–" if math.isnan(value) else column.show(value) + mark)
         rows.append([*cells, f"{row['ok']}/{row['codings']}"])
-    lines = _markdown(rows) if format_ == "markdown" else _aligned(rows)
-    heading = f"### {title}" if format_ == "markdown" else title
-    return "\n".join([heading, "", *lines, "", *_notes(part, near)]) + "\n"
+    return block(title, rows, _notes(part, near), format_)
 
 
 def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
@@ -148,7 +141,7 @@ def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
     ----------
     rows : DataFrame
         From :func:`gcbench.bench.analysis.frame.frame`.
-    format_ : {"text", "markdown", "csv", "json"}
+    format_ : {"text", "markdown", "latex", "csv", "json"}
         JSON is a list of objects, in which ``rates`` is a list; elsewhere it is the first and the last one.
     """
     columns = ["dataset", "mesh", "codec", "rates", "status", "stage", "error"]
@@ -159,49 +152,17 @@ def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
         known = dict(zip(by, (_or_none(value) for value in key), strict=True)) | {"rates": rates}
         found.append({column: known[column] for column in columns})
     if format_ == "json":
-        return _json(found)
+        return json_rows(found)
     lines = [columns]
     for failure in found:
         rates = failure["rates"]
         shown = rates[0] if len(rates) == 1 else f"{rates[0]}..{rates[-1]} ({len(rates)})"
         lines.append([str(value or "") for value in (failure | {"rates": shown}).values()])
     if format_ == "csv":
-        return _csv(lines)
+        return csv_lines(lines)
     if not found:
         return "no failures\n"
-    return "\n".join(_markdown(lines, right=False) if format_ == "markdown" else _aligned(lines, right=False)) + "\n"
-
-
-def _aligned(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
-    """Pad columns to their width; the first two to the left, numbers to the right with their marks hanging."""
-    widths = [max(len(cell.rstrip("~")) for cell in column) for column in zip(*rows, strict=True)]
-    marks = [any(cell.endswith("~") for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = []
-        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            bare, mark = cell.rstrip("~"), "~" if cell.endswith("~") else " " if marks[index] else ""
-            cells.append((bare.rjust(width) if right and index > 1 else bare.ljust(width)) + mark)
-        lines.append("  ".join(cells).rstrip())
-    rule = "  ".join("─" * (width + mark) for width, mark in zip(widths, marks, strict=True))
-    return [lines[0], rule, *lines[1:]]
-
-
-def _markdown(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
-    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    align = ["--:" if right and index > 1 else "---" for index in range(len(head))]
-    return ["| " + " | ".join(row) + " |" for row in [head, align, *body]]
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    """Lines of cells; None is an empty one."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue()
-
-
-def _json(rows: Sequence[dict[str, Any]]) -> str:
-    return json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    return block("", lines, (), format_, right=False)
 
 
 def _plain(summary: pd.DataFrame) -> list[dict[str, Any]]:

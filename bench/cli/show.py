@@ -13,6 +13,7 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+_KINDS = ("rd", "datasets", "timing", "bd", "resolution", "published")
 RunArgument = Annotated[
     str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
 ]
@@ -21,7 +22,13 @@ RunArgument = Annotated[
 def table_command(
     run: RunArgument = None,
     *,
-    format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv or json.")] = "text",
+    kind: Annotated[
+        str, typer.Option("--kind", "-k", help="rd, datasets, timing, bd, resolution or published: see below.")
+    ] = "rd",
+    metric: Annotated[
+        str, typer.Option("--metric", "-m", help="Of the BD-rates, e.g. cd_p2s, cd, f1_0005.")
+    ] = "cd_p2s",
+    format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown, latex, csv or json.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Without times, the table is reproducible to the last byte.")
@@ -33,29 +40,55 @@ def table_command(
 ) -> None:
     """Show a run as a table: codec × rate, means over the meshes, failures in sight.
 
+    [bold]Kinds[/bold]
+
+        rd           sizes, quality and times of every codec at every rate
+        datasets     what was compressed
+        timing       times and peak memory
+        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number
+        resolution   rates that name a resolution (k64w32), side by side
+        published    figures of papers beside ours
+
     [bold]Examples[/bold]
 
         bench table                                  the last run
         bench table mixed-mini-quick -f markdown
+        bench table ama-all-standard -k bd -m cd -f latex
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh --json
         bench table --failures                       in any format
     """
-    from gcbench.bench.analysis import table
+    from gcbench.bench.analysis import table, tables
     from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.text import FORMATS
+    from gcbench.bench.metrics import METRICS
 
     format_ = "json" if as_json else format_
-    if format_ not in table.FORMATS:
-        raise UsageError(f"unknown format '{format_}'; known: {', '.join(table.FORMATS)}")
-    if per_mesh and format_ == "markdown":
+    if format_ not in FORMATS:
+        raise UsageError(f"unknown format '{format_}'; known: {', '.join(FORMATS)}")
+    if kind not in _KINDS:
+        raise UsageError(f"unknown kind '{kind}'; known: {', '.join(_KINDS)}")
+    if metric not in METRICS:
+        raise UsageError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}")
+    if per_mesh and format_ in {"markdown", "latex"}:
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
     _, rows = read_run(run)
     if failures:
         typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
         typer.echo(table.render(rows, "csv" if format_ == "text" else format_, timing=timing), nl=False)
-    else:
+    elif kind == "rd":
         typer.echo(table.render(summarise(rows), format_, timing=timing), nl=False)
+    else:
+        summary = summarise(rows)
+        made = {
+            "datasets": lambda: tables.datasets(rows),
+            "timing": lambda: tables.timing(summary),
+            "bd": lambda: tables.bd(rows, summary, metric),
+            "resolution": lambda: tables.resolution(summary),
+            "published": lambda: tables.published(summary),
+        }[kind]()
+        typer.echo(tables.render(made, format_), nl=False)
 
 
 def plot_command(

@@ -1,0 +1,243 @@
+"""The other tables of a run: datasets, times, Bjøntegaard deltas, resolutions, and published figures beside ours.
+
+The rate-distortion table, which has a row for each codec and rate, is in ``table.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix, per_mesh
+from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
+from gcbench.bench.metrics import METRICS
+
+BLOCK = ["dataset", "split", "effort", "device"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people and for programs.
+
+    Parameters
+    ----------
+    title : str
+        What it is of.
+    heading : tuple of str
+        Of the columns.
+    rows : list of list of str
+        Cells as people read them.
+    data : list of dict
+        The same rows at full precision.
+    notes : tuple of str
+        What has to be known to read it.
+    """
+
+    title: str
+    heading: tuple[str, ...]
+    rows: list[list[str]]
+    data: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
+
+
+def render(tables: Sequence[Table], format_: Format) -> str:
+    """Write tables one after the other; in CSV and JSON their rows follow each other."""
+    if format_ in {"csv", "json"}:
+        data = [row for table in tables for row in table.data]
+        if format_ == "json":
+            return json_rows(data)
+        columns = list(dict.fromkeys(name for row in data for name in row))
+        return csv_lines([columns, *([row.get(name) for name in columns] for row in data)])
+    blocks = [block(t.title, [t.heading, *t.rows], t.notes, format_) for t in tables if t.rows]
+    return "\n".join(blocks) or "nothing to show\n"
+
+
+def datasets(rows: pd.DataFrame) -> list[Table]:
+    """Say what was compressed: the paper's Table 1, from the meshes of the run."""
+    cells, data = [], []
+    for (dataset, split), part in rows.groupby(["dataset", "split"], sort=True):
+        bad = part.loc[part["status"] == "bad-input", "mesh"].nunique()
+        known = part[part["obj_bytes"].notna()].drop_duplicates("mesh")
+        facts = part.dropna(subset=["in_faces"]).drop_duplicates("mesh") if "in_faces" in part else part.iloc[:0]
+        row = {
+            "dataset": str(dataset),
+            "split": str(split),
+            "meshes": part["mesh"].nunique(),
+            "bad_input": bad,
+            "obj_megabytes": float(known["obj_bytes"].sum() / 1e6),
+            "mean_vertices": float(facts["in_vertices"].mean()) if len(facts) else None,
+            "mean_faces": float(facts["in_faces"].mean()) if len(facts) else None,
+            "watertight": int(facts["in_watertight"].sum()) if len(facts) else None,
+        }
+        data.append(row)
+        cells.append(
+            [
+                *(str(dataset), str(split), str(row["meshes"]), str(bad), f"{row['obj_megabytes']:.2f}"),
+                *(_or_dash(row[name], "{:.0f}") for name in ("mean_vertices", "mean_faces", "watertight")),
+            ]
+        )
+    heading = ("dataset", "split", "meshes", "bad input", "OBJ MB", "vertices", "faces", "watertight")
+    return [Table("datasets", heading, cells, data, ("OBJ MB: normalised, six decimals; vertices, faces: mean",))]
+
+
+def timing(summary: pd.DataFrame) -> list[Table]:
+    """Say what coding takes: times, of a set codec its share for one mesh, and peak memory."""
+    columns = ("encode_ms", "decode_ms", "encode_peak_mib", "decode_peak_mib")
+    heading = ("codec", "rate", "encode ms", "decode ms", "encode MiB", "decode MiB", "how")
+    tables = []
+    for where, part in _blocks(summary[summary["encode_ms"].notna()]):
+        cells = [
+            [str(r["codec"]), str(r["rate"]), *(_or_dash(r[c], "{:.1f}") for c in columns), _how(bool(r["timed"]))]
+            for r in part.to_dict("records")
+        ]
+        data = part[[*BLOCK, "codec", "rate", *columns, "timed"]].to_dict("records")
+        note = "pinned: median of repeated, pinned calls (bench run --timing); single: one call, beside others"
+        tables.append(Table(f"time and memory, {where}", heading, cells, [_named(r) for r in data], (note,)))
+    return tables
+
+
+def bd(rows: pd.DataFrame, summary: pd.DataFrame, metric: str) -> list[Table]:
+    """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval."""
+    tables = []
+    for where, part in _blocks(summary[summary[metric].notna()] if metric in summary else summary.iloc[:0]):
+        matrix = bd_matrix(part, metric)
+        if len(matrix) < 2:
+            continue
+        key = dict(zip(BLOCK, part.iloc[0][BLOCK], strict=True))
+        records = rows[(rows[BLOCK] == pd.Series(key)).all(axis=1)]
+        cells: list[list[str]] = []
+        data: list[dict[str, Any]] = []
+        reasons: dict[str, str] = {}
+        for test in matrix.index:
+            line = [str(test), ""]
+            for anchor in matrix.columns:
+                delta = matrix.loc[test, anchor]
+                line.append(_cell(delta, reasons))
+                if isinstance(delta, BDRate):
+                    single = per_mesh(records, str(anchor), str(test), metric)
+                    data.append(
+                        {
+                            **key, "metric": metric, "codec": str(test), "anchor": str(anchor),
+                            "bd_rate": delta.percent, "bd_rate_akima": delta.akima_percent, "overlap": delta.overlap,
+                            "refusal": delta.refusal and str(delta.refusal), "dropped": "; ".join(delta.dropped),
+                            "per_mesh": single.percent, "per_mesh_low": single.low, "per_mesh_high": single.high,
+                            "per_mesh_meshes": single.meshes, "per_mesh_refused": single.refused, "wins": single.wins,
+                        }
+                    )  # fmt: skip
+            cells.append(line)
+        notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
+        notes += [f"{mark}: {reason}" for reason, mark in reasons.items()]
+        heading = ("codec", "against", *map(str, matrix.columns))
+        tables.append(Table(f"BD-rate % in {METRICS[metric].label}, {where}", heading, cells, data, tuple(notes)))
+        if lines := _per_mesh_lines(data):
+            head = ("codec", "against", "mean %", "95 % low", "high", "meshes", "without", "wins")
+            note = "BD-rate of each mesh by itself; interval: bootstrap over meshes; wins: meshes with fewer bytes"
+            tables.append(Table(f"per-mesh BD-rate % in {METRICS[metric].label}, {where}", head, lines, [], (note,)))
+    return tables
+
+
+def resolution(summary: pd.DataFrame) -> list[Table]:
+    """Compare resolutions of volumes: the paper's Table 3, for rates whose label names one (``k64w32``)."""
+    found = summary.assign(k=summary["rate"].astype(str).str.extract(r"^k(\d+)", expand=False))
+    found = found[found["k"].notna() & (found["ok"] > 0)]
+    names = ("ratio", "cd", "nc", "f1_0005", "f1_001", "cd_p2s")
+    heading = ("codec", "rate", "K", "ratio", *(METRICS[n].label for n in names[1:]), "encode s/mesh", "decode ms")
+    tables = []
+    for where, part in _blocks(found.assign(k=found["k"].astype(int))):
+        ordered = part.sort_values(["k", "ratio"], ascending=[True, False])
+        cells = [
+            [
+                *(str(r["codec"]), str(r["rate"]), str(r["k"]), f"{r['ratio']:.1f}"),
+                *(_or_dash(r[n] * METRICS[n].scale, "{:.3f}") for n in names[1:]),
+                *(f"{r['encode_ms'] / 1000:.1f}", f"{r['decode_ms']:.1f}"),
+            ]
+            for r in ordered.to_dict("records")
+        ]
+        data = ordered[[*BLOCK, "codec", "rate", "k", *names, "encode_ms", "decode_ms"]].to_dict("records")
+        tables.append(Table(f"resolutions, {where}", heading, cells, [_named(r) for r in data]))
+    return tables
+
+
+def published(summary: pd.DataFrame) -> list[Table]:
+    """Figures of papers beside those of the run, for the same codec, dataset and, where it has one, resolution.
+
+    They are of other sets: published ones of 500 to 1000 meshes, on the machine named. The difference is shown, not
+    judged.
+    """
+    names = {"cd_p2p_e3": ("cd", 1e-3), "nc": ("nc", 1.0), "f1_0005": ("f1_0005", 1.0), "f1_001": ("f1_001", 1.0)}
+    cells, data = [], []
+    for row in _published():
+        targets = {ours: float(row[theirs]) * unit for theirs, (ours, unit) in names.items() if row[theirs]}
+        base = summary["codec"].astype(str).str.partition("[")[0]
+        like = summary[(base == row["codec"]) & (summary["dataset"] == row["dataset"].lower()) & (summary["ok"] > 0)]
+        if row["setting"].startswith("K="):
+            like = like[like["rate"].astype(str).str.startswith(f"k{row['setting'][2:]}w")]
+        if not targets or like.empty:
+            continue
+        where = f"{row['source'].partition(' (')[0]}, {row['table']}"
+        cells.append([row["codec"], where, row["dataset"], row["setting"], row["ratio"], *_shown(targets)])
+        for ours in map(_named, like.to_dict("records")):
+            address = f"{ours['codec']} {ours['rate']}"
+            cells.append([address, "ours", f"{ours['meshes']} meshes", "", f"{ours['ratio']:.2f}", *_shown(ours)])
+            deviation = {f"{n}_deviation": float(ours[n]) / target - 1 for n, target in targets.items() if ours.get(n)}
+            data.append({**{k: row[k] for k in ("source", "table", "dataset", "setting")}, **ours, **deviation})
+    heading = ("codec", "source", "dataset", "setting", "ratio", *(METRICS[n].label for n, _ in names.values()))
+    note = "published sets have 500 to 1000 meshes, ours those that were run: ratios of set codecs grow with the set"
+    return [Table("published figures and ours", heading, cells, data, (note,))]
+
+
+def _published() -> list[dict[str, str]]:
+    text = (files("gcbench.results") / "published.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _blocks(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (dataset, split, effort, device), part in summary.groupby(BLOCK, sort=True):
+        yield f"{dataset}, split {split}, effort {effort}" + ("" if device == "cpu" else f", on {device}"), part
+
+
+def _cell(delta: object, reasons: dict[str, str]) -> str:
+    if not isinstance(delta, BDRate):
+        return "·"
+    if delta.percent is not None:
+        return f"{delta.percent:+.1f}"
+    return reasons.setdefault(str(delta.refusal), f"({chr(ord('a') + len(reasons))})")
+
+
+def _per_mesh_lines(data: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            *(
+                row["codec"],
+                row["anchor"],
+                *(f"{row[name]:+.1f}" for name in ("per_mesh", "per_mesh_low", "per_mesh_high")),
+            ),
+            *(str(row["per_mesh_meshes"]), str(row["per_mesh_refused"]), f"{100 * row['wins']:.0f} %"),
+        ]
+        for row in data
+        if row["per_mesh"] is not None
+    ]
+
+
+def _shown(values: dict[str, Any]) -> list[str]:
+    return [_or_dash(values.get(n), f"{{:.{d}f}}", METRICS[n].scale) for n, d in _DIGITS.items()]
+
+
+_DIGITS = {"cd": 3, "nc": 3, "f1_0005": 3, "f1_001": 3}
+
+
+def _or_dash(value: Any, shown: str, scale: float = 1.0) -> str:
+    return "–" if value is None or pd.isna(value) else shown.format(value * scale)
+
+
+def _how(timed: bool) -> str:
+    return "pinned" if timed else "single"
+
+
+def _named(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
