@@ -13,7 +13,7 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.mpeg.ply import read_points, write_points
-from gcbench.codecs.mpeg.programs import TMC3, work_folder
+from gcbench.codecs.mpeg.programs import TMC3, Bounds, work_folder
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A surface of the whole cube at 12 bits, six sides of 4096², is 1e8 points.
 MAX_POINTS = 1 << 27
+# A million points take tmc3 a second and 0.5 GiB to decode, and those of 12 bits sixteen times that.
+DECODER_BOUNDS = Bounds(seconds=600, memory_bytes=12 << 30)
 SCALE_DENOMINATOR = 32  # of every position scale in use: 1/32 … 1
 
 _OCTREE = (
@@ -109,7 +111,8 @@ def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
     Raises
     ------
     BitstreamError
-        tmc3 refuses the stream, crashes on it (which is what it does with most bad ones), or decodes no points.
+        tmc3 refuses the stream, crashes on it (which is what it does with most bad ones), does not come to an end, or
+        decodes no points.
     """
     if not stream:
         raise BitstreamError("the stream ends in its header")
@@ -121,8 +124,11 @@ def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
             "--reconstructedDataPath=out.ply",
             "--outputBinaryPly=1",
         ]
-        TMC3.find().run(arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError)
-        return read_points((folder / "out.ply").read_bytes(), MAX_POINTS)
+        TMC3.find().run(arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError, bounds=DECODER_BOUNDS)
+        points = read_points((folder / "out.ply").read_bytes(), MAX_POINTS)
+    if not len(points):  # no failure to tmc3: a triangle soup of points far apart, for one
+        raise BitstreamError("the stream holds no points")
+    return points
 
 
 def encode_lossless(points: NDArray[np.int32], ctx: Context) -> bytes:
@@ -198,7 +204,7 @@ class _Gpcc(PointCodec):
         scale = stream[0] / SCALE_DENOMINATOR
         points = decode_points(stream[1:], ctx) + self.offset(scale)
         reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
-        if len(points) and not -reach <= points.min() <= points.max() <= 2**bits + reach:
+        if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")
         return points
 

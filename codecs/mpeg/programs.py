@@ -11,11 +11,14 @@ import hashlib
 import logging
 import os
 import re
+import resource
 import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +107,28 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What a program may take: a corrupt stream can make a decoder run for ever, or ask for any memory.
+
+    Parameters
+    ----------
+    seconds : float
+        Of wall time.
+    memory_bytes : int or None
+        Of address space; imposed where the system can (Linux), else the engine's limit remains.
+    """
+
+    seconds: float = float("inf")
+    memory_bytes: int | None = None
+
+    def impose_memory(self, pid: int) -> None:
+        """Let allocations of a process fail beyond ``memory_bytes``."""
+        if self.memory_bytes is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError):  # it has ended already, or we may not
+                resource.prlimit(pid, resource.RLIMIT_AS, (self.memory_bytes, self.memory_bytes))
+
+
+@dataclass(frozen=True)
 class Installed:
     """A program that was found.
 
@@ -130,7 +155,14 @@ class Installed:
         return f"{self.name}-{self.version}-{self.sha256[:12]}"
 
     def run(
-        self, arguments: Sequence[str], folder: Path, ctx: Context, *, outputs: Sequence[str], failure: type[BenchError]
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        ctx: Context,
+        *,
+        outputs: Sequence[str],
+        failure: type[BenchError],
+        bounds: Bounds | None = None,
     ) -> None:
         """Run it in a folder, with one thread and no input, until it ends or the call's deadline comes.
 
@@ -149,6 +181,8 @@ class Installed:
         failure : type
             What to raise if it does not do its work: CodecFailed for an encoder, BitstreamError for a decoder, whose
             input is the stream.
+        bounds : Bounds, optional
+            What it may take; over that it is killed, which is a ``failure``.
 
         Raises
         ------
@@ -158,6 +192,8 @@ class Installed:
             It could not be started, or somebody else killed it.
         """
         ctx.check_deadline()
+        bounds = bounds or Bounds()
+        begin = time.monotonic()
         try:
             process = subprocess.Popen(
                 [str(self.path), *arguments],
@@ -171,10 +207,13 @@ class Installed:
             raise CodecFailed(f"{self.name} cannot be started: {error}") from error
         said = _Said()
         try:
-            _listen(process, said, ctx)
-        except CodecTimeout:
-            said.log(f"{self.name} was killed at the deadline", arguments)
-            raise CodecTimeout(f"{self.name} was killed at the deadline") from None
+            bounds.impose_memory(process.pid)
+            _listen(process, said, min(begin + bounds.seconds, time.monotonic() + ctx.seconds_left()))
+        except TimeoutError:
+            late = ctx.seconds_left() <= 0
+            killed = f"{self.name} was killed {'at the deadline' if late else f'after {bounds.seconds:g} s'}"
+            said.log(killed, arguments)
+            raise (CodecTimeout if late else failure)(killed) from None
         finally:
             if process.poll() is None:
                 _kill_with_descendants(process.pid)
@@ -259,8 +298,8 @@ class _Said:
         )
 
 
-def _listen(process: subprocess.Popen[bytes], said: _Said, ctx: Context) -> None:
-    """Take what a program prints, until it ends.
+def _listen(process: subprocess.Popen[bytes], said: _Said, until: float) -> None:
+    """Take what a program prints, until it ends; TimeoutError at ``until``, a ``time.monotonic()``.
 
     The pipes end with the process, at once; ``wait`` with a timeout would look only every 50 ms.
     """
@@ -269,8 +308,10 @@ def _listen(process: subprocess.Popen[bytes], said: _Said, ctx: Context) -> None
             assert pipe is not None
             selector.register(pipe, selectors.EVENT_READ, name)
         while selector.get_map():
-            ctx.check_deadline()
-            ready = selector.select(min(ctx.seconds_left(), 1.0))
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            ready = selector.select(min(left, 1.0))
             if not ready and process.poll() is not None:
                 return  # it has ended; something that it left behind holds its pipes
             for key, _ in ready:
@@ -279,11 +320,10 @@ def _listen(process: subprocess.Popen[bytes], said: _Said, ctx: Context) -> None
                     said.hear(key.data, chunk)
                 else:
                     selector.unregister(key.fileobj)
-    left = ctx.seconds_left()
     try:
-        process.wait(None if left == float("inf") else max(left, 0))
+        process.wait(None if until == float("inf") else max(until - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
-        raise CodecTimeout("deadline overrun") from None
+        raise TimeoutError from None
 
 
 def _problem(exit_code: int, folder: Path, outputs: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg.ply import read_points, write_points
-from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, work_folder
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, work_folder
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 
@@ -204,7 +204,9 @@ class Vpcc(PointCodec, SetCodec):
                 f"--inverseColorSpaceConversionConfig={cfg / _INVERSE_COLOURS}",
             ]
             names = [f"out_{number:04d}.ply" for number in range(count)]
-            decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError)
+            # Three seconds and 0.3 GiB for a frame.
+            bounds = Bounds(seconds=600 + 60 * count, memory_bytes=(4 + min(count, FRAMES_IN_GROUP)) << 30)
+            decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError, bounds=bounds)
             return [_distinct(read_points((folder / name).read_bytes(), MAX_POINTS), bits) + 0.5 for name in names]
 
     def _configuration_files(self, ctc_rate: int) -> list[str]:

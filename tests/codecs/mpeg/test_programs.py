@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import time
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 
 from gcbench.codecs import Context
 from gcbench.codecs.mpeg import programs
-from gcbench.codecs.mpeg.programs import PCC_APP_ENCODER, PROGRAMS, TMC3, Program, work_folder
+from gcbench.codecs.mpeg.programs import PCC_APP_ENCODER, PROGRAMS, TMC3, Bounds, Program, work_folder
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, CodecUnavailable
 
 EXAMPLE = Program(
@@ -43,8 +44,8 @@ def work(ctx):
         yield folder
 
 
-def run(program, folder, ctx, *arguments, failure=CodecFailed, outputs=("out",)):
-    program.run(["--out=out", *arguments], folder, ctx, outputs=outputs, failure=failure)
+def run(program, folder, ctx, *arguments, failure=CodecFailed, outputs=("out",), bounds=None):
+    program.run(["--out=out", *arguments], folder, ctx, outputs=outputs, failure=failure, bounds=bounds)
 
 
 # Finding
@@ -260,6 +261,20 @@ def test_killed_at_the_deadline(body, example, work, ctx, caplog):
     assert 0.6 < time.monotonic() - begin < 3
     assert not _alive(work)
     assert "began" in caplog.text
+
+
+def test_killed_when_it_takes_longer_than_it_may(example, work, ctx):
+    program = example("time.sleep(60)")
+    with pytest.raises(BitstreamError, match=r"example was killed after 0\.5 s"):
+        run(program, work, ctx, failure=BitstreamError, bounds=Bounds(seconds=0.5))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds of memory are Linux's")
+def test_memory_runs_out_at_the_bound(example, work, ctx):
+    program = example(f"time.sleep(0.2)\ntaken = bytearray(1 << 30)\n{WRITES}")
+    run(program, work, ctx, bounds=Bounds(memory_bytes=4 << 30))
+    with pytest.raises(BitstreamError, match="MemoryError"):
+        run(program, work, ctx, failure=BitstreamError, bounds=Bounds(memory_bytes=1 << 30))
 
 
 CHILD = "child = subprocess.Popen(['sleep', '60']); Path('child').write_text(str(child.pid))\n"
