@@ -1,56 +1,161 @@
-"""From points back to a surface: oriented normals, screened Poisson, and a cut through what it invents beyond the data.
+"""From points back to a surface: oriented normals, screened Poisson, and a cut where it left the data.
 
-Knows points in voxel units; not which codec they come from, nor at which rate.
+Knows points in voxel units; not which codec they come from, nor at which rate: lengths are measured in the spacing of
+the points.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcbench import native
-from gcbench.errors import BitstreamError
+from gcbench.codecs.points.normals import oriented_normals, spacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gcbench.codecs.base import Context
+    from gcbench.codecs.points.neighbours import Columns
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+    Surface = tuple[Floats, Ints]
+
+_FEWEST_POINTS = 16  # for a surface to be put through them
+_DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
+_SHALLOWEST = 4
+_SCALE = 1.1  # of the cube of the octree to that of the points
+_SMALLEST_CELL = 1.0  # of the octree, in spacings
+# What the surface may lie beside the points, in spacings, and how far it must get before it is cut at all.
+_CUT = 1.0
+_BEYOND = 3.0
 
 
 def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Put a surface through points.
+    """Put a surface through points that lie densely on one.
+
+    What is closed comes back closed, what is open open. Points that no surface can be put through, such as a handful
+    or a line, become little cubes.
 
     Parameters
     ----------
     points : (N, 3) float64
-        In voxels.
+        N ≥ 1, finite. Duplicates count once.
     ctx : Context
         Of the call; seconds go to its stages ``normals`` and ``poisson``.
 
     Returns
     -------
     vertices : (V, 3) float64
+        In the units of the points.
     faces : (F, 3) int64
-
-    Raises
-    ------
-    BitstreamError
-        The points are too few for a surface.
+        F ≥ 1; counterclockwise seen from outside, where there is an outside.
     """
-    points = np.unique(points, axis=0)
-    if len(points) < 3:
-        raise BitstreamError(f"too few points for a surface: {len(points)}")
-    pymeshlab: Any = native.pymeshlab()
+    from gcbench.codecs.points.neighbours import columns
+
     with ctx.stage("normals"):
-        meshes = pymeshlab.MeshSet(verbose=False)
-        meshes.add_mesh(pymeshlab.Mesh(points))
-        meshes.compute_normal_for_point_clouds(k=16, smoothiter=2)
+        points = np.unique(points, axis=0)
+        step = spacing(points)
+        if len(points) < _FEWEST_POINTS:
+            return _cubes(points, step)
+        origin = points.min(axis=0)
+        cloud, _ = columns(points - origin, 3 * step)
+        normals = oriented_normals(cloud, step)
     ctx.check_deadline()
     with ctx.stage("poisson"):
-        extent = float(np.ptp(points, axis=0).max())
-        spacing = max(1.0, extent / np.sqrt(len(points)) / 4)
-        depth = int(np.clip(np.ceil(np.log2(extent / spacing)) - 1, 5, 9))
-        meshes.generate_surface_reconstruction_screened_poisson(depth=depth, threads=1)
-        surface = meshes.current_mesh()
-        return surface.vertex_matrix(), surface.face_matrix().astype(np.int64)
+        vertices, faces = _cut(*_poisson(cloud.points, normals, step), cloud, step)
+        if not len(faces):
+            return _cubes(points, step)
+        return vertices + origin, faces
+
+
+def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
+    """Screened Poisson reconstruction, on an octree as fine as the points allow.
+
+    Source: Kazhdan and Hoppe, "Screened Poisson surface reconstruction", TOG 32(3), 2013.
+    """
+    o3d = native.open3d()
+    cells = float(np.ptp(points, axis=0).max()) * _SCALE / (_SMALLEST_CELL * step)
+    depth = min(max(math.floor(math.log2(cells)), _SHALLOWEST), _DEEPEST)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
+    cloud.normals = o3d.utility.Vector3dVector(normals)
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        # More than one thread makes it differ from run to run.
+        mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
+            cloud, depth=depth, scale=_SCALE, n_threads=1
+        )
+    return np.asarray(mesh.vertices), np.asarray(mesh.triangles).astype(np.int64)
+
+
+def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Surface:
+    """Cut off what lies beside the points; small gaps that lead nowhere stay closed."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    from gcbench.codecs.points.neighbours import sideways
+
+    if not len(faces):
+        return vertices, faces
+    beside = np.empty(len(vertices))
+    sideways(cloud, vertices, _vertex_normals(vertices, faces), _BEYOND * step, beside)
+    beside -= _CUT * step
+    # A patch that is beside the points is cut if it reaches beyond: patches are joined over edges.
+    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = edges[(beside[edges] > 0).all(axis=1)]
+    links = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
+    count, patch = connected_components(links, directed=False)
+    far = np.zeros(count, bool)
+    far[patch[beside >= 0.999 * (_BEYOND - _CUT) * step]] = True
+    beside[~far[patch]] = np.minimum(beside[~far[patch]], 0.0)
+    return _clip(vertices, faces, beside)
+
+
+def _vertex_normals(vertices: Floats, faces: Ints) -> Floats:
+    corners = vertices[faces]
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.empty((len(vertices), 3))
+    for axis in range(3):
+        normals[:, axis] = np.bincount(faces.ravel(), np.repeat(doubled[:, axis], 3), len(vertices))
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return normals / np.where(length > 0, length, 1.0)
+
+
+def _clip(vertices: Floats, faces: Ints, level: Floats) -> Surface:
+    """Keep the part of a mesh where `level`, linear on faces, is not positive."""
+    out = level > 0
+    if not out.any():
+        return vertices, faces
+    outside = out[faces].sum(axis=1)
+    kept = [faces[outside == 0]]
+    new_vertices = [vertices]
+    # Turn each cut face so that its odd corner comes first; then edges (0, 1) and (0, 2) are the cut ones.
+    cut = faces[(outside == 1) | (outside == 2)]
+    if len(cut):
+        odd = np.where((outside[(outside == 1) | (outside == 2)] == 1)[:, None], out[cut], ~out[cut]).argmax(axis=1)
+        cut = np.take_along_axis(cut, (odd[:, None] + np.arange(3)) % 3, axis=1)
+        ends = np.concatenate([cut[:, [0, 1]], cut[:, [0, 2]]])
+        unique, index = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
+        a, b = level[unique[:, 0]], level[unique[:, 1]]
+        t = (a / (a - b))[:, None]
+        new_vertices.append((1 - t) * vertices[unique[:, 0]] + t * vertices[unique[:, 1]])
+        first, second = np.reshape(index, (2, -1)) + len(vertices)
+        tip = ~out[cut[:, 0]]  # only the odd corner stays, else all but that
+        kept.append(np.stack([cut[tip, 0], first[tip], second[tip]], axis=1))
+        stays = ~tip
+        kept.append(np.stack([first[stays], cut[stays, 1], cut[stays, 2]], axis=1))
+        kept.append(np.stack([first[stays], cut[stays, 2], second[stays]], axis=1))
+    result = np.concatenate(kept)
+    used, index = np.unique(result, return_inverse=True)
+    return np.concatenate(new_vertices)[used], index.reshape(-1, 3).astype(np.int64)
+
+
+def _cubes(points: Floats, side: float) -> Surface:
+    """A cube around each point."""
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(8, 3) - 0.5
+    quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    vertices = (points[:, None] + side * corners).reshape(-1, 3)
+    return vertices, (faces + 8 * np.arange(len(points))[:, None, None]).reshape(-1, 3)

@@ -1,0 +1,182 @@
+"""Compiled loops over the neighbours of points: planes through them, and how far a surface is from them.
+
+Knows arrays only. Imports numba, so it is itself imported where it is used; no loop starts threads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Columns(NamedTuple):
+    """Points in columns along z: a neighbourhood is a run of each of a few columns, found by bisection.
+
+    Parameters
+    ----------
+    points : (N, 3) float64
+        Non-negative, sorted by column, in a column by z.
+    starts : (nx · ny + 1,) int64
+        Column (i, j) is ``points[starts[i * ny + j] : starts[i * ny + j + 1]]``.
+    nx, ny : int
+        Columns along x and y.
+    cell : float
+        Side of a column.
+    """
+
+    points: Floats
+    starts: Ints
+    nx: int
+    ny: int
+    cell: float
+
+
+def columns(points: Floats, cell: float) -> tuple[Columns, Ints]:
+    """Sort non-negative points (N, 3) into columns; also the order, so that ``result.points == points[order]``."""
+    nx, ny = (int(points[:, axis].max() / cell) + 1 for axis in (0, 1))
+    key = (points[:, 0] / cell).astype(np.int64) * ny + (points[:, 1] / cell).astype(np.int64)
+    order = np.lexsort((points[:, 2], key))
+    starts = np.zeros(nx * ny + 1, np.int64)
+    np.cumsum(np.bincount(key, minlength=nx * ny), out=starts[1:])
+    return Columns(np.ascontiguousarray(points[order]), starts, nx, ny, cell), order
+
+
+@njit(nogil=True, cache=True)
+def first_at(points: Floats, low: int, high: int, z: float) -> int:
+    """First index in [low, high) of a point that is not under `z`."""
+    while low < high:
+        middle = (low + high) >> 1
+        if points[middle, 2] < z:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(nogil=True, cache=True)
+def fit_planes(cloud: Columns, radius: float, normals: Floats) -> None:
+    """Put a plane through the neighbours of each point, weighted by (1 - d² / radius²)²; its normal has no sense yet.
+
+    Source: Hoppe et al., SIGGRAPH 1992, section 3.1; the weight is that of Wendland's C² kernels cut to two factors.
+    """
+    points, starts, cell = cloud.points, cloud.starts, cloud.cell
+    inverse = 1.0 / (radius * radius)
+    reach = int(np.ceil(radius / cell))
+    for i in range(len(points)):
+        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
+        cx, cy = int(px / cell), int(py / cell)
+        s = sx = sy = sz = xx = xy = xz = yy = yz = zz = 0.0
+        for kx in range(max(cx - reach, 0), min(cx + reach + 1, cloud.nx)):
+            for ky in range(max(cy - reach, 0), min(cy + reach + 1, cloud.ny)):
+                column = kx * cloud.ny + ky
+                end = starts[column + 1]
+                j = first_at(points, starts[column], end, pz - radius)
+                while j < end:
+                    dx, dy, dz = points[j, 0] - px, points[j, 1] - py, points[j, 2] - pz
+                    if dz > radius:
+                        break
+                    j += 1
+                    t = 1.0 - (dx * dx + dy * dy + dz * dz) * inverse
+                    if t <= 0.0:
+                        continue
+                    w = t * t
+                    s += w
+                    sx += w * dx
+                    sy += w * dy
+                    sz += w * dz
+                    xx += w * dx * dx
+                    xy += w * dx * dy
+                    xz += w * dx * dz
+                    yy += w * dy * dy
+                    yz += w * dy * dz
+                    zz += w * dz * dz
+        mx, my, mz = sx / s, sy / s, sz / s
+        _least_axis(
+            xx / s - mx * mx,
+            xy / s - mx * my,
+            xz / s - mx * mz,
+            yy / s - my * my,
+            yz / s - my * mz,
+            zz / s - mz * mz,
+            normals[i],
+        )
+
+
+@njit(nogil=True, cache=True)
+def _least_axis(  # noqa: PLR0917 - numba knows no keyword-only arguments
+    a: float, b: float, c: float, d: float, e: float, f: float, axis: Floats
+) -> None:
+    """Unit eigenvector of the least eigenvalue of [[a, b, c], [b, d, e], [c, e, f]]; z if there is nothing to tell.
+
+    Source: Smith, "Eigenvalues of a symmetric 3 x 3 matrix", CACM 4 (1961), p. 168.
+    """
+    axis[0], axis[1], axis[2] = 0.0, 0.0, 1.0
+    mean = (a + d + f) / 3.0
+    square = (a - mean) ** 2 + (d - mean) ** 2 + (f - mean) ** 2 + 2.0 * (b * b + c * c + e * e)
+    scale = np.sqrt(square / 6.0)
+    if scale <= 1e-12:
+        return
+    a, d, f, b, c, e = (a - mean) / scale, (d - mean) / scale, (f - mean) / scale, b / scale, c / scale, e / scale
+    half_determinant = 0.5 * (a * (d * f - e * e) - b * (b * f - e * c) + c * (b * e - d * c))
+    angle = np.arccos(min(max(half_determinant, -1.0), 1.0)) / 3.0
+    least = 2.0 * np.cos(angle + 2.0 * np.pi / 3.0)
+    a, d, f = a - least, d - least, f - least
+    # The axis is orthogonal to all three rows: the longest of their cross products.
+    best = 1e-12
+    for k in range(3):
+        if k == 0:
+            x, y, z = b * e - c * d, c * b - a * e, a * d - b * b
+        elif k == 1:
+            x, y, z = b * f - c * e, c * c - a * f, a * e - b * c
+        else:
+            x, y, z = d * f - e * e, e * c - b * f, b * e - d * c
+        squared = x * x + y * y + z * z
+        if squared > best:
+            best = squared
+            inverse = 1.0 / np.sqrt(squared)
+            axis[0], axis[1], axis[2] = x * inverse, y * inverse, z * inverse
+
+
+@njit(nogil=True, cache=True)
+def sideways(cloud: Columns, vertices: Floats, normals: Floats, radius: float, distance: Floats) -> None:
+    """How far each vertex of a surface is from points, along the surface.
+
+    Parameters
+    ----------
+    cloud : Columns
+        The points.
+    vertices, normals : (V, 3) float64
+        Of the surface; unit normals.
+    radius : float
+        How far to look for points, in every direction.
+    distance : (V,) float64
+        Out: the least distance in the tangent plane to a point within `radius`; `radius` where there is none.
+    """
+    points, starts, cell = cloud.points, cloud.starts, cloud.cell
+    reach = int(np.ceil(radius / cell))
+    for i in range(len(vertices)):
+        px, py, pz = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        cx, cy = int(np.floor(px / cell)), int(np.floor(py / cell))
+        best = radius * radius
+        for kx in range(max(cx - reach, 0), min(cx + reach + 1, cloud.nx)):
+            for ky in range(max(cy - reach, 0), min(cy + reach + 1, cloud.ny)):
+                column = kx * cloud.ny + ky
+                end = starts[column + 1]
+                j = first_at(points, starts[column], end, pz - radius)
+                while j < end:
+                    dx, dy, dz = points[j, 0] - px, points[j, 1] - py, points[j, 2] - pz
+                    if dz > radius:
+                        break
+                    j += 1
+                    squared = dx * dx + dy * dy + dz * dz
+                    if squared < radius * radius:
+                        along = dx * nx + dy * ny + dz * nz
+                        best = min(best, squared - along * along)
+        distance[i] = np.sqrt(max(best, 0.0))
