@@ -1,0 +1,121 @@
+"""The authors' published checkpoints, turned into weights of this network: their names, their kernel layout.
+
+Knows MinkowskiEngine's conventions on file; MinkowskiEngine itself is not needed. The checkpoints could not be had when
+this was written: names and shapes are those of the architecture in the authors' repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from gcbench.codecs.pcgcv2.network import PCGCv2
+from gcbench.errors import CodecUnavailable
+
+_ENTROPY_MODEL = {"_matrices": "matrices", "_biases": "biases", "_factors": "factors"}
+# The authors' entropy model also registers its last layer's parameters by themselves, a second time.
+_REPEATED = {f"entropy_bottleneck.{name}" for name in ("matrix", "bias", "factor")}
+_RATE = re.compile(r"r(\d+)(_.*)?\.pth")
+
+
+def load_checkpoint(path: Path) -> PCGCv2:
+    """Read a published checkpoint, ``r3_0.10bpp.pth`` for one, into a network ready for inference.
+
+    Raises
+    ------
+    CodecUnavailable
+        The file is missing, holds anything but tensors, or is not of this architecture.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        raise CodecUnavailable(f"cannot read checkpoint {path.name}: {error}") from error
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, Mapping):
+        raise CodecUnavailable(f"checkpoint {path.name} has no entry 'model'")
+    model = PCGCv2()
+    try:
+        model.load_state_dict(translate(state))
+    except (RuntimeError, ValueError) as error:
+        raise CodecUnavailable(f"checkpoint {path.name} is not of PCGCv2: {error}") from error
+    return model.eval()
+
+
+def import_checkpoints(source: Path, folder: Path) -> list[Path]:
+    """Turn the checkpoints in a folder, ``r1*.pth`` and on, into files that the codec finds.
+
+    With GCBENCH_PCGCV2_WEIGHTS naming `folder`, ``r1`` … are the authors'.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    CodecUnavailable
+        There are none, or one is not of this architecture.
+    """
+    from gcbench.codecs.pcgcv2.ladder import publish
+    from gcbench.codecs.pcgcv2.weights import save_weights
+
+    found = {int(match[1]): path for path in source.glob("*.pth") if (match := _RATE.fullmatch(path.name))}
+    if not found:
+        raise CodecUnavailable(f"there is no checkpoint r1*.pth in {source}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, path in sorted(found.items()):
+        target = folder / f"r{number}.safetensors"
+        save_weights(target, load_checkpoint(path), {"source": path.name}, torch.float32)
+        publish(target, target)
+        written.append(target)
+    return written
+
+
+def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename and lay out the tensors of a published model.
+
+    Their convolutions have ``kernel`` of (volume, C_in, C_out), x fastest in the volume, or (C_in, C_out) where that
+    is 1, and ``bias`` of (1, C_out); ours have ``weight`` with z fastest, and ``bias`` of (C_out,).
+
+    Raises
+    ------
+    ValueError
+        A tensor has a shape that no layer has.
+
+    Source: MinkowskiEngine 0.5, kernel_region.hpp: "iterate from the first axis", even kernels from 0 on.
+    """
+    ours = {}
+    for name, value in state.items():
+        if name in _REPEATED:
+            continue
+        module, _, leaf = name.rpartition(".")
+        if module.startswith("entropy_bottleneck."):
+            listed = module.removeprefix("entropy_bottleneck.")
+            ours[f"bottleneck.{_ENTROPY_MODEL.get(listed, listed)}.{leaf}"] = value
+        elif leaf == "kernel":
+            ours[f"{module}.weight"] = z_fastest(value if value.ndim == 3 else value[None])
+        elif leaf == "bias":
+            ours[name] = value.reshape(-1)
+        else:
+            ours[name] = value
+    return ours
+
+
+def z_fastest(kernel: Tensor) -> Tensor:
+    """Reorder a kernel (volume, C_in, C_out) from x fastest to z fastest, or back.
+
+    Raises
+    ------
+    ValueError
+        The volume is not 1, 8 or 27.
+    """
+    side = {1: 1, 8: 2, 27: 3}.get(len(kernel))
+    if side is None or kernel.ndim != 3:
+        raise ValueError(f"a kernel of shape {tuple(kernel.shape)} is not of a cube")
+    return kernel.reshape(side, side, side, *kernel.shape[1:]).transpose(0, 2).reshape(kernel.shape)
