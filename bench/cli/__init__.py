@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import gcbench
-from gcbench.bench.cli import data, show
+from gcbench.bench.cli import data, show, train
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
@@ -67,6 +67,7 @@ app = typer.Typer(
 app.command("run")(run_command)
 app.add_typer(list_app, name="list")
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.command("check")(check_command)
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)

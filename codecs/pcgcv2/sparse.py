@@ -16,7 +16,8 @@ MAX_COORDINATE = 1 << 20
 """Coordinates are below this, so that a Morton code and those of its neighbours fit 63 bits."""
 
 NEIGHBOURS = 27
-_CHUNK_ELEMENTS = 1 << 19  # of gathered neighbours: 1 MB in bfloat16 stays inside the second-level cache
+# Elements of neighbours gathered at a time: on a CPU, what stays in the second-level cache; on a GPU, what fills it.
+_CHUNK_CPU, _CHUNK_GPU = 1 << 19, 1 << 27
 
 
 def _spread(x: Tensor) -> Tensor:
@@ -225,11 +226,16 @@ def _padded(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_zeros(1, x.shape[1])])
 
 
+def _chunk(x: Tensor, columns: int) -> int:
+    """How many voxels to gather at a time."""
+    return max((_CHUNK_GPU if x.is_cuda else _CHUNK_CPU) // columns, 1)
+
+
 def _convolve(x: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Gather the neighbours of a block of voxels into one matrix and multiply: (N, C_in) to (N, C_out)."""
     source, matrix = _padded(x), weight.reshape(-1, weight.shape[2])
     out = x.new_empty(len(x), weight.shape[2])
-    step = _CHUNK_ELEMENTS // len(matrix)
+    step = _chunk(x, len(matrix))
     for first in range(0, len(x), step):
         rows = table[first : first + step]
         gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
@@ -259,7 +265,7 @@ class _Convolution(torch.autograd.Function):
         d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         d_mirrored = torch.zeros(c_in, NEIGHBOURS * c_out, dtype=wide, device=x.device)
-        step = _CHUNK_ELEMENTS // len(matrix)
+        step = _chunk(x, len(matrix))
         for first in range(0, len(x), step):
             rows = table[first : first + step]
             gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)

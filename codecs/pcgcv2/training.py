@@ -34,6 +34,9 @@ LAMBDAS: Mapping[str, float] = MappingProxyType(
 )
 """Weight of the bits per point beside the occupancy loss in bits per candidate, low to high quality."""
 
+RECENT = 0.02
+"""Share of a step in the running means that progress reports."""
+
 _HELD_OUT = ("human/samba", "human/crane-kick", "animal/cow-graze", "cad/gear")  # built-in meshes kept for validation
 _GAP = 24  # voxels between patches: two at stride 8, so that no kernel reaches across
 _CHECKPOINT_S = 60.0
@@ -58,6 +61,8 @@ class Settings:
         Made once, then seen in the 48 ways to turn and mirror a cube.
     made_up : int
         Shapes to cut from beside the built-in meshes.
+    built_in : bool
+        Whether every other patch is of a built-in mesh.
     patches_per_step : int
         Batch size.
     validate_every : int
@@ -73,7 +78,8 @@ class Settings:
     patch_voxels: int = 64
     patches: int = 1600
     made_up: int = 200
-    patches_per_step: int = 2
+    built_in: bool = True
+    patches_per_step: int = 1
     validate_every: int = 500
     seed: int = 0
 
@@ -284,7 +290,7 @@ class _Run:
         began, first, saved = time.monotonic(), self.state.step, time.monotonic()
         while not self.state.done:
             terms = self._step(training)
-            recent = np.where(np.isnan(recent), terms, recent + 0.02 * (terms - recent))
+            recent = np.where(np.isnan(recent), terms, recent + RECENT * (terms - recent))
             self.state = _State(**{**asdict(self.state), "step": self.state.step + 1})
             pace = (time.monotonic() - began) / (self.state.step - first)
             left = pace * (self.state.steps - self.state.step + later)
@@ -389,7 +395,9 @@ def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.d
 def _patches(out: Path, settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
     """Training and validation patches of the run, made at the first call and kept in its folder."""
     path = out / "patches.npz"
-    made_with = json.dumps([settings.patches, settings.made_up, settings.patch_voxels, settings.seed])
+    made_with = json.dumps(
+        [settings.patches, settings.made_up, settings.built_in, settings.patch_voxels, settings.seed]
+    )
     if not path.exists():
         training, held_out = make_patches(settings)
         together = training + held_out
@@ -413,14 +421,14 @@ def make_patches(settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDAr
     """Cut training patches, half of built-in meshes and half of made-up shapes, and validation patches of others."""
     if settings.patch_voxels > 255:
         raise UsageError("patches are at most 255 voxels wide")
-    built_in = shapes.built_in() if settings.patches > 100 else shapes.built_in(("cad",))
-    kept = [shape for shape in built_in if shape.name not in _HELD_OUT]
-    unseen = [shape for shape in built_in if shape.name in _HELD_OUT]
+    known = shapes.built_in() if settings.built_in else []
+    kept = [shape for shape in known if shape.name not in _HELD_OUT]
+    unseen = [shape for shape in known if shape.name in _HELD_OUT]
     rng = np.random.default_rng((settings.seed, 1))
     made = shapes.made_up(settings.made_up, settings.seed)
     training = [
         shapes.patch(pool[rng.integers(len(pool))], settings.patch_voxels, rng)
-        for pool in (kept if i % 2 else made for i in range(settings.patches))
+        for pool in (kept if i % 2 and kept else made for i in range(settings.patches))
     ]
     unseen = (unseen + shapes.made_up(8, settings.seed + 1)) * 2
     held_out = [shapes.patch(shape, settings.patch_voxels, rng) for shape in unseen]

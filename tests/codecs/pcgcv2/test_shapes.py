@@ -1,0 +1,66 @@
+"""Training shapes are in their cube, follow from their seed, and their patches are what a full voxelisation has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gcbench.codecs.pcgcv2 import shapes
+from gcbench.codecs.pcgcv2.shapes import Shape
+from gcbench.codecs.points.sampling import voxelise
+
+
+@pytest.mark.parametrize("make", [shapes.blob, shapes.superquadric, shapes.tube, shapes.solid, shapes.sheet])
+def test_shapes_fill_the_cube(make):
+    for seed in range(3):
+        shape = make(np.random.default_rng(seed))
+        assert shape.faces.min() == 0
+        assert shape.faces.max() == len(shape.vertices) - 1
+        span = np.ptp(shape.vertices, axis=0)
+        assert span.max() == pytest.approx(2)
+        np.testing.assert_allclose(shape.vertices.max(0), span / 2, atol=1e-12)
+
+
+def test_shapes_follow_from_their_seed():
+    first, again, other = shapes.made_up(5, 1), shapes.made_up(5, 1), shapes.made_up(5, 2)
+    assert [s.name for s in first] == [s.name for s in again]
+    assert all(np.array_equal(a.vertices, b.vertices) for a, b in zip(first, again, strict=True))
+    assert not any(
+        a.vertices.shape == b.vertices.shape and np.allclose(a.vertices, b.vertices)
+        for a, b in zip(first, other, strict=True)
+    )
+
+
+def test_patch_of_a_sphere_lies_on_a_sphere():
+    """At full resolution a unit sphere has radius 512: a patch's voxels are within one of a common sphere."""
+    sphere = Shape("sphere", *shapes._icosphere(6))
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        voxels = shapes.patch(sphere, 48, rng)
+        assert voxels.min() >= 0
+        assert voxels.max() < 48
+        assert len(np.unique(voxels, axis=0)) == len(voxels) > 200
+        centres = voxels + 0.5
+        system = np.concatenate([2 * centres, np.ones((len(centres), 1))], 1)
+        x, y, z, rest = np.linalg.lstsq(system, (centres**2).sum(1), rcond=None)[0]
+        radius = np.sqrt(rest + x * x + y * y + z * z)
+        off = np.linalg.norm(centres - [x, y, z], axis=1) - radius
+        assert np.abs(off).max() < np.sqrt(3)
+        assert np.sqrt(np.mean(off**2)) < 0.6
+        assert 60 < radius < 620
+
+
+def test_patches_are_as_dense_as_voxelised_meshes():
+    """A plane's voxels per area, cut from a patch, are those of the codec's own sampling."""
+    plane = Shape(
+        "plane", np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]]), np.array([[0, 1, 2], [0, 2, 3]])
+    )
+    rng = np.random.default_rng(0)
+    found = [len(shapes.patch(plane, 64, rng)) for _ in range(16)]
+    turned = []
+    for _ in range(4):
+        vertices = (plane.vertices * 0.5) @ shapes._rotation(rng).T
+        turned.append(len(voxelise(vertices, plane.faces, 8, 0)) / 128**2)
+    # A random plane near the middle of a cube cuts about 64² of area out of it; edges of the plane take some away.
+    assert np.mean(found) / 64**2 == pytest.approx(np.mean(turned), rel=0.3)
+    assert 1.3 < np.mean(turned) < 1.7  # 3/2 for uniformly random directions

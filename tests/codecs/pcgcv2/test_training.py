@@ -1,0 +1,167 @@
+"""Training lowers the loss, is the same again, and goes on where it was cut off as if it had not been."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from gcbench.codecs.pcgcv2 import training
+from gcbench.codecs.pcgcv2.network import PCGCv2
+from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
+from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, batch, occupancy_bits, train, validate
+from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors
+from gcbench.errors import CodecUnavailable, UsageError
+
+SMALL = Settings(steps=6, warm_share=0.5, patch_voxels=24, patches=4, made_up=3, built_in=False, validate_every=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A training of two rates, not cut off, and what it reported."""
+    out, reports = tmp_path_factory.mktemp("run"), []
+    assert train(out, ["r5", "r6"], SMALL, report=reports.append)
+    return out, reports
+
+
+def test_occupancy_loss_is_the_cross_entropy_in_bits():
+    candidates = Voxels(torch.arange(8))
+    scores = SparseTensor(candidates, torch.linspace(-3, 3, 8)[:, None])
+    truth = Voxels(torch.tensor([1, 5, 6]))
+    p = 1 / (1 + np.exp(-np.linspace(-3, 3, 8)))
+    occupied = np.isin(np.arange(8), [1, 5, 6])
+    expected = -np.log2(np.where(occupied, p, 1 - p)).mean()
+    assert occupancy_bits(scores, truth).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_patches_of_a_batch_do_not_see_one_another():
+    torch.manual_seed(0)
+    model, rng = PCGCv2().eval(), np.random.default_rng(0)
+    patches = [np.unique(rng.integers(0, 20, (200, 3)), axis=0).astype(np.int32) for _ in range(3)]
+    together = model.encoder(batch(patches, 20), torch.float32).features
+    apart = torch.cat([model.encoder(batch([patch], 20), torch.float32).features for patch in patches])
+    torch.testing.assert_close(together.sort(0).values, apart.sort(0).values, atol=1e-4, rtol=1e-4)
+
+
+def test_twenty_steps_lower_the_loss(tmp_path):
+    means = []
+    settings = dataclasses.replace(SMALL, steps=20, validate_every=20)
+    train(tmp_path, ["r6"], settings, report=lambda p: means.append(p.loss))
+    last = means[-2] + (means[-1] - means[-2]) / training.RECENT
+    assert last < 0.7 * means[0]
+
+
+def test_rates_go_from_high_to_low_and_start_from_one_another(finished):
+    out, reports = finished
+    assert [(p.rate, p.step, p.steps) for p in reports] == [
+        *(("r6", i, 6) for i in range(1, 7)),
+        *(("r5", i, 3) for i in range(1, 4)),
+    ]
+    assert reports[-1].seconds_left == 0
+    assert all(p.loss == pytest.approx(p.occupancy_bits + LAMBDAS[p.rate] * p.bits_per_point) for p in reports)
+    state = json.loads(read_tensors(out / "r5.checkpoint.safetensors")[1]["state"])
+    assert state["start"] == "r6"
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(row["rate"], row["step"]) for row in rows] == [("r6", 3), ("r6", 6), ("r5", 3)]
+    assert not list(out.glob(".*"))
+
+
+def test_cut_off_training_goes_on_to_the_same_weights(finished, tmp_path):
+    out, _ = finished
+    calls = 0
+    while not train(tmp_path, ["r6", "r5"], SMALL, minutes=0):
+        calls += 1
+        assert calls < 20
+    assert calls == 7  # one step a call for each rate that it works on
+    for name in ("r6.safetensors", "r5.safetensors"):
+        mine, yours = read_tensors(tmp_path / name)[0], read_tensors(out / name)[0]
+        assert mine.keys() == yours.keys()
+        assert all(torch.equal(mine[key], yours[key]) for key in mine)
+
+
+def test_other_settings_and_unknown_rates_are_refused(finished, tmp_path):
+    out, _ = finished
+    with pytest.raises(UsageError, match="other settings"):
+        train(out, ["r6"], dataclasses.replace(SMALL, seed=1))
+    with pytest.raises(UsageError, match=r"r6\.checkpoint\.safetensors was trained with other settings"):
+        train(out, ["r6"], dataclasses.replace(SMALL, steps=7))
+    with pytest.raises(UsageError, match="no such rate: r99"):
+        train(tmp_path, ["r99"], SMALL)
+
+
+def test_perfect_reconstruction_has_no_error(monkeypatch):
+    """A decoder that is told the truth: the harness of the validation itself."""
+    voxels = np.argwhere(np.random.default_rng(0).random((16, 16, 16)) < 0.1).astype(np.int32)
+    truth = Voxels.from_coordinates(torch.from_numpy(voxels))
+    model = PCGCv2()
+
+    def told(y, counts):
+        levels = [truth.parent.parent, truth.parent, truth]
+        assert list(counts) == [len(level) for level in levels]
+        return truth, [SparseTensor(level, torch.full((len(level), 1), 50.0)) for level in levels]
+
+    monkeypatch.setattr(model.decoder, "forward", told)
+    result = validate(model, [voxels])
+    assert result.occupancy_bits == pytest.approx((0, 0, 0), abs=1e-12)
+    assert result.d1_psnr == pytest.approx(10 * math.log10(3 * 1023**2 / 1e-12))
+
+
+def test_weights_come_back(finished, tmp_path):
+    out, _ = finished
+    model, metadata = load_weights(out / "r6.safetensors")
+    assert json.loads(metadata["state"])["label"] == "r6"
+    assert not model.training
+    stored = read_tensors(out / "r6.safetensors")[0]
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    assert all(torch.equal(value, stored[name].float()) for name, value in model.state_dict().items())
+    with pytest.raises(CodecUnavailable, match=r"cannot read weights none\.safetensors"):
+        load_weights(tmp_path / "none.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(CodecUnavailable, match="cannot read weights"):
+        load_weights(tmp_path / "junk.safetensors")
+    with pytest.raises(CodecUnavailable, match="does not hold the weights of this network"):
+        load_weights(out / "r6.checkpoint.safetensors")
+
+
+def test_command(tmp_path):
+    def bench(*arguments, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "gcbench.bench.cli", "train", "pcgcv2", "--out", "run", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    small = ("--rates", "r6", "--steps", "2", "--patches", "2", "--no-built-in")
+    assert "stopped; the same command goes on" in bench(*small, "--minutes", "0")
+    said = bench(*small)
+    assert "r6  2/2  loss" in said
+    assert "0:00:00 left" in said
+    assert "GCBENCH_PCGCV2_WEIGHTS=run/rates" in said
+    assert sorted(path.name for path in (tmp_path / "run/rates").iterdir()) == ["r6.safetensors"]
+    assert "error: no such rate: q" in bench("--rates", "q", code=2)
+
+
+def test_ladder_is_ascending():
+    assert list(LAMBDAS) == [f"r{i}" for i in range(1, len(LAMBDAS) + 1)]
+    assert sorted(LAMBDAS.values(), reverse=True) == list(LAMBDAS.values())
+    assert training._GAP >= 24
