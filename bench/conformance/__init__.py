@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from gcbench.bench.conformance.checks import CHECKS, Broken, Check
+from gcbench.bench.conformance.checks import CHECKS
+from gcbench.bench.conformance.contract import Broken, Check
 from gcbench.bench.conformance.lab import Lab, Settings, Trouble, Unmet
 from gcbench.bench.conformance.report import Finding, Report, Verdict
 from gcbench.bench.conformance.trial import Facts

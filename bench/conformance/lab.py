@@ -44,6 +44,7 @@ Role = Literal["author", "reader", "stranger", "judge"]
 _DESCRIBE_LIMIT_S = 120.0  # imports of a large framework on a busy machine
 _MEASURE_LIMIT_S = 120.0
 _OUTSIDE_KILL_RETRIES = 3
+_DYING_S = 1.0  # what was killed may take as long to be gone
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Lab:
         self._prepared: set[tuple[int | None, str]] = set()
         self._facts: Facts | Trouble | None = None
         self._encoded: dict[str, Encoded | Trouble] = {}
-        self._decoded: dict[tuple[Role, bytes], Decoded | Trouble] = {}
+        self._readings: dict[tuple[Role, str], tuple[Decoded | Trouble, ...]] = {}
 
     def __enter__(self) -> Lab:
         return self
@@ -247,8 +248,23 @@ class Lab:
             raise Unmet("there are no streams, see the check 'streams'")
         return encoded.streams
 
-    def decoded(self, rate: Rate, *, by: Role = "reader") -> tuple[MeshArrays, ...]:
-        """The good meshes decoded from their streams; decoded once by each worker.
+    def readings(self, rate: Rate, by: Role = "reader") -> tuple[Decoded | Trouble, ...]:
+        """What comes of decoding those streams; decoded once by each worker.
+
+        Raises
+        ------
+        Unmet
+            There are no streams.
+        """
+        streams, encoded = self.streams(rate), self.encoded(rate)
+        assert isinstance(encoded, Encoded)
+        key = (by, rate.label)
+        if key not in self._readings:
+            self._readings[key] = tuple(self.decode(stream, by=by, written=encoded.written) for stream in streams)
+        return self._readings[key]
+
+    def decoded(self, rate: Rate, by: Role = "reader") -> tuple[MeshArrays, ...]:
+        """The good meshes as decoded.
 
         Raises
         ------
@@ -256,18 +272,14 @@ class Lab:
             There are no such meshes.
         """
         meshes: list[MeshArrays] = []
-        for stream in self.streams(rate):
-            key = (by, stream)
-            if key not in self._decoded:
-                self._decoded[key] = self.decode(stream, by=by)
-            decoded = self._decoded[key]
-            if isinstance(decoded, Trouble):
-                raise Unmet(f"a stream does not decode: {decoded}")
-            if decoded.fault:
-                raise Unmet(decoded.fault)
-            meshes += decoded.meshes
+        for reading in self.readings(rate, by):
+            if isinstance(reading, Trouble):
+                raise Unmet(f"a stream of {rate.label} does not decode: {reading}")
+            if reading.fault:
+                raise Unmet(reading.fault)
+            meshes += reading.meshes
         if len(meshes) != len(self.meshes):
-            raise Unmet(f"{len(meshes)} meshes were decoded of {len(self.meshes)}")
+            raise Unmet(f"{len(meshes)} meshes are decoded of {len(self.meshes)}")
         return tuple(meshes)
 
     def stream_of(self, other: str) -> bytes:
@@ -297,7 +309,8 @@ class Lab:
     def left_running(self) -> list[psutil.Process]:
         """Processes that work in our folder and are none of our workers: programs that a killed codec left behind."""
         ours = {worker.pid for worker in self._workers.values()}
-        return [p for p in psutil.process_iter() if p.pid not in ours and self._works_here(p)]
+        left = [p for p in psutil.process_iter() if p.pid not in ours and self._works_here(p)]
+        return psutil.wait_procs(left, timeout=_DYING_S)[1] if left else []
 
     def _works_here(self, process: psutil.Process) -> bool:
         try:

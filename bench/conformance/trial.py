@@ -6,19 +6,15 @@ answer, anything else is a bug. Knows codecs and arrays; nothing of checks or ve
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import logging
-import os
 import resource
-import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench.bench.conformance.place import call_place, watch_files
 from gcbench.bench.stages import MeshArrays
 from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
@@ -39,7 +36,6 @@ SAMPLES = 10_000
 """Points per surface: the mean distance of a trial is then known to about one per cent, which is enough for a check."""
 
 _PLAIN = (bool, int, float, str)
-_OF_THE_INTERPRETER = frozenset({".pyc", ".nbi", ".nbc"})  # compiled code, kept by Python and numba: not a channel
 
 
 @dataclass(frozen=True)
@@ -202,7 +198,7 @@ def encode(trial: EncodeTrial) -> Encoded | Raised:
     codec = _codec(trial.codec)
     meshes = [_trimesh(arrays) for arrays in trial.meshes]
     begin = time.perf_counter()
-    with _place(trial.temporary) as scratch, _watch_files() as files:
+    with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
         value: object = _attempt(lambda: codec.encode(meshes, trial.rate, ctx))
         # What was in the scratch folder is gone after the call, whatever the decoder would like.
@@ -230,7 +226,7 @@ def decode(trial: DecodeTrial) -> Decoded | Raised:
     """Decode in an empty working directory."""
     codec = _codec(trial.codec)
     begin = time.perf_counter()
-    with _place(trial.temporary) as scratch, _watch_files() as files:
+    with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
         value: object = _attempt(lambda: codec.decode(trial.stream, ctx))
         read = frozenset(files.opened & trial.written)
@@ -323,82 +319,6 @@ def _context(trial: EncodeTrial | DecodeTrial, scratch: Path) -> Context:
         deadline=time.monotonic() + trial.seconds,
         scratch=scratch,
     )
-
-
-@contextlib.contextmanager
-def _place(temporary: Path) -> Iterator[Path]:
-    """An empty scratch folder as working directory, and an empty folder for temporary files; both go afterwards.
-
-    The folder for temporary files has the same name at each call: a decoder that looks for what its encoder left there
-    looks in the right place, and finds nothing.
-    """
-    home, before = Path.cwd(), os.environ.get("TMPDIR")
-    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=temporary.parent))
-    temporary.mkdir(exist_ok=True)
-    os.environ["TMPDIR"], tempfile.tempdir = str(temporary), str(temporary)
-    os.chdir(scratch)
-    try:
-        yield scratch
-    finally:
-        os.chdir(home)
-        tempfile.tempdir = None
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@dataclass
-class _Files:
-    """Names of files that the interpreter was asked to open during a call."""
-
-    opened: set[str] = field(default_factory=set)
-    written: set[str] = field(default_factory=set)
-
-    def written_outside(self, scratch: Path) -> frozenset[str]:
-        within = f"{scratch}{os.sep}"
-        return frozenset(f for f in self.written if not f.startswith(within) and f != os.devnull)
-
-
-class _Watch:
-    """Sees which files are opened through the interpreter; not what a C library or another program opens."""
-
-    def __init__(self) -> None:
-        self._files: _Files | None = None
-        self._hooked = False
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[_Files]:
-        if not self._hooked:  # once: an audit hook cannot be taken away again
-            sys.addaudithook(self._on_event)
-            self._hooked = True
-        self._files = _Files()
-        try:
-            yield self._files
-        finally:
-            self._files = None
-
-    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self._files is None or event not in {"open", "os.rename"}:
-            return
-        if event == "open":
-            path, _, flags = arguments
-            writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-        else:
-            path, writes = arguments[1], True
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return  # a file descriptor: its name was seen when it was opened
-        name = str(Path(os.fsdecode(path)).absolute())
-        if Path(name).suffix in _OF_THE_INTERPRETER:
-            return
-        if writes:
-            self._files.written.add(name)
-        self._files.opened.add(name)
-
-
-_watch_files = _Watch()
 
 
 def _trimesh(arrays: MeshArrays) -> Any:

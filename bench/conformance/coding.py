@@ -1,0 +1,244 @@
+"""Checks of coding two good meshes: what comes back, from where, how often the same, and how the ladder rises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gcbench.bench.conformance.contract import Broken, passed, warned
+from gcbench.bench.conformance.lab import Lab, Role, Trouble, Unmet, same_meshes
+from gcbench.bench.conformance.report import Verdict
+from gcbench.bench.conformance.trial import Decoded, Encoded, Raised
+from gcbench.bench.stages import MeshArrays
+from gcbench.codecs import Rate, StreamLayout
+
+TOP_DISTANCE, ANY_DISTANCE = 0.05, 0.2
+"""Mean point-to-surface distances that the best and any rate must keep, where the longest side is 2. Of random surfaces
+in the same box it is 0.3; the coarsest rate of the coarsest codec measured so far (V-PCC at 5 bits) has 0.02."""
+
+BYTES_SLACK, DISTANCE_SLACK, DISTANCE_NOISE = 0.05, 0.10, 1e-5
+"""A rate may be 5 % smaller, or 10 % worse, than the one below it and still count as a step of the ladder; distances
+under 1e-5 (float32 at a size of 2 has 1e-7) are all the same."""
+
+BYTES_DROP, DISTANCE_GROWTH = 0.20, 1.5
+"""A step down by more than that is a ladder in the wrong order. Between slack and this it is one to know of: codecs that
+train vary by tens of per cent on a set as small as this one, and steps of a good ladder are factors."""
+
+ELSEWHERE_SLACK = 1e-3
+"""A mesh decoded elsewhere may be twice as far and this much: that it differs at all is another check's matter."""
+
+
+def streams(lab: Lab) -> Verdict:
+    """Encode both meshes at each rate."""
+    sizes: list[str] = []
+    for rate in lab.ladder():
+        encoded = lab.encoded(rate)
+        if isinstance(encoded, Trouble):
+            raise Broken(f"two closed meshes at {rate.label}: {encoded}")
+        if encoded.fault:
+            raise Broken(encoded.fault)
+        if not all(encoded.streams):
+            raise Broken(f"a stream at {rate.label} has no bytes: nothing can be in it")
+        sizes.append(str(sum(map(len, encoded.streams))))
+    return passed(f"{' '.join(sizes)} bytes for {len(lab.meshes)} meshes")
+
+
+def inputs(lab: Lab) -> Verdict:
+    """Compare the meshes before and after encoding."""
+    for rate in lab.ladder():
+        lab.streams(rate)
+        encoded = lab.encoded(rate)
+        if isinstance(encoded, Encoded) and encoded.touched:
+            raise Broken(
+                f"encode() at {rate.label} changed the vertices or faces of {len(encoded.touched)} input meshes"
+            )
+    return passed("the input meshes are as they were")
+
+
+def _distances(lab: Lab, rate: Rate) -> list[float]:
+    distances = []
+    for original, decoded in zip(lab.meshes, lab.decoded(rate, by="author"), strict=True):
+        distance = lab.distance(original, decoded)
+        if isinstance(distance, Trouble):
+            raise Unmet(f"at {rate.label}: {distance}")
+        distances.append(distance)
+    return distances
+
+
+def round_trip(lab: Lab) -> Verdict:
+    """Decode at each rate, and measure."""
+    ladder, worst = lab.ladder(), []
+    for rate in ladder:
+        lab.streams(rate)
+        try:
+            worst.append(max(_distances(lab, rate)))
+        except Unmet as error:  # here it is the codec's failure, not that of an earlier check
+            raise Broken(error) from None
+        limit = TOP_DISTANCE if rate == ladder[-1] else ANY_DISTANCE
+        if worst[-1] > limit:
+            raise Broken(f"at {rate.label} a closed mesh comes back {worst[-1]:.2g} away; the limit is {limit:g}")
+    return passed(f"mean point-to-surface distance {' '.join(f'{d:.2g}' for d in worst)}", best=min(worst))
+
+
+def fresh_process(lab: Lab) -> Verdict:
+    """Decode where nothing was encoded: the other decodings of this suite may be in the process that encoded."""
+    for rate in lab.ladder():
+        in_place = lab.decoded(rate, by="author")
+        for reading in lab.readings(rate):
+            if isinstance(reading, Decoded) and reading.read:
+                raise Broken(f"decoding opens a file that encoding wrote: {min(reading.read)}")
+            if isinstance(reading, Trouble):
+                raise Broken(f"at {rate.label}, where it was not encoded: {reading}")
+        try:
+            elsewhere = lab.decoded(rate)
+        except Unmet as error:
+            raise Broken(error) from None
+        if same_meshes(in_place, elsewhere):
+            continue
+        for original, here, there in zip(lab.meshes, in_place, elsewhere, strict=True):
+            near, far = lab.distance(original, here), lab.distance(original, there)
+            if isinstance(near, Trouble) or isinstance(far, Trouble):
+                raise Broken(
+                    f"at {rate.label} the mesh cannot be measured: {far if isinstance(far, Trouble) else near}"
+                )
+            if far > 2 * near + ELSEWHERE_SLACK:
+                raise Broken(
+                    f"at {rate.label} the mesh is {near:.2g} away where it was encoded, and {far:.2g} elsewhere"
+                )
+    return passed("decoded from the bytes alone, by name, in an empty folder")
+
+
+def same_bytes(lab: Lab) -> Verdict:
+    """Encode again, here and in another interpreter."""
+    rate = lab.ladder()[0]
+    first = lab.streams(rate)
+    tries: dict[Role, str] = {"author": "again", "stranger": "in another process"}
+    if lab.settings.quick:
+        del tries["author"]
+    for by, where in tries.items():
+        again = lab.encode(lab.meshes, rate, by=by)
+        if isinstance(again, Trouble):
+            raise Broken(f"encoding {where}: {again}")
+        if again.streams != first:
+            raise Broken(f"encoding {where} gives other bytes ({_difference(first, again.streams)})")
+    return passed("encoding again" + (" and" if len(tries) > 1 else ",") + " in another process gives the same bytes")
+
+
+def _difference(a: tuple[bytes, ...], b: tuple[bytes, ...]) -> str:
+    for one, other in zip(a, b, strict=False):
+        if len(one) != len(other):
+            return f"{len(one)} and {len(other)}"
+        if one != other:
+            where = next(i for i, (x, y) in enumerate(zip(one, other, strict=True)) if x != y)
+            return f"the first at {where} of {len(one)}"
+    return "another number of streams"
+
+
+def same_mesh(lab: Lab) -> Verdict:
+    """Decode again, here and in another interpreter."""
+    rate = lab.ladder()[0]
+    first = lab.decoded(rate)
+    tries: dict[Role, str] = {"reader": "again", "stranger": "in another process"}
+    for by, where in tries.items():
+        again: list[MeshArrays] = []
+        for stream in lab.streams(rate):
+            decoded = lab.decode(stream, by=by)
+            if isinstance(decoded, Trouble):
+                raise Broken(f"decoding {where}: {decoded}")
+            again += decoded.meshes
+        if not same_meshes(first, again):
+            raise Broken(f"decoding a stream {where} gives another mesh")
+    return passed("decoding again and in another process gives the same mesh, bit for bit")
+
+
+def monotone(lab: Lab) -> Verdict:
+    """Compare bytes and distances of neighbouring rates."""
+    ladder = lab.ladder()
+    if len(ladder) < 2:
+        raise Unmet("one rate is no ladder")
+    sizes = [sum(map(len, lab.streams(rate))) for rate in ladder]
+    distances = [max(float(np.mean(_distances(lab, rate))), DISTANCE_NOISE) for rate in ladder]
+    odd: list[str] = []
+    for k in range(1, len(ladder)):
+        step = f"from {ladder[k - 1].label} to {ladder[k].label}"
+        smaller, worse = sizes[k] / sizes[k - 1], distances[k] / distances[k - 1]
+        fewer = f"{step} bytes fall from {sizes[k - 1]} to {sizes[k]}"
+        further = f"{step} the distance grows from {distances[k - 1]:.2g} to {distances[k]:.2g}"
+        if smaller < 1 - BYTES_DROP:
+            raise Broken(fewer)
+        if worse > DISTANCE_GROWTH:
+            raise Broken(further)
+        odd += [fewer] * (smaller < 1 - BYTES_SLACK) + [further] * (worse > 1 + DISTANCE_SLACK)
+    figures = {"bytes_ratio": sizes[-1] / sizes[0], "distance_ratio": distances[0] / distances[-1]}
+    if odd:
+        return warned(odd[0], **figures)
+    if sizes[-1] <= sizes[0] or distances[-1] >= distances[0]:
+        return warned("the ladder does not rise: its ends have the same bytes or the same distance", **figures)
+    rise = "bytes rise {bytes_ratio:.1f}×, the distance falls {distance_ratio:.1f}×"
+    return passed(rise.format(**figures), **figures)
+
+
+def order(lab: Lab) -> Verdict:
+    """See which decoded mesh is closest to which input."""
+    decoded = lab.decoded(lab.ladder()[-1])
+    table = [[lab.distance(original, mesh) for mesh in decoded] for original in lab.meshes]
+    for i, row in enumerate(table):
+        own = row[i]
+        if isinstance(own, Trouble):
+            raise Unmet(str(own))
+        if any(not isinstance(other, Trouble) and other < own for other in row):
+            raise Broken("the meshes come back in another order than they went in")
+    return passed("the meshes come back in the order in which they went in")
+
+
+def layout(lab: Lab) -> Verdict:
+    """Add up the layout of each stream."""
+    if not lab.is_set():
+        raise Unmet("for set codecs")
+    what = ""
+    for rate in lab.ladder():
+        (stream,), encoded = lab.streams(rate), lab.encoded(rate)
+        assert isinstance(encoded, Encoded)
+        layout = encoded.layout
+        if isinstance(layout, Raised):
+            raise Broken(f"layout() raises {layout}")
+        if not isinstance(layout, StreamLayout):
+            raise Broken(f"layout() returns {type(layout).__name__}, not StreamLayout")
+        if len(layout.mesh_bytes) != len(lab.meshes):
+            raise Broken(f"layout() speaks of {len(layout.mesh_bytes)} meshes, {len(lab.meshes)} went in")
+        total = layout.shared_bytes + sum(layout.mesh_bytes)
+        if total != len(stream) or min(layout.shared_bytes, *layout.mesh_bytes) < 0:
+            raise Broken(f"layout() adds up to {total} bytes, the stream has {len(stream)}")
+        what = f"{layout.shared_bytes} bytes shared, {' and '.join(map(str, layout.mesh_bytes))} for one mesh each"
+    return passed(what)
+
+
+def set_of(count: int, what: str) -> Callable[[Lab], Verdict]:
+    """Make a check that codes the first mesh ``count`` times as one set."""
+
+    def run(lab: Lab) -> Verdict:
+        if not lab.is_set():
+            raise Unmet("for set codecs")
+        lab.streams(lab.ladder()[0])  # a codec that codes nothing has failed before
+        meshes = (lab.meshes[0],) * count
+        encoded = lab.encode(meshes, lab.ladder()[0])
+        if isinstance(encoded, Trouble) or encoded.fault:
+            refused = isinstance(encoded, Trouble) and encoded.meant
+            if refused and not count:
+                return passed(f"refused: {encoded}")
+            raise Broken(encoded if isinstance(encoded, Trouble) else encoded.fault)
+        decoded = lab.decode(encoded.streams[0])
+        if isinstance(decoded, Trouble) or decoded.fault:
+            raise Broken(decoded if isinstance(decoded, Trouble) else decoded.fault)
+        if len(decoded.meshes) != count:
+            raise Broken(f"{len(decoded.meshes)} meshes come back of {count}")
+        for mesh in decoded.meshes:
+            distance = lab.distance(lab.meshes[0], mesh)
+            if isinstance(distance, Trouble) or distance > ANY_DISTANCE:
+                raise Broken(
+                    f"a mesh comes back {distance if isinstance(distance, Trouble) else f'{distance:.2g} away'}"
+                )
+        return passed(f"{what}: {len(encoded.streams[0])} bytes")
+
+    return run

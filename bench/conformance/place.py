@@ -1,0 +1,92 @@
+"""Where a call of a codec under test takes place: an empty working directory, and an eye on the files it opens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_OF_THE_INTERPRETER = frozenset({".pyc", ".nbi", ".nbc"})  # compiled code, kept by Python and numba: not a channel
+
+
+@contextlib.contextmanager
+def call_place(temporary: Path) -> Iterator[Path]:
+    """An empty scratch folder as working directory, and an empty folder for temporary files; both go afterwards.
+
+    The folder for temporary files has the same name at each call: a decoder that looks for what its encoder left there
+    looks in the right place, and finds nothing.
+    """
+    home, before = Path.cwd(), os.environ.get("TMPDIR")
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=temporary.parent))
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"], tempfile.tempdir = str(temporary), str(temporary)
+    os.chdir(scratch)
+    try:
+        yield scratch
+    finally:
+        os.chdir(home)
+        tempfile.tempdir = None
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass
+class Files:
+    """Names of files that the interpreter was asked to open during a call."""
+
+    opened: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+
+    def written_outside(self, scratch: Path) -> frozenset[str]:
+        """Files written that outlive the call's own folder."""
+        within = f"{scratch}{os.sep}"
+        return frozenset(f for f in self.written if not f.startswith(within) and f != os.devnull)
+
+
+class _Watch:
+    """Sees which files are opened through the interpreter; not what a C library or another program opens."""
+
+    def __init__(self) -> None:
+        self._files: Files | None = None
+        self._hooked = False
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Files]:
+        if not self._hooked:  # once: an audit hook cannot be taken away again
+            sys.addaudithook(self._on_event)
+            self._hooked = True
+        self._files = Files()
+        try:
+            yield self._files
+        finally:
+            self._files = None
+
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._files is None or event not in {"open", "os.rename"}:
+            return
+        if event == "open":
+            path, _, flags = arguments
+            writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        else:
+            path, writes = arguments[1], True
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return  # a file descriptor: its name was seen when it was opened
+        name = str(Path(os.fsdecode(path)).absolute())
+        if Path(name).suffix in _OF_THE_INTERPRETER:
+            return
+        if writes:
+            self._files.written.add(name)
+        self._files.opened.add(name)
+
+
+watch_files = _Watch()
