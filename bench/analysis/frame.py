@@ -27,13 +27,32 @@ def _columns() -> list[str]:
     return list(Record.from_json(required).flat())
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+#: What a failed coding counts as where failures are penalised: nothing of the surface was got right. A distance is
+#: then half the longest side of the mesh.
+WORST = {"length": 1.0, "fraction": 0.0, "cosine": 0.0, "dB": 0.0}
+
+
+def common_success(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the meshes that every codec at every rate coded, so that all means are over the same ones.
+
+    Meshes are compared within a dataset, split, effort and device; records of the timing pass follow those of quality.
+    """
+    block = GROUP[:-2]
+    quality = rows[~rows["timing"]] if (~rows["timing"]).any() else rows
+    missed = quality.loc[~quality["status"].isin(["ok"]), [*block, "mesh"]].drop_duplicates()
+    key = pd.MultiIndex.from_frame(rows[[*block, "mesh"]])
+    return rows[~key.isin(pd.MultiIndex.from_frame(missed))]
+
+
+def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
     """Aggregate over the meshes of each codec and rate, with failures in sight.
 
     Parameters
     ----------
     rows : DataFrame
         From :func:`frame`.
+    penalise : bool
+        Means of metrics count a failed coding as :data:`WORST`, instead of leaving it out.
 
     Returns
     -------
@@ -43,6 +62,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
         - ``meshes``, ``bad_input``: how many distinct meshes, and how many of them cannot be used;
         - ``codings``, ``ok``, ``failed``: how many codings; the rest is over the ``ok`` ones only;
+        - ``success``: ok / (ok + failed);
         - ``ratio``: Σ obj_bytes / Σ stream_bytes (DESIGN section 6), ``kilobytes``: mean stream size in 1000 bytes;
         - ``bits_per_vertex``: mean;
         - every metric and its floor: mean over codings;
@@ -60,12 +80,12 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         quality, timing = group[~group["timing"]], group[group["timing"]]
         codings = quality if len(quality) else timing
         row = dict(zip(GROUP, key, strict=True)) | {"rate_index": group["rate_index"].iloc[-1]}
-        summary.append(row | _quality(codings) | _cost(codings, timing))
+        summary.append(row | _quality(codings, penalise=penalise) | _cost(codings, timing))
     by_ladder = [*GROUP[:-1], "rate_index", "rate"]
     return pd.DataFrame(summary).sort_values(by_ladder, ignore_index=True)
 
 
-def _quality(codings: pd.DataFrame) -> dict[str, object]:
+def _quality(codings: pd.DataFrame, *, penalise: bool) -> dict[str, object]:
     ok = _ok(codings)
     row: dict[str, object] = {
         "meshes": codings["mesh"].nunique(),
@@ -74,13 +94,17 @@ def _quality(codings: pd.DataFrame) -> dict[str, object]:
         "bad_input": codings.loc[codings["status"] == "bad-input", "mesh"].nunique(),
         "failed": _failed(codings),
     }
+    usable = codings[codings["status"] != "bad-input"]
+    row["success"] = len(ok) / len(usable) if len(usable) else float("nan")
     row["ratio"] = ok["obj_bytes"].sum() / ok["stream_bytes"].sum() if len(ok) else float("nan")
     row["kilobytes"] = ok["stream_bytes"].mean() / 1000
     row["bits_per_vertex"] = ok["bits_per_vertex"].mean()
     for metric in METRICS.values():
         for column in filter(None, (metric.name, metric.floor)):
-            if column in ok:
-                row[column] = ok[column].mean()
+            if column not in ok:
+                continue
+            counted = usable[column].fillna(WORST[metric.unit]) if penalise and column == metric.name else ok[column]
+            row[column] = counted.mean()
     return row
 
 

@@ -13,6 +13,7 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+_MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "bd", "resolution", "published")
 RunArgument = Annotated[
     str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
@@ -25,6 +26,12 @@ def table_command(
     kind: Annotated[
         str, typer.Option("--kind", "-k", help="rd, datasets, timing, bd, resolution or published: see below.")
     ] = "rd",
+    means: Annotated[
+        str,
+        typer.Option(
+            "--means", help="Over what: ok (codings that succeeded), common (meshes that all coded), penalised."
+        ),
+    ] = "ok",
     metric: Annotated[
         str, typer.Option("--metric", "-m", help="Of the BD-rates, e.g. cd_p2s, cd, f1_0005.")
     ] = "cd_p2s",
@@ -53,13 +60,14 @@ def table_command(
 
         bench table                                  the last run
         bench table mixed-mini-quick -f markdown
+        bench table --means common                   only meshes that every codec coded at every rate
         bench table ama-all-standard -k bd -m cd -f latex
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh --json
         bench table --failures                       in any format
     """
     from gcbench.bench.analysis import table, tables
-    from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.frame import common_success, summarise
     from gcbench.bench.analysis.text import FORMATS
     from gcbench.bench.metrics import METRICS
 
@@ -68,19 +76,24 @@ def table_command(
         raise UsageError(f"unknown format '{format_}'; known: {', '.join(FORMATS)}")
     if kind not in _KINDS:
         raise UsageError(f"unknown kind '{kind}'; known: {', '.join(_KINDS)}")
+    if means not in _MEANS:
+        raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
     if metric not in METRICS:
         raise UsageError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}")
     if per_mesh and format_ in {"markdown", "latex"}:
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
     _, rows = read_run(run)
+    if means == "common":
+        rows = common_success(rows)
     if failures:
         typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
         typer.echo(table.render(rows, "csv" if format_ == "text" else format_, timing=timing), nl=False)
     elif kind == "rd":
-        typer.echo(table.render(summarise(rows), format_, timing=timing), nl=False)
+        summary = summarise(rows, penalise=means == "penalised")
+        typer.echo(table.render(summary, format_, timing=timing), nl=False)
     else:
-        summary = summarise(rows)
+        summary = summarise(rows, penalise=means == "penalised")
         made = {
             "datasets": lambda: tables.datasets(rows),
             "timing": lambda: tables.timing(summary),

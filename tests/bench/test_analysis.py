@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.analysis.frame import common_success, frame, summarise
 from gcbench.bench.analysis.table import failures, inside_floor, render
 from gcbench.bench.records import Cost, Record
 
@@ -44,6 +44,28 @@ def test_failures_are_counted_and_left_out_of_means():
     (row,) = summarise(rows).to_dict("records")
     assert (row["meshes"], row["ok"], row["bad_input"], row["failed"]) == (4, 1, 1, 2)
     assert row["cd"] == 5e-3
+
+
+def test_failures_can_be_penalised():
+    rows = frame([record("a"), bad("b"), bad("c", "bad-input")])
+    (row,) = summarise(rows, penalise=True).to_dict("records")
+    assert (row["ok"], row["failed"], row["success"]) == (1, 1, 0.5)
+    assert row["cd"] == pytest.approx((5e-3 + 1.0) / 2)
+    assert row["nc"] == pytest.approx(0.9 / 2)
+    assert row["cd_floor"] == FLOORS["cd_floor"]
+    assert row["ratio"] == 100
+
+
+def test_common_success_keeps_the_meshes_that_all_coded():
+    rows = frame(
+        [record("a"), record("b"), record("a", "x"), bad("b", codec="x"), record("b", dataset="other"), bad("c")]
+    )
+    kept = common_success(rows)
+    assert [(r.dataset, r.mesh, r.codec) for r in kept.itertuples()] == [
+        ("d", "a", "c"),
+        ("d", "a", "x"),
+        ("other", "b", "c"),
+    ]
 
 
 def test_a_rate_that_always_fails_has_a_row_without_numbers():
