@@ -15,6 +15,7 @@ from gcbench.bench.cli import data, show, train
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
+from gcbench.bench.cli.new_codec import new_codec_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
 from gcbench.errors import BenchError
@@ -69,6 +70,7 @@ app.add_typer(list_app, name="list")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("check")(check_command)
+app.command("new-codec")(new_codec_command)
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
 app.command("verify")(verify_command)

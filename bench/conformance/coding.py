@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,8 +23,8 @@ BYTES_SLACK, DISTANCE_SLACK, DISTANCE_NOISE = 0.05, 0.10, 1e-5
 under 1e-5 (float32 at a size of 2 has 1e-7) are all the same."""
 
 BYTES_DROP, DISTANCE_GROWTH = 0.20, 1.5
-"""A step down by more than that is a ladder in the wrong order. Between slack and this it is one to know of: codecs that
-train vary by tens of per cent on a set as small as this one, and steps of a good ladder are factors."""
+"""A step down by more than that is a ladder in the wrong order. Between slack and this it is one to know of: codecs
+that train vary by tens of per cent on a set as small as this one, and steps of a good ladder are factors."""
 
 ELSEWHERE_SLACK = 1e-3
 """A mesh decoded elsewhere may be twice as far and this much: that it differs at all is another check's matter."""
@@ -160,11 +161,11 @@ def monotone(lab: Lab) -> Verdict:
     sizes = [sum(map(len, lab.streams(rate))) for rate in ladder]
     distances = [max(float(np.mean(_distances(lab, rate))), DISTANCE_NOISE) for rate in ladder]
     odd: list[str] = []
-    for k in range(1, len(ladder)):
-        step = f"from {ladder[k - 1].label} to {ladder[k].label}"
-        smaller, worse = sizes[k] / sizes[k - 1], distances[k] / distances[k - 1]
-        fewer = f"{step} bytes fall from {sizes[k - 1]} to {sizes[k]}"
-        further = f"{step} the distance grows from {distances[k - 1]:.2g} to {distances[k]:.2g}"
+    for low, high in [*pairwise(range(len(ladder))), (0, len(ladder) - 1)]:
+        step = f"from {ladder[low].label} to {ladder[high].label}"
+        smaller, worse = sizes[high] / sizes[low], distances[high] / distances[low]
+        fewer = f"{step} bytes fall from {sizes[low]} to {sizes[high]}"
+        further = f"{step} the distance grows from {distances[low]:.2g} to {distances[high]:.2g}"
         if smaller < 1 - BYTES_DROP:
             raise Broken(fewer)
         if worse > DISTANCE_GROWTH:

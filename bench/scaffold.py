@@ -1,0 +1,77 @@
+"""A package to start a codec from: writes a copy of ``templates/codec`` under another name. Knows nothing of codecs.
+
+The template is a package that installs and passes ``bench check`` as it stands.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from gcbench.codecs import CODECS
+from gcbench.errors import StoreError, UsageError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_FILES = ("pyproject.toml", "README.md", "example_codec.py", "test_example_codec.py")
+
+
+def new_codec(name: str, parent: Path) -> list[Path]:
+    """Write a package with a codec that works, its test and a README into a new folder ``parent/name``.
+
+    Parameters
+    ----------
+    name : str
+        Of the codec, the package and the folder: lower-case words joined by hyphens.
+    parent : Path
+        Made if it is not there.
+
+    Returns
+    -------
+    list of Path
+        The files written; the folder is their parent.
+
+    Raises
+    ------
+    UsageError
+        The name cannot be one, is taken, or the folder exists already.
+    StoreError
+        The folder cannot be written.
+    """
+    module = name.replace("-", "_")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is not a name for a codec: lower-case words joined by hyphens, such as my-codec")
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "gcbench":
+        raise UsageError(f"'{name}' would hide Python's own module {module}; choose another name")
+    if name in CODECS.names():
+        raise UsageError(f"there is a codec '{name}' already: {CODECS.origin(name)}")
+    folder = parent / name
+    replaced = {
+        "example-codec": name,
+        "example_codec": module,
+        "ExampleCodec": "".join(part.capitalize() for part in name.split("-")),
+        'b"XMPL"': f'b"{_magic(name)}"',
+    }
+    written = []
+    try:
+        folder.mkdir(parents=True)
+        for file in _FILES:
+            text = files("gcbench.bench").joinpath("templates", "codec", file).read_text(encoding="utf-8")
+            for old, new in replaced.items():
+                text, file = text.replace(old, new), file.replace(old, new)  # noqa: PLW2901  # of the loop's own making
+            (folder / file).write_text(text, encoding="utf-8")
+            written.append(folder / file)
+    except FileExistsError:
+        raise UsageError(f"{folder} exists already; remove it, or give another --folder") from None
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error}") from error
+    return written
+
+
+def _magic(name: str) -> str:
+    """Four letters for the start of a stream: the name's, consonants first when there are too many."""
+    letters = name.replace("-", "").upper()
+    short = letters[0] + "".join(c for c in letters[1:] if c not in "AEIOU")
+    return (short if len(short) >= 4 else letters)[:4].ljust(4, "0")

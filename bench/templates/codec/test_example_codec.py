@@ -1,0 +1,25 @@
+"""The codec keeps the contract of gcbench, and its quantiser does what it says."""
+
+import numpy as np
+import pytest
+import trimesh
+from example_codec import ExampleCodec
+
+from gcbench.bench import check
+from gcbench.codecs import Context
+
+
+def test_keeps_the_contract():
+    """What it says of itself, round trip, bytes alone, determinism, hard meshes, damaged streams, ..."""
+    report = check("example-codec")
+    assert report.ok, f"\n{report}"
+
+
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_no_coordinate_is_further_off_than_half_a_step(effort):
+    """The grid's steps are as fine as the rate says: the longest side has a length of 2."""
+    codec, mesh = ExampleCodec(), trimesh.creation.icosphere(3)
+    for rate in codec.rates(effort):
+        decoded = codec.decode_mesh(codec.encode_mesh(mesh, rate, Context()), Context())
+        assert np.abs(decoded.vertices - mesh.vertices).max() <= 1 / (2 ** rate.params["bits"] - 1) + 1e-12
+        assert (decoded.faces == mesh.faces).all()
