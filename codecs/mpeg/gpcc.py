@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -149,8 +149,6 @@ def centre_offset(scale: float) -> float:
 class _Gpcc(PointCodec):
     """What octree and triangle soup share. After the wrapper's header a stream has one byte, 32 S, then tmc3's."""
 
-    revision: ClassVar[int] = 1
-
     def __init__(self, *, bits: int = 10) -> None:
         if bits not in _SCALES:
             raise UsageError(f"{self.name}[bits={bits}]: possible are {', '.join(map(str, _SCALES))}")
@@ -165,11 +163,12 @@ class _Gpcc(PointCodec):
         """What to add to decoded positions, in voxels."""
 
     def version(self) -> str:
-        """Revision of this module, version of tmc3, and the beginning of its hash."""
+        """Revision of this module, version of tmc3, the beginning of its hash, and the version of the conversions."""
         try:
-            return f"{self.revision}+{TMC3.find().identity}"
+            program = TMC3.find().identity
         except CodecUnavailable:
-            return f"{self.revision}+tmc3-missing"
+            program = "tmc3-missing"
+        return f"1+{program}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
         """Say whether tmc3 is here."""

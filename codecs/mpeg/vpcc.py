@@ -66,12 +66,13 @@ class Vpcc(PointCodec, SetCodec):
         self.kind = "set" if mode == "random-access" else "model"
 
     def version(self) -> str:
-        """Revision of this module, versions and hashes of the programs, and a hash of their configuration."""
+        """Revision of this module, what programs, configuration and conversions are."""
         try:
             programs = f"{PCC_APP_ENCODER.find().identity}+{PCC_APP_DECODER.find().identity}"
-            return f"1+{programs}+cfg-{self._configuration_sha256()[:12]}"
+            coder = f"{programs}+cfg-{self._configuration_sha256()[:12]}"
         except (CodecUnavailable, OSError):
-            return "1+PccApp-missing"
+            coder = "PccApp-missing"
+        return f"1+{coder}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
         """Say whether both programs and the configuration folder are here."""

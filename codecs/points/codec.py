@@ -5,8 +5,11 @@ Knows meshes, voxels and bytes; what codes the points is a subclass's.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from abc import abstractmethod
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 MIN_BITS, MAX_BITS = 4, 12
 _HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
 _VERSION = 1
+# Of sampling and reconstruction: any change of what they return is another one.
+CONVERSION_REVISION = 1
 
 
 class PointCodec(ModelCodec):
@@ -36,6 +41,11 @@ class PointCodec(ModelCodec):
     """
 
     magic: bytes  # three bytes
+
+    @staticmethod
+    def conversion_version() -> str:
+        """Identify the conversions, whose changes make results stale like those of a codec: a part of ``version()``."""
+        return f"points-{CONVERSION_REVISION}+open3d-{_open3d_version()}"
 
     @abstractmethod
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
@@ -128,3 +138,10 @@ class PointCodec(ModelCodec):
         if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
             raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
         return stream[_HEADER.size :], bits
+
+
+def _open3d_version() -> str:
+    for name in ("open3d-cpu", "open3d"):
+        with contextlib.suppress(PackageNotFoundError):
+            return installed_version(name)
+    return "missing"

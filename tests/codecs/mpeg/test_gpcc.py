@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -151,13 +152,15 @@ def test_version_has_that_of_tmc3_and_its_hash(codec, tmc3):
     tmc3()
     assert codec.availability().ok
     installed = gpcc.TMC3.find()
-    assert codec.version() == f"1+tmc3-release-v23.0-rc2-0-ga3d15c5-{installed.sha256[:12]}"
+    tmc3_version = f"tmc3-release-v23.0-rc2-0-ga3d15c5-{installed.sha256[:12]}"
+    assert codec.version() == f"1+{tmc3_version}+{codec.conversion_version()}"
+    assert re.fullmatch(r"points-\d+\+open3d-[\d.]+", codec.conversion_version())
     codec.prepare()
 
 
 def test_without_tmc3(codec, monkeypatch, ctx):
     monkeypatch.setenv("PATH", "")
-    assert codec.version() == "1+tmc3-missing"
+    assert codec.version() == f"1+tmc3-missing+{codec.conversion_version()}"
     assert codec.availability().reason == "tmc3 is not on PATH and GCBENCH_TMC3 is not set"
     with pytest.raises(CodecUnavailable):
         codec.prepare()

@@ -151,6 +151,7 @@ def test_version_changes_with_programs_and_configuration(tmc2):
     (calls.root / "cfg" / "rate" / "ctc-r2.cfg").write_text("changed")
     second = codec.version()
     assert first.rpartition("+cfg-")[0] == second.rpartition("+cfg-")[0]
+    assert first.endswith(f"+{codec.conversion_version()}")
     assert first != second
     assert Vpcc(mode="random-access").version() != second  # reads another file
 
@@ -158,14 +159,14 @@ def test_version_changes_with_programs_and_configuration(tmc2):
 def test_what_is_missing(tmc2, monkeypatch, ctx, rng):
     codec = Vpcc()
     monkeypatch.setenv("PATH", "")
-    assert codec.version() == "1+PccApp-missing"
+    assert codec.version() == f"1+PccApp-missing+{codec.conversion_version()}"
     assert codec.availability().reason == "PccAppEncoder is not on PATH and GCBENCH_TMC2 is not set"
     monkeypatch.undo()
     calls = tmc2()
     shutil.rmtree(calls.root / "cfg")
     assert "has no cfg/common/ctc-common.cfg" in codec.availability().reason
     assert "GCBENCH_TMC2" in codec.availability().remedy
-    assert codec.version() == "1+PccApp-missing"
+    assert codec.version() == f"1+PccApp-missing+{codec.conversion_version()}"
     with pytest.raises(CodecUnavailable):
         codec.encode_points(voxels(rng), 10, codec.rates("quick")[0], ctx)
     (calls.root / "bin" / "PccAppDecoder").unlink()
