@@ -25,6 +25,9 @@ class Cost:
         The same just before the call, so that the difference is what the call itself needed.
     repeats : int
         How many timed calls; 1 in a quality pass, which is neither pinned nor warmed up.
+    stage_s : mapping
+        Wall seconds of the parts that the codec told apart (:meth:`gcbench.codecs.Context.stage`), medians like
+        ``wall_s``; empty for a codec that tells nothing apart.
     """
 
     wall_s: float
@@ -32,6 +35,7 @@ class Cost:
     peak_rss_bytes: int
     rss_before_bytes: int
     repeats: int = 1
+    stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ class Record:
     facts: Mapping[str, int | bool] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
-        """One row of a table: nested values become columns ``encode_s``, ``decode_peak_rss_bytes``, ``cd``, ..."""
+        """One row of a table: nested values become columns ``encode_s``, ``decode_peak_rss_bytes``, ``cd``, ...
+
+        Stages that a codec told apart are ``encode_stage_coding_s``, ``decode_stage_poisson_s``, ...
+        """
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NESTED}
         for name in ("encode", "decode"):
             cost: Cost | None = getattr(self, name)
@@ -88,11 +95,12 @@ class Record:
             row[f"{name}_peak_rss_bytes"] = cost and cost.peak_rss_bytes
             row[f"{name}_rss_before_bytes"] = cost and cost.rss_before_bytes
             row[f"{name}_repeats"] = cost and cost.repeats
+            row |= {f"{name}_stage_{stage}_s": seconds for stage, seconds in (cost.stage_s if cost else {}).items()}
         return row | dict(self.metrics) | dict(self.facts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; None and empty fields are left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None and value != {}}
+        return _filled(asdict(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
@@ -104,6 +112,14 @@ class Record:
                 parts = {f.name for f in fields(Cost)}
                 values[name] = Cost(**{part: value for part, value in values[name].items() if part in parts})
         return cls(**values)
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _filled(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if value is not None and value != {}
+    }
 
 
 _NESTED = frozenset({"encode", "decode", "metrics", "facts"})

@@ -237,7 +237,13 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
             cpu, wall = _cpu_s(), time.perf_counter()
             value = call(ctx)
             _synchronise(settings.device)
-            cost = Cost(time.perf_counter() - wall, _cpu_s() - cpu, _peak_rss_bytes(), rss_before)
+            cost = Cost(
+                wall_s=time.perf_counter() - wall,
+                cpu_s=_cpu_s() - cpu,
+                peak_rss_bytes=_peak_rss_bytes(),
+                rss_before_bytes=rss_before,
+                stage_s=dict(ctx.stage_s),
+            )
         long = cost.wall_s > _LONG_CALL_S
         if turn >= settings.warm_up or long:
             costs.append(cost)
@@ -249,6 +255,7 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
         peak_rss_bytes=max(c.peak_rss_bytes for c in costs),
         rss_before_bytes=min(c.rss_before_bytes for c in costs),
         repeats=len(costs),
+        stage_s={name: statistics.median(c.stage_s.get(name, 0.0) for c in costs) for name in costs[-1].stage_s},
     )
 
 

@@ -70,6 +70,7 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
           ok coding; else they are from single shots of the quality pass;
         - ``timing_failed``: failures in the timing pass;
         - ``encode_ms``, ``decode_ms``: mean, of a set codec its share for one mesh;
+        - ``encode_stage_NAME_ms``, ``decode_stage_NAME_ms``: the same of the parts that codecs told apart;
         - ``encode_peak_mib``, ``decode_peak_mib``: the largest.
     """
     if rows.empty:
@@ -118,8 +119,15 @@ def _cost(codings: pd.DataFrame, timing: pd.DataFrame) -> dict[str, object]:
     cost: dict[str, object] = {"timed": timed, "timing_failed": _failed(timing)}
     for stage in ("encode", "decode"):
         cost[f"{stage}_ms"] = float((ok[f"{stage}_s"] / share).mean() * 1000)
+        for part in _stage_columns(ok, stage):
+            name = part.removesuffix("_s") + "_ms"
+            cost[name] = float((ok[part].fillna(0.0) / share).mean() * 1000) if ok[part].notna().any() else float("nan")
         cost[f"{stage}_peak_mib"] = float(ok[f"{stage}_peak_rss_bytes"].max() / 2**20)
     return cost
+
+
+def _stage_columns(rows: pd.DataFrame, call: str) -> list[str]:
+    return [column for column in map(str, rows) if column.startswith(f"{call}_stage_")]
 
 
 def _ok(rows: pd.DataFrame) -> pd.DataFrame:

@@ -87,8 +87,16 @@ def datasets(rows: pd.DataFrame) -> list[Table]:
 
 def timing(summary: pd.DataFrame) -> list[Table]:
     """Say what coding takes: times, of a set codec its share for one mesh, and peak memory."""
-    columns = ("encode_ms", "decode_ms", "encode_peak_mib", "decode_peak_mib")
-    heading = ("codec", "rate", "encode ms", "decode ms", "encode MiB", "decode MiB", "how")
+    headings = {
+        "encode_ms": "encode ms",
+        "encode_stage_coding_ms": "of it coding",  # the rest is conversion
+        "decode_ms": "decode ms",
+        "decode_stage_coding_ms": "of it coding",
+        "encode_peak_mib": "encode MiB",
+        "decode_peak_mib": "decode MiB",
+    }
+    columns = [name for name in headings if name in summary and ("stage" not in name or summary[name].notna().any())]
+    heading = ("codec", "rate", *(headings[name] for name in columns), "how")
     tables = []
     for where, part in _blocks(summary[summary["encode_ms"].notna()]):
         cells = [
@@ -98,6 +106,29 @@ def timing(summary: pd.DataFrame) -> list[Table]:
         data = part[[*BLOCK, "codec", "rate", *columns, "timed"]].to_dict("records")
         note = "pinned: median of repeated, pinned calls (bench run --timing); single: one call, beside others"
         tables.append(Table(f"time and memory, {where}", heading, cells, [_named(r) for r in data], (note,)))
+    return tables
+
+
+def stages(summary: pd.DataFrame) -> list[Table]:
+    """Say where the time of a call goes, for codecs that tell: the conversion to points and back apart from coding."""
+    told = [c for c in map(str, summary) if "code_stage_" in c and summary[c].notna().any()]
+    tables = []
+    for where, part in _blocks(summary[summary[told].notna().any(axis=1)]):
+        shown = part.copy()
+        columns: list[str] = []
+        for call in ("encode", "decode"):
+            names = [c for c in told if c.startswith(call)]
+            shown[f"{call}_stage_rest_ms"] = part[f"{call}_ms"] - part[names].sum(axis=1)
+            columns += [*names, f"{call}_stage_rest_ms"]
+        cells = [
+            [str(r["codec"]), str(r["rate"]), *(_or_dash(r[c], "{:.1f}") for c in columns)]
+            for r in shown.to_dict("records")
+        ]
+        data = shown[[*BLOCK, "codec", "rate", *columns]].to_dict("records")
+        heading = [column.replace("_stage_", " ").removesuffix("_ms") for column in columns]
+        note = "ms for one mesh; rest: outside of the stages that the codec tells apart"
+        title = f"where the time goes, {where}"
+        tables.append(Table(title, ("codec", "rate", *heading), cells, [_named(r) for r in data], (note,)))
     return tables
 
 

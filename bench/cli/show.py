@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MEANS = ("ok", "common", "penalised")
-_KINDS = ("rd", "datasets", "timing", "bd", "resolution", "published")
+_KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
 RunArgument = Annotated[
     str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
 ]
@@ -24,7 +24,7 @@ def table_command(
     run: RunArgument = None,
     *,
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="rd, datasets, timing, bd, resolution or published: see below.")
+        str, typer.Option("--kind", "-k", help="rd, datasets, timing, stages, bd, resolution or published: see below.")
     ] = "rd",
     means: Annotated[
         str,
@@ -52,6 +52,7 @@ def table_command(
         rd           sizes, quality and times of every codec at every rate
         datasets     what was compressed
         timing       times and peak memory
+        stages       where the time goes: conversion to points and back apart from coding, for codecs that tell
         bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number
         resolution   rates that name a resolution (k64w32), side by side
         published    figures of papers beside ours
@@ -97,6 +98,7 @@ def table_command(
         made = {
             "datasets": lambda: tables.datasets(rows),
             "timing": lambda: tables.timing(summary),
+            "stages": lambda: tables.stages(summary),
             "bd": lambda: tables.bd(rows, summary, metric),
             "resolution": lambda: tables.resolution(summary),
             "published": lambda: tables.published(summary),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 from gcbench.bench import stages
 from gcbench.bench.stages import Settings
 
@@ -17,3 +19,24 @@ def test_a_call_is_warmed_up_and_repeated(monkeypatch):
 
 def test_a_call_as_long_as_training_is_made_once(monkeypatch):
     assert calls(monkeypatch, 0) == (1, 1)
+
+
+def test_stages_of_a_call_are_medians_over_its_repeats(monkeypatch):
+    seconds = iter([9.0, 1.0, 5.0, 2.0])  # the first is the warm-up
+
+    def call(ctx) -> None:
+        ctx.stage_s = {"coding": next(seconds)}
+
+    _, cost = stages._timed(call, Settings(warm_up=1, repeats=3))
+    assert cost.stage_s == {"coding": 2.0}
+
+
+def test_stages_add_up_within_a_call_and_start_anew_with_the_next():
+    def call(ctx) -> None:
+        assert not ctx.stage_s
+        for _ in range(2):
+            with ctx.stage("coding"):
+                time.sleep(0.02)
+
+    _, cost = stages._timed(call, Settings(repeats=2))
+    assert 0.04 <= cost.stage_s["coding"] <= cost.wall_s

@@ -42,6 +42,16 @@ def test_what_is_appended_is_read_back(tmp_path):
     assert row["in_faces"] == 12
 
 
+def test_stages_of_a_call_are_kept_and_records_without_them_are_read():
+    coded = record(encode=Cost(1.0, 1.0, 3, 2, stage_s={"sampling": 0.25}), decode=Cost(1.0, 1.0, 3, 2))
+    data = json.loads(json.dumps(coded.to_json()))
+    assert data["encode"]["stage_s"] == {"sampling": 0.25}
+    assert "stage_s" not in data["decode"]  # as in every record written before there were stages
+    assert Record.from_json(data) == coded
+    assert coded.flat()["encode_stage_sampling_s"] == 0.25
+    assert not [name for name in coded.flat() if name.startswith("decode_stage")]
+
+
 def test_last_record_of_an_address_counts_and_order_of_finishing_does_not(tmp_path):
     with Run(tmp_path / "a").writing() as a:
         a.append("old", "s", [record("x", status="failed")])

@@ -128,3 +128,33 @@ def test_latex_escapes_what_it_takes_for_commands():
         r"\end{tabular}",
         "% n",
     ]
+
+
+def test_stages_show_coding_and_conversion_apart():
+    encode = Cost(2.0, 2.0, 1 << 20, 1, stage_s={"sampling": 0.5, "coding": 1.25})
+    decode = Cost(9.0, 9.0, 1 << 20, 1, stage_s={"coding": 1.0, "normals": 2.0, "poisson": 5.5})
+    summary = summarise(frame([record(encode=encode, decode=decode), record(codec="d")]))
+    (table,) = tables.stages(summary)
+    assert table.heading == (
+        *("codec", "rate", "encode sampling", "encode coding", "encode rest"),
+        *("decode coding", "decode normals", "decode poisson", "decode rest"),
+    )
+    assert table.rows == [["c", "r0", "500.0", "1250.0", "250.0", "1000.0", "2000.0", "5500.0", "500.0"]]
+    assert table.data[0]["decode_stage_poisson_ms"] == 5500
+    (table,) = tables.timing(summary)
+    assert table.heading[2:6] == ("encode ms", "of it coding", "decode ms", "of it coding")
+    assert [row[2:6] for row in table.rows] == [
+        ["2000.0", "1250.0", "9000.0", "1000.0"],
+        ["2000.0", "–", "100.0", "–"],
+    ]
+    assert tables.stages(summarise(frame([record()]))) == []
+
+
+def test_stages_are_the_share_of_one_mesh_and_of_the_timing_pass():
+    single = Cost(2.0, 2.0, 1 << 20, 1, stage_s={"coding": 1.0})
+    repeated = Cost(1.0, 1.0, 1 << 20, 1, 5, {"coding": 0.5})
+    rows = [record(encode=single), record(timing=True, metrics={}, encode=repeated)]
+    summary = summarise(frame(rows))
+    assert summary["encode_stage_coding_ms"].tolist() == [500]
+    summary = summarise(frame([record(kind="set", set_size=4, encode=single)]))
+    assert summary["encode_stage_coding_ms"].tolist() == [250]
