@@ -22,6 +22,7 @@ from gcbench.bench import consistency
 from gcbench.bench.cell import Bench, Limit, Templates
 from gcbench.bench.consistency import Finding, where
 from gcbench.bench.metrics import METRIC_VERSION, METRICS
+from gcbench.bench.metrics.change import worsening
 from gcbench.bench.records import Record
 from gcbench.bench.store import CellRecords, Run
 from gcbench.codecs import CODECS, Codec
@@ -29,13 +30,12 @@ from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_datase
 from gcbench.errors import BadMesh, BenchError, BitstreamError, DatasetMissing, StoreError, UsageError
 
 MIN_SAMPLE = 5  # records to measure again where the fraction asked for comes to fewer
-# Of a `deviation`. The same arithmetic in float64 repeats to the bit; 1e-9 leaves room for another order of summation
+# See `worsening`. The same arithmetic in float64 repeats to the bit; 1e-9 leaves room for another order of summation
 # in another build of numpy.
 EXACT_TOLERANCE = 1e-9
 # A network in float32 on another machine moves vertices by some 1e-6 of the cube, and now and then a triangle where the
 # field crosses zero (docs/necgs.md); distances of published codecs are 1e-3 and more.
 NETWORK_TOLERANCE = 0.01
-_LENGTH_FLOOR = 1e-12  # below this a distance is rounding
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 MeshKey = tuple[str, str, str]  # dataset, split, mesh
@@ -60,7 +60,7 @@ class Verification:
     seed : int
         Of the draw.
     largest_deviation : float
-        Of all metrics of all recomputed records, as `deviation` has it.
+        Of all metrics of all recomputed records, either way, see `gcbench.bench.metrics.change.worsening`.
     codecs : mapping
         Codec → version here.
     differs : tuple of Finding
@@ -213,24 +213,8 @@ def draw(cells: Sequence[CellRecords], sample: Sample, seed: int) -> list[Drawn]
     return chosen
 
 
-def deviation(name: str, recorded: float, found: float) -> float:
-    """How far two values of a metric are apart: lengths relatively, fractions and cosines absolutely.
-
-    A PSNR counts as the relative change of the distance behind it, |10^(ΔdB/20) − 1|.
-    """
-    unit = METRICS[name].unit if name in METRICS else "length" if name == "cd_floor" else "fraction"
-    change = abs(found - recorded)
-    if not math.isfinite(change):
-        return math.inf
-    if unit == "dB":
-        return 10 ** (change / 20) - 1
-    if unit == "length":
-        return 0.0 if change <= _LENGTH_FLOOR else change / max(abs(recorded), _LENGTH_FLOOR)
-    return change
-
-
 def tolerance(name: str, *, deterministic: bool) -> float:
-    """Largest `deviation` of a metric that is no difference; floors depend on no codec."""
+    """Largest change of a metric (see `worsening`) that is none; floors depend on no codec."""
     return EXACT_TOLERANCE if deterministic or name.endswith("_floor") else NETWORK_TOLERANCE
 
 
@@ -412,7 +396,7 @@ class _Check:
             return
         known = self.codecs[record.codec].codec
         exact = known is None or known.deterministic
-        off = {name: deviation(name, record.metrics[name], value) for name, value in found.metrics.items()}
+        off = {name: abs(worsening(name, record.metrics[name], value)) for name, value in found.metrics.items()}
         self.largest_deviation = max(self.largest_deviation, *off.values())
         wrong = [name for name in off if off[name] > tolerance(name, deterministic=exact)]
         if wrong:

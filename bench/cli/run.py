@@ -104,7 +104,7 @@ def run_command(
     from gcbench.bench.sweep import plan as make_plan
     from gcbench.registry import split_addresses
 
-    with _progress(quiet=as_json) as progress:
+    with progress_bars(quiet=as_json) as progress:
         plan = make_plan(
             [d.strip() for d in dataset.split(",") if d.strip()],
             split_addresses(codec),
@@ -303,7 +303,8 @@ class _Progress:
             self._bars.console.print(line, markup=False, highlight=False)
 
 
-def _progress(*, quiet: bool) -> _Progress:
+def progress_bars(*, quiet: bool) -> _Progress:
+    """Show how far a run is, on stderr; a context manager."""
     return _Progress(quiet=quiet)
 
 
