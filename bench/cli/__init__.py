@@ -16,6 +16,7 @@ from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.new_codec import new_codec_command
+from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
 from gcbench.errors import BenchError
@@ -74,6 +75,8 @@ app.command("new-codec")(new_codec_command)
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
 app.command("verify")(verify_command)
+app.command("compare")(compare_command)
+app.command("gate")(gate_command)
 app.command("choose")(choose_command)
 
 
