@@ -140,7 +140,9 @@ def centre_offset(scale: float) -> float:
     """Where the centres of voxels are, on average, from where tmc3 puts them, in voxels.
 
     tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S; the mean of x + ½ − round(x S) / S over
-    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
+    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1. Measured on
+    two frames, at most 0.04 voxels of a shift are left where the decoded points are less than three voxels off their
+    surface (and up to two voxels for triangles in nodes of 64).
     """
     x = np.arange(SCALE_DENOMINATOR)
     return float(np.mean(x + 0.5 - np.floor(x * scale + 0.5) / scale))
@@ -157,10 +159,6 @@ class _Gpcc(PointCodec):
     @abstractmethod
     def options(self, rate: Rate) -> list[str]:
         """Options of tmc3 that make a rate."""
-
-    @abstractmethod
-    def offset(self, scale: float) -> float:
-        """What to add to decoded positions, in voxels."""
 
     def version(self) -> str:
         """Revision of this module, version of tmc3, the beginning of its hash, and the version of the conversions."""
@@ -201,7 +199,7 @@ class _Gpcc(PointCodec):
         if not stream or not 1 <= stream[0] <= SCALE_DENOMINATOR:
             raise BitstreamError("the position scale is missing or not in 1/32 … 1")
         scale = stream[0] / SCALE_DENOMINATOR
-        points = decode_points(stream[1:], ctx) + self.offset(scale)
+        points = decode_points(stream[1:], ctx) + centre_offset(scale)
         reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
         if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")
@@ -232,10 +230,6 @@ class GpccOctree(_Gpcc):
     def options(self, rate: Rate) -> list[str]:
         """Options of tmc3 that make a rate."""
         return [*_OCTREE, f"--positionQuantizationScale={rate.params['scale']:g}"]
-
-    def offset(self, scale: float) -> float:
-        """Of the centres of voxels."""
-        return centre_offset(scale)
 
 
 class GpccTrisoup(_Gpcc):
@@ -275,7 +269,3 @@ class GpccTrisoup(_Gpcc):
             f"--trisoupCentroidResidualEnabled={rate.params['centroids']}",
             f"--trisoupFaceVertexEnabled={rate.params['centroids']}",
         ]
-
-    def offset(self, scale: float) -> float:
-        """Of the surface that triangles were put through."""
-        return 0.5
