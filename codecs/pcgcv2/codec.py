@@ -68,9 +68,9 @@ class PCGCv2Codec(PointCodec):
         self._bits = bits
 
     def version(self) -> str:
-        """Revision of this folder, the version of torch, and what all weights are."""
+        """Revision of this folder, the version of torch, what all weights are, and the version of the conversions."""
         weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
-        return f"1+torch-{installed_version('torch')}+weights{weights}"
+        return f"1+torch-{installed_version('torch')}+weights{weights}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
         """Say whether torch and weights are here."""

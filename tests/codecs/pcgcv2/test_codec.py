@@ -56,7 +56,7 @@ def test_the_contract(codec):
     assert isinstance(codec, PointCodec)
     assert (codec.name, codec.kind, codec.magic) == ("pcgcv2", "model", b"PCG")
     assert codec.availability().ok
-    assert re.match(r"\d+\+torch-\S+\+weights(-[0-9a-f]{8}){3}$", codec.version())
+    assert re.match(r"\d+\+torch-\S+\+weights(-[0-9a-f]{8}){3}\+points-\S+$", codec.version())
     ladders = {effort: codec.rates(effort) for effort in EFFORTS}
     assert [rate.label for rate in ladders["paper"]] == ["r1", "r2", "r3"]
     assert 1 <= len(ladders["quick"]) <= 5
