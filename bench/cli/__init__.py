@@ -16,6 +16,7 @@ from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.new_codec import new_codec_command
+from gcbench.bench.cli.points import points_command
 from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
@@ -78,6 +79,7 @@ app.command("verify")(verify_command)
 app.command("compare")(compare_command)
 app.command("gate")(gate_command)
 app.command("choose")(choose_command)
+app.command("points")(points_command)
 
 
 def _version(value: bool) -> None:
