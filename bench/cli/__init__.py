@@ -18,6 +18,7 @@ from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.new_codec import new_codec_command
 from gcbench.bench.cli.points import points_command
 from gcbench.bench.cli.regression import compare_command, gate_command
+from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
 from gcbench.errors import BenchError
@@ -75,6 +76,7 @@ app.command("check")(check_command)
 app.command("new-codec")(new_codec_command)
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
+app.command("report")(report_command)
 app.command("verify")(verify_command)
 app.command("compare")(compare_command)
 app.command("gate")(gate_command)

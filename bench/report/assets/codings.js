@@ -1,0 +1,89 @@
+// The page with every coding in one table, to sort and filter; and the one viewer that all pages share.
+
+class CodingsPage {
+  constructor(report, viewing) {
+    this.report = report;
+    this.filters = { text: "", dataset: "", codec: "", status: "", pass: "quality", seen: false };
+    const at = (column) => (row) => report.at(row, column);
+    const text = (name, heading = name, show = at(name)) => ({ name, heading, text: true, value: at(name), show });
+    const value = (name, heading, of, show, title) => ({ name, heading, value: of, show: (row) => show(of(row)), title });
+    this.place = h("div", { class: "viewer-place" });
+    const open = (scene) => { viewing.open(scene, this.place); this.place.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" }); };
+    this.grid = new Grid("Every coding", [
+      text("mesh"), { name: "show", heading: "3-D", text: true, show: (row) => sceneButton(report, row, open) },
+      ...(report.blocks.length > 1 ? [{ ...text("dataset"), show: (row) => report.blockName(report.blocks[report.blockOfRow[row]]) }] : []),
+      text("codec"), { ...text("rate"), value: (row) => `${report.at(row, "codec")} ${String(report.at(row, "rate_index")).padStart(4, "0")}` },
+      text("status", "status", (row) => statusCell(report, row)),
+      value("stream_bytes", "bytes", at("stream_bytes"), count, "Bytes of the stream; of a set codec its share for one mesh"),
+      value("ratio", "ratio", (row) => report.ratio(row), (v) => number(v, 3), "OBJ bytes / stream bytes"),
+      value("bits_per_vertex", "bits/vertex", at("bits_per_vertex"), (v) => number(v, 3)),
+      ...report.metrics.map((metric) => value(metric.name, metric.label, at(metric.name), (v) => showMetric(metric, v), metric.definition)),
+      value("encode_s", "enc ms", at("encode_s"), milliseconds), value("decode_s", "dec ms", at("decode_s"), milliseconds),
+      value("in_vertices", "vertices in", at("in_vertices"), count), value("out_vertices", "vertices out", at("out_vertices"), count),
+      text("stage", "failed at", (row) => report.at(row, "stage") ?? ""), text("error", "error", (row) => report.at(row, "error") ?? ""),
+    ], report.mainMetric ? { name: report.mainMetric.name, down: report.mainMetric.better === "lower" } : { name: "mesh", down: false });
+    this.total = h("p", { class: "hint", role: "status" });
+    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.grid.element, this.place);
+    this.update();
+  }
+
+  controls() {
+    const { report, filters } = this;
+    const set = (name) => (value) => { filters[name] = value; this.update(); };
+    const different = (column) => [...new Set(report.columns[column])].sort();
+    const any = (column) => [["", "all"], ...different(column).map((v) => [v, v])];
+    const search = h("input", { type: "search", placeholder: "mesh, codec, rate, error …", on: { input: () => set("text")(search.value.toLowerCase()) } });
+    return h("div", { class: "toolbar fields" },
+      h("label", { class: "field wide" }, h("span", {}, "Filter"), search),
+      choice("Dataset", [["", "all"], ...report.blocks.map((block, i) => [String(i), report.blockName(block)])], "", set("dataset")),
+      choice("Codec", any("codec"), "", set("codec")), choice("Status", any("status"), "", set("status")),
+      report.columns.timing.some(Boolean) ? choice("Pass", [["quality", "quality"], ["timing", "timing"], ["", "both"]], "quality", set("pass")) : null,
+      h("div", { class: "ticks" }, tick("with 3-D only", false, set("seen"))));
+  }
+
+  update() {
+    const { report, filters } = this;
+    const anyQuality = report.columns.timing.some((timing) => !timing);
+    const fits = (row) => (filters.dataset === "" || report.blockOfRow[row] === Number(filters.dataset))
+      && (!filters.codec || report.at(row, "codec") === filters.codec) && (!filters.status || report.at(row, "status") === filters.status)
+      && (!filters.pass || !anyQuality || report.at(row, "timing") === (filters.pass === "timing"))
+      && (!filters.seen || report.sceneOfRow.has(row))
+      && filters.text.split(/\s+/).every((word) => ["dataset", "mesh", "codec", "rate", "status", "error"].some((name) => String(report.at(row, name) ?? "").toLowerCase().includes(word)));
+    const rows = [...Array(report.rows).keys()].filter(fits);
+    this.total.textContent = `${count(rows.length)} of ${plural(report.rows, "record")}`;
+    this.grid.setRows(rows);
+  }
+}
+
+/** The viewer, made when it is first needed, and moved to where it is wanted. */
+class Viewing {
+  constructor(report) {
+    this.report = report;
+  }
+
+  open(scene, place) {
+    this.viewer ??= new Viewer();
+    if (this.viewer.element.parentNode !== place) place.replaceChildren(this.viewer.element);
+    return this.shown = this.viewer.show(scene, this.caption(scene));
+  }
+
+  caption({ row, role }) {
+    const { report } = this, at = (column) => report.at(row, column);
+    const facts = [
+      ["bytes", count(at("stream_bytes"))], ["ratio", number(report.ratio(row), 4)], ["bits per vertex", number(at("bits_per_vertex"), 3)],
+      ["vertices", `${count(at("in_vertices"))} → ${count(at("out_vertices"))}`], ["faces", `${count(at("in_faces"))} → ${count(at("out_faces"))}`],
+      ...report.metrics.filter((metric) => ["cd", "f1_0005", "cd_p2s", "hausdorff_p2s", "d1_psnr_bbox"].includes(metric.name))
+        .map((metric) => [metric.label, showMetric(metric, at(metric.name))]),
+      ["encode, decode ms", `${milliseconds(at("encode_s"))}, ${milliseconds(at("decode_s"))}`],
+    ];
+    const rank = role === "other" ? "" : ` · ${role} of its codec and rate`;
+    return [
+      h("h3", {}, `${at("codec")} ${at("rate")} on ${at("mesh")}`, h("small", {}, `${at("dataset")}, ${at("split")}${rank}`)),
+      h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    ];
+  }
+}
+
+function calm() {
+  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+}

@@ -1,0 +1,45 @@
+// Unpacks the report, and shows the page that the address names.
+
+const PAGES = [
+  ["curves", "Curves", (report, viewing) => new CurvesPage(report, viewing)],
+  ["codings", "Codings", (report, viewing) => new CodingsPage(report, viewing)],
+  ["timing", "Time and memory", (report) => new TimingPage(report)],
+  ["coverage", "Coverage", (report) => new CoveragePage(report)],
+  ["provenance", "Provenance", (report) => new ProvenancePage(report)],
+];
+
+async function start() {
+  const main = document.getElementById("main"), masthead = document.getElementById("masthead");
+  if (!("DecompressionStream" in window)) {
+    main.replaceChildren(h("p", { class: "trouble" }, "This browser cannot unpack the report. Firefox 113, Chrome 80, Safari 16.4 and newer ones can."));
+    return;
+  }
+  const report = await loadReport(), viewing = new Viewing(report);
+  const links = PAGES.map(([name, title]) => h("a", { href: `#${name}` }, title));
+  const meshes = new Set(report.columns.mesh.map((mesh, row) => `${report.at(row, "dataset")}/${mesh}`)).size;
+  const failed = report.columns.status.filter((status) => status !== "ok" && status !== "bad-input").length;
+  masthead.append(
+    h("div", { class: "inner" },
+      h("div", { class: "title" }, h("p", { class: "brand" }, "gcbench report"), h("h1", {}, report.run)),
+      h("p", { class: "summary" }, [plural(meshes, "mesh", "meshes"), plural(report.codecs.length, "codec"), plural(report.rows, "record"), failed ? `${count(failed)} failed` : null].filter(Boolean).join(" · ")),
+      h("nav", { "aria-label": "Pages" }, links)));
+  const made = new Map();
+  const go = (focus) => {
+    const wanted = location.hash.slice(1), index = Math.max(0, PAGES.findIndex(([name]) => name === wanted));
+    const [name, title, make] = PAGES[index];
+    if (wanted === "main") return; // the link that skips the head
+    if (!made.has(name)) made.set(name, make(report, viewing));
+    main.replaceChildren(made.get(name).element);
+    links.forEach((link, i) => i === index ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
+    document.title = `${title} · ${report.run} · gcbench report`;
+    if (focus) window.scrollTo(0, 0);
+  };
+  window.addEventListener("hashchange", () => go(true));
+  go(false);
+  document.documentElement.dataset.ready = "true";
+}
+
+start().catch((error) => {
+  document.getElementById("main").replaceChildren(h("p", { class: "trouble" }, `This report cannot be shown: ${error.message}`));
+  throw error;
+});

@@ -1,0 +1,143 @@
+"""What a report says, as plain JSON values: means, records, coverage, provenance. Knows nothing of meshes or HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gcbench.bench.analysis import table
+from gcbench.bench.analysis.figures.curves import SMALLEST_DISTANCE
+from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.analysis.rate_distortion import bd_matrix
+from gcbench.bench.metrics import METRICS
+from gcbench.bench.records import Record
+from gcbench.bench.report.cases import RANKING
+
+BLOCK = ["dataset", "split", "effort", "device"]  # rows that can be compared
+_DIGITS = 6  # significant; the file of records has all of them
+# Columns of the table of records; metrics follow. Of a hash, 12 digits are enough to find a stream or an input.
+_COLUMNS = (
+    *("dataset", "split", "effort", "device", "seed", "timing", "mesh", "codec", "rate", "rate_index"),
+    *("status", "stage", "error", "obj_bytes", "stream_bytes", "bits_per_vertex", "shared_bytes", "set_size"),
+    *("encode_s", "decode_s", "encode_peak_rss_bytes", "decode_peak_rss_bytes"),
+    *("in_vertices", "in_faces", "in_watertight", "out_vertices", "out_faces", "out_watertight", "out_components"),
+    *("stream_sha256", "input_sha256"),
+)
+_HASHES = ("stream_sha256", "input_sha256")
+
+
+def content(name: str, records: Sequence[Record], sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything but the meshes.
+
+    Parameters
+    ----------
+    name : str
+        Of the run.
+    records : sequence of Record
+        Those that count, in order; scenes and the page refer to them by index.
+    sessions : sequence of mapping
+        Provenance.
+    """
+    rows = frame(records)
+    summary = summarise(rows)
+    present = [metric for metric in METRICS.values() if metric.name in rows and rows[metric.name].notna().any()]
+    return {
+        "run": name,
+        "ranking": RANKING,
+        "smallest_distance": SMALLEST_DISTANCE,
+        "metrics": [vars(metric) for metric in present],
+        "blocks": _blocks(summary, [metric.name for metric in present]),
+        "records": _columnar(rows, [metric.name for metric in present]),
+        "failures": json.loads(table.failures(rows, "json")),
+        "unavailable": _unavailable(sessions),
+        "sessions": list(sessions),
+    }
+
+
+def _blocks(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    blocks = []
+    for key, part in summary.groupby(BLOCK, sort=True):
+        inside = {metric: table.inside_floor(part, metric).tolist() for metric in metrics}
+        points = []
+        for place, row in enumerate(part.drop(columns=BLOCK).to_dict("records")):
+            values: dict[str, Any] = {str(column): _plain(value) for column, value in row.items()}
+            values["inside"] = [metric for metric in metrics if inside[metric][place]]
+            points.append(values)
+        blocks.append(dict(zip(BLOCK, key, strict=True)) | {"points": points, "bd": _bd(part, metrics)})
+    return blocks
+
+
+def _bd(part: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    """BD-rate matrices by metric: rows against columns, a number of percent or the reason for none."""
+    matrices = {}
+    for metric in metrics:
+        if metric not in part or not part[metric].notna().any():
+            continue
+        matrix = bd_matrix(part, metric)
+        matrices[metric] = {
+            "codecs": [str(codec) for codec in matrix.index],
+            "cells": [
+                [
+                    None
+                    if cell is None
+                    else {
+                        "percent": _plain(cell.percent),
+                        "akima": _plain(cell.akima_percent),
+                        "overlap": _plain(cell.overlap),
+                        "refusal": None if cell.refusal is None else str(cell.refusal),
+                        "dropped": list(cell.dropped),
+                    }
+                    for cell in row
+                ]
+                for row in matrix.to_numpy()
+            ],
+        }
+    return matrices
+
+
+def _columnar(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    """Columns of values; those of text as codes into their different values, None where there is nothing."""
+    columns: dict[str, Any] = {}
+    for metric in metrics:
+        if METRICS[metric].floor is not None:
+            columns[f"{metric}_inside"] = [bool(inside) for inside in table.inside_floor(rows, metric)]
+    floors = [METRICS[metric].floor for metric in metrics]
+    for name in (*_COLUMNS, *metrics, *filter(None, floors)):
+        if name not in rows:
+            continue
+        values = [_plain(value) for value in rows[name]]
+        if name in _HASHES:
+            values = [value and value[:12] for value in values]
+        if any(isinstance(value, str) for value in values):
+            different = sorted({value for value in values if value is not None})
+            code = {value: index for index, value in enumerate(different)} | {None: None}
+            columns[name] = {"values": different, "codes": [code[value] for value in values]}
+        else:
+            columns[name] = values
+    return columns
+
+
+def _unavailable(sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Codecs that no invocation could run, with the last reason."""
+    reasons: dict[str, str] = {}
+    ran: set[str] = set()
+    for session in sessions:
+        reasons |= session.get("unavailable") or {}
+        ran |= set(session.get("codecs") or {})
+    return [{"codec": codec, "reason": reason} for codec, reason in sorted(reasons.items()) if codec not in ran]
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: None for NaN, NA and infinities, floats to six significant digits."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, float):
+        rounded = float(f"{value:.{_DIGITS}g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+    return value

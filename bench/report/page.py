@@ -1,0 +1,160 @@
+"""A run as one HTML file. The markup is fixed; all that comes from a run travels in base64 and meets no parser of HTML.
+
+The page's scripts put it on screen as text, never as markup. A content security policy with the hashes of the very
+style and script forbids everything else: other scripts, the network, frames.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gcbench
+from gcbench.bench.report import cases, scenes
+from gcbench.bench.report.content import content
+from gcbench.bench.store import Run
+from gcbench.errors import StoreError, UsageError
+
+DEFAULT_MAX_MB = 15.0
+_SCRIPTS = ("dom", "format", "data", "meshes", "chart", "viewer", "grid", "curves", "codings", "pages", "main")
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of building a report.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size_bytes : int
+        Its size.
+    codings, shown : int
+        Codings that were measured, and how many of them have a 3-D view.
+    refused : dict of str to int
+        Why the others have none, and how often.
+    wall_s : float
+        Seconds it took.
+    """
+
+    path: Path
+    size_bytes: int
+    codings: int
+    shown: int
+    refused: Mapping[str, int]
+    wall_s: float
+
+
+def build(
+    run: Run,
+    out: Path,
+    *,
+    max_mb: float = DEFAULT_MAX_MB,
+    meshes: bool = True,
+    data: Path | None = None,
+    progress: Progress | None = None,
+) -> Built:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    run : Run
+        With at least one record.
+    out : Path
+        The file; its folder is made.
+    max_mb : float
+        Largest size in 10⁶ bytes. Meshes get what the rest of the page leaves.
+    meshes : bool
+        Whether to embed meshes at all.
+    data : Path, optional
+        Data root, for the input meshes.
+    progress : callable, optional
+        Takes cases done, cases in all, and what is next.
+
+    Raises
+    ------
+    UsageError
+        There is nothing to report.
+    StoreError
+        The file cannot be written.
+    """
+    begin = time.monotonic()
+    records = run.records()
+    if not records:
+        raise UsageError(f"{run.path} has no record yet; go on with: bench run")
+    said = content(run.name, records, run.sessions())
+    candidates = cases.in_order_of_interest(records)
+    frame = _html(said | _of_scenes(scenes.Scenes(), []), [])
+    made = scenes.Scenes()
+    if meshes:
+        # What refers to the meshes is text too: at most this much for each case, deflated and in base64.
+        left = int(max_mb * 1e6) - len(frame) - 80 * len(candidates)
+        made = scenes.make(run, records, candidates, budget_bytes=left, data=data, progress=progress)
+    page = _html(said | _of_scenes(made, [] if meshes else candidates), made.blobs)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(page)
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror}") from error
+    refused: dict[str, int] = {}
+    for _, reason in made.refused:
+        refused[reason] = refused.get(reason, 0) + 1
+    return Built(out, len(page), len(candidates), len(made.scenes), refused, time.monotonic() - begin)
+
+
+def _of_scenes(made: scenes.Scenes, left_out: list[cases.Case]) -> dict[str, Any]:
+    plain = []
+    for scene in made.scenes:
+        values = asdict(scene)
+        plain.append({**values.pop("case"), **values})
+    without = [{"row": case.row, "reason": reason} for case, reason in made.refused]
+    without += [{"row": case.row, "reason": "the report was made without meshes"} for case in left_out]
+    return {"scenes": plain, "without_scene": without}
+
+
+def _html(said: dict[str, Any], blobs: list[str]) -> bytes:
+    """Put the page together; ``said`` is deflated, so that nothing of it can be taken for markup."""
+    style, script = _asset("style.css"), "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    slots = {
+        "policy": policy,
+        "title": escape(f"{said['run']} · gcbench report"),
+        "version": escape(gcbench.__version__),
+        "style": style,
+        "script": script,
+        "data": base64.b64encode(zlib.compress(text, 9)).decode(),
+        "blobs": "\n".join(
+            f'<script type="application/octet-stream" id="blob-{index}">{blob}</script>'
+            for index, blob in enumerate(blobs)
+        ),
+    }
+    page = _asset("page.html")
+    parts = page.split("{{")
+    out = [parts[0]]
+    for part in parts[1:]:  # in one pass, so that nothing that is filled in is looked at again
+        slot, _, rest = part.partition("}}")
+        out += [slots[slot], rest]
+    return "".join(out).encode()
+
+
+def _asset(name: str) -> str:
+    return files("gcbench.bench.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Name an inline style or script in a content security policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
