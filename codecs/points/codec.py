@@ -27,7 +27,7 @@ MIN_BITS, MAX_BITS = 4, 12
 _HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
 _VERSION = 1
 # Of sampling and reconstruction: any change of what they return is another one.
-CONVERSION_REVISION = 1
+CONVERSION_REVISION = 2
 
 
 class PointCodec(ModelCodec):

@@ -46,17 +46,17 @@ def spacing(points: Floats) -> float:
     low, extent = points.min(axis=0), float(np.ptp(points, axis=0).max())
     if extent == 0:
         return 1.0
-    level = max(1, int(np.log2(np.sqrt(len(points)))) + 1)
+    level = max(1, int(np.log2(len(points)) / 2) + 1)
     cells = np.minimum(((points - low) * (2.0**level / extent)).astype(np.int64), 2**level - 1)
-    key = (cells[:, 0] << 2 * level) | (cells[:, 1] << level) | cells[:, 2]
     while True:
-        key = np.unique(key)
+        key = np.sort((cells[:, 0] << 2 * level) | (cells[:, 1] << level) | cells[:, 2])
+        first = np.diff(key, prepend=-1) > 0
+        key = key[first]
         if len(points) >= _POINTS_PER_CELL * len(key) or level == 1:
             return float(extent / 2**level * np.sqrt(len(key) / len(points)))
         mask = (1 << level) - 1
-        x, y, z = key >> 2 * level, (key >> level) & mask, key & mask
+        cells = np.stack([key >> 2 * level, (key >> level) & mask, key & mask], axis=1) >> 1
         level -= 1
-        key = ((x >> 1) << 2 * level) | ((y >> 1) << level) | (z >> 1)
 
 
 def oriented_normals(cloud: Columns, step: float) -> Floats:
@@ -84,28 +84,26 @@ def oriented_normals(cloud: Columns, step: float) -> Floats:
 def _votes(cloud: Columns, normals: Floats, step: float) -> Signs:
     """Signs by regions: 1 or -1 where a point sees solid on one side and space on the other, else 0.
 
-    Who sees only one of the two, the other side being blocked, is asked after all grids.
+    A coarser grid is asked where both sides are the same region, which may have leaked through a gap that a larger cell
+    closes; not where one side is blocked, which larger cells can only make worse.
     """
     from gcbench.codecs.points import orientation
 
     sign = np.zeros(len(normals), np.int8)
-    leaning = np.zeros(len(normals), np.int8)
     extent = float(cloud.points.max())
     cell = max(_FINEST_CELL * step, extent / _MOST_CELLS)
+    asked = np.arange(len(normals))
     for _ in range(_GRIDS):
-        undecided = np.flatnonzero(sign == 0)
-        if extent / cell < _LEAST_CELLS or not len(undecided):
+        if extent / cell < _LEAST_CELLS or not len(asked):
             break
         label, solid = _regions(cloud, normals, cell)
-        seen = np.empty((len(undecided), 2), np.int64)
-        orientation.look(cloud, normals, undecided, label, cell, seen)
-        side = solid[seen]
-        total = side[:, 1] - side[:, 0]
-        sign[undecided] = np.sign(total) * (np.abs(total) == 2)
-        vague = leaning[undecided] == 0
-        leaning[undecided[vague]] = total[vague]
+        seen = np.empty((len(asked), 2), np.int64)
+        orientation.look(cloud, normals, asked, label, cell, seen)
+        along, against = solid[seen].T
+        sign[asked] = (against - along) // 2 * (along * against != 0)
+        asked = asked[(along == against) & (along != 0)]
         cell *= 2
-    return np.where(sign, sign, leaning).astype(np.int8)
+    return sign
 
 
 def _regions(cloud: Columns, normals: Floats, cell: float) -> tuple[NDArray[np.int32], Signs]:

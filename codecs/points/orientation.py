@@ -20,6 +20,7 @@ Signs = NDArray[np.int8]
 _STEPS = 8  # of a quarter of a cell: two cells, then a side counts as blocked
 _LEVELS = 64  # of 1 - |cos| between neighbours' normals
 _NONE = -1
+_STEEPEST = 0.64  # squared sine of the way to a neighbour over the plane: what is steeper leads to another sheet
 
 
 @njit(nogil=True, cache=True)
@@ -109,7 +110,9 @@ def _spread(cloud: Columns, normals: Floats, radius: float, i: int, known: Signs
             j = first_at(points, starts[column], end, pz - radius)
             while j < end and points[j, 2] <= pz + radius:
                 dx, dy, dz = points[j, 0] - px, points[j, 1] - py, points[j, 2] - pz
-                if known[i] != known[j] and dx * dx + dy * dy + dz * dz <= radius * radius:
+                squared = dx * dx + dy * dy + dz * dz
+                rise = dx * normals[i, 0] + dy * normals[i, 1] + dz * normals[i, 2]
+                if known[i] != known[j] and squared <= radius * radius and rise * rise <= _STEEPEST * squared:
                     cosine = (
                         normals[i, 0] * normals[j, 0] + normals[i, 1] * normals[j, 1] + normals[i, 2] * normals[j, 2]
                     )

@@ -57,7 +57,7 @@ def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.f
     from gcbench.codecs.points.neighbours import columns
 
     with ctx.stage("normals"):
-        points = np.unique(points, axis=0)
+        points = _distinct(points)
         step = spacing(points)
         if len(points) < _FEWEST_POINTS:
             return _cubes(points, step)
@@ -70,6 +70,12 @@ def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.f
         if not len(faces):
             return _cubes(points, step)
         return vertices + origin, faces
+
+
+def _distinct(points: Floats) -> Floats:
+    """Points sorted by x, then y, then z, each once."""
+    points = points[np.lexsort(points.T[::-1])]
+    return points[np.concatenate([[True], (np.diff(points, axis=0) != 0).any(axis=1)])]
 
 
 def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
