@@ -140,9 +140,9 @@ def centre_offset(scale: float) -> float:
     """Where the centres of voxels are, on average, from where tmc3 puts them, in voxels.
 
     tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S; the mean of x + ½ − round(x S) / S over
-    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1. Measured on
-    two frames, at most 0.04 voxels of a shift are left where the decoded points are less than three voxels off their
-    surface (and up to two voxels for triangles in nodes of 64).
+    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
+    Measured on two frames, the shift that is left is below 0.1 voxels for an octree, and for a triangle soup below 0.25
+    in nodes of up to 32 voxels and two in nodes of 64.
     """
     x = np.arange(SCALE_DENOMINATOR)
     return float(np.mean(x + 0.5 - np.floor(x * scale + 0.5) / scale))

@@ -52,6 +52,11 @@ class StandIns:
         return [call for line in lines if (call := json.loads(line))]
 
 
+@pytest.fixture(scope="session")
+def make_stand_ins() -> type[StandIns]:
+    return StandIns
+
+
 @pytest.fixture
 def stand_ins(tmp_path) -> StandIns:
     return StandIns(tmp_path / "stand-ins")

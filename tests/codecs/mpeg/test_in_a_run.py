@@ -1,0 +1,175 @@
+"""The MPEG codecs in the engine: what is recorded when a program fails, and what is said where there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+import trimesh
+
+from gcbench.bench.cell import Bench, Limit
+from gcbench.bench.sweep import plan
+from gcbench.errors import CodecUnavailable
+
+FAILURES = {
+    "exit": (
+        "sys.stderr.write('missing coordinates!'); sys.exit(255)",
+        "failed",
+        "exit code 255: missing coordinates!",
+    ),
+    "missing": ("pass", "failed", "CodecFailed: tmc3 wrote no out.bin"),
+    "empty": ("Path(option('compressedStreamPath')).touch()", "failed", "CodecFailed: tmc3 wrote an empty out.bin"),
+    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "failed", "CodecFailed: tmc3 died of SIGSEGV"),
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "failed", "CodecFailed: tmc3 died of SIGKILL"),
+    "hangs": ("print('began', flush=True); time.sleep(60)", "timeout", None),
+}
+ENCODES = "Path(option('compressedStreamPath')).write_bytes(b'stream') if option('mode') == '0' else "
+DECODER_FAILURES = {
+    "crash": (ENCODES + "os.kill(os.getpid(), signal.SIGSEGV)", "failed", "BitstreamError: tmc3 died of SIGSEGV"),
+    "no-points": (
+        ENCODES + "Path(option('reconstructedDataPath')).write_text('ply\\nformat ascii 1.0\\nelement vertex 0\\n'"
+        " + ''.join('property float %s\\n' % n for n in 'xyz') + 'end_header\\n')",
+        "failed",
+        "BitstreamError: the stream holds no points",
+    ),
+    "hangs": (ENCODES + "time.sleep(60)", "timeout", None),
+}
+
+
+@pytest.fixture(scope="module")
+def sliver(tmp_path_factory):
+    """A folder with one long thin mesh, of which there are few voxels."""
+    path = tmp_path_factory.mktemp("meshes") / "slivers"
+    path.mkdir()
+    mesh = trimesh.Trimesh([[-1, 0, 0], [1, 0, 0], [0, 0.01, 0], [0, 0, 0.01]], [[0, 1, 2], [0, 3, 1]], process=False)
+    mesh.export(path / "sliver.ply")
+    return path
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory, make_stand_ins):
+    """Workers that find a stand-in for tmc3, which does what a file says."""
+    root = tmp_path_factory.mktemp("rig")
+    body = f"Path({str(root / 'pid')!r}).write_text(str(os.getpid()))\nexec(Path({str(root / 'body')!r}).read_text())"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCBENCH_TMC3", str(make_stand_ins(root / "stand-ins").put("tmc3", body)))
+        limits = {"patient": Limit(60.0), "hasty": Limit(6.0)}
+        benches = {
+            name: Bench(limit=limit, logs=root / "logs", scratch=root / name, name=name)
+            for name, limit in limits.items()
+        }
+        yield root, benches
+        for bench in benches.values():
+            bench.close()
+
+
+@pytest.fixture
+def run(rig, sliver):
+    """Run one cell of gpcc-octree with a body for the stand-in; its record and the worker's logs."""
+    root, benches = rig
+
+    def call(body: str, *, hasty: bool):
+        (root / "body").write_text(body)
+        name = "hasty" if hasty else "patient"
+        (record,) = benches[name].run(plan(str(sliver), "gpcc-octree", rates=["r01"]).cells[0]).records
+        assert list((root / name).rglob("*")) == []
+        assert not _runs(int((root / "pid").read_text()))
+        return record, "".join(path.read_text() for path in (root / "logs").glob(f"{name}-*.log"))
+
+    return call
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failing_encoder_is_recorded(name, run):
+    body, status, error = FAILURES[name]
+    record, logs = run(body, hasty=status == "timeout")
+    assert (record.status, record.stage) == (status, "encode")
+    if error:
+        assert error in record.error
+        assert f"{error.removeprefix('CodecFailed: ').partition(':')[0]}\n" in logs, "the program's log is kept"
+        assert "--uncompressedDataPath=in.ply" in logs
+
+
+@pytest.mark.parametrize("name", DECODER_FAILURES)
+def test_a_failing_decoder_is_recorded(name, run):
+    body, status, error = DECODER_FAILURES[name]
+    record, _ = run(body, hasty=status == "timeout")
+    assert (record.status, record.stage) == (status, "decode")
+    assert record.mesh_bytes == 5 + 1 + len("stream")
+    if error:
+        assert error in record.error
+
+
+def bench(folder, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gcbench.bench.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_all_runs_everything_else_and_says_what_is_missing(tmp_path, sliver, monkeypatch):
+    """One line for each codec: what is missing, and where to get it."""
+    monkeypatch.delenv("GCBENCH_TMC3", raising=False)
+    done = bench(tmp_path, "run", "-d", str(sliver), "-c", "all", "--rates", "q10", PATH="/nowhere")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("not available: ")]
+    for codec, program, variable, repository in [
+        ("gpcc-octree", "tmc3", "GCBENCH_TMC3", "github.com/MPEGGroup/mpeg-pcc-tmc13"),
+        ("gpcc-trisoup", "tmc3", "GCBENCH_TMC3", "github.com/MPEGGroup/mpeg-pcc-tmc13"),
+        ("vpcc", "PccAppEncoder", "GCBENCH_TMC2", "github.com/MPEGGroup/mpeg-pcc-tmc2"),
+    ]:
+        (line,) = [line for line in lines if line.startswith(f"not available: {codec}: ")]
+        assert f"{program} is not on PATH and {variable} is not set; build release" in line
+        assert repository in line
+        assert "docs/mpeg.md" in line
+    assert "codecs: raw-zstd, draco, draco-qem, necgs" in done.stdout
+    assert "1 cells: 0 kept from before, 1 run" in done.stdout
+
+
+def test_asked_for_by_name_it_is_an_error_with_the_remedy(sliver, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CodecUnavailable, match=r"codec 'vpcc\[mode=random-access\]' cannot run here: PccAppEncoder is"):
+        plan(str(sliver), "vpcc[mode=random-access]")
+
+
+def test_a_wrong_program_is_said_to_be_one(sliver, stand_ins, monkeypatch):
+    monkeypatch.setenv("GCBENCH_TMC3", str(stand_ins.put("tmc3", banner="MPEG PCC tmc3 version release-v14.0")))
+    with pytest.raises(
+        CodecUnavailable, match=r"is version release-v14\.0, not 23\.0 or later; build release 23\.0 of"
+    ):
+        plan(str(sliver), "gpcc-octree")
+    monkeypatch.setenv("GCBENCH_TMC3", sys.executable)
+    with pytest.raises(CodecUnavailable, match="does not say that it is tmc3"):
+        plan(str(sliver), "gpcc-octree")
+
+
+def test_a_sequence_is_one_cell_of_its_set(sliver, stand_ins, monkeypatch, tmp_path):
+    for name in ("PccAppEncoder", "PccAppDecoder"):
+        stand_ins.put(name)
+    (stand_ins.root / "cfg" / "common").mkdir(parents=True)
+    (stand_ins.root / "cfg" / "common" / "ctc-common.cfg").touch()
+    monkeypatch.setenv("GCBENCH_TMC2", str(stand_ins.root))
+    meshes = tmp_path / "sequence"
+    meshes.mkdir()
+    for name in ("one", "other"):
+        (meshes / f"{name}.ply").write_bytes((sliver / "sliver.ply").read_bytes())
+    made = plan(str(meshes), ["vpcc", "vpcc[mode=random-access]"], rates=["r1"])
+    assert [(cell.codec, cell.kind, len(cell.meshes)) for cell in made.cells] == [
+        ("vpcc", "model", 1),
+        ("vpcc", "model", 1),
+        ("vpcc[mode=random-access]", "set", 2),
+    ]
