@@ -9,6 +9,7 @@ import keyword
 import re
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from gcbench.codecs import CODECS
@@ -45,6 +46,8 @@ def new_codec(name: str, parent: Path) -> list[Path]:
         raise UsageError(f"'{name}' is not a name for a codec: lower-case words joined by hyphens, such as my-codec")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "gcbench":
         raise UsageError(f"'{name}' would hide Python's own module {module}; choose another name")
+    if find_spec(module) is not None:
+        raise UsageError(f"a module {module} is installed already; choose another name")
     if name in CODECS.names():
         raise UsageError(f"there is a codec '{name}' already: {CODECS.origin(name)}")
     folder = parent / name

@@ -10,6 +10,7 @@ As a codec's own tests use it::
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import psutil
 
 from gcbench.bench.conformance.checks import CHECKS
 from gcbench.bench.conformance.contract import Broken, Check
-from gcbench.bench.conformance.lab import Lab, Settings, Trouble, Unmet
+from gcbench.bench.conformance.lab import Crew, Lab, Settings, Trouble, Unmet
 from gcbench.bench.conformance.report import Finding, Report, Verdict
 from gcbench.bench.conformance.trial import Facts
 from gcbench.codecs import CODECS
@@ -26,7 +27,7 @@ from gcbench.codecs.base import EFFORTS
 from gcbench.errors import CodecUnavailable, UsageError
 from gcbench.registry import split_address
 
-__all__ = ["CHECKS", "Check", "Finding", "Report", "Verdict", "check"]
+__all__ = ["CHECKS", "Check", "Crew", "Finding", "Report", "Verdict", "check"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def check(
     seed: int = 0,
     on_start: Callable[[Check, int, int], None] | None = None,
     on_finding: Callable[[Finding], None] | None = None,
+    crew: Crew | None = None,
 ) -> Report:
     """Try out whether a codec keeps the contract.
 
@@ -73,6 +75,8 @@ def check(
         Told of each check before it runs, with its number and how many there are.
     on_finding : callable, optional
         Told of each finding.
+    crew : Crew, optional
+        Shared by several calls, which saves each of them the seconds that an interpreter takes to start.
 
     Raises
     ------
@@ -99,7 +103,8 @@ def check(
         quick=quick,
     )
     findings: list[Finding] = []
-    with Lab(codec, settings) as lab:
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(Lab(codec, settings, crew or stack.enter_context(Crew(threads))))
         facts = lab.facts()
         if isinstance(facts, Trouble) and facts.kind == "UsageError":
             raise UsageError(facts.message.removeprefix("UsageError: "))

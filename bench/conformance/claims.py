@@ -15,6 +15,11 @@ AVAILABILITY_LIMIT_S = 10.0
 _UNAVAILABLE = frozenset({"CodecUnavailable", "ImportError", "ModuleNotFoundError", "SystemLibraryMissing"})
 
 
+def says_unavailable(outcome: object) -> bool:
+    """Whether a call failed for what ``availability()`` should have said."""
+    return isinstance(outcome, Trouble) and (outcome.kind in _UNAVAILABLE or "prepare() " in outcome.message)
+
+
 def _facts(lab: Lab) -> Facts:
     facts = lab.facts()
     if isinstance(facts, Trouble):
@@ -38,7 +43,7 @@ def available(lab: Lab) -> Verdict:
     if facts.availability_s > AVAILABILITY_LIMIT_S:
         raise Broken(f"availability() takes {took}")
     encoded = lab.encoded(lab.ladder()[0])
-    if isinstance(encoded, Trouble) and (encoded.kind in _UNAVAILABLE or "prepare() " in encoded.message):
+    if says_unavailable(encoded):
         raise Broken(f"says yes, and then: {encoded}")
     return passed(f"says yes, in {took}")
 
@@ -63,7 +68,7 @@ def version(lab: Lab) -> Verdict:
         raise Broken(f"kind is {facts.kind!r}, not 'model' or 'set'")
     if type(facts.decoder_bytes) is not int or facts.decoder_bytes < 0:
         raise Broken(f"decoder_bytes is {facts.decoder_bytes!r}, not a number of bytes")
-    elsewhere = lab.facts_elsewhere()
+    elsewhere = lab.facts("stranger")
     if isinstance(elsewhere, Facts) and elsewhere.version != facts.version:
         raise Broken(f"version() is {facts.version!r} in one process and {elsewhere.version!r} in another")
     return passed(facts.version)
@@ -90,7 +95,7 @@ def ladder(lab: Lab) -> Verdict:
             if meaning.setdefault(rate.label, rate).params != rate.params:
                 one, other = dict(meaning[rate.label].params), dict(rate.params)
                 raise Broken(f"the label {rate.label!r} means {one} at one effort and {other} at another")
-    elsewhere = lab.facts_elsewhere()
+    elsewhere = lab.facts("stranger")
     if isinstance(elsewhere, Facts) and elsewhere.ladders != facts.ladders:
         raise Broken("rates() answers differently in another process")
     counts = ", ".join(f"{effort} {len(rates)}" for effort, rates in facts.ladders.items() if isinstance(rates, tuple))

@@ -6,6 +6,7 @@ forked from another interpreter, with other hash seeds and addresses; the *judge
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -96,6 +97,31 @@ class Settings:
     quick: bool = False
 
 
+class Crew:
+    """Two interpreters to fork workers from, and the worker that measures: the same for any number of codecs.
+
+    Parameters
+    ----------
+    threads : int
+        For every library of the workers.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        preload = ("gcbench.bench.conformance.trial", "trimesh")
+        self.here, self.elsewhere = Template(threads, preload), Template(threads, preload)
+        self.here.start()
+        self.elsewhere.start()
+        self.judge = Worker(self.here)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+        self.judge.kill()
+        self.here.close()
+        self.elsewhere.close()
+
+
 class Unmet(Exception):
     """A check needs what the codec did not deliver; the check that says so has failed before."""
 
@@ -109,25 +135,20 @@ class Lab:
         Address, e.g. ``necgs[k=64]``.
     """
 
-    def __init__(self, codec: str, settings: Settings) -> None:
+    def __init__(self, codec: str, settings: Settings, crew: Crew) -> None:
         self.codec = codec
         self.decoder = split_address(codec, "codec")[0]
         self.settings = settings
         self.meshes = good_meshes()
         self._folder = Path(tempfile.mkdtemp(prefix="gcbench-check-")).resolve()
-        preload = ("gcbench.bench.conformance.trial", "trimesh")
-        here, elsewhere = Template(settings.threads, preload), Template(settings.threads, preload)
-        here.start()
-        elsewhere.start()
-        self._templates = (here, elsewhere)
         self._workers: dict[Role, Worker] = {
-            "author": Worker(here, log=self.log),
-            "reader": Worker(here, log=self.log),
-            "stranger": Worker(elsewhere, log=self.log),
-            "judge": Worker(here, log=self.log),
+            "author": Worker(crew.here, log=self.log),
+            "reader": Worker(crew.here, log=self.log),
+            "stranger": Worker(crew.elsewhere, log=self.log),
+            "judge": crew.judge,
         }
         self._prepared: set[tuple[int | None, str]] = set()
-        self._facts: Facts | Trouble | None = None
+        self._facts: dict[Role, Facts | Trouble] = {}
         self._encoded: dict[str, Encoded | Trouble] = {}
         self._readings: dict[tuple[Role, str], tuple[Decoded | Trouble, ...]] = {}
 
@@ -135,12 +156,14 @@ class Lab:
         return self
 
     def __exit__(self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
-        for worker in self._workers.values():
-            worker.kill()
-        for template in self._templates:
-            template.close()
-        for program in self.left_running():
-            program.kill()
+        for role, worker in self._workers.items():
+            if role != "judge":
+                worker.kill()
+        left = self.left_running()
+        for program in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                program.kill()
+        psutil.wait_procs(left, timeout=_DYING_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -153,17 +176,12 @@ class Lab:
         """Of a call that the codec may take its time for."""
         return Limits(self.settings.deadline_s, self.settings.memory_bytes)
 
-    def facts(self) -> Facts | Trouble:
-        """What the codec says of itself."""
-        if self._facts is None:
+    def facts(self, role: Role = "author") -> Facts | Trouble:
+        """What the codec says of itself, here or in another interpreter; asked once in each."""
+        if role not in self._facts:
             limits = Limits(_DESCRIBE_LIMIT_S, self.settings.memory_bytes)
-            self._facts = self._call("author", None, trial.describe, self.codec, limits)
-        return self._facts
-
-    def facts_elsewhere(self) -> Facts | Trouble:
-        """What it says in another interpreter."""
-        limits = Limits(_DESCRIBE_LIMIT_S, self.settings.memory_bytes)
-        return self._call("stranger", None, trial.describe, self.codec, limits)
+            self._facts[role] = self._call(role, None, trial.describe, self.codec, limits)
+        return self._facts[role]
 
     def ladder(self) -> tuple[Rate, ...]:
         """The rates to be tried, low to high.

@@ -23,7 +23,7 @@ _DAMAGED_QUICK = {"cut": 10, "changed": 30}
 _DAMAGED_BUDGET_S, _DAMAGED_BUDGET_QUICK_S = 30.0, 10.0
 _FEWEST_DAMAGED = 6
 _DAMAGED_MEMORY_BYTES = 1 << 30  # over what decoding the good stream took
-_BROKEN_ENOUGH = 3  # of damaged streams: each may hang until the deadline
+_BROKEN_ENOUGH = 3  # of damaged streams, to say what is wrong
 _QUICK_MESHES = frozenset({"empty", "one-triangle", "nan", "open", "degenerate"})
 
 
@@ -34,7 +34,7 @@ def hard(hard: HardMesh) -> Callable[[Lab], Verdict]:
         if lab.settings.quick and hard.name not in _QUICK_MESHES:
             return Verdict("skip", "left out by --quick")
         rate, mesh = lab.ladder()[0], hard.make()
-        lab.streams(rate)  # a codec that codes nothing has failed before
+        lab.decoded(rate)  # a codec that cannot do good meshes has failed before
         encoded = lab.encode([mesh], rate)
         if isinstance(encoded, Trouble):
             if encoded.meant:
@@ -83,6 +83,9 @@ def damaged(kind: str, make: Callable[[bytes, int], list[bytes]]) -> Callable[[L
         before = lab.decode(good)
         if isinstance(before, Trouble) or before.fault:
             raise Unmet("a good stream does not decode")
+        again = lab.decode(good)
+        if isinstance(again, Trouble) or not same_meshes(before.meshes, again.meshes):
+            raise Unmet("a good stream does not decode to the same mesh twice, see the check 'same-mesh'")
         settings = lab.settings
         most = (_DAMAGED_QUICK if settings.quick else _DAMAGED)[kind]
         budget_s = _DAMAGED_BUDGET_QUICK_S if settings.quick else _DAMAGED_BUDGET_S
@@ -99,6 +102,8 @@ def damaged(kind: str, make: Callable[[bytes, int], list[bytes]]) -> Callable[[L
             if isinstance(after, Trouble):
                 if after.kind != "BitstreamError":
                     broken.append(str(after))
+                if after.what == "timeout":
+                    break  # the next one would take as long
             elif after.fault:
                 broken.append(after.fault)
             elif not same_meshes(before.meshes, after.meshes):
@@ -137,6 +142,7 @@ def foreign(lab: Lab) -> Verdict:
 def deadline(lab: Lab) -> Verdict:
     """Encode and decode with no time left."""
     rate = lab.ladder()[0]
+    lab.decoded(rate)  # with time it works
     first, encoded = lab.streams(rate), lab.encoded(rate)
     assert isinstance(encoded, Encoded)
     # The codec is told that its time is up; if it goes on, it is killed after half the time that it takes.

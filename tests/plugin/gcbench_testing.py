@@ -8,13 +8,15 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import trimesh
 
 from gcbench.codecs import Availability, ModelCodec, Rate, SetCodec, StreamLayout
-from gcbench.errors import BitstreamError
+from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable
 
 
 def pack(mesh: trimesh.Trimesh, digits: int) -> bytes:
@@ -169,3 +171,193 @@ class NoWeights(Exact):
 
     def __init__(self):
         Path("weights.bin").read_bytes()
+
+
+class Faulty(ModelCodec):
+    """Keeps the contract but in one point, which ``fault`` names; keeps all of it without."""
+
+    name = "test-faulty"
+    magic = b"FLTY"
+    header = struct.Struct("<4sBII")
+    remembered: ClassVar[dict[bytes, bytes]] = {}  # of the fault "global"
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+
+    def version(self):
+        return f"pid {os.getpid()}" if self.fault == "version" else "1"
+
+    def availability(self):
+        if self.fault == "availability-raises":
+            raise RuntimeError("no idea")
+        return Availability(self.fault != "mute", "cannot" if self.fault == "mute" else "")
+
+    def rates(self, effort):
+        digits = {"reversed": (3, 2, 1), "one-label": (1, 1)}.get(self.fault, (1, 2, 3))
+        if self.fault == "relabelled" and effort == "paper":
+            return [Rate("d1", {"digits": 5})]
+        return [Rate(f"d{d}", {"digits": [d] if self.fault == "list" else d}) for d in digits]
+
+    def encode_mesh(self, mesh, rate, ctx):
+        self._at_the_deadline(ctx)
+        if self.fault == "liar":
+            raise CodecUnavailable("the licence has run out", "pay")
+        if self.fault == "segv" and not len(mesh.vertices):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        vertices = np.asarray(mesh.vertices)
+        if self.fault != "nan" and not np.isfinite(vertices).all():
+            raise CodecFailed("a position is not finite")
+        if not len(mesh.faces):
+            raise CodecFailed("no faces")
+        if self.fault == "in-place":
+            mesh.vertices[0] = 0
+        if self.fault == "random":
+            vertices = vertices + np.random.default_rng().normal(0, 0.01, vertices.shape)
+        if self.fault == "far":
+            vertices = vertices + [1, 0, 0]
+        vertices = np.round(vertices, int(rate.params["digits"]))
+        body = zlib.compress(vertices.astype("<f4").tobytes() + mesh.faces.astype("<i4").tobytes())
+        head = self.header.pack(self.magic, FAULTS.index(self.fault), len(vertices), len(mesh.faces))
+        if self.fault in {"global", "file"}:  # the stream is a key to what is elsewhere
+            key = struct.pack("<I", zlib.crc32(body))
+            if self.fault == "global":
+                self.remembered[key] = body
+            else:
+                self._file(key).write_bytes(body)
+            body = key
+        stream = head + struct.pack("<I", zlib.crc32(head + body)) + body
+        return stream.decode("latin-1") if self.fault == "text" else stream
+
+    def decode_mesh(self, stream, ctx):
+        if stream[:4] != self.magic:
+            if stream.startswith(b"v 0 0 0") and self.accepts_text:
+                return trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], process=False)
+            raise BitstreamError("not a stream of test-faulty")
+        if len(stream) < self.header.size + 4:
+            raise BitstreamError("too short")
+        _, number, v, f = self.header.unpack_from(stream)
+        fault = FAULTS[number] if number < len(FAULTS) else ""
+        if fault == "trusting":
+            np.ones((v, 3))
+        head, body = stream[: self.header.size], stream[self.header.size + 4 :]
+        if struct.pack("<I", zlib.crc32(head + body)) != stream[self.header.size :][:4]:
+            if fault == "hangs":
+                time.sleep(600)
+            if fault == "index" and len(body) < 20:
+                body[20]
+            if fault == "careless":
+                raise CodecFailed("something is wrong")
+            raise BitstreamError("checksum")
+        if fault == "global":
+            body = self.remembered[body]
+        if fault == "file":
+            body = self._file(body).read_bytes()
+        data = zlib.decompress(body)
+        if len(data) != 12 * (v + f):
+            raise BitstreamError("wrong length")
+        vertices = np.frombuffer(data, "<f4", 3 * v).reshape(-1, 3)
+        if fault == "noise":
+            vertices = vertices + np.random.default_rng().normal(0, 1e-6, vertices.shape)
+        return trimesh.Trimesh(vertices, np.frombuffer(data, "<i4", 3 * f, 12 * v).reshape(-1, 3), process=False)
+
+    accepts_text = False
+
+    def _file(self, key):
+        return Path(os.environ["GCBENCH_CACHE"]) / f"faulty-{key.hex()}.bin"
+
+    def _at_the_deadline(self, ctx):
+        if ctx.seconds_left() > 0:
+            return
+        if self.fault == "late":
+            raise CodecFailed("took too long")
+        if self.fault == "escapes":  # a program in a session of its own outlives the kill of our group
+            command = [sys.executable, "-c", "import time; time.sleep(60)"]
+            subprocess.Popen(command, start_new_session=True)
+            time.sleep(60)
+
+
+FAULTS = (
+    "",
+    "availability-raises",
+    "careless",
+    "escapes",
+    "far",
+    "file",
+    "global",
+    "hangs",
+    "in-place",
+    "index",
+    "late",
+    "liar",
+    "list",
+    "mute",
+    "nan",
+    "noise",
+    "one-label",
+    "random",
+    "relabelled",
+    "reversed",
+    "segv",
+    "text",
+    "trusting",
+    "version",
+)
+
+
+class Gullible(Faulty):
+    """Decodes what is none of its streams, and has a constructor that an address cannot feed."""
+
+    name = "test-gullible"
+    accepts_text = True
+
+    def __init__(self, weights=None) -> None:
+        super().__init__()
+
+
+class FaultySet(SetCodec):
+    """A set codec that keeps the contract but in one point."""
+
+    name = "test-faulty-set"
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+        self._mesh = Faulty()
+
+    def version(self):
+        return "1"
+
+    def rates(self, effort):
+        return self._mesh.rates(effort)
+
+    def encode_set(self, meshes, rate, ctx):
+        if self.fault == "pairs" and len(meshes) == 1:
+            raise CodecFailed("one is not enough")
+        parts = [self._mesh.encode_mesh(mesh, rate, ctx) for mesh in meshes]
+        if self.fault == "merges":
+            parts = list(dict.fromkeys(parts))
+        if self.fault == "shuffles":
+            parts = parts[::-1]
+        head = struct.pack(f"<4sI{len(parts)}I", b"FSET", len(parts), *map(len, parts))
+        return head + struct.pack("<I", zlib.crc32(head)) + b"".join(parts)
+
+    def decode_set(self, stream, ctx):
+        meshes, (at, *sizes) = [], self._sizes(stream)
+        if at + sum(sizes) != len(stream):
+            raise BitstreamError("wrong length")
+        for size in sizes:
+            meshes.append(self._mesh.decode_mesh(stream[at : at + size], ctx))
+            at += size
+        return meshes
+
+    def layout(self, stream):
+        at, *sizes = self._sizes(stream)
+        return StreamLayout(at + (self.fault == "layout"), tuple(sizes))
+
+    def _sizes(self, stream):
+        if stream[:4] != b"FSET" or len(stream) < 12:
+            raise BitstreamError("not a stream of test-faulty-set")
+        (count,) = struct.unpack_from("<I", stream, 4)
+        end = 8 + 4 * count
+        if len(stream) < end + 4 or struct.unpack_from("<I", stream, end) != (zlib.crc32(stream[:end]),):
+            raise BitstreamError("checksum")
+        return (end + 4, *struct.unpack_from(f"<{count}I", stream, 8))

@@ -1,0 +1,277 @@
+"""The conformance suite finds each fault, and finds none where there is none.
+
+The faults are those of ``test-faulty`` and its like in the test plugin, each wrong in one point.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import trimesh
+
+from gcbench.bench.conformance import CHECKS, Crew, check, damage, shapes
+from gcbench.bench.metrics import topology
+from gcbench.codecs import CODECS
+from gcbench.errors import CodecUnavailable, UsageError
+
+NAMES = {one.name for one in CHECKS}
+FOR_SETS = {one.name for one in CHECKS if one.for_sets}
+
+# Codec → the checks that fail, and what the first of them says.
+FAULTS = {
+    "test-faulty[fault=availability-raises]": ({"available"}, "RuntimeError: no idea (gcbench_testing.py:"),
+    "test-faulty[fault=careless]": ({"damaged-cut", "damaged-changed"}, "streams: CodecFailed: something is wrong"),
+    "test-faulty[fault=escapes]": ({"deadline"}, "programs run on after their codec was killed: python"),
+    "test-faulty[fault=far]": ({"round-trip"}, "a closed mesh comes back 0.4"),
+    "test-faulty[fault=file]": ({"fresh-process"}, "decoding opens a file that encoding wrote: "),
+    "test-faulty[fault=global]": ({"fresh-process"}, "at d1, where it was not encoded: KeyError"),
+    "test-faulty[fault=hangs]": ({"damaged-cut", "damaged-changed"}, "timeout: took longer than 4 s"),
+    "test-faulty[fault=in-place]": ({"inputs"}, "changed the vertices or faces of 2 input meshes"),
+    "test-faulty[fault=index]": ({"damaged-cut"}, "1 of 40 streams: IndexError: index out of range"),
+    "test-faulty[fault=late]": ({"deadline"}, "encode() past its deadline: CodecFailed: took too long"),
+    "test-faulty[fault=liar]": ({"available"}, "says yes, and then: CodecUnavailable: the licence has run out; pay"),
+    "test-faulty[fault=list]": ({"ladder"}, "parameter 'digits' of rate 'd1' is a list, not plain JSON"),
+    "test-faulty[fault=mute]": ({"available"}, "says no without a remedy"),
+    "test-faulty[fault=nan]": ({"mesh-nan", "mesh-infinite"}, "decode() returned positions that are not finite"),
+    "test-faulty[fault=noise]": ({"same-mesh"}, "decoding a stream again gives another mesh"),
+    "test-faulty[fault=one-label]": ({"ladder"}, "has the label 'd1' twice"),
+    "test-faulty[fault=random]": ({"same-bytes"}, "encoding again gives other bytes"),
+    "test-faulty[fault=relabelled]": ({"ladder"}, "means {'digits': 1} at one effort and {'digits': 5} at another"),
+    "test-faulty[fault=reversed]": ({"monotone"}, "from d3 to d2 the distance grows"),
+    "test-faulty[fault=segv]": ({"mesh-empty"}, "encode() crashed: worker process died of SIGSEGV"),
+    "test-faulty[fault=text]": ({"streams"}, "encode() returned 2 of str, not 2 of bytes"),
+    "test-faulty[fault=trusting]": ({"damaged-changed"}, "streams: "),
+    "test-faulty[fault=version]": ({"version"}, "in another"),
+    "test-gullible": ({"parameters", "foreign"}, "'weights' has a default of type None"),
+    "test-faulty-set[fault=layout]": ({"layout"}, "layout() adds up to 39083 bytes, the stream has 39082"),
+    "test-faulty-set[fault=merges]": ({"set-of-twins"}, "1 meshes come back of 2"),
+    "test-faulty-set[fault=pairs]": ({"set-of-one"}, "CodecFailed: one is not enough"),
+    "test-faulty-set[fault=shuffles]": ({"order", "round-trip"}, "a closed mesh comes back 0.2"),
+}
+# They take the memory or the time that the fault is about.
+LONG = {"test-faulty[fault=hangs]", "test-faulty[fault=trusting]"}
+
+
+@pytest.fixture(scope="module")
+def crew():
+    with Crew() as crew:
+        yield crew
+
+
+def failing(report) -> set[str]:
+    return {finding.check for finding in report.failures}
+
+
+@pytest.mark.parametrize("codec", sorted(FAULTS.keys() - LONG))
+def test_a_fault_is_found_by_its_check(crew, codec):
+    expected, reason = FAULTS[codec]
+    report = check(codec, only=[*expected, "streams", "same-bytes"], deadline_s=10, crew=crew)
+    assert failing(report) == expected
+    assert reason in report.failures[0].reason
+    assert not report.ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", sorted(FAULTS))
+def test_a_fault_is_found_by_no_other_check(crew, codec):
+    expected, reason = FAULTS[codec]
+    report = check(codec, deadline_s=4, crew=crew)
+    assert failing(report) == expected, report
+    assert reason in report.failures[0].reason
+
+
+@pytest.mark.parametrize("codec", ["test-faulty", "test-faulty-set", "draco"])
+def test_a_codec_that_keeps_the_contract_passes(crew, codec):
+    report = check(codec, crew=crew)
+    assert report.ok, report
+    names = [finding.check for finding in report.findings]
+    assert names == [one.name for one in CHECKS if codec.endswith("set") or one.name not in FOR_SETS]
+    if codec == "draco":  # it has no checksum
+        (warning,) = report.warnings
+        assert warning.check == "damaged-changed"
+        assert 0.1 < warning.figures["silent"] / warning.figures["tried"] < 0.5
+        assert warning.figures["tried"] == 120
+    else:
+        assert not report.warnings, report
+
+
+SLOW = {"necgs": {"quick": True, "deadline_s": 900.0}, "pcgcv2": {"quick": True, "deadline_s": 900.0}}
+
+
+@pytest.mark.parametrize(
+    "codec", [pytest.param(name, marks=[pytest.mark.slow] * (name != "raw-zstd")) for name in CODECS.builtins]
+)
+def test_every_codec_of_ours_keeps_the_contract(crew, codec):
+    try:
+        report = check(codec, crew=crew, **SLOW.get(codec, {}))
+    except CodecUnavailable as error:
+        pytest.skip(str(error))
+    assert report.ok, report
+
+
+def test_what_an_unavailable_codec_says_is_what_is_raised(crew):
+    with pytest.raises(CodecUnavailable, match="needs a program that nobody has; write it"):
+        check("test-absent", crew=crew)
+
+
+def test_a_constructor_that_raises_is_a_failure(crew):
+    report = check("test-no-weights", crew=crew)
+    assert failing(report) == {"available"}
+    assert "FileNotFoundError" in report["available"].reason
+    assert {finding.status for finding in report.findings} == {"fail", "skip"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"codec": "test-fauly"}, "did you mean test-faulty"),
+        ({"codec": "test-faulty[faults=x]"}, "did you mean fault"),
+        ({"codec": "test-broken"}, "fails to import"),
+        ({"codec": "test-faulty", "effort": "slow"}, "there are quick, standard, paper"),
+        ({"codec": "test-faulty", "rates": ["d9"]}, "no rate 'd9'"),
+        ({"codec": "test-faulty", "only": ["trip"]}, "unknown check 'trip'"),
+    ],
+)
+def test_wrong_requests(crew, arguments, message):
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        check(crew=crew, **arguments)
+
+
+def test_rates_and_checks_can_be_chosen(crew):
+    seen, started = [], []
+    report = check(
+        "test-exact[digits=3]",
+        rates=["d2"],
+        only=["round-trip", "monotone", "parameters"],
+        crew=crew,
+        on_start=lambda one, number, total: started.append((one.name, number, total)),
+        on_finding=seen.append,
+    )
+    assert report.rates == ("d2",)
+    assert report.findings == tuple(seen)
+    assert [(f.check, f.status) for f in seen] == [
+        ("parameters", "pass"),
+        ("round-trip", "pass"),
+        ("monotone", "skip"),
+    ]
+    assert started == [("parameters", 0, 3), ("round-trip", 1, 3), ("monotone", 2, 3)]
+    assert report["parameters"].reason == "created with digits; its decoder without"
+    assert json.loads(json.dumps(report.to_json()))["findings"][1]["figures"]["best"] == pytest.approx(0.0017, rel=0.1)
+    with pytest.raises(KeyError):
+        report["order"]
+
+
+def test_nothing_is_left_behind(crew, tmp_path, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    check("test-faulty[fault=escapes]", only=["deadline"], crew=crew)
+    assert not list(tmp_path.iterdir())
+    running = [p.info["cwd"] or "" for p in psutil.process_iter(["cwd"])]
+    assert not [cwd for cwd in running if cwd.startswith(str(tmp_path))]
+
+
+def test_contracts_and_names_are_fit_for_a_table():
+    assert len(NAMES) == len(CHECKS)
+    assert all(len(one.name) <= 20 and one.contract and "\n" not in one.contract for one in CHECKS)
+
+
+def test_good_meshes_are_closed_normalised_and_differ():
+    facts = []
+    for arrays in shapes.good_meshes():
+        np.testing.assert_allclose(np.ptp(arrays.vertices, axis=0).max(), 2)
+        np.testing.assert_allclose(arrays.vertices.max(axis=0) + arrays.vertices.min(axis=0), 0, atol=1e-12)
+        facts.append(topology(trimesh.Trimesh(arrays.vertices, arrays.faces, process=False)))
+    assert all(fact.watertight and fact.components == 1 for fact in facts)
+    assert [fact.euler for fact in facts] == [2, 0]
+    assert all(trimesh.Trimesh(a.vertices, a.faces, process=False).volume > 0 for a in shapes.good_meshes())
+
+
+def test_hard_meshes_are_what_they_are_called():
+    hard = {one.name: one.make() for one in shapes.HARD_MESHES}
+    facts = {
+        name: topology(trimesh.Trimesh(m.vertices, m.faces, process=False))
+        for name, m in hard.items()
+        if np.isfinite(m.vertices).all()
+    }
+    assert (len(hard["empty"].vertices), len(hard["empty"].faces)) == (0, 0)
+    assert len(hard["points"].vertices) > 0 == len(hard["points"].faces)
+    assert facts["one-triangle"].faces == 1
+    assert np.isnan(hard["nan"].vertices).sum() == np.isinf(hard["infinite"].vertices).sum() == 1
+    assert facts["one-point"].vertices == 1
+    assert np.ptp(hard["flat"].vertices, axis=0)[2] == 0
+    assert facts["flat"].boundary_edges == 4 * 19
+    assert facts["open"].boundary_edges > 0 == facts["open"].nonmanifold_edges
+    assert (facts["components"].components, facts["components"].euler) == (64, 128)
+    assert facts["components"].watertight
+    assert trimesh.Trimesh(hard["components"].vertices, hard["components"].faces).volume > 0
+    used = np.unique(hard["degenerate"].faces)
+    assert len(used) < len(hard["degenerate"].vertices)
+    assert facts["non-manifold"].nonmanifold_edges == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 40, 5000])
+def test_damage_is_damage_and_always_the_same(size):
+    stream = np.random.default_rng(5).bytes(size)
+    cuts, changes = damage.cuts(stream, 40), damage.changes(stream, 120)
+    assert (damage.cuts(stream, 40), damage.changes(stream, 120)) == (cuts, changes)
+    assert len(set(cuts)) == len(cuts) <= 40
+    assert len(set(changes)) == len(changes) <= 120
+    assert stream not in cuts + changes
+    assert all(stream.startswith(cut) for cut in cuts)
+    if size == 5000:
+        assert (len(cuts), len(changes)) == (40, 120)
+        in_header = [c for c in changes if len(c) == size and c[64:] == stream[64:]]
+        lengths = {len(c) - size for c in changes}
+        assert len(in_header) > 30
+        assert min(lengths) < 0 < max(lengths)
+
+
+def test_first_damages_are_of_many_kinds():
+    stream = bytes(range(256)) * 4
+    few = damage.changes(stream, 9)
+    assert {len(one) - len(stream) > 0 for one in few} == {True, False}
+    assert any(len(one) < len(stream) for one in few)
+    assert {0, len(stream) - 1, len(stream) // 2} <= {len(cut) for cut in damage.cuts(stream, 6)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (["test-faulty", "--only", "version,streams"], 0, "2 checks of test-faulty: 2 passed", ""),
+        (["test-faulty[fault=text]", "--only", "streams"], 1, "FAIL  streams", ""),
+        (["test-faulty", "--only", "version,trip"], 2, "", "unknown check 'trip'"),
+        (["test-absent"], 3, "says no: needs a program that nobody has; write it", "error: needs a program"),
+    ],
+)
+def test_exit_codes_of_the_command(arguments, code, out, err):
+    done = subprocess.run(
+        [sys.executable, "-m", "gcbench.bench.cli", "check", *arguments],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert out in done.stdout
+    assert err in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_gives_json():
+    done = subprocess.run(
+        [sys.executable, "-m", "gcbench.bench.cli", "check", "test-faulty[fault=text]", "--only", "streams", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    assert (report["ok"], report["codec"], done.returncode) == (False, "test-faulty[fault=text]", 1)
+    assert report["findings"][0]["status"] == "fail"
+    assert not done.stderr

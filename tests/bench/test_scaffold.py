@@ -1,0 +1,115 @@
+"""``bench new-codec``: what it writes installs without a network, is found, keeps the contract, passes its own test."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gcbench.bench.scaffold import new_codec
+from gcbench.errors import StoreError, UsageError
+
+
+def bench(*arguments: str, code: int = 0, **environment: str) -> str:
+    return python("-m", "gcbench.bench.cli", *arguments, code=code, **environment)
+
+
+def python(*arguments: str, code: int = 0, cwd: Path | None = None, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_everything_bears_the_new_name(tmp_path):
+    written = new_codec("wave-3d-coder", tmp_path / "src")
+    folder = tmp_path / "src" / "wave-3d-coder"
+    assert sorted(folder.iterdir()) == sorted(written)
+    assert {path.name for path in written} == {
+        "pyproject.toml",
+        "README.md",
+        "wave_3d_coder.py",
+        "test_wave_3d_coder.py",
+    }
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "wave-3d-coder"
+    assert project["project"]["entry-points"]["gcbench.codecs"] == {"wave-3d-coder": "wave_3d_coder:Wave3dCoder"}
+    assert project["tool"]["setuptools"]["py-modules"] == ["wave_3d_coder"]
+    source = (folder / "wave_3d_coder.py").read_text()
+    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert classes == ["Wave3dCoder"]
+    assert 'b"WV3D"' in source
+    for path in written:
+        assert "example" not in path.read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("My-Codec", "is not a name for a codec"),
+        ("../up", "is not a name for a codec"),
+        ("a_b", "is not a name for a codec"),
+        ("a--b", "is not a name for a codec"),
+        ("3d", "is not a name for a codec"),
+        ("", "is not a name for a codec"),
+        ("json", "Python's own module json"),
+        ("class", "Python's own module class"),
+        ("numpy", "a module numpy is installed already"),
+        ("draco", "there is a codec 'draco' already: gcbench.codecs.draco:Draco"),
+        ("test-exact", "there is a codec 'test-exact' already"),
+    ],
+)
+def test_names_that_cannot_be(tmp_path, name, message):
+    with pytest.raises(UsageError, match=message):
+        new_codec(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path):
+    (tmp_path / "my-codec").mkdir()
+    (tmp_path / "my-codec" / "my_codec.py").write_text("years of work")
+    with pytest.raises(UsageError, match="exists already"):
+        new_codec("my-codec", tmp_path)
+    assert [p.read_text() for p in (tmp_path / "my-codec").iterdir()] == ["years of work"]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        new_codec("my-codec", tmp_path / "file")
+
+
+def test_the_command_says_what_to_type_next(tmp_path):
+    out = bench("new-codec", "my-codec", "--folder", str(tmp_path))
+    folder = tmp_path / "my-codec"
+    assert out.splitlines() == [
+        f"{folder}: pyproject.toml, README.md, my_codec.py, test_my_codec.py",
+        f"next: pip install -e {folder}",
+        "      bench check my-codec",
+        "      bench run --dataset mixed --codec draco,my-codec; bench plot",
+    ]
+    assert "exists already" in bench("new-codec", "my-codec", "--folder", str(tmp_path), code=2)
+
+
+@pytest.mark.slow
+def test_the_package_installs_and_keeps_the_contract(tmp_path):
+    (*_, test) = new_codec("my-codec", tmp_path)
+    site = tmp_path / "site"
+    # A wheel into a folder of its own: an editable install would go into the environment of these tests.
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    python(*install, str(test.parent))
+    path = os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
+    assert "my-codec  (model codec, my-codec 0.1: my_codec:MyCodec)" in bench("list", "codecs", PYTHONPATH=path)
+    assert "29 checks of my-codec: 29 passed" in bench("check", "my-codec", PYTHONPATH=path)
+    assert "3 passed" in python("-m", "pytest", "-q", str(test), cwd=tmp_path, PYTHONPATH=path)
