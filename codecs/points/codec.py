@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.codecs.base import Context, ModelCodec, Rate, decoded_mesh
+from gcbench import native
+from gcbench.codecs.base import Availability, Context, ModelCodec, Rate, decoded_mesh
 from gcbench.codecs.points.reconstruction import reconstruct
 from gcbench.codecs.points.sampling import voxelise
-from gcbench.errors import BitstreamError, CodecFailed
+from gcbench.errors import BitstreamError, CodecFailed, SystemLibraryMissing
 
 if TYPE_CHECKING:
     import trimesh
@@ -46,6 +47,24 @@ class PointCodec(ModelCodec):
     def conversion_version() -> str:
         """Identify the conversions, whose changes make results stale like those of a codec: a part of ``version()``."""
         return f"points-{CONVERSION_REVISION}+open3d-{_open3d_version()}"
+
+    def availability(self) -> Availability:
+        """Say whether Open3D is installed, and whether the libraries that it links are."""
+        try:
+            native.open3d()
+        except SystemLibraryMissing as error:
+            reason, _, remedy = str(error).partition("; ")
+            return Availability(ok=False, reason=reason, remedy=remedy)
+        except ImportError as error:
+            return Availability(ok=False, reason=f"Open3D cannot be imported: {error}", remedy="pip install open3d-cpu")
+        return Availability(ok=True)
+
+    def prepare(self) -> None:
+        """Import what the conversions need, and compile their loops or load what was compiled, by one small round."""
+        super().prepare()
+        tetrahedron = np.array([[-1.0, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+        voxels = voxelise(tetrahedron, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]), MIN_BITS, seed=0)
+        reconstruct(voxels + 0.5, Context())
 
     @abstractmethod
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FEWEST_POINTS = 16  # for a surface to be put through them
 _DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
-_SHALLOWEST = 4
+_SHALLOWEST = 5  # Open3D makes its octree complete down to here, and complains of a shallower one
 _SCALE = 1.1  # of the cube of the octree to that of the points
 _SMALLEST_CELL = 1.0  # of the octree, in spacings
 # What the surface may lie beside the points, in spacings, and how far it must get before it is cut at all.
@@ -59,7 +59,7 @@ def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.f
     with ctx.stage("normals"):
         points = _distinct(points)
         step = spacing(points)
-        if len(points) < _FEWEST_POINTS:
+        if len(points) < _FEWEST_POINTS or _breadth(points) < step:
             return _cubes(points, step)
         origin = points.min(axis=0)
         cloud, _ = columns(points - origin, 3 * step)
@@ -74,8 +74,13 @@ def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.f
 
 def _distinct(points: Floats) -> Floats:
     """Points sorted by x, then y, then z, each once."""
-    points = points[np.lexsort(points.T[::-1])]
-    return points[np.concatenate([[True], (np.diff(points, axis=0) != 0).any(axis=1)])]
+    ordered: Floats = points[np.lexsort(points.T[::-1])]
+    return ordered[np.concatenate([[True], (np.diff(ordered, axis=0) != 0).any(axis=1)])]
+
+
+def _breadth(points: Floats) -> float:
+    """Standard deviation of points along the second of their principal axes: that of a line has none."""
+    return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(points.T))[1]), 0.0))
 
 
 def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
