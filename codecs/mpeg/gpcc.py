@@ -14,6 +14,7 @@ import numpy as np
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.mpeg.ply import read_points, write_points
 from gcbench.codecs.mpeg.programs import TMC3, Bounds, work_folder
+from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 
@@ -149,7 +150,10 @@ def centre_offset(scale: float) -> float:
 
 
 class _Gpcc(PointCodec):
-    """What octree and triangle soup share. After the wrapper's header a stream has one byte, 32 S, then tmc3's."""
+    """What octree and triangle soup share.
+
+    After the wrapper's header a stream has a byte, 32 S, a CRC-16, and what tmc3 wrote.
+    """
 
     def __init__(self, *, bits: int = 10) -> None:
         if bits not in _SCALES:
@@ -186,7 +190,7 @@ class _Gpcc(PointCodec):
             tmc3 does not do its work.
         """
         scale = round(SCALE_DENOMINATOR * float(rate.params["scale"]))
-        return bytes([scale]) + encode_points(voxels, self.options(rate), ctx)
+        return seal(bytes([scale]), encode_points(voxels, self.options(rate), ctx), bits)
 
     def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
         """Decode points.
@@ -194,12 +198,13 @@ class _Gpcc(PointCodec):
         Raises
         ------
         BitstreamError
-            tmc3 cannot decode the stream, or what it decodes is not in the cube.
+            The stream is damaged, tmc3 cannot decode it, or what it decodes is not in the cube.
         """
-        if not stream or not 1 <= stream[0] <= SCALE_DENOMINATOR:
-            raise BitstreamError("the position scale is missing or not in 1/32 … 1")
-        scale = stream[0] / SCALE_DENOMINATOR
-        points = decode_points(stream[1:], ctx) + centre_offset(scale)
+        head, body = unseal(stream, 1, bits)
+        if not 1 <= head[0] <= SCALE_DENOMINATOR:
+            raise BitstreamError("the position scale is not in 1/32 … 1")
+        scale = head[0] / SCALE_DENOMINATOR
+        points = decode_points(body, ctx) + centre_offset(scale)
         reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
         if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")

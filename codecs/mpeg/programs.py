@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -292,7 +293,7 @@ class _Said:
         log.warning(
             "%s\narguments: %s\nstdout: %s\nstderr: %s",
             what,
-            " ".join(arguments),
+            shlex.join(arguments),
             self.text("stdout"),
             self.text("stderr"),
         )

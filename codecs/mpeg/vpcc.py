@@ -16,6 +16,7 @@ import numpy as np
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg.ply import read_points, write_points
 from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, work_folder
+from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 
@@ -42,7 +43,7 @@ _RATES = 5
 class Vpcc(PointCodec, SetCodec):
     """V-PCC: patches of the surface projected onto the sides of a box, as depth and occupancy videos coded by HEVC.
 
-    After the wrapper's header a stream has the number of frames (uint16), then the V3C stream.
+    After the wrapper's header a stream has the number of frames (uint16), a CRC-16, and the V3C stream.
 
     Parameters
     ----------
@@ -117,7 +118,8 @@ class Vpcc(PointCodec, SetCodec):
         """
         frames = [self.sample(mesh, rate, ctx)[0] for mesh in meshes]
         with ctx.stage("coding"):
-            return self.wrap(self._encode_frames(frames, rate, ctx), int(rate.params["bits"]))
+            bits = int(rate.params["bits"])
+            return self.wrap(self._encode_frames(frames, bits, rate, ctx), bits)
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the frames of a stream and put a surface through each.
@@ -134,8 +136,8 @@ class Vpcc(PointCodec, SetCodec):
 
     def layout(self, stream: bytes) -> StreamLayout:
         """All bytes are shared: frames are predicted from each other, and the videos interleave them."""
-        contents, _ = self.unwrap(stream)
-        return StreamLayout(len(stream), (0,) * _frame_count(contents))
+        count, _ = _parts(*self.unwrap(stream))
+        return StreamLayout(len(stream), (0,) * count)
 
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
         """Encode one frame.
@@ -145,7 +147,7 @@ class Vpcc(PointCodec, SetCodec):
         CodecFailed
             The encoder does not do its work.
         """
-        return self._encode_frames([voxels], rate, ctx)
+        return self._encode_frames([voxels], bits, rate, ctx)
 
     def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
         """Decode the points of a stream of one frame.
@@ -155,11 +157,12 @@ class Vpcc(PointCodec, SetCodec):
         BitstreamError
             The stream is short, corrupt or foreign, or has more than one frame.
         """
-        if _frame_count(stream) != 1:
+        frames = self._decode_frames(stream, bits, ctx)
+        if len(frames) != 1:
             raise BitstreamError("the stream has more than one frame")
-        return self._decode_frames(stream, bits, ctx)[0]
+        return frames[0]
 
-    def _encode_frames(self, frames: Sequence[NDArray[np.int32]], rate: Rate, ctx: Context) -> bytes:
+    def _encode_frames(self, frames: Sequence[NDArray[np.int32]], bits: int, rate: Rate, ctx: Context) -> bytes:
         if not 1 <= len(frames) < 1 << 16:
             raise CodecFailed(f"V-PCC codes 1 to 65535 frames, not {len(frames)}")
         # Negative coordinates crash the encoder, large ones make it hang, and of an empty cloud it says nothing.
@@ -187,13 +190,13 @@ class Vpcc(PointCodec, SetCodec):
                 "--reconstructedDataPath=rec_%04i.ply",
             ]
             encoder.run(arguments, folder, ctx, outputs=["out.bin"], failure=CodecFailed)
-            return _FRAMES.pack(len(frames)) + (folder / "out.bin").read_bytes()
+            return seal(_FRAMES.pack(len(frames)), (folder / "out.bin").read_bytes(), bits)
 
     def _decode_frames(self, contents: bytes, bits: int, ctx: Context) -> list[NDArray[np.float64]]:
-        count = _frame_count(contents)
+        count, stream = _parts(contents, bits)
         decoder, cfg = PCC_APP_DECODER.find(), _configuration()
         with work_folder(ctx) as folder:
-            (folder / "in.bin").write_bytes(contents[_FRAMES.size :])
+            (folder / "in.bin").write_bytes(stream)
             arguments = [
                 "--compressedStreamPath=in.bin",
                 "--reconstructedDataPath=out_%04i.ply",
@@ -243,13 +246,13 @@ def _configuration() -> Path:
     )
 
 
-def _frame_count(contents: bytes) -> int:
-    if len(contents) <= _FRAMES.size:
-        raise BitstreamError("the stream ends in its header")
-    count = int(_FRAMES.unpack_from(contents)[0])
+def _parts(contents: bytes, bits: int) -> tuple[int, bytes]:
+    """Return the number of frames and the V3C stream."""
+    head, stream = unseal(contents, _FRAMES.size, bits)
+    count = int(_FRAMES.unpack(head)[0])
     if not count:
         raise BitstreamError("the stream declares no frames")
-    return count
+    return count, stream
 
 
 def _distinct(points: NDArray[np.float64], bits: int) -> NDArray[np.float64]:

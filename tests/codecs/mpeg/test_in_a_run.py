@@ -105,7 +105,7 @@ def test_a_failing_decoder_is_recorded(name, run):
     body, status, error = DECODER_FAILURES[name]
     record, _ = run(body, hasty=status == "timeout")
     assert (record.status, record.stage) == (status, "decode")
-    assert record.mesh_bytes == 5 + 1 + len("stream")
+    assert record.mesh_bytes == 5 + 1 + 2 + len("stream")
     if error:
         assert error in record.error
 
