@@ -44,9 +44,9 @@ def pcgcv2_command(
 ) -> None:
     """Train the weights of PCGCv2 on made-up shapes and the built-in meshes.
 
-    From high to low quality; each rate starts from the one before it. Ctrl-C,
-    a crash or --minutes may end it at any time: the same command goes on from
-    the last checkpoint, at most a minute old, and comes to the same weights.
+    From the middle of the ladder outwards; each rate starts from its neighbour.
+    Ctrl-C, a crash or --minutes may end it at any time: the same command goes on
+    from the last checkpoint, at most a minute old, and comes to the same weights.
 
     FOLDER/rates then has a file for each rate, and FOLDER/log.jsonl what held-out
     patches gave on the way.

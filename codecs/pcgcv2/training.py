@@ -1,4 +1,4 @@
-"""Training of PCGCv2: occupancy at three scales against bits, one rate starting from the next higher one.
+"""Training of PCGCv2: occupancy at three scales against bits, each rate starting from its neighbour.
 
 A run is a folder. It may be cut off at any time; the same call goes on where it was, and ends with the same weights as
 if it had not been. Knows the network and its shapes, nothing of streams or of the codec.
@@ -34,6 +34,9 @@ LAMBDAS: Mapping[str, float] = MappingProxyType(
 )
 """Weight of the bits per point beside the occupancy loss in bits per candidate, low to high quality."""
 
+FIRST_LAMBDA, FIRST_SHARE = 0.15, 1 / 3
+"""A network that starts from nothing first learns to reconstruct: a third of its steps have at most this λ."""
+
 RECENT = 0.02
 """Share of a step in the running means that progress reports."""
 
@@ -60,7 +63,7 @@ class Settings:
     patches : int
         Made once, then seen in the 48 ways to turn and mirror a cube.
     made_up : int
-        Shapes to cut from beside the built-in meshes.
+        Shapes to cut from beside the built-in meshes, at most one for each patch.
     built_in : bool
         Whether every other patch is of a built-in mesh.
     patches_per_step : int
@@ -152,7 +155,7 @@ def train(
     device: str = "cpu",
     report: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
-    """Train rates from high to low quality, each starting from the one trained before it.
+    """Train rates from the middle of the ladder outwards, each starting from the nearest that is trained.
 
     Writes ``RATE.safetensors`` (weights), ``RATE.checkpoint.safetensors`` (about once a minute), ``patches.npz`` and
     ``log.jsonl`` into the folder.
@@ -188,7 +191,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     training, held_out = _patches(out, settings)
     deadline = time.monotonic() + 60 * minutes
-    pending = [label for label in list(LAMBDAS)[::-1] if label in rates]
+    labels = list(LAMBDAS)
+    pending = sorted(set(rates), key=lambda label: (abs(labels.index(label) - len(labels) // 2), -labels.index(label)))
     for position, label in enumerate(pending):
         later = sum(_steps(out, other, settings, started=True) for other in pending[position + 1 :])
         run = _Run(out, label, settings, device)
@@ -203,10 +207,10 @@ def _steps(out: Path, label: str, settings: Settings, *, started: bool) -> int:
 
 
 def _start(out: Path, label: str) -> Path | None:
-    """The trained rate next above, or next below if there is none."""
+    """The checkpoint of the nearest rate that is trained, the higher of two."""
     labels = list(LAMBDAS)
     at = labels.index(label)
-    for other in labels[at + 1 :] + labels[:at][::-1]:
+    for other in sorted(labels, key=lambda other: (abs(labels.index(other) - at), -labels.index(other))):
         path = out / f"{other}.checkpoint.safetensors"
         if path.exists() and _State.of(read_tensors(path)[1]).done:
             return path
@@ -317,11 +321,15 @@ class _Run:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
         occupancy, rate = loss_terms(self.model, self.model(voxels, self.dtype, noise.to(self.device)))
-        loss = occupancy + LAMBDAS[self.label] * rate
+        loss = occupancy + self._lambda() * rate
         loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP_NORM)
         self.optimizer.step()
         return np.array([loss.item(), occupancy.item(), rate.item()])
+
+    def _lambda(self) -> float:
+        reconstructing = not self.state.start and self.state.step < FIRST_SHARE * self.state.steps
+        return min(LAMBDAS[self.label], FIRST_LAMBDA) if reconstructing else LAMBDAS[self.label]
 
     def _learning_rate(self) -> float:
         highest = self.settings.warm_learning_rate if self.state.start else self.settings.learning_rate
@@ -332,7 +340,7 @@ class _Run:
         return highest * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
 
     def _record(self, recent: NDArray[np.float64], validation: Validation) -> None:
-        row = {"rate": self.label, "lambda": LAMBDAS[self.label], "step": self.state.step, "loss": recent[0]}
+        row = {"rate": self.label, "lambda": self._lambda(), "step": self.state.step, "loss": recent[0]}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **asdict(validation)}) + "\n")
         log.info("%s, step %d: %s", self.label, self.state.step, validation)
@@ -425,7 +433,7 @@ def make_patches(settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDAr
     kept = [shape for shape in known if shape.name not in _HELD_OUT]
     unseen = [shape for shape in known if shape.name in _HELD_OUT]
     rng = np.random.default_rng((settings.seed, 1))
-    made = shapes.made_up(settings.made_up, settings.seed)
+    made = shapes.made_up(min(settings.made_up, settings.patches), settings.seed)
     training = [
         shapes.patch(pool[rng.integers(len(pool))], settings.patch_voxels, rng)
         for pool in (kept if i % 2 and kept else made for i in range(settings.patches))

@@ -66,18 +66,21 @@ def test_twenty_steps_lower_the_loss(tmp_path):
     assert last < 0.7 * means[0]
 
 
-def test_rates_go_from_high_to_low_and_start_from_one_another(finished):
+def test_rates_go_from_the_middle_outwards_and_start_from_one_another(finished):
     out, reports = finished
     assert [(p.rate, p.step, p.steps) for p in reports] == [
-        *(("r6", i, 6) for i in range(1, 7)),
-        *(("r5", i, 3) for i in range(1, 4)),
+        *(("r5", i, 6) for i in range(1, 7)),
+        *(("r6", i, 3) for i in range(1, 4)),
     ]
     assert reports[-1].seconds_left == 0
-    assert all(p.loss == pytest.approx(p.occupancy_bits + LAMBDAS[p.rate] * p.bits_per_point) for p in reports)
-    state = json.loads(read_tensors(out / "r5.checkpoint.safetensors")[1]["state"])
-    assert state["start"] == "r6"
+    first, warm = reports[0], reports[6]
+    assert first.loss == pytest.approx(first.occupancy_bits + training.FIRST_LAMBDA * first.bits_per_point)
+    assert warm.loss == pytest.approx(warm.occupancy_bits + LAMBDAS["r6"] * warm.bits_per_point)
+    for label, start in (("r5", ""), ("r6", "r5")):
+        assert json.loads(read_tensors(out / f"{label}.checkpoint.safetensors")[1]["state"])["start"] == start
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [(row["rate"], row["step"]) for row in rows] == [("r6", 3), ("r6", 6), ("r5", 3)]
+    assert [(row["rate"], row["step"]) for row in rows] == [("r5", 3), ("r5", 6), ("r6", 3)]
+    assert [row["lambda"] for row in rows] == [LAMBDAS["r5"], LAMBDAS["r5"], LAMBDAS["r6"]]
     assert not list(out.glob(".*"))
 
 
