@@ -120,7 +120,20 @@ def gate(
         raise UsageError("the baseline has no times; add them with --update --timing")
     control = baseline.timing.control if timing and baseline.timing else None
     new, wall_s = measure(baseline.subset, wanted, control=control, jobs=jobs, data=data, keep=keep, on_tick=on_tick)
-    old = {cell: value for cell, value in baseline.cells.items() if cell.codec in wanted}
+    return judge(baseline, new, wall_s)
+
+
+def judge(baseline: Baseline, new: Baseline, wall_s: float = 0.0) -> GateReport:
+    """Hold what was measured now against a baseline; only the codecs that were.
+
+    Parameters
+    ----------
+    baseline, new : Baseline
+        The old and the new results, both from `measure`.
+    wall_s : float
+        Seconds that the new ones took.
+    """
+    old = {cell: value for cell, value in baseline.cells.items() if cell.codec in new.codecs}
     comparison = compare(old, new.cells, _tolerances(baseline, new))
     lost = tuple(CellComparison(cell, "not measured", "", note="is no longer run") for cell in comparison.only_old)
     comparison = replace(comparison, cells=comparison.cells + lost)
