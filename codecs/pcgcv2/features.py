@@ -88,12 +88,23 @@ def encode_features(features: NDArray[np.integer], tables: Tables) -> bytes:
     ValueError
         A feature is out of range, or the shapes do not fit.
     """
+    return bytes(_encode(checked_features(features, tables), _cumulative(tables)).tobytes())
+
+
+def checked_features(features: NDArray[np.integer], tables: Tables) -> Ints:
+    """Give features as a contiguous array if they can be coded.
+
+    Raises
+    ------
+    ValueError
+        A feature is out of range, or the shapes do not fit.
+    """
     symbols = np.ascontiguousarray(features, np.int64)
     if symbols.ndim != 2 or symbols.shape[1] != len(tables):
         raise ValueError(f"features of shape {symbols.shape} do not fit {len(tables)} tables")
     if len(symbols) and np.abs(symbols).max() > LARGEST:
         raise ValueError(f"a feature is not within ±{LARGEST}")
-    return bytes(_encode(symbols, _cumulative(tables)).tobytes())
+    return symbols
 
 
 def decode_features(stream: bytes, count: int, tables: Tables) -> NDArray[np.int32]:
@@ -108,14 +119,26 @@ def decode_features(stream: bytes, count: int, tables: Tables) -> NDArray[np.int
     BitstreamError
         The stream is short, or goes on after the last feature.
     """
+    check_length(count * len(tables), stream)
     data = np.frombuffer(stream, np.uint8).copy()
-    # A feature has at most 65535 of 65536 shares and takes 2^-15.5 bits or more: a bound before memory is taken.
-    if count * len(tables) > (len(stream) + 5) << 19:
-        raise BitstreamError(f"{count} features are declared in {len(stream)} bytes")
     features, ended = _decode(data, count, _cumulative(tables))
     if not ended:
         raise BitstreamError("the features do not end where they should")
     return features
+
+
+def check_length(features: int, stream: bytes) -> None:
+    """Refuse more features than a stream can hold, before memory is taken for them.
+
+    The likeliest takes 2^-15.5 bits: its share is at most 65535 of 65536.
+
+    Raises
+    ------
+    BitstreamError
+        There are more.
+    """
+    if features > (len(stream) + 5) << 19:
+        raise BitstreamError(f"{features} features are declared in {len(stream)} bytes")
 
 
 def _cumulative(tables: Tables) -> Ints:

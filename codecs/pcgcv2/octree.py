@@ -5,23 +5,19 @@ Knows integer coordinates and bytes. Imports numba, so it is itself imported whe
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gcbench.codecs.pcgcv2.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, new_mixer
 from gcbench.codecs.pcgcv2.range_coder import (
     Bytes,
     Ints,
-    consume,
-    encode,
     ends_here,
     finish,
     overrun,
-    peek,
     roomy,
     start_decoder,
     start_encoder,
@@ -31,20 +27,11 @@ from gcbench.errors import BitstreamError
 MAX_BITS = 12
 MAX_POINTS = 1 << 22  # a decoder takes some 100 bytes for each of those that a stream declares, as it finds them
 
-# How the chance of a child is estimated. Eight contexts look at the voxels around a node (`_look`); each remembers a
-# probability (22 bits) and how often it was met. The logits of the eight are added with weights that learn, chosen by
-# how often each context was met, in two sets: by the child's place in its node, and by how many of its 26 neighbours
-# are not yet known. The mean of the two sums is what is coded with. All of it is integers: logits in 1/256 within ±8,
-# weights in 1/65536. Contexts, rates and the first weight were chosen on the two frames of the reference measurements.
-# Source: M. Mahoney, "Adaptive weighing of context models for lossless data compression", TR CS-2005-16 (mixing).
+# The chance of a child is mixed of eight contexts that look at the voxels around its node (`_look`), with weights by
+# the child's place in its node, and by how many of its 26 neighbours are not yet known. Contexts and the first weight
+# were chosen on the two frames of the reference measurements.
 _CONTEXTS = 8
-_FREQUENCY_BUCKETS = 12
 _FIRST_WEIGHT = 14418  # 0.22
-_LEARNING_SHIFT = 13
-_MET_LIMIT = 127
-_PROBABILITY_BITS = 22
-_LOGIT_LIMIT = 2047
-_SURE = 16  # of 2^16: the least chance that a child or its absence is coded with
 
 # Of a voxel near the node being coded: empty, occupied, or in an occupied node that has not been coded yet.
 _UNKNOWN = 2
@@ -83,14 +70,14 @@ def encode_octree(points: NDArray[np.int32], bits: int) -> bytes:
         raise ValueError("a voxel occurs twice")
     for depth in range(bits - 1, -1, -1):
         levels.append(np.unique(_key(_coordinates(levels[-1], depth + 1) >> 1, depth)))
-    model = _new_model(len(voxels))
+    mixer = _new_mixer(len(voxels))
     state, out = start_encoder(), np.zeros(1 << 12, np.uint8)
     for depth, (parents, children) in enumerate(zip(levels[:0:-1], levels[-2::-1], strict=True)):
         positions = _coordinates(children, depth + 1)
         occupancy = np.zeros(len(parents), np.int64)
         owner = np.searchsorted(parents, _key(positions >> 1, depth))
         np.bitwise_or.at(occupancy, owner, 1 << ((positions & 1) @ np.array([4, 2, 1])))
-        out = _code_level(_Level(parents, occupancy, (1 << depth) + 2), model, state, out, False)
+        out = _code_level(_Level(parents, occupancy, (1 << depth) + 2), mixer, state, out, False)
     return len(voxels).to_bytes(4, "little") + finish(state, out).tobytes()
 
 
@@ -111,12 +98,12 @@ def decode_octree(stream: bytes, bits: int) -> NDArray[np.int32]:
     if len(stream) < 4 or not 1 <= count <= min(MAX_POINTS, 1 << 3 * bits):
         raise BitstreamError(f"{count} voxels of {bits} bits are declared in {len(stream)} bytes")
     data = np.frombuffer(stream, np.uint8, offset=4).copy()  # writable, as the encoder's is: one compilation
-    model, state = _new_model(count), start_decoder(data)
+    mixer, state = _new_mixer(count), start_decoder(data)
     voxels = np.zeros((1, 3), np.int64)
     for depth in range(bits):
         parents = _key(voxels, depth)
         occupancy = np.zeros(len(parents), np.int64)
-        _code_level(_Level(parents, occupancy, (1 << depth) + 2), model, state, data, True)
+        _code_level(_Level(parents, occupancy, (1 << depth) + 2), mixer, state, data, True)
         if overrun(state, data):
             raise BitstreamError("the coordinates end too early")
         children = (occupancy[:, None] >> np.arange(8)) & 1
@@ -150,17 +137,6 @@ class _Level(NamedTuple):
     side: int
 
 
-class _Model(NamedTuple):
-    """What is learnt on the way: the memory of the contexts and the weights of both mixers; and two tables."""
-
-    probabilities: NDArray[np.int32]
-    met: NDArray[np.uint8]
-    place_weights: Ints
-    unknown_weights: Ints
-    logistic: Ints
-    logit: Ints
-
-
 class _Surroundings(NamedTuple):
     """What is known around a node, and around one of its children."""
 
@@ -172,40 +148,15 @@ class _Surroundings(NamedTuple):
     sides: Ints  # (3, 2) occupied neighbours before and after it, along each axis
 
 
-class _Opinions(NamedTuple):
-    """What the contexts say of one child."""
-
-    slots: Ints  # (8,) the contexts, then where their memory is
-    logits: Ints  # (8,)
-    buckets: Ints  # (8,) classes of how often they were met
-
-
-def _new_model(points: int) -> _Model:
+def _new_mixer(points: int) -> Mixer:
     slots = 1 << min(max(points.bit_length() + 3, 10), 20)
-    return _Model(
-        np.full((_CONTEXTS, slots), 1 << (_PROBABILITY_BITS - 1), np.int32),
-        np.zeros((_CONTEXTS, slots), np.uint8),
-        np.full((8, _CONTEXTS, _FREQUENCY_BUCKETS), _FIRST_WEIGHT, np.int64),
-        np.full((27, _CONTEXTS, _FREQUENCY_BUCKETS), _FIRST_WEIGHT, np.int64),
-        *_tables(),
-    )
-
-
-@lru_cache(maxsize=1)
-def _tables() -> tuple[Ints, Ints]:
-    """Tabulate the logistic function (16 bits of probability at logits from -8) and its inverse (of 12 bits).
-
-    Decimal arithmetic is exact to its last digit everywhere, floating-point exponentials are not.
-    """
-    exact = Context(prec=20)
-    chances = [65536 / (1 + exact.exp(Decimal(-logit) / 256)) for logit in range(-_LOGIT_LIMIT, _LOGIT_LIMIT + 1)]
-    odds = [exact.divide(Decimal(2 * i + 1), Decimal(2 * (4096 - i) - 1)) for i in range(4096)]
-    logits = [max(-_LOGIT_LIMIT, min(_LOGIT_LIMIT, round(256 * exact.ln(ratio)))) for ratio in odds]
-    return np.array([round(chance) for chance in chances], np.int64), np.array(logits, np.int64)
+    place_weights = np.full((8, _CONTEXTS, FREQUENCY_BUCKETS), _FIRST_WEIGHT, np.int64)
+    unknown_weights = np.full((27, _CONTEXTS, FREQUENCY_BUCKETS), _FIRST_WEIGHT, np.int64)
+    return new_mixer(slots, place_weights, unknown_weights)
 
 
 @njit(nogil=True, cache=True)
-def _code_level(level: _Level, model: _Model, state: Ints, data: Bytes, decoding: bool) -> Bytes:
+def _code_level(level: _Level, mixer: Mixer, state: Ints, data: Bytes, decoding: bool) -> Bytes:
     """Code the children of the nodes of one level, a bit each, node by node.
 
     When decoding, the occupancy is filled (child i is bit i), and the loop breaks off at the end of the data. When
@@ -214,7 +165,6 @@ def _code_level(level: _Level, model: _Model, state: Ints, data: Bytes, decoding
     around = _Surroundings(
         _blank(27), _blank(27), _blank(216).reshape(6, 6, 6), _blank(4), _blank(4), _blank(6).reshape(3, 2)
     )
-    opinions = _Opinions(_blank(_CONTEXTS), _blank(_CONTEXTS), _blank(_CONTEXTS))
     for node in range(len(level.keys)):
         if decoding and overrun(state, data):
             break
@@ -225,20 +175,9 @@ def _code_level(level: _Level, model: _Model, state: Ints, data: Bytes, decoding
         for child in range(8):
             bit = 1
             if prefix != 128:  # seven are absent: the last must be there
-                unknown = _look(around, neighbours, prefix, child, opinions.slots)
-                place_weights, unknown_weights = model.place_weights[child], model.unknown_weights[unknown]
-                place_logit, unknown_logit = _mix(model, opinions, place_weights, unknown_weights)
-                chance = int(model.logistic[((place_logit + unknown_logit) >> 1) + _LOGIT_LIMIT])
-                chance = min(max(chance, _SURE), 65536 - _SURE)
-                if decoding:
-                    bit = int(peek(state) < chance)
-                    consume(state, data, 0 if bit else chance, chance if bit else 65536)
-                else:
-                    bit = int(level.occupancy[node] >> child & 1)
-                    encode(state, data, 0 if bit else chance, chance if bit else 65536)
-                _adjust(place_weights, opinions, (bit << 16) - model.logistic[place_logit + _LOGIT_LIMIT])
-                _adjust(unknown_weights, opinions, (bit << 16) - model.logistic[unknown_logit + _LOGIT_LIMIT])
-                _remember(model, opinions.slots, bit)
+                mixer.choice[0] = child
+                mixer.choice[1] = _look(around, neighbours, prefix, child, mixer.slots)
+                bit = code_bit(mixer, state, data, int(level.occupancy[node] >> child & 1), decoding)
             if decoding:
                 level.occupancy[node] |= bit << child
             around.voxels[2 + (child >> 2), 2 + (child >> 1 & 1), 2 + (child & 1)] = bit
@@ -249,44 +188,6 @@ def _code_level(level: _Level, model: _Model, state: Ints, data: Bytes, decoding
 @njit(nogil=True, cache=True)
 def _blank(size: int) -> Ints:
     return np.zeros(size, np.int64)
-
-
-@njit(nogil=True, cache=True)
-def _mix(model: _Model, opinions: _Opinions, place_weights: Ints, unknown_weights: Ints) -> tuple[int, int]:
-    """Ask the contexts, and add their logits with the weights of both mixers."""
-    place_sum, unknown_sum = 0, 0
-    for i in range(_CONTEXTS):
-        slot = _hash(opinions.slots[i], i) & (model.met.shape[1] - 1)
-        bucket = _bucket(model.met[i, slot])
-        logit = model.logit[model.probabilities[i, slot] >> (_PROBABILITY_BITS - 12)] if bucket else np.int64(0)
-        place_sum += int(place_weights[i, bucket] * logit)
-        unknown_sum += int(unknown_weights[i, bucket] * logit)
-        opinions.slots[i], opinions.buckets[i], opinions.logits[i] = slot, bucket, logit
-    return _clipped(place_sum >> 16), _clipped(unknown_sum >> 16)
-
-
-@njit(nogil=True, cache=True)
-def _clipped(logit: int) -> int:
-    return min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
-
-
-@njit(nogil=True, cache=True)
-def _adjust(weights: Ints, opinions: _Opinions, error: int) -> None:
-    """Move the weights that were used down the gradient of the code length."""
-    for i in range(_CONTEXTS):
-        step = (opinions.logits[i] * error + (1 << (_LEARNING_SHIFT - 1))) >> _LEARNING_SHIFT
-        weights[i, opinions.buckets[i]] += step
-
-
-@njit(nogil=True, cache=True)
-def _remember(model: _Model, slots: Ints, bit: int) -> None:
-    """Move the probability in each context towards the bit: by 1/(n + 2) after n bits."""
-    for i in range(_CONTEXTS):
-        times = int(model.met[i, slots[i]])
-        step = (bit << _PROBABILITY_BITS) - bit - int(model.probabilities[i, slots[i]])
-        model.probabilities[i, slots[i]] += step // (times + 2)
-        if times < _MET_LIMIT:
-            model.met[i, slots[i]] = times + 1
 
 
 @njit(nogil=True, cache=True)
@@ -364,23 +265,3 @@ def _look(around: _Surroundings, neighbours: int, prefix: int, child: int, conte
     contexts[6] = 256 * neighbours + prefix
     contexts[7] = (8 * touched + opposite) * 8 + child
     return int(unknown.sum())
-
-
-@njit(nogil=True, cache=True)
-def _hash(value: int, salt: int) -> int:
-    """Spread a context over the slots. Source: Steele, Lea, Flood, OOPSLA 2014, Fig. 16 (a mixer's first half)."""
-    z = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt) * np.uint64(0xD1B54A32D192ED03)
-    z = (z ^ (z >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-    return int(z >> np.uint64(40))
-
-
-@njit(nogil=True, cache=True)
-def _bucket(times: int) -> int:
-    """Class how often a context was met: the weight of its opinion depends on it."""
-    if times < 8:
-        return int(times)
-    if times < 12:
-        return 8
-    if times < 20:
-        return 9
-    return 10 if times < 50 else 11

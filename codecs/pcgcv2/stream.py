@@ -13,6 +13,7 @@ from gcbench.codecs.pcgcv2.ladder import FINGERPRINT_BYTES
 from gcbench.errors import BitstreamError
 
 VERSION = 1
+FEATURE_CODERS = ("tables", "mixed")
 MAX_BLOCKS = 1 << 12
 MAX_VOXELS = 1 << 28
 _HEAD = struct.Struct(f"<B{FINGERPRINT_BYTES}sI")  # version, weights, CRC-32 of all that follows
@@ -22,13 +23,16 @@ _HEAD = struct.Struct(f"<B{FINGERPRINT_BYTES}sI")  # version, weights, CRC-32 of
 class Cloud:
     """What a stream holds.
 
-    Layout: version (1 byte), fingerprint (4), CRC-32 of the rest (4); then as LEB128 numbers the count of blocks, for
-    each block its voxels at strides 4, 2 and 1, and the length of the coordinates; the coordinates; the features.
+    Layout: version (1 byte), fingerprint (4), CRC-32 of fingerprint and rest (4); then as LEB128 numbers the feature
+    coder, the count of blocks, for each block its voxels at strides 4, 2 and 1, and the length of the coordinates; the
+    coordinates; the features.
 
     Parameters
     ----------
     fingerprint : bytes
         Of the weights, four bytes.
+    coder : int
+        Index in `FEATURE_CODERS`.
     counts : tuple of three int each
         Voxels at strides 4, 2 and 1 of each block.
     coordinates : bytes
@@ -38,13 +42,19 @@ class Cloud:
     """
 
     fingerprint: bytes
+    coder: int
     counts: tuple[tuple[int, int, int], ...]
     coordinates: bytes
     features: bytes
 
     def pack(self) -> bytes:
         """Write the stream."""
-        numbers = [len(self.counts), *(count for block in self.counts for count in block), len(self.coordinates)]
+        numbers = [
+            self.coder,
+            len(self.counts),
+            *(count for block in self.counts for count in block),
+            len(self.coordinates),
+        ]
         body = b"".join(map(_leb128, numbers)) + self.coordinates + self.features
         return _HEAD.pack(VERSION, self.fingerprint, zlib.crc32(self.fingerprint + body)) + body
 
@@ -65,7 +75,10 @@ def unpack(stream: bytes) -> Cloud:
         raise BitstreamError(f"the stream has version {version}, not {VERSION}")
     if zlib.crc32(fingerprint + body) != checksum:
         raise BitstreamError("the checksum is wrong")
-    blocks, position = _number(body, 0)
+    coder, position = _number(body, 0)
+    if coder >= len(FEATURE_CODERS):
+        raise BitstreamError(f"there is no feature coder {coder}")
+    blocks, position = _number(body, position)
     if not 1 <= blocks <= min(MAX_BLOCKS, len(body) // 3):
         raise BitstreamError(f"{blocks} blocks are declared in {len(stream)} bytes")
     numbers = []
@@ -78,7 +91,7 @@ def unpack(stream: bytes) -> Cloud:
     counts = tuple(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
     if sum(map(max, counts)) > MAX_VOXELS:
         raise BitstreamError(f"more than {MAX_VOXELS} voxels are declared")
-    return Cloud(fingerprint, counts, body[position : position + length], body[position + length :])
+    return Cloud(fingerprint, coder, counts, body[position : position + length], body[position + length :])
 
 
 def _leb128(number: int) -> bytes:

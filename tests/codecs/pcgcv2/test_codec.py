@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.pcgcv2 import codec as codec_module
 from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.codec import PCGCv2Codec
-from gcbench.codecs.pcgcv2.stream import Cloud, unpack
+from gcbench.codecs.pcgcv2.stream import unpack
 from gcbench.codecs.points import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, UsageError
 
@@ -83,6 +84,11 @@ def test_without_weights_it_says_so(tmp_path, monkeypatch):
     assert PCGCv2Codec().rates("paper") == []
 
 
+def test_feature_coders_that_are_not_offered():
+    with pytest.raises(UsageError, match="tables, mixed"):
+        PCGCv2Codec(features="huffman")
+
+
 @pytest.mark.parametrize("bits", [6, 13])
 def test_grids_that_are_not_offered(bits):
     with pytest.raises(UsageError, match="7 to 12"):
@@ -113,6 +119,15 @@ def test_a_few_voxels_at_the_corners(codec, ctx):
     points, _ = codec.decode_cloud(coded(codec, corners, ctx), ctx)
     assert len(points) == 4
     assert rows(points // 8) <= rows(corners >> 3)
+
+
+def test_mixed_features_decode_to_the_same_cloud(codec, voxels, ctx):
+    mixed = CODECS.create("pcgcv2[features=mixed]")
+    streams = [coded(made, voxels, ctx) for made in (codec, mixed)]
+    assert [unpack(codec.unwrap(stream)[0]).coder for stream in streams] == [0, 1]
+    assert streams[0] != streams[1]
+    # A decoder has no parameters: the stream says how.
+    np.testing.assert_array_equal(*(codec.decode_cloud(stream, ctx)[0] for stream in streams))
 
 
 def test_decoded_again_they_are_the_same(codec, voxels, ctx):
@@ -229,7 +244,7 @@ def test_streams_that_contradict_themselves_are_refused(codec, voxels, ctx):
         ((1, 1, 1),) * 2048,
     ):
         with pytest.raises(BitstreamError):
-            codec.decode_points(Cloud(cloud.fingerprint, counts, cloud.coordinates, cloud.features).pack(), BITS, ctx)
+            codec.decode_points(replace(cloud, counts=counts).pack(), BITS, ctx)
     for coordinates, features in (
         (b"", cloud.features),
         (cloud.coordinates[:-3], cloud.features),
@@ -238,7 +253,7 @@ def test_streams_that_contradict_themselves_are_refused(codec, voxels, ctx):
         (cloud.features, cloud.coordinates),
     ):
         with pytest.raises(BitstreamError):
-            codec.decode_points(Cloud(cloud.fingerprint, cloud.counts, coordinates, features).pack(), BITS, ctx)
+            codec.decode_points(replace(cloud, coordinates=coordinates, features=features).pack(), BITS, ctx)
 
 
 def test_a_block_that_is_too_large_is_refused(codec, voxels, ctx, monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gcbench.codecs.pcgcv2.stream import MAX_BLOCKS, Cloud, unpack
 from gcbench.errors import BitstreamError
 
-CLOUD = Cloud(b"\x01\x02\x03\x04", ((10, 40, 160), (9, 33, 12345)), b"coordinates", b"features")
+CLOUD = Cloud(b"\x01\x02\x03\x04", 1, ((10, 40, 160), (9, 33, 12345)), b"coordinates", b"features")
 
 
 def sealed(fingerprint: bytes, body: bytes, version: int = 1) -> bytes:
@@ -22,21 +22,22 @@ def sealed(fingerprint: bytes, body: bytes, version: int = 1) -> bytes:
 
 
 def test_golden_stream():
-    body = "02" + "0a28a001" + "0921b960" + "0b" + b"coordinatesfeatures".hex()
+    body = "01" + "02" + "0a28a001" + "0921b960" + "0b" + b"coordinatesfeatures".hex()
     checksum = zlib.crc32(bytes.fromhex("01020304" + body)).to_bytes(4, "little").hex()
     assert CLOUD.pack().hex() == "01" + "01020304" + checksum + body
-    assert checksum == "707bcdf0"
+    assert checksum == "413ddba0"
     assert unpack(CLOUD.pack()) == CLOUD
 
 
 @given(
     st.binary(min_size=4, max_size=4),
+    st.integers(0, 1),
     st.lists(st.tuples(*[st.integers(0, 1 << 20)] * 3), min_size=1, max_size=5),
     st.binary(max_size=300),
     st.binary(max_size=300),
 )
-def test_round_trip(fingerprint, counts, coordinates, features):
-    cloud = Cloud(fingerprint, tuple(counts), coordinates, features)
+def test_round_trip(fingerprint, coder, counts, coordinates, features):
+    cloud = Cloud(fingerprint, coder, tuple(counts), coordinates, features)
     assert unpack(cloud.pack()) == cloud
 
 
@@ -71,12 +72,13 @@ def test_many_mutations():
     ("body", "message"),
     [
         (b"", "ends"),
+        (b"\x02" + bytes(20), "feature coder 2"),
         (b"\x00" * 20, "0 blocks"),
-        (b"\x80\x40" + bytes(40), f"{MAX_BLOCKS * 2} blocks"),
+        (b"\x00\x80\x40" + bytes(40), f"{MAX_BLOCKS * 2} blocks"),
         (b"\xff" * 20, "too long"),
-        (b"\x01\x01\x01\x01", "ends"),
-        (b"\x01\x01\x01\x01\x05abcd", "5 bytes of coordinates are declared, 4 are left"),
-        (b"\x01" + b"\xff\xff\xff\xff\x0f" * 3 + b"\x00", "voxels are declared"),
+        (b"\x00\x01\x01\x01\x01", "ends"),
+        (b"\x00\x01\x01\x01\x01\x05abcd", "5 bytes of coordinates are declared, 4 are left"),
+        (b"\x01\x01" + b"\xff\xff\xff\xff\x0f" * 3 + b"\x00", "voxels are declared"),
     ],
 )
 def test_declared_sizes_are_checked(body, message):
