@@ -59,11 +59,18 @@ app = typer.Typer(
         bench run --dataset ama --split paper    the published selection
         bench run --dataset my/folder            OBJ, STL, PLY, OFF files
 
+    [bold]Trust it[/bold]
+
+        bench verify RUN                         does a run hold
+        bench compare BEFORE AFTER               is it worse
+        bench gate --baseline FILE               the same, in CI
+
     [bold]Exit codes[/bold]
 
         0     done
-        1     done, but some codings failed, or nothing meets the constraints
-        2     wrong usage
+        1     done, but some codings failed, or nothing meets the constraints,
+              or a run does not hold, or is worse
+        2     wrong usage; compare, gate: it could not be measured
         3     something is missing, or cannot be written
         130   interrupted: finished cells are kept, the same command resumes
     """,

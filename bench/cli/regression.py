@@ -113,13 +113,16 @@ def gate_command(
         bool, typer.Option("--update", help="Write what is measured now to the baseline, instead of comparing.")
     ] = False,
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="With --update, of a new file: names or folders, comma-separated.")
-    ] = "mixed",
-    split: Annotated[str | None, typer.Option(help="Likewise: mini, paper or all.")] = None,
-    effort: Annotated[str, typer.Option(help="Likewise: quick, standard or paper.")] = "quick",
-    rates: Annotated[str, typer.Option(help="Likewise: only these rate labels, comma-separated.")] = "",
-    meshes: Annotated[str, typer.Option(help="Likewise: only these meshes, comma-separated.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Likewise.")] = 0,
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="With --update, of a new file: names or folders, comma-separated. Default: mixed."
+        ),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Likewise: mini, paper or all. Default: the dataset's own.")] = None,
+    effort: Annotated[str | None, typer.Option(help="Likewise: quick, standard or paper. Default: quick.")] = None,
+    rates: Annotated[str | None, typer.Option(help="Likewise: only these rate labels, comma-separated.")] = None,
+    meshes: Annotated[str | None, typer.Option(help="Likewise: only these meshes, comma-separated.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Likewise. Default: 0.")] = None,
     control: Annotated[str, typer.Option(help="With --update --timing: the codec that times are ratios to.")] = "draco",
 ) -> None:
     """Run a small subset and hold it against a baseline file: for continuous integration.
@@ -151,10 +154,17 @@ def gate_command(
 
     jobs = jobs or default_threads(1)
     codecs = split_addresses(codec) if codec else []
+    of_new = {"dataset": dataset, "split": split, "effort": effort, "rates": rates, "meshes": meshes, "seed": seed}
+    given = [f"--{name}" for name, value in of_new.items() if value is not None]
     with _cannot_measure(), progress_bars(quiet=as_json) as progress:
+        if given and (baseline.exists() or not update):
+            raise UsageError(f"{', '.join(given)}: what is run is in the baseline; write another file with --update")
         if update:
             old = Baseline.read(baseline) if baseline.exists() else None
-            subset = old.subset if old else Subset(_names(dataset), split, effort, seed, _names(rates), _names(meshes))
+            subset = Subset(
+                _names(dataset or "mixed"), split, effort or "quick", seed or 0, _names(rates), _names(meshes)
+            )
+            subset = old.subset if old else subset
             if not (codecs or old):
                 raise UsageError("a new baseline needs --codec")
             new, wall_s = measure(
@@ -206,8 +216,8 @@ def _store(run: str) -> Run:
     return store
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _percentage(text: str) -> float:

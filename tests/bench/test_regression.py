@@ -493,6 +493,7 @@ class TestCommands:
         report = json.loads(bench("gate", "-b", "b.json", "--json", code=0))
         assert report["verdict"] == "equal"
         bench("gate", "-b", "b.json", "-c", "draco", code=2)
+        assert "--effort: what is run is in the baseline" in bench("gate", "-b", "b.json", "--effort", "paper", code=2)
         baseline = json.loads((tmp_path / "b.json").read_text())
         baseline["subset"]["datasets"] = ["nowhere"]
         (tmp_path / "b.json").write_text(json.dumps(baseline))
