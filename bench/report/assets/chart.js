@@ -77,7 +77,7 @@ class Chart {
     this.listen();
   }
 
-  /** Show other series or axes: {series, x, y, band, hull, description}; an axis is {label, log, better}. */
+  /** Show other series or axes: {series, x, y, band, hull, description}; an axis is {label, log, better}, x has a short label too. */
   show(what, keepZoom = false) {
     this.what = what;
     if (!keepZoom) this.zoom = null;
@@ -116,7 +116,7 @@ class Chart {
       return;
     }
     const domain = this.zoom ?? this.extent();
-    const left = 62, right = 14, top = 14, bottom = 50;
+    const left = width < 520 ? 54 : 62, right = 14, top = 14, bottom = 50;
     const scale = (axis, [low, high], from, to) => {
       const t = axis.log ? Math.log : (value) => value;
       return (value) => from + (t(value) - t(low)) / (t(high) - t(low)) * (to - from);
@@ -153,7 +153,7 @@ class Chart {
         s("text", { class: "tick-label", x: left - 8, y: at + 4, "text-anchor": "end" }, tickText(value)));
     }
     this.svg.append(s("path", { class: "axis", d: `M${left},${top}V${bottom}H${right}` }),
-      s("text", { class: "axis-label", x: (left + right) / 2, y: height - 10, "text-anchor": "middle" }, x.label + arrow(x, "→", "←")),
+      s("text", { class: "axis-label", x: (left + right) / 2, y: height - 10, "text-anchor": "middle" }, (width < 520 ? x.short : x.label) + arrow(x, "→", "←")),
       s("text", { class: "axis-label", transform: `translate(14,${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.label + arrow(y, "→", "←")));
   }
 

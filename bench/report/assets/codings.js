@@ -7,23 +7,25 @@ class CodingsPage {
     const at = (column) => (row) => report.at(row, column);
     const text = (name, heading = name, show = at(name)) => ({ name, heading, text: true, value: at(name), show });
     const value = (name, heading, of, show, title) => ({ name, heading, value: of, show: (row) => show(of(row)), title });
-    this.place = h("div", { class: "viewer-place" });
-    const open = (scene) => { viewing.open(scene, this.place); this.place.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" }); };
+    const open = (scene) => viewing.browse(this.grid.sorted().map((row) => report.sceneOfRow.get(row)).filter(Boolean), scene);
+    const metrics = [...report.metrics].sort((a, b) => (b === report.mainMetric) - (a === report.mainMetric)); // the one that ranks first
+    const seeds = new Set(report.columns.seed).size;
     this.grid = new Grid("Every coding", [
       text("mesh"), { name: "show", heading: "3-D", text: true, show: (row) => sceneButton(report, row, open) },
       ...(report.blocks.length > 1 ? [{ ...text("dataset"), show: (row) => report.blockName(report.blocks[report.blockOfRow[row]]) }] : []),
       text("codec"), { ...text("rate"), value: (row) => `${report.at(row, "codec")} ${String(report.at(row, "rate_index")).padStart(4, "0")}` },
+      ...(seeds > 1 ? [value("seed", "seed", at("seed"), count)] : []),
       text("status", "status", (row) => statusCell(report, row)),
       value("stream_bytes", "bytes", at("stream_bytes"), count, "Bytes of the stream; of a set codec its share for one mesh"),
       value("ratio", "ratio", (row) => report.ratio(row), (v) => number(v, 3), "OBJ bytes / stream bytes"),
       value("bits_per_vertex", "bits/vertex", at("bits_per_vertex"), (v) => number(v, 3)),
-      ...report.metrics.map((metric) => value(metric.name, metric.label, at(metric.name), (v) => showMetric(metric, v), metric.definition)),
+      ...metrics.map((metric) => value(metric.name, metric.label, at(metric.name), (v) => showMetric(metric, v), metric.definition)),
       value("encode_s", "enc ms", at("encode_s"), milliseconds), value("decode_s", "dec ms", at("decode_s"), milliseconds),
       value("in_vertices", "vertices in", at("in_vertices"), count), value("out_vertices", "vertices out", at("out_vertices"), count),
       text("stage", "failed at", (row) => report.at(row, "stage") ?? ""), text("error", "error", (row) => report.at(row, "error") ?? ""),
     ], report.mainMetric ? { name: report.mainMetric.name, down: report.mainMetric.better === "lower" } : { name: "mesh", down: false });
     this.total = h("p", { class: "hint", role: "status" });
-    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.grid.element, this.place);
+    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.grid.element);
     this.update();
   }
 
@@ -61,10 +63,39 @@ class Viewing {
     this.report = report;
   }
 
+  /** Show a scene in a place of a page, which keeps it until another place of a page asks. */
   open(scene, place) {
+    this.home = { scene, place };
+    this.put(scene, place);
+  }
+
+  put(scene, place) {
     this.viewer ??= new Viewer();
     if (this.viewer.element.parentNode !== place) place.replaceChildren(this.viewer.element);
-    return this.shown = this.viewer.show(scene, this.caption(scene));
+    this.viewer.show(scene, this.caption(scene));
+  }
+
+  /** Show a scene in a dialog, in which one steps through `scenes`. */
+  browse(scenes, scene) {
+    let at = scenes.indexOf(scene);
+    const place = h("div", { class: "viewer-place" }), where = h("span", { class: "hint", role: "status" });
+    const step = (by) => {
+      at = (at + by + scenes.length) % scenes.length;
+      where.textContent = `${count(at + 1)} of ${count(scenes.length)}`;
+      this.put(scenes[at], place);
+    };
+    const button = (label, act) => h("button", { type: "button", on: { click: act } }, label);
+    const dialog = h("dialog", { "aria-label": "3-D view", on: {
+      close: () => {
+        dialog.remove();
+        if (this.home) this.put(this.home.scene, this.home.place);
+      },
+      click: (event) => { if (event.target === dialog) dialog.close(); }, // on the backdrop
+    } }, h("div", { class: "dialog-body" },
+      h("div", { class: "dialog-head" }, button("‹ Previous", () => step(-1)), button("Next ›", () => step(1)), where, button("Close", () => dialog.close())), place));
+    document.body.append(dialog);
+    dialog.showModal();
+    step(0);
   }
 
   caption({ row, role }) {
@@ -82,8 +113,4 @@ class Viewing {
       h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     ];
   }
-}
-
-function calm() {
-  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

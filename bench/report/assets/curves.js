@@ -45,8 +45,10 @@ class CurvesPage {
     this.update();
   }
 
+  /** Those that could be used. */
   get meshes() {
-    return [...new Set(this.report.rowsOfBlock(this.block).map((row) => this.report.at(row, "mesh")))].sort();
+    const usable = this.report.rowsOfBlock(this.block).filter((row) => this.report.at(row, "status") !== "bad-input");
+    return [...new Set(usable.map((row) => this.report.at(row, "mesh")))].sort();
   }
 
   drawControls() {
@@ -127,7 +129,7 @@ class CurvesPage {
     this.title.replaceChildren(`${metric.label.replace(/ ×.*/, "")} against ${size.short}`, h("small", {}, `${report.blockName(block)} · ${where}`));
     this.chart.show({
       series, band: band === null ? null : scaled(metric, band), hull: this.hull,
-      x: { label: size.label, log: this.logX, better: size.better }, y: { label: metric.label, log, better: metric.better },
+      x: { label: size.label, short: size.short, log: this.logX, better: size.better }, y: { label: metric.label, log, better: metric.better },
       description: `${metric.label} against ${size.label}, ${report.blockName(block)}, ${where}`,
     }, keepZoom);
     this.notes.replaceChildren(`${metric.label}: ${metric.definition}.`,
@@ -168,9 +170,10 @@ class CurvesPage {
     const columns = [
       { name: "mesh", heading: "mesh", text: true, value: (row) => report.at(row, "mesh"), show: (row) => report.at(row, "mesh") },
       { name: "show", heading: "3-D", text: true, show: (row) => sceneButton(report, row, (scene) => this.viewing.open(scene, place)) },
-      { name: "bytes", heading: "bytes", value: (row) => report.at(row, "stream_bytes"), show: (row) => count(report.at(row, "stream_bytes")) },
+      ...(rows.some((row) => report.at(row, "status") !== "ok")
+        ? [{ name: "status", heading: "status", text: true, value: (row) => report.at(row, "status"), show: (row) => statusCell(report, row) }] : []),
       ...(metric ? [{ name: metric.name, heading: metric.label, value: (row) => report.at(row, metric.name), show: (row) => showMetric(metric, report.at(row, metric.name)) }] : []),
-      { name: "status", heading: "status", text: true, value: (row) => report.at(row, "status"), show: (row) => statusCell(report, row) },
+      { name: "bytes", heading: "bytes", value: (row) => report.at(row, "stream_bytes"), show: (row) => count(report.at(row, "stream_bytes")) },
     ];
     const grid = new Grid(`Codings of ${point.label}`, columns, { name: metric?.name ?? "bytes", down: metric?.better === "lower" });
     grid.setRows(rows);

@@ -24,7 +24,8 @@ function count(value) {
 function bytes(value) {
   if (value === null || value === undefined) return NONE;
   if (value < 1000) return `${count(value)} B`;
-  return value < 1e6 ? `${number(value / 1e3, 3)} kB` : `${number(value / 1e6, 3)} MB`;
+  const [unit, size] = [["kB", 1e3], ["MB", 1e6], ["GB", 1e9]].findLast(([, least]) => value >= least);
+  return `${number(value / size, 3)} ${unit}`;
 }
 
 function milliseconds(seconds) {

@@ -31,12 +31,14 @@ async function start() {
     if (!made.has(name)) made.set(name, make(report, viewing));
     main.replaceChildren(made.get(name).element);
     links.forEach((link, i) => i === index ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
+    const bar = links[index].parentNode; // on a narrow screen it scrolls
+    bar.scrollLeft = links[index].offsetLeft + links[index].offsetWidth / 2 - bar.clientWidth / 2 - bar.offsetLeft;
     document.title = `${title} · ${report.run} · gcbench report`;
     if (focus) window.scrollTo(0, 0);
   };
   window.addEventListener("hashchange", () => go(true));
   go(false);
-  document.documentElement.dataset.ready = "true";
+  requestAnimationFrame(() => requestAnimationFrame(() => { document.documentElement.dataset.ready = "true"; })); // drawn
 }
 
 start().catch((error) => {

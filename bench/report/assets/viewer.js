@@ -85,7 +85,7 @@ class Viewer {
         this.rightChoice,
         segments("Shading", [["flat", "flat"], ["smooth", "smooth"]], "flat", (v) => { this.smooth = v === "smooth"; this.request(); }),
         this.wiresTick = tick("edges", false, (v) => { this.wires = v; this.request(); }),
-        h("button", { type: "button", on: { click: () => { this.up = this.up === "y" ? "z" : "y"; this.resetCamera(); } }, title: "Stand the mesh up the other way" }, "y ⇄ z up"),
+        h("button", { type: "button", on: { click: () => { this.up = this.up === "y" ? "z" : "y"; this.resetCamera(); } }, title: "Which axis of the mesh points up" }, "y / z up"),
         h("button", { type: "button", on: { click: () => this.resetCamera() } }, "Reset view")),
       this.stage, this.slot,
       h("div", { class: "scale-row" },
@@ -202,7 +202,7 @@ class Viewer {
   panes(width) {
     if (this.mode === "wipe") return { height: Math.min(width * 0.8, 520, window.innerHeight * 0.75), stacked: false, count: 1 };
     const stacked = width < 640;
-    return { height: stacked ? 3 * Math.min(width * 0.7, 260) : Math.min(Math.max(width / 3 * 1.15, 240), 460), stacked, count: 3 };
+    return { height: stacked ? 3 * Math.min(width * 0.7, 260) : Math.min(Math.max(width / 3 * 1.3, 240), 480), stacked, count: 3 };
   }
 
   render() {
@@ -235,7 +235,7 @@ class Viewer {
   }
 
   placeLabels(layout, width) {
-    const text = { original: "original", decoded: "decoded", error: this.where === "decoded" ? "error, on the decoded mesh" : "error, on the original" };
+    const text = { original: "original", decoded: "decoded", error: width < 480 ? "error" : this.where === "decoded" ? "error, on the decoded mesh" : "error, on the original" };
     PANES.forEach((pane, i) => {
       const label = this.labels[pane];
       label.textContent = text[pane];
@@ -269,7 +269,7 @@ class Viewer {
     gl.viewport(...box);
     gl.scissor(...cut);
     const near = this.radius * 0.02, far = this.radius * 40, aspect = box[2] / box[3];
-    const fit = this.radius / Math.sin(FIELD_OF_VIEW / 2) / Math.min(1, aspect) * 0.92 * this.distance;
+    const fit = this.radius / Math.sin(FIELD_OF_VIEW / 2) / Math.min(1, aspect) * 0.86 * this.distance;
     const f = 1 / Math.tan(FIELD_OF_VIEW / 2);
     const projection = [f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, 2 * far * near / (near - far), 0];
     const r = this.rotation, c = this.centre;

@@ -1,0 +1,48 @@
+"""One run and its report for all tests of the folder: good codings, failures, bad input, names that mean harm."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import trimesh
+
+from gcbench.bench.report import build
+from gcbench.bench.runner import run
+from gcbench.bench.store import Run
+from gcbench.bench.sweep import plan
+
+# Ids of meshes are paths, so that this is a file in a folder called `<`.
+MESH = "</script><script>window.harm=1"
+CODEC = "test-exact[digits=\"><img src=x onerror='window.harm=2'>]"
+ERROR = 'boom <img src=x onerror="window.harm=3"> \u2028 </script><!-- \' & ${window.harm=4}'
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    return SimpleNamespace(mesh=MESH, codec=CODEC, error=ERROR)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """Two good meshes and a bad one; a model codec with three rates, a set codec, one that fails, one made up."""
+    folder = tmp_path_factory.mktemp("report") / "shapes"
+    (folder / "<").mkdir(parents=True)
+    trimesh.creation.icosphere(2).export(folder / "ball.ply")
+    trimesh.creation.torus(2, 0.5).export(folder / f"{MESH}.ply")
+    (folder / "broken.obj").write_text("v 0 0 nan\nf 1 1 1\n")
+    store = Run(folder.parent / 'run <b> & "co."')
+    codecs = ["test-exact", "test-set", "test-bad"]
+    run(plan(str(folder), codecs, effort="standard", rates=["d1", "d2", "d3", "only", "dec-raise"]), store, threads=1)
+    with store.writing():
+        good = next(r for r in store.records() if r.codec == "test-exact" and r.status == "ok")
+        bad = dataclasses.replace(good, codec=CODEC, status="failed", stage="decode", error=ERROR, metrics={}, facts={})
+        store.append("0" * 64, "made-up", [bad])
+    store.note("made-up", unavailable={"gone<i>": "<script>window.harm=5</script>; get it"}, argv=["bench", "<script>"])
+    return store
+
+
+@pytest.fixture(scope="session")
+def built(store, tmp_path_factory):
+    return build(store, tmp_path_factory.mktemp("built") / "report.html")
