@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
 MAX_BLOCK_VOXELS = 1_500_000  # coded at once; see the class for what that takes
+DEFAULT_BITS = 10
+_COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # rates below and beside the ladder, and quick ones
 _PACKAGES = ("torch", "safetensors", "numba")
 
 
@@ -35,9 +37,9 @@ class PCGCv2Codec(PointCodec):
     encode: voxels → network → coordinates at stride 8 (octree) + 8 features each (rounded, arithmetic code) + counts;
     decode: those → network; at each scale the likeliest voxels are kept, as many as there were.
 
-    The ladder is one file of weights for each of ``r1`` … ``rN``; a folder that the environment variable
-    GCBENCH_PCGCV2_WEIGHTS names takes the place of the shipped one (an address cannot: a decoder gets no parameters).
-    A stream names its weights by a fingerprint and cannot be decoded where they are not.
+    The ladder is one file of weights for each of ``r1`` … ``rN``, and below them two on a coarser grid. A folder that
+    the environment variable GCBENCH_PCGCV2_WEIGHTS names takes the place of the shipped one (an address cannot: a
+    decoder gets no parameters). A stream names its weights by a fingerprint and cannot be decoded where they are not.
 
     Entropy decoding depends on integers alone, so that no machine loses track of a stream. The network after it
     is not bound to the last bit: where two machines round differently, the choice between voxels of almost the same
@@ -65,7 +67,7 @@ class PCGCv2Codec(PointCodec):
     magic = b"PCG"
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
 
-    def __init__(self, *, bits: int = 10, features: str = "tables") -> None:
+    def __init__(self, *, bits: int = DEFAULT_BITS, features: str = "tables") -> None:
         if not 7 <= bits <= 12:
             raise UsageError(f"pcgcv2[bits={bits}]: possible are 7 to 12")
         if features not in FEATURE_CODERS:
@@ -92,11 +94,20 @@ class PCGCv2Codec(PointCodec):
         return Availability(ok=True)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """One rate for each file of weights; two for ``quick``."""
+        """``b8r2``, ``b8r5``: weights r2 and r5 on a grid of 2^8, also for ``quick``; then ``r1`` … ``rN``.
+
+        A cloud of 2^10 takes a minute of a CPU, one of 2^8 two seconds.
+        """
         labels = list(ladder.files())
+        fine = [Rate(label, {"bits": self._bits, "weights": label}) for label in labels]
+        coarse = [
+            Rate(f"b{_COARSE_BITS}{label}", {"bits": _COARSE_BITS, "weights": label})
+            for label in _COARSE_LABELS
+            if label in labels and self._bits == DEFAULT_BITS
+        ]
         if effort == "quick":
-            labels = labels[1::2][:2]
-        return [Rate(label, {"bits": self._bits, "weights": label}) for label in labels]
+            return coarse or fine[1::2][:2] or fine
+        return coarse + fine
 
     def prepare(self) -> None:
         """Import torch, compile the coders or load what was compiled, and read all weights."""
