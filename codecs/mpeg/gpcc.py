@@ -173,8 +173,9 @@ class _Gpcc(PointCodec):
         return f"1+{program}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
-        """Say whether tmc3 is here."""
-        return TMC3.availability()
+        """Say whether tmc3, and what the conversions need, is here."""
+        program = TMC3.availability()
+        return super().availability() if program.ok else program
 
     def prepare(self) -> None:
         """Find tmc3 and hash it."""

@@ -76,7 +76,7 @@ class Vpcc(PointCodec, SetCodec):
         return f"1+{coder}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
-        """Say whether both programs and the configuration folder are here."""
+        """Say whether both programs, the configuration folder, and what the conversions need, are here."""
         for program in (PCC_APP_ENCODER, PCC_APP_DECODER):
             found = program.availability()
             if not found.ok:
@@ -85,7 +85,7 @@ class Vpcc(PointCodec, SetCodec):
             _configuration()
         except CodecUnavailable as error:
             return Availability(ok=False, reason=error.reason, remedy=error.remedy)
-        return Availability(ok=True)
+        return super().availability()
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``r1`` to ``r5``; without ``r3`` for ``quick``."""
