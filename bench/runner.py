@@ -19,7 +19,7 @@ from gcbench.bench.dispatch import Dispatcher, LocalDispatcher
 from gcbench.bench.metrics import METRIC_VERSION
 from gcbench.bench.records import Record
 from gcbench.bench.store import Run
-from gcbench.bench.sweep import Cell, Plan
+from gcbench.bench.sweep import KEY_VERSION, Cell, Plan
 from gcbench.errors import UsageError
 
 _HEARTBEAT_S = 0.5  # how often control comes back while nothing ends: Ctrl-C is answered, the clock on screen moves
@@ -202,6 +202,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "timing": plan.timing,
         "device": plan.device,
         "metric_version": METRIC_VERSION,
+        "key_version": KEY_VERSION,
         "codecs": {cell.codec: cell.codec_version for cell in plan.cells},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},

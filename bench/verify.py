@@ -25,6 +25,7 @@ from gcbench.bench.metrics import METRIC_VERSION, METRICS
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.records import Record
 from gcbench.bench.store import CellRecords, Run
+from gcbench.bench.sweep import KEY_VERSION
 from gcbench.codecs import CODECS, Codec
 from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
 from gcbench.errors import BadMesh, BenchError, BitstreamError, DatasetMissing, StoreError, UsageError
@@ -298,29 +299,34 @@ class _Check:
 
     def _check_versions(self) -> None:
         """Check that codecs and metrics here are those of the run, and with them the keys of cells."""
-        other: Counter[tuple[str, str]] = Counter()
+        stale: Counter[tuple[str, str]] = Counter()
+        keys = 0
         for cell in self.cells:
-            first = cell.records[0]
+            codec = cell.records[0].codec
             session = self._sessions.get(cell.session, {})
-            recorded = session.get("codecs", {}).get(first.codec)
-            known = self._known(first.codec)
-            if recorded is None or known.codec is None:
-                self._stale.add(cell.key)
-                if known.codec is None:
-                    other[first.codec, f"cannot be had here: {known.problem}"] += 1
-                else:
-                    other[first.codec, "its version was not recorded"] += 1
+            recorded = session.get("codecs", {}).get(codec)
+            known = self._known(codec)
+            metric_version = session.get("metric_version", METRIC_VERSION)
+            if known.codec is None:
+                stale[codec, f"cannot be had here: {known.problem}"] += 1
+            elif recorded is None:
+                stale[codec, "its version was not recorded"] += 1
             elif recorded != known.version:
-                self._stale.add(cell.key)
-                other[first.codec, f"version {recorded} made the run, here is {known.version}"] += 1
-            elif session.get("metric_version", METRIC_VERSION) != METRIC_VERSION:
-                self._stale.add(cell.key)
-                message = f"version {session['metric_version']} made the run, here is {METRIC_VERSION}"
-                other["metrics", message] += 1
+                stale[codec, f"version {recorded} made the run, here is {known.version}"] += 1
+            elif metric_version != METRIC_VERSION:
+                stale["metrics", f"version {metric_version} made the run, here is {METRIC_VERSION}"] += 1
             else:
-                self.differs += consistency.check_key(cell, known.codec, recorded)
-        for (codec, message), count in sorted(other.items()):
+                findings = list(consistency.check_key(cell, known.codec, recorded))
+                if session.get("key_version") == KEY_VERSION:
+                    self.differs += findings
+                else:  # keys were made in another way once, which is not known of this run
+                    keys += bool(findings)
+                continue
+            self._stale.add(cell.key)
+        for (codec, message), count in sorted(stale.items()):
             self.unchecked.append(Finding("version", codec, f"{message}: {count} cells cannot be recomputed"))
+        if keys:
+            self.unchecked.append(Finding("version", "keys", f"of {keys} cells are not made as here"))
 
     def _known(self, address: str) -> _KnownCodec:
         if address not in self.codecs:

@@ -243,6 +243,16 @@ def test_another_version_is_said_and_not_called_a_difference(tampered, was, now,
     assert report.recomputed < report.sampled
 
 
+def test_keys_of_a_run_that_does_not_say_how_they_were_made(tampered):
+    sessions = tampered.path / "sessions.jsonl"
+    sessions.write_text(sessions.read_text().replace('"key_version"', '"keys"'))
+    assert verify(tampered, sample=NONE).exit_code == 0
+    edit(tampered, lambda r: r.update(rate_index=7))
+    report = verify(tampered, sample=NONE)
+    assert report.differs == ()
+    assert [str(finding) for finding in report.unchecked] == ["version: keys: of 1 cells are not made as here"]
+
+
 def test_a_codec_that_is_not_here(tampered):
     records = tampered.path / "records.jsonl"
     records.write_text(records.read_text().replace('"codec": "test-set"', '"codec": "their-codec"'))
