@@ -65,6 +65,7 @@ class PCGCv2Codec(PointCodec):
 
     name = "pcgcv2"
     magic = b"PCG"
+    deterministic = False
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
 
     def __init__(self, *, bits: int = DEFAULT_BITS, features: str = "tables") -> None:

@@ -62,6 +62,7 @@ def test_the_contract(codec):
     assert isinstance(codec, PointCodec)
     assert (codec.name, codec.kind, codec.magic) == ("pcgcv2", "model", b"PCG")
     assert codec.availability().ok
+    assert not codec.deterministic
     assert re.match(r"\d+\+torch-\S+\+weights(-[0-9a-f]{8}){3}\+points-\S+$", codec.version())
     ladders = {effort: codec.rates(effort) for effort in EFFORTS}
     assert [rate.label for rate in ladders["paper"]] == ["b8r2", "r1", "r2", "r3"]
