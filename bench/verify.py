@@ -410,10 +410,13 @@ class _Check:
             more = f"; also {', '.join(name for name in wrong if name != worst)}" if len(wrong) > 1 else ""
             message = f"{worst} is recorded as {record.metrics[worst]!r}, measured again it is {found.metrics[worst]!r}"
             self.differs.append(Finding("metric", where(record), f"{message} (off by {off[worst]:.2g}){more}"))
-        for name, fact in found.facts.items():
-            if record.facts.get(name) != fact and (exact or name.startswith("in_")):
-                message = f"{name} is recorded as {record.facts.get(name)!r}, it is {fact!r}"
-                self.differs.append(Finding("fact", where(record), message))
+        changed = [
+            f"{name} is recorded as {record.facts.get(name)!r}, it is {fact!r}"
+            for name, fact in found.facts.items()
+            if record.facts.get(name) != fact and (exact or name.startswith("in_"))
+        ]
+        if changed:
+            self.differs.append(Finding("fact", where(record), "; ".join(changed)))
 
 
 def _mesh_key(record: Record) -> MeshKey:
