@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gcbench.codecs.pcgcv2.bottleneck import FactorizedBottleneck
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels, conv3, down2, largest, morton_keys, prune, up2
+from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels, conv3, down2, largest, morton_keys, multiply, prune, up2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Convolution(nn.Module):
         """Apply; weights take the precision of the features."""
         weight, bias = self.weight.to(x.features.dtype), self.bias.to(x.features.dtype)
         if len(weight) == 1:
-            return x.with_features(torch.addmm(bias, x.features, weight[0]))
+            return x.with_features(multiply(x.features, weight[0], bias))
         return (down2 if len(weight) == STRIDE else conv3)(x, weight, bias)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 MAX_COORDINATE = 1 << 20
 """Coordinates are below this, so that a Morton code and those of its neighbours fit 63 bits."""
@@ -231,15 +232,41 @@ def _chunk(x: Tensor, columns: int) -> int:
     return max((_CHUNK_GPU if x.is_cuda else _CHUNK_CPU) // columns, 1)
 
 
+def _rounded_up(rows: int, limit: int = 1 << 62) -> int:
+    """The next of four numbers in each octave, at most the limit."""
+    step = max(1 << max(rows.bit_length() - 3, 0), 16)
+    return min(-(-rows // step) * step, limit)
+
+
+def _fixed(x: Tensor) -> bool:
+    """Whether products should come in few sizes: oneDNN compiles a kernel for each, for about a millisecond."""
+    return x.dtype == torch.bfloat16 and not x.is_cuda
+
+
+def _gathered(source: Tensor, table: Tensor, first: int, step: int) -> Tensor:
+    """Neighbours of up to ``step`` voxels from ``first`` on, one voxel a row; rows of zeros may follow."""
+    rows = table[first : first + step]
+    if len(rows) < step and _fixed(source):
+        missing = _rounded_up(len(rows), step) - len(rows)
+        rows = torch.cat([rows, rows.new_full((missing, NEIGHBOURS), len(source) - 1)])
+    return source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight + bias``: (N, C_in) by (C_in, C_out)."""
+    if not _fixed(x):
+        return torch.addmm(bias, x, weight)
+    return torch.addmm(bias, functional.pad(x, (0, 0, 0, _rounded_up(len(x)) - len(x))), weight)[: len(x)]
+
+
 def _convolve(x: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Gather the neighbours of a block of voxels into one matrix and multiply: (N, C_in) to (N, C_out)."""
     source, matrix = _padded(x), weight.reshape(-1, weight.shape[2])
     out = x.new_empty(len(x), weight.shape[2])
     step = _chunk(x, len(matrix))
     for first in range(0, len(x), step):
-        rows = table[first : first + step]
-        gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
-        torch.mm(gathered, matrix, out=out[first : first + step])
+        part = out[first : first + step]
+        part.copy_((_gathered(source, table, first, step) @ matrix)[: len(part)])
     return out if bias is None else out.add_(bias)
 
 
@@ -267,11 +294,10 @@ class _Convolution(torch.autograd.Function):
         d_mirrored = torch.zeros(c_in, NEIGHBOURS * c_out, dtype=wide, device=x.device)
         step = _chunk(x, len(matrix))
         for first in range(0, len(x), step):
-            rows = table[first : first + step]
-            gathered = source.index_select(0, rows.reshape(-1)).view(len(rows), -1)
+            gathered, part = _gathered(source, table, first, step), x[first : first + step]
             if d_x is not None:
-                torch.mm(gathered, matrix, out=d_x[first : first + step])
-            d_mirrored += x[first : first + step].t() @ gathered
+                d_x[first : first + step] = (gathered @ matrix)[: len(part)]
+            d_mirrored += functional.pad(part, (0, 0, 0, len(gathered) - len(part))).t() @ gathered
         d_weight = d_mirrored.view(c_in, NEIGHBOURS, c_out).transpose(0, 1).flip(0).to(weight.dtype)
         return d_x, d_weight, gradient.sum(0, dtype=wide).to(weight.dtype), None
 
@@ -309,7 +335,7 @@ def down2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
     coarse = x.voxels.parent
     children = x.features.new_zeros(8 * len(coarse), weight.shape[1]).index_copy(0, x.voxels.slots, x.features)
     matrix = weight.reshape(-1, weight.shape[2])
-    return SparseTensor(coarse, torch.addmm(bias, children.view(len(coarse), -1), matrix))
+    return SparseTensor(coarse, multiply(children.view(len(coarse), -1), matrix, bias))
 
 
 def up2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
@@ -325,7 +351,7 @@ def up2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
         Added.
     """
     matrix = weight.transpose(0, 1).reshape(weight.shape[1], -1)
-    features = (x.features @ matrix).view(-1, weight.shape[2]) + bias
+    features = multiply(x.features, matrix, bias.repeat(8)).view(-1, weight.shape[2])
     x.voxels.neighbours()  # so that the children need no search
     return SparseTensor(x.voxels.children(), features)
 

@@ -49,9 +49,6 @@ def test_patch_of_a_plane_is_a_digital_plane():
 
 def test_patches_are_as_dense_as_voxelised_meshes():
     """A plane's voxels per area, cut from a patch, are those of the codec's own sampling."""
-    plane = Shape(
-        "plane", np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]]), np.array([[0, 1, 2], [0, 2, 3]])
-    )
     rng = np.random.default_rng(0)
     found = [len(shapes.patch(PLANE, 64, rng)) for _ in range(16)]
     turned = []
