@@ -28,7 +28,7 @@ MIN_BITS, MAX_BITS = 4, 12
 _HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
 _VERSION = 1
 # Of sampling and reconstruction: any change of what they return is another one.
-CONVERSION_REVISION = 2
+CONVERSION_REVISION = 3
 
 
 class PointCodec(ModelCodec):
@@ -64,7 +64,7 @@ class PointCodec(ModelCodec):
         super().prepare()
         tetrahedron = np.array([[-1.0, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
         voxels = voxelise(tetrahedron, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]), MIN_BITS, seed=0)
-        reconstruct(voxels + 0.5, Context())
+        reconstruct(voxels.astype(np.float64), Context())
 
     @abstractmethod
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:

@@ -29,9 +29,14 @@ _DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
 _SHALLOWEST = 5  # Open3D makes its octree complete down to here, and complains of a shallower one
 _SCALE = 1.1  # of the cube of the octree to that of the points
 _SMALLEST_CELL = 1.0  # of the octree, in spacings
-# What the surface may lie beside the points, in spacings, and how far it must get before it is cut at all.
-_CUT = 1.0
-_BEYOND = 3.0
+# Not the usual 1.5 and 2 (mpeg.md: 4): less weight on single points, which lie up to half a voxel beside the surface.
+_SAMPLES_PER_NODE = 1.0
+_POINT_WEIGHT = 1.5
+# Points are looked for within this many spacings of the surface; where they lie to one side as at the edge of a
+# half-plane (`overhang`), it leaves them.
+_BESIDE_RADIUS = 3.0
+_EDGE = 32 / (35 * math.pi)
+_WIDEST_GAP = 1.2  # in spacings, to the next point along the surface: more is a bridge from one edge to another
 
 
 def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -75,7 +80,9 @@ def reconstruct(points: NDArray[np.float64], ctx: Context) -> tuple[NDArray[np.f
 def _distinct(points: Floats) -> Floats:
     """Points sorted by x, then y, then z, each once."""
     ordered: Floats = points[np.lexsort(points.T[::-1])]
-    return ordered[np.concatenate([[True], (np.diff(ordered, axis=0) != 0).any(axis=1)])]
+    new = np.ones(len(points), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return np.ascontiguousarray(ordered[new])
 
 
 def _breadth(points: Floats) -> float:
@@ -96,32 +103,37 @@ def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         # More than one thread makes it differ from run to run.
         mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-            cloud, depth=depth, scale=_SCALE, n_threads=1
+            cloud,
+            depth=depth,
+            scale=_SCALE,
+            samples_per_node=_SAMPLES_PER_NODE,
+            point_weight=_POINT_WEIGHT,
+            n_threads=1,
         )
     return np.asarray(mesh.vertices), np.asarray(mesh.triangles).astype(np.int64)
 
 
 def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Surface:
-    """Cut off what lies beside the points; small gaps that lead nowhere stay closed."""
+    """Cut off what lies beside the points; edges of gaps that lead nowhere far from points stay joined."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    from gcbench.codecs.points.neighbours import sideways
+    from gcbench.codecs.points.neighbours import overhang
 
     if not len(faces):
         return vertices, faces
-    beside = np.empty(len(vertices))
-    sideways(cloud, vertices, _vertex_normals(vertices, faces), _BEYOND * step, beside)
-    beside -= _CUT * step
-    # A patch that is beside the points is cut if it reaches beyond: patches are joined over edges.
+    offset, gap = np.empty(len(vertices)), np.empty(len(vertices))
+    radius = _BESIDE_RADIUS * step
+    overhang(cloud, vertices, _vertex_normals(vertices, faces), radius, offset, gap)
+    beside = np.maximum(offset - _EDGE, (gap - _WIDEST_GAP * step) / radius)
+    # A patch that is beside the points is cut if there are none near some part of it: patches are joined over edges.
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[(beside[edges] > 0).all(axis=1)]
     links = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
     count, patch = connected_components(links, directed=False)
     far = np.zeros(count, bool)
-    far[patch[beside >= 0.999 * (_BEYOND - _CUT) * step]] = True
-    beside[~far[patch]] = np.minimum(beside[~far[patch]], 0.0)
-    return _clip(vertices, faces, beside)
+    far[patch[offset == 1]] = True
+    return _clip(vertices, faces, np.where(far[patch], beside, np.minimum(beside, 0.0)))
 
 
 def _vertex_normals(vertices: Floats, faces: Ints) -> Floats:

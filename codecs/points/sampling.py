@@ -45,5 +45,5 @@ def voxelise(vertices: ArrayLike, faces: ArrayLike, bits: int, seed: int) -> NDA
     doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     areas = 0.5 * np.sqrt(np.einsum("ij,ij->i", doubled, doubled))
     side = 1 << bits
-    table, bricks = kernels.mark_samples(corners, areas, SAMPLES_PER_SQUARE_VOXEL, side, seed)
+    table, bricks = kernels.mark_samples(corners, areas, SAMPLES_PER_SQUARE_VOXEL, side, seed % 2**63)
     return kernels.sorted_voxels(table, bricks, side)
