@@ -49,8 +49,8 @@ class PCGCv2Codec(PointCodec):
     (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and streams do not
     depend on which programs a machine has.
 
-    A cloud of more than 1.5 million voxels is cut into blocks of as many coarsest voxels, coded one after the other;
-    about 2 GB of memory at most.
+    A cloud of more than 1.5 million voxels is cut into blocks, coded one after the other. Measured on a CPU, a million
+    voxels take 1.1 GB to encode and 1.8 GB to decode; four blocks instead of one cost 1 % of the bytes and 0.06 dB.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class PCGCv2Codec(PointCodec):
         return f"1+torch-{installed_version('torch')}+weights{weights}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
-        """Say whether torch and weights are here."""
+        """Say whether torch, weights, and what the conversions need, are here."""
         for package in _PACKAGES:
             if find_spec(package) is None:
                 return Availability(False, f"the package {package} is not installed", f"pip install {package}")
@@ -92,7 +92,7 @@ class PCGCv2Codec(PointCodec):
                 f"there are no weights in {ladder.folder()}",
                 f"train them with bench train pcgcv2, and name their folder in {ladder.ENVIRONMENT}",
             )
-        return Availability(ok=True)
+        return super().availability()
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``b8r2``, ``b8r5``: weights r2 and r5 on a grid of 2^8, also for ``quick``; then ``r1`` … ``rN``.
