@@ -24,7 +24,8 @@ def call_place(temporary: Path) -> Iterator[Path]:
     """
     home, before = Path.cwd(), os.environ.get("TMPDIR")
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=temporary.parent))
-    temporary.mkdir(exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a call that was killed
+    temporary.mkdir()
     os.environ["TMPDIR"], tempfile.tempdir = str(temporary), str(temporary)
     os.chdir(scratch)
     try:
@@ -81,7 +82,10 @@ class _Watch:
             path, writes = arguments[1], True
         if not isinstance(path, (str, bytes, os.PathLike)):
             return  # a file descriptor: its name was seen when it was opened
-        name = str(Path(os.fsdecode(path)).absolute())
+        try:
+            name = str(Path(os.fsdecode(path)).absolute())
+        except OSError:  # the working directory is gone
+            return
         if Path(name).suffix in _OF_THE_INTERPRETER:
             return
         if writes:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from gcbench.bench.conformance.place import call_place, watch_files
 from gcbench.bench.stages import MeshArrays
-from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
+from gcbench.codecs import CODECS, Availability, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
 from gcbench.errors import BenchError
 from gcbench.registry import split_address
@@ -58,8 +58,10 @@ class Facts:
 
     Parameters
     ----------
-    kind, decoder_bytes : object
-        The attributes as they are.
+    kind : str
+        The attribute as text.
+    decoder_bytes : int
+        The attribute, or −1 if it is no int.
     available : (bool, str, str) or Raised
         What ``availability()`` answers: ok, reason, remedy.
     availability_s : float
@@ -73,11 +75,11 @@ class Facts:
         Constructor parameters that an address cannot set, with the reason.
     """
 
-    kind: Any
-    decoder_bytes: Any
+    kind: str
+    decoder_bytes: int
     available: tuple[bool, str, str] | Raised
     availability_s: float
-    version: Any
+    version: str | Raised
     ladders: dict[Effort, tuple[Rate, ...] | Raised]
     problems: tuple[str, ...]
     parameters: tuple[str, ...]
@@ -166,27 +168,22 @@ def describe(address: str) -> Facts | Raised:
     if isinstance(codec, Raised):
         return codec
     begin = time.perf_counter()
-    available = _attempt(codec.availability)
+    available = _attempt(lambda: _availability(codec))
     availability_s = time.perf_counter() - begin
     problems: list[str] = []
     ladders: dict[Effort, tuple[Rate, ...] | Raised] = {}
     for effort in EFFORTS:
-        said, again = (_attempt(lambda effort=effort: list(codec.rates(effort))) for _ in range(2))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        if isinstance(said, Raised):
-            ladders[effort] = said
-            continue
-        ladders[effort] = _plain_rates(said, effort, problems)
-        if isinstance(again, Raised) or ladders[effort] != _plain_rates(again, effort, []):
+        ask = partial(_plain_rates, codec, effort, problems)
+        ladders[effort] = _attempt(ask)
+        if not isinstance(ladders[effort], Raised) and _attempt(ask) != ladders[effort]:
             problems.append(f"rates({effort!r}) answers differently when asked twice")
     name, _ = split_address(address, "codec")
     return Facts(
-        kind=codec.kind,
-        decoder_bytes=codec.decoder_bytes,
-        available=available
-        if isinstance(available, Raised)
-        else (bool(available.ok), str(available.reason), str(available.remedy)),
+        kind=str(getattr(codec, "kind", None)),
+        decoder_bytes=codec.decoder_bytes if type(codec.decoder_bytes) is int else -1,
+        available=available,
         availability_s=availability_s,
-        version=_attempt(codec.version),
+        version=_attempt(lambda: _version(codec)),
         ladders=ladders,
         problems=tuple(dict.fromkeys(problems)),
         parameters=tuple(_parameters(CODECS.get(name))),
@@ -218,7 +215,7 @@ def encode(trial: EncodeTrial) -> Encoded | Raised:
         return Encoded((), fault, None, touched, written, wall_s)
     layout = None
     if codec.kind == "set" and isinstance(codec, SetCodec):
-        layout = _attempt(lambda: codec.layout(value[0]))
+        layout = _attempt(lambda: _layout(codec, value[0]))
     return Encoded(tuple(value), "", layout, touched, written, wall_s)
 
 
@@ -285,10 +282,30 @@ def _attempt(call: Callable[[], T]) -> T | Raised:
         return Raised(type(error).__name__, text[:300], where, isinstance(error, BenchError))
 
 
-def _plain_rates(rates: list[Any], effort: str, problems: list[str]) -> tuple[Rate, ...]:
+def _availability(codec: Codec) -> tuple[bool, str, str]:
+    said: object = codec.availability()
+    if not isinstance(said, Availability):
+        raise TypeError(f"availability() returned {_name(said)}, not Availability")
+    return bool(said.ok), str(said.reason), str(said.remedy)
+
+
+def _version(codec: Codec) -> str:
+    said: object = codec.version()
+    if not isinstance(said, str) or not said.strip():
+        raise TypeError(f"version() returned {said!r}, not a text")
+    return said
+
+
+def _layout(codec: SetCodec, stream: bytes) -> StreamLayout:
+    said = codec.layout(stream)
+    return StreamLayout(int(said.shared_bytes), tuple(int(mesh_bytes) for mesh_bytes in said.mesh_bytes))
+
+
+def _plain_rates(codec: Codec, effort: Effort, problems: list[str]) -> tuple[Rate, ...]:
     """Rates with parameters as JSON gives them back; what is wrong is added to ``problems``."""
     plain = []
-    for rate in rates:
+    said: list[object] = list(codec.rates(effort))
+    for rate in said:
         if not isinstance(rate, Rate):
             problems.append(f"rates({effort!r}) holds a {_name(rate)}, not a Rate")
             continue

@@ -25,6 +25,7 @@ FOR_SETS = {one.name for one in CHECKS if one.for_sets}
 
 # Codec → the checks that fail, and what the first of them says.
 FAULTS = {
+    "test-faulty[fault=availability-bool]": ({"available"}, "availability() returned bool, not Availability"),
     "test-faulty[fault=availability-raises]": ({"available"}, "RuntimeError: no idea (gcbench_testing.py:"),
     "test-faulty[fault=careless]": ({"damaged-cut", "damaged-changed"}, "streams: CodecFailed: something is wrong"),
     "test-faulty[fault=escapes]": ({"deadline"}, "programs run on after their codec was killed: python"),
@@ -48,8 +49,10 @@ FAULTS = {
     "test-faulty[fault=text]": ({"streams"}, "encode() returned 2 of str, not 2 of bytes"),
     "test-faulty[fault=trusting]": ({"damaged-changed"}, "streams: "),
     "test-faulty[fault=version]": ({"version"}, "in another"),
+    "test-faulty[fault=version-int]": ({"version"}, "version() returned 1, not a text"),
     "test-gullible": ({"parameters", "foreign"}, "'weights' has a default of type None"),
     "test-faulty-set[fault=layout]": ({"layout"}, "layout() adds up to 39083 bytes, the stream has 39082"),
+    "test-faulty-set[fault=layout-none]": ({"layout"}, "layout(): AttributeError"),
     "test-faulty-set[fault=merges]": ({"set-of-twins"}, "1 meshes come back of 2"),
     "test-faulty-set[fault=pairs]": ({"set-of-one"}, "CodecFailed: one is not enough"),
     "test-faulty-set[fault=shuffles]": ({"order", "round-trip"}, "a closed mesh comes back 0.2"),
@@ -241,37 +244,42 @@ def test_first_damages_are_of_many_kinds():
     assert {0, len(stream) - 1, len(stream) // 2} <= {len(cut) for cut in damage.cuts(stream, 6)}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "out", "err"),
-    [
-        (["test-faulty", "--only", "version,streams"], 0, "2 checks of test-faulty: 2 passed", ""),
-        (["test-faulty[fault=text]", "--only", "streams"], 1, "FAIL  streams", ""),
-        (["test-faulty", "--only", "version,trip"], 2, "", "unknown check 'trip'"),
-        (["test-absent"], 3, "says no: needs a program that nobody has; write it", "error: needs a program"),
-    ],
-)
-def test_exit_codes_of_the_command(arguments, code, out, err):
-    done = subprocess.run(
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "gcbench.bench.cli", "check", *arguments],
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (["test-faulty", "--only", "version,parameters"], 0, "2 checks of test-faulty: 2 passed", ""),
+        (["test-faulty", "--only", "version,trip"], 2, "", "unknown check 'trip'"),
+        (["test-absent"], 3, "says no: needs a program that nobody has; write it", "error: needs a program"),
+    ],
+)
+def test_exit_codes_of_the_command(arguments, code, out, err):
+    done = command(*arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert out in done.stdout
     assert err in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_command_gives_json():
-    done = subprocess.run(
-        [sys.executable, "-m", "gcbench.bench.cli", "check", "test-faulty[fault=text]", "--only", "streams", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_failure_in_json_and_its_exit_code():
+    done = command("test-faulty[fault=text]", "--only", "streams", "--json")
     report = json.loads(done.stdout)
     assert (report["ok"], report["codec"], done.returncode) == (False, "test-faulty[fault=text]", 1)
     assert report["findings"][0]["status"] == "fail"
     assert not done.stderr
+
+
+def test_every_fault_of_the_test_codec_has_a_test():
+    import gcbench_testing
+
+    tested = {codec.removeprefix("test-faulty[fault=")[:-1] for codec in FAULTS if codec.startswith("test-faulty[")}
+    assert tested == set(gcbench_testing.FAULTS) - {""}

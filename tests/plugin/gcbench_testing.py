@@ -185,11 +185,13 @@ class Faulty(ModelCodec):
         self.fault = fault
 
     def version(self):
-        return f"pid {os.getpid()}" if self.fault == "version" else "1"
+        return {"version": f"pid {os.getpid()}", "version-int": 1}.get(self.fault, "1")
 
     def availability(self):
         if self.fault == "availability-raises":
             raise RuntimeError("no idea")
+        if self.fault == "availability-bool":
+            return True
         return Availability(self.fault != "mute", "cannot" if self.fault == "mute" else "")
 
     def rates(self, effort):
@@ -278,6 +280,7 @@ class Faulty(ModelCodec):
 
 FAULTS = (
     "",
+    "availability-bool",
     "availability-raises",
     "careless",
     "escapes",
@@ -301,6 +304,7 @@ FAULTS = (
     "text",
     "trusting",
     "version",
+    "version-int",
 )
 
 
@@ -351,6 +355,8 @@ class FaultySet(SetCodec):
 
     def layout(self, stream):
         at, *sizes = self._sizes(stream)
+        if self.fault == "layout-none":
+            return None
         return StreamLayout(at + (self.fault == "layout"), tuple(sizes))
 
     def _sizes(self, stream):
