@@ -109,7 +109,7 @@ def _columnar(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
     for name in (*_COLUMNS, *metrics, *filter(None, floors)):
         if name not in rows:
             continue
-        values = [_plain(value) for value in rows[name]]
+        values = [_plain(value) for value in rows[name].tolist()]
         if name in _HASHES:
             values = [value and value[:12] for value in values]
         if any(isinstance(value, str) for value in values):
@@ -133,11 +133,11 @@ def _unavailable(sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 def _plain(value: Any) -> Any:
     """A JSON value: None for NaN, NA and infinities, floats to six significant digits."""
-    if hasattr(value, "item"):
+    if hasattr(value, "item"):  # of NumPy
         value = value.item()
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
         rounded = float(f"{value:.{_DIGITS}g}")
         return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
-    return value
+    return None if value is pd.NA else value

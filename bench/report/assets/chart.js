@@ -29,7 +29,7 @@ function ticks(low, high, log, wanted) {
       if (found.length <= wanted + 1) break;
     }
     const every = Math.ceil(found.length / (wanted + 1));
-    if (found.length > 1) return found.filter((_, i) => i % every === 0);
+    if (found.length > 2) return found.filter((_, i) => i % every === 0);
   }
   const rough = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((candidate) => candidate >= rough * 0.9999);

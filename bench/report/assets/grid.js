@@ -60,7 +60,7 @@ class Grid {
     });
     const rows = this.sorted();
     this.body.replaceChildren(...rows.slice(0, this.limit).map((row) => h("tr", {}, this.columns.map((column, i) =>
-      h(i ? "td" : "th", { scope: i ? null : "row", class: column.text ? "text" : null }, column.show(row))))));
+      h(i ? "td" : "th", { scope: i ? null : "row", class: column.text ? "text" : null, title: i ? null : column.value?.(row) }, column.show(row))))));
     this.more.hidden = rows.length <= this.limit;
     this.more.textContent = `Show more (${count(Math.min(this.limit, rows.length))} of ${count(rows.length)})`;
   }

@@ -17,11 +17,12 @@ class TimingPage {
     const times = range(["encode_ms", "decode_ms"]), memory = range(["encode_peak_mib", "decode_peak_mib"]);
     const bar = (p, name, [low, high], digits) => {
       const value = p[name], part = value > 0 ? Math.log(value / low) / Math.log(high / low) : 0;
-      return h("div", { class: "bar", style: { "--colour": report.style.get(p.codec).colour, "--part": `${(100 * part).toFixed(1)}%` } }, h("span", {}, number(value, digits)));
+      return h("div", { class: "bar", style: { "--colour": report.style.get(p.codec).colour, "--part": `${(100 * part).toFixed(1)}%` } },
+        h("span", {}, number(value, digits)), h("small", {}, this.stages(p, name.split("_")[0], name.endsWith("_ms"))));
     };
     const timed = points.filter((p) => p.timed).length;
     const how = timed === points.length ? "median of repeated, pinned calls after a warm-up"
-      : `single shots of a run that used all cores${timed ? `, but for ${timed} of ${points.length} rows` : ""}; to quote times: bench run --timing`;
+      : `single shots${timed ? `, but for ${timed} of ${points.length} rows` : ""}; to quote times: bench run --timing`;
     let before = null;
     const rows = points.map((p) => {
       const name = p.codec === before ? h("span", { class: "again" }, p.codec) : h("span", { class: "codec" }, swatch(report.style.get(p.codec)), p.codec);
@@ -30,6 +31,13 @@ class TimingPage {
     });
     return h("section", { class: "timing" }, h("h3", {}, report.blockName(block), h("small", {}, how)),
       plainTable(`Time and memory, ${report.blockName(block)}`, ["codec", "rate", "encode ms", "decode ms", "encode MiB", "decode MiB", "kB/mesh"], rows));
+  }
+
+  /** The parts that a codec told apart, in milliseconds. */
+  stages(point, call, isTime) {
+    const prefix = `${call}_stage_`;
+    const parts = Object.entries(point).filter(([name, value]) => isTime && name.startsWith(prefix) && value !== null);
+    return parts.map(([name, value]) => `${name.slice(prefix.length, -"_ms".length)} ${number(value, 3)}`).join(", ");
   }
 }
 
@@ -55,14 +63,21 @@ class CoveragePage {
   unavailable(report) {
     const missing = report.sessions.reduce((most, session) => Math.max(most, session.missing ?? 0), 0);
     return h("section", {}, h("h3", {}, "Codecs that could not run"),
-      report.unavailable.length ? plainTable("Codecs that could not run", ["codec", "reason, and how to get it"], report.unavailable.map((one) => [one.codec, one.reason]))
+      report.unavailable.length ? plainTable("Codecs that could not run", ["codec", "reason, and how to get it"], report.unavailable.map((one) => [one.codec, h("span", { class: "error" }, one.reason)]))
         : h("p", {}, "None: every codec that was asked for could run."),
       missing ? h("p", {}, `${plural(missing, "mesh", "meshes")} that a split names were not on the machine.`) : null);
   }
 
   failures(report) {
     const rates = (list) => list.length < 4 ? list.join(", ") : `${list[0]} … ${list[list.length - 1]} (${list.length})`;
-    const rows = report.failures.map((f) => [`${f.dataset}/${f.mesh}`, f.codec, rates(f.rates), h("span", { class: "status bad" }, f.status), f.stage ?? "", h("span", { class: "error" }, f.error ?? "")]);
+    const alike = new Map(); // a set codec fails at all meshes of the set at once
+    for (const f of report.failures) {
+      const key = JSON.stringify([f.dataset, f.codec, f.rates, f.status, f.stage, f.error]);
+      alike.set(key, [...(alike.get(key) ?? []), f]);
+    }
+    const names = (list) => `${list[0].dataset}/${list[0].mesh}${list.length > 1 ? ` and ${plural(list.length - 1, "other")}` : ""}`;
+    const rows = [...alike.values()].map((list) => [h("span", { class: "name", title: list.map((f) => f.mesh).join("\n") }, names(list)), list[0].codec, rates(list[0].rates),
+      h("span", { class: "status bad" }, list[0].status), list[0].stage ?? "", h("span", { class: "error" }, list[0].error ?? "")]);
     return h("section", {}, h("h3", {}, "Failures and bad input"),
       rows.length ? plainTable("Failures and bad input", ["mesh", "codec", "rates", "status", "at", "error"], rows) : h("p", {}, "None."));
   }

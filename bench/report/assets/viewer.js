@@ -181,12 +181,25 @@ class Viewer {
       high[i % 3] = Math.max(high[i % 3], p[i]);
     }
     this.centre = low.map((v, i) => (v + high[i]) / 2);
-    this.radius = Math.hypot(...low.map((v, i) => high[i] - v)) / 2 || 1;
+    this.size = low.map((v, i) => high[i] - v);
+    this.radius = Math.hypot(...this.size) / 2 || 1;
+  }
+
+  /** How far away the camera sees the whole box of the original, the way it stands before it is turned. */
+  fit(f, aspect) {
+    const r = this.standing;
+    let away = 0;
+    for (let corner = 0; corner < 8; corner++) {
+      const half = this.size.map((v, i) => corner >> i & 1 ? v / 2 : -v / 2);
+      const [x, y, z] = [0, 1, 2].map((i) => r[i] * half[0] + r[3 + i] * half[1] + r[6 + i] * half[2]);
+      away = Math.max(away, z + f * Math.max(Math.abs(x) / aspect, Math.abs(y)));
+    }
+    return 1.1 * away || 1;
   }
 
   resetCamera() {
     const stand = this.up === "z" ? rotation([1, 0, 0], -Math.PI / 2) : rotation([1, 0, 0], 0);
-    this.rotation = multiply3(rotation([1, 0, 0], 0.28), multiply3(rotation([0, 1, 0], -0.55), stand));
+    this.rotation = this.standing = multiply3(rotation([1, 0, 0], 0.28), multiply3(rotation([0, 1, 0], -0.55), stand));
     this.distance = 1;
     this.pan = [0, 0];
     this.request();
@@ -269,12 +282,11 @@ class Viewer {
     gl.viewport(...box);
     gl.scissor(...cut);
     const near = this.radius * 0.02, far = this.radius * 40, aspect = box[2] / box[3];
-    const fit = this.radius / Math.sin(FIELD_OF_VIEW / 2) / Math.min(1, aspect) * 0.86 * this.distance;
-    const f = 1 / Math.tan(FIELD_OF_VIEW / 2);
+    const f = 1 / Math.tan(FIELD_OF_VIEW / 2), away = this.fit(f, aspect) * this.distance;
     const projection = [f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, 2 * far * near / (near - far), 0];
     const r = this.rotation, c = this.centre;
     const moved = [0, 1, 2].map((i) => -(r[i] * c[0] + r[3 + i] * c[1] + r[6 + i] * c[2]));
-    const view = [r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, moved[0] + this.pan[0] * this.radius, moved[1] + this.pan[1] * this.radius, moved[2] - fit, 1];
+    const view = [r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, moved[0] + this.pan[0] * this.radius, moved[1] + this.pan[1] * this.radius, moved[2] - away, 1];
     gl.uniformMatrix4fv(u.projection, false, projection);
     gl.uniformMatrix4fv(u.view, false, view);
     gl.uniform1i(u.smoothly, this.smooth);
@@ -330,6 +342,11 @@ class Viewer {
     });
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, (event) => pointers.delete(event.pointerId));
     this.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    this.canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); this.meshes = null; }); // a GPU that slept
+    this.canvas.addEventListener("webglcontextrestored", () => {
+      this.prepare();
+      if (this.scene) this.show(this.scene, [...this.caption.childNodes]);
+    });
     this.canvas.addEventListener("dblclick", () => this.resetCamera());
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();

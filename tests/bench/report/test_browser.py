@@ -37,9 +37,11 @@ def open_page(browser, built):
     """Opens the report; when the test ends, no error was logged, nothing was fetched and no name ran as code."""
     opened, troubles, fetched = [], [], []
 
-    def open_it(path=built.path, width=1280, height=900, **context):
+    def open_it(path=built.path, width=1280, height=900, script=None, **context):
         page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
+        if script:
+            page.add_init_script(script)
         page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
@@ -66,6 +68,12 @@ def ok_points(store):
     return {(r.codec, r.rate) for r in store.records() if r.status == "ok"}
 
 
+def drawn(page):
+    """Wait until what was asked for is on screen: frames come when they come on a busy machine."""
+    playwright.expect(page.locator(".stage.busy")).to_have_count(0)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+
+
 def turn_to(page, title):
     page.get_by_role("link", name=title).click()
     playwright.expect(page.locator("nav a[aria-current]")).to_have_text(title)
@@ -74,8 +82,8 @@ def turn_to(page, title):
 def pick(page, codec, rate):
     """Click a point, and wait for its meshes."""
     page.locator(f'.point[aria-label^="{codec} {rate}"]').click()
-    page.wait_for_selector(".stage:not(.busy) canvas")
-    page.wait_for_timeout(150)  # a frame or two
+    page.wait_for_selector(".stage canvas")
+    drawn(page)
     return page.locator(".stage canvas")
 
 
@@ -153,7 +161,7 @@ def test_a_point_shows_its_meshes_in_three_panes(open_page, store, hostile):
     page.mouse.down()
     page.mouse.move(box["x"] + 150, box["y"] + 60, steps=3)
     page.mouse.up()
-    page.wait_for_timeout(150)
+    drawn(page)
     moved = np.abs(pixels(canvas) - before)[30:].mean(axis=(0, 2))
     thirds = [part.mean() for part in np.array_split(moved, 3)]
     assert min(thirds) > 0.3, "the cameras are not linked"
@@ -186,7 +194,7 @@ def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
     page = open_page()
     canvas = pick(page, "test-exact", "d1")
     page.get_by_role("button", name="wipe").click()
-    page.wait_for_timeout(150)
+    drawn(page)
 
     def colourful():
         """Share of columns with colour, which only the error map has."""
@@ -196,13 +204,13 @@ def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
 
     slider = page.get_by_role("slider", name="Wipe")
     slider.fill("500")
-    page.wait_for_timeout(150)
+    drawn(page)
     half = colourful()
     slider.fill("0")
-    page.wait_for_timeout(150)
+    drawn(page)
     whole = colourful()
     slider.fill("1000")
-    page.wait_for_timeout(150)
+    drawn(page)
     # What is left is the line, which is drawn in the colour of accents.
     assert colourful() < 0.05 < half < 0.75 * whole
     slider.press("Home")
@@ -215,6 +223,30 @@ def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
     page.mouse.move(box["x"] + 200, box["y"] + 50, steps=3)
     page.mouse.up()
     assert float(slider.input_value()) > 100
+
+
+def test_a_graphics_card_that_goes_and_comes_back_or_never_was(open_page):
+    page = open_page()
+    canvas = pick(page, "test-exact", "d1")
+    before = pixels(canvas)
+    lose = """async (canvas) => {
+      const extension = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+      const event = (name) => new Promise((done) => canvas.addEventListener(name, done, { once: true }));
+      const [lost, restored] = [event("webglcontextlost"), event("webglcontextrestored")];
+      extension.loseContext();
+      await lost;
+      setTimeout(() => extension.restoreContext(), 50);
+      await restored;
+    }"""
+    canvas.evaluate(lose)
+    drawn(page)
+    assert np.abs(pixels(canvas) - before).mean() < 0.5
+
+    without = "HTMLCanvasElement.prototype.getContext = () => null"
+    page = open_page(script=without)
+    page.locator(".point").first.click()
+    assert "no WebGL 2" in page.locator(".viewer").inner_text()
+    assert page.locator(".codings tbody tr").count() >= 1
 
 
 def test_the_table_sorts_filters_and_opens_a_mesh(open_page, store, hostile):
@@ -244,10 +276,11 @@ def test_the_table_sorts_filters_and_opens_a_mesh(open_page, store, hostile):
     assert hostile.error.split("\u2028")[0].strip() in page.locator("table.grid").inner_text()
     page.get_by_role("combobox", name="Status").select_option("")
     page.locator(".look").first.click()
-    page.wait_for_selector("dialog .stage:not(.busy) canvas")
-    title = page.locator("dialog h3").inner_text()
+    head = page.locator("dialog h3")
+    title = head.inner_text()
     page.get_by_role("button", name="Next").click()
-    assert page.locator("dialog h3").inner_text() != title
+    playwright.expect(head).not_to_have_text(title)
+    drawn(page)
     page.keyboard.press("Escape")
     playwright.expect(page.locator("dialog")).to_have_count(0)
 
@@ -268,17 +301,18 @@ def test_everything_can_be_reached_with_the_keyboard(open_page):
         seen.add(page.evaluate("document.activeElement.getAttribute('aria-label')"))
     assert len(seen) >= 3
     page.keyboard.press("Enter")
-    page.wait_for_selector(".stage:not(.busy) canvas")
+    page.wait_for_selector(".stage canvas")
+    drawn(page)
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "CANVAS":
             break
     canvas = page.locator(".stage canvas")
-    page.wait_for_timeout(150)
+    drawn(page)
     before = pixels(canvas)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("+")
-    page.wait_for_timeout(150)
+    drawn(page)
     assert np.abs(pixels(canvas) - before).mean() > 0.3
 
 
@@ -317,7 +351,7 @@ def test_a_narrow_screen_never_scrolls_sideways_and_the_scheme_is_heeded(open_pa
     assert canvas.bounding_box()["width"] <= 360
     for name in PAGES:
         page.evaluate(f"location.hash = '{name}'")
-        page.wait_for_timeout(80)
+        drawn(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
@@ -362,5 +396,5 @@ def test_a_run_without_meshes_or_without_any_good_coding_still_has_its_pages(ope
     assert "Nothing was measured" in page.locator("main").inner_text()
     for name in PAGES:
         page.evaluate(f"location.hash = '{name}'")
-        page.wait_for_timeout(80)
+        drawn(page)
         assert page.locator("main h2").count() >= 1
