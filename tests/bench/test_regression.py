@@ -6,14 +6,16 @@ import dataclasses
 import json
 import math
 import re
+import shlex
 import sys
 
 import pytest
 import trimesh
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcbench.bench.cli import main
+from gcbench.bench.cli import app, main
 from gcbench.bench.metrics import METRICS
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.records import Cost, Record
@@ -338,29 +340,16 @@ def test_an_unchanged_tree_passes_ten_times_in_a_row(baseline):
         assert len(report.comparison.cells) == 2
 
 
-@pytest.mark.parametrize(
-    ("drift", "figure", "by"), [("bytes:0.01", "bytes", 0.01), ("p2s:0.02", "cd_p2s", 0.02), ("fail", None, None)]
-)
+@pytest.mark.parametrize(("drift", "figure", "by"), [("bytes:0.01", "bytes", 0.01), ("p2s:0.02", "cd_p2s", 0.02)])
 def test_an_injected_regression_is_caught(baseline, monkeypatch, drift, figure, by):
     monkeypatch.setenv("GCBENCH_TEST_DRIFT", drift)
     report = gate(baseline, ["test-drift"])
     assert report.verdict == "worse"
     assert {c.cell.mesh for c in report.comparison.of("worse")} == {"ball", "ring"}
     for one in report.comparison.of("worse"):
-        if figure is None:
-            assert one.note == "was ok, is failed: CodecFailed: drifted away"
-        else:
-            (change,) = [d.change for d in one.differences if d.name == figure]
-            assert change == pytest.approx(by, rel=0.05)
-    if figure:
-        assert figure in {mean.name for mean in report.comparison.worse_means}
-
-
-def test_a_trained_codec_that_is_worse_beyond_its_band(baseline, monkeypatch):
-    monkeypatch.setenv("GCBENCH_TEST_DRIFT", "bytes:0.05")
-    report = gate(baseline, ["test-trained"])
-    assert report.verdict == "worse"
-    assert report.comparison.worse_means[0].name == "bytes"
+        (change,) = [d.change for d in one.differences if d.name == figure]
+        assert change == pytest.approx(by, rel=0.05)
+    assert figure in {mean.name for mean in report.comparison.worse_means}
 
 
 def only(baseline, codec, *, larger=0.0, **changes):
@@ -371,6 +360,14 @@ def only(baseline, codec, *, larger=0.0, **changes):
         if c.codec == codec
     }
     return dataclasses.replace(baseline, cells=cells, codecs={codec: baseline.codecs[codec]}, timing=None, **changes)
+
+
+def test_a_trained_codec_that_is_worse_beyond_its_band(baseline):
+    assert judge(baseline, only(baseline, "test-trained", larger=0.009)).verdict == "equal"
+    report = judge(baseline, only(baseline, "test-trained", larger=0.011))
+    assert report.verdict == "worse"
+    assert report.comparison.of("worse") == ()
+    assert report.comparison.worse_means[0].name == "bytes"
 
 
 def test_better_is_fine_and_said(baseline):
@@ -430,17 +427,30 @@ def test_cells_that_are_no_longer_run_or_are_new(baseline):
     assert "1 cells are not in the baseline; add them with --update" in report.notes
 
 
-def test_times_are_judged_by_their_ratio_to_the_control(baseline, monkeypatch):
+def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     assert set(baseline.timing.ratios) == {"test-drift d2", "test-trained d2"}
+    then = Timing("test-exact", {"test-drift d2": TimingRatio(1.0, 2.0)})
+    now = dataclasses.replace(then, ratios={"test-drift d2": TimingRatio(1.6, 1.0), "test-drift d9": TimingRatio(1, 1)})
+    new = dataclasses.replace(only(baseline, "test-drift"), timing=now)
+    report = judge(dataclasses.replace(baseline, timing=then), new)
+    assert [(t.what, t.verdict) for t in report.timing] == [
+        ("test-drift d2 encode", "worse"),
+        ("test-drift d2 decode", "better"),
+    ]
+    assert report.comparison.verdict == "equal"
+    assert report.verdict == "worse"
+    said = render.text(report.comparison, report.timing)
+    assert "worse in time: test-drift d2 encode: 1.00 → 1.60 × the control" in said
+    assert "1 times worse" in render.markdown("t", report.comparison, report.timing)
+
+
+@pytest.mark.slow
+def test_a_codec_that_became_slow(baseline, monkeypatch):
     monkeypatch.setenv("GCBENCH_TEST_DRIFT", "slow:0.05")
     report = gate(baseline, ["test-drift"], timing=True)
     assert {t.what: t.verdict for t in report.timing}["test-drift d2 encode"] == "worse"
     assert report.comparison.verdict == "equal"
     assert report.verdict == "worse"
-    assert "worse in time: test-drift d2 encode" in render.text(report.comparison, report.timing)
-    assert (
-        "1 times worse" in render.markdown("t", report.comparison, report.timing) or report.timing[1].verdict == "worse"
-    )
 
 
 def test_only_some_meshes_also_of_a_set(folder):
@@ -482,16 +492,18 @@ class TestCommands:
         assert "needs --codec" in bench("gate", "-b", "b.json", "--update", code=2)
         new = ["-c", "test-drift", "-d", folder, "--rates", "d2", "--meshes", "ring", "--update"]
         assert "1 cells of test-drift" in bench("gate", "-b", "b.json", *new, code=0)
-        assert "nothing is worse;" in bench("gate", "-b", "b.json", "--markdown", "m.md", "--keep", "kept", code=0)
+        report = json.loads(bench("gate", "-b", "b.json", "--json", "--markdown", "m.md", "--keep", "kept", code=0))
+        assert report["verdict"] == "equal"
         assert Run(tmp_path / "kept").records()[0].status == "ok"
         monkeypatch.setenv("GCBENCH_TEST_DRIFT", "bytes:0.01")
         said = bench("gate", "-b", "b.json", "--markdown", "m.md", code=1)
         assert "(+1 %)" in said
         headings = re.findall("^### .*", (tmp_path / "m.md").read_text(), re.MULTILINE)
         assert headings == ["### bench gate: equal", "### bench gate: worse"]
+        (before,) = Baseline.read(tmp_path / "b.json").cells.values()
         bench("gate", "-b", "b.json", "--update", code=0)  # so be it
-        report = json.loads(bench("gate", "-b", "b.json", "--json", code=0))
-        assert report["verdict"] == "equal"
+        (after,) = Baseline.read(tmp_path / "b.json").cells.values()
+        assert after.stream_bytes == pytest.approx(1.01 * before.stream_bytes, abs=1)
         bench("gate", "-b", "b.json", "-c", "draco", code=2)
         assert "--effort: what is run is in the baseline" in bench("gate", "-b", "b.json", "--effort", "paper", code=2)
         baseline = json.loads((tmp_path / "b.json").read_text())
@@ -517,6 +529,27 @@ class TestCommands:
         bench("compare", a, b, "--tolerance", "much", code=2)
         bench("compare", a, b, "-f", "html", code=2)
         assert measured(Run(a).records(), ["draco"]) == {}
+
+
+def test_every_command_of_the_page_can_be_typed(request):
+    """Names and options, also in the workflow: an option that is renamed must not stay in the documentation."""
+    page = (request.config.rootpath / "docs" / "gate.md").read_text()
+    command = typer.main.get_command(app)
+    typed = re.findall(r"^(?: {4,}|- run: |run: )?(?:run: )?(bench (?:verify|compare|gate|run) .*)", page, re.MULTILINE)
+    typed += re.findall(r"run: (bench .*)", page)
+    assert len(typed) >= 8
+    for line in typed:
+        name, *arguments = shlex.split(re.split(r" {2,}", line.replace(" #", "  #"))[0])[1:]
+        with command.commands[name].make_context(name, arguments):
+            pass
+
+
+def test_the_tolerances_of_the_page_are_those_of_the_code(request):
+    page = (request.config.rootpath / "docs" / "gate.md").read_text()
+    for tolerance in (TRAINED, OTHER_INPUT):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{tolerance.name}`"))
+        percent = [float(x) / 100 for x in re.findall(r"([\d.]+) %", row)]
+        assert percent == [tolerance.cell_bytes, tolerance.cell_metric, tolerance.mean_bytes, tolerance.mean_metric]
 
 
 def test_the_committed_baseline_is_one_of_the_minis(request):

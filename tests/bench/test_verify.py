@@ -193,11 +193,10 @@ def test_lines_that_are_gone_or_cannot_be_read(tampered):
 
 def test_a_changed_mesh_file(tampered):
     trimesh.creation.icosphere(1).export(tampered.path.parent / "shapes" / "ball.ply")
-    report = verify(tampered, sample=ALL)
+    report = verify(tampered, sample=NONE)
     (finding,) = report.differs
     assert (finding.what, finding.where) == ("input", "shapes/ball")
     assert (report.exit_code, report.meshes_intact) == (1, 2)
-    assert (report.sampled, report.recomputed) == (4, 2)
 
 
 def test_a_broken_mesh_file_that_was_mended_and_a_good_one_that_was_broken(tampered):
