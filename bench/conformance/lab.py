@@ -176,6 +176,11 @@ class Lab:
         """Of a call that the codec may take its time for."""
         return Limits(self.settings.deadline_s, self.settings.memory_bytes)
 
+    @property
+    def home(self) -> Role:
+        """Who decodes first: the author, to tell what works only where it was encoded; in a quick suite, the reader."""
+        return "reader" if self.settings.quick else "author"
+
     def facts(self, role: Role = "author") -> Facts | Trouble:
         """What the codec says of itself, here or in another interpreter; asked once in each."""
         if role not in self._facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -78,50 +79,50 @@ def damaged(kind: str, make: Callable[[bytes, int], list[bytes]]) -> Callable[[L
     """Make a check that decodes damaged streams: fewer of them where decoding is slow."""
 
     def run(lab: Lab) -> Verdict:
-        rate = lab.ladder()[0]
-        good = lab.streams(rate)[0]
-        before = lab.decode(good)
-        if isinstance(before, Trouble) or before.fault:
-            raise Unmet("a good stream does not decode")
-        again = lab.decode(good)
-        if isinstance(again, Trouble) or not same_meshes(before.meshes, again.meshes):
-            raise Unmet("a good stream does not decode to the same mesh twice, see the check 'same-mesh'")
-        settings = lab.settings
-        most = (_DAMAGED_QUICK if settings.quick else _DAMAGED)[kind]
-        budget_s = _DAMAGED_BUDGET_QUICK_S if settings.quick else _DAMAGED_BUDGET_S
-        count = int(min(most, max(_FEWEST_DAMAGED, budget_s / max(before.wall_s, 1e-4))))
+        rate, quick = lab.ladder()[0], lab.settings.quick
+        lab.decoded(rate)  # a codec that cannot do good streams has failed before
+        good, before = lab.streams(rate)[0], lab.readings(rate)[0]
+        assert isinstance(before, Decoded)
         limits = Limits(
-            min(settings.deadline_s, 10 + 20 * before.wall_s),
-            min(settings.memory_bytes, before.peak_rss_bytes + _DAMAGED_MEMORY_BYTES),
+            min(lab.settings.deadline_s, 10 + 20 * before.wall_s),
+            min(lab.settings.memory_bytes, before.peak_rss_bytes + _DAMAGED_MEMORY_BYTES),
         )
+        end = time.monotonic() + (_DAMAGED_BUDGET_QUICK_S if quick else _DAMAGED_BUDGET_S)
         tried = silent = 0
         broken: list[str] = []
-        for stream in make(good, count):
+        for stream in make(good, (_DAMAGED_QUICK if quick else _DAMAGED)[kind]):
             tried += 1
             after = lab.decode(stream, limits=limits)
-            if isinstance(after, Trouble):
-                if after.kind != "BitstreamError":
-                    broken.append(str(after))
-                if after.what == "timeout":
-                    break  # the next one would take as long
-            elif after.fault:
-                broken.append(after.fault)
-            elif not same_meshes(before.meshes, after.meshes):
-                silent += 1
-            if len(broken) == _BROKEN_ENOUGH:
+            if isinstance(after, Decoded) and not after.fault:
+                silent += not same_meshes(before.meshes, after.meshes)
+            elif isinstance(after, Decoded) or after.kind != "BitstreamError":
+                broken.append(after.fault if isinstance(after, Decoded) else str(after))
+            hangs = isinstance(after, Trouble) and after.what == "timeout"  # the next one would take as long
+            if hangs or len(broken) == _BROKEN_ENOUGH or (tried >= _FEWEST_DAMAGED and time.monotonic() > end):
                 break
         figures = {"tried": tried, "silent": silent, "broken": len(broken)}
         if broken:
             raise Broken(f"{len(broken)} of {tried} streams: {broken[0]}", **figures)
-        again = lab.decode(good)
-        if isinstance(again, Trouble) or not same_meshes(before.meshes, again.meshes):
-            raise Broken("after a damaged stream, a good one no longer decodes as before", **figures)
+        _still_decodes(lab, good, before)
         if silent:
             share = 100 * silent / tried
             return warned(f"{silent} of {tried} ({share:.0f} %) decode to another mesh without complaint", **figures)
         return passed(f"{tried} streams, none decodes to another mesh", **figures)
 
     return run
+
+
+def _still_decodes(lab: Lab, good: bytes, before: Decoded) -> None:
+    """See whether the reader came through all that damage."""
+    after = lab.decode(good)
+    if isinstance(after, Trouble):
+        raise Broken(f"after a damaged stream, a good one: {after}")
+    if same_meshes(before.meshes, after.meshes):
+        return
+    again = lab.decode(good)
+    if isinstance(again, Decoded) and same_meshes(after.meshes, again.meshes):
+        raise Broken("after a damaged stream, a good one decodes to another mesh than before")
+    raise Unmet("a good stream does not decode to the same mesh twice, see the check 'same-mesh'")
 
 
 def foreign(lab: Lab) -> Verdict:

@@ -275,7 +275,8 @@ def _attempt(call: Callable[[], T]) -> T | Raised:
     try:
         return call()
     except Exception as error:  # of a codec under test: judging it is what we are here for
-        log.exception("a trial raised")
+        if not isinstance(error, BenchError):
+            log.exception("a trial raised")
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
         text = " ".join(str(error).split())

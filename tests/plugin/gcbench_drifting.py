@@ -37,7 +37,9 @@ class Drifting(ModelCodec):
         if what == "fail":
             raise CodecFailed("drifted away")
         if what == "slow":
-            time.sleep(by)
+            end = time.process_time() + by
+            while time.process_time() < end:
+                pass
         vertices = np.asarray(mesh.vertices)
         displacement = np.round(vertices, int(rate.params["digits"])) - vertices
         moved = vertices + displacement * (1 + by if what == "p2s" else 1)

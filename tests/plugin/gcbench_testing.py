@@ -101,6 +101,7 @@ class Bad(Exact):
             "raise",
             "hang",
             "segv",
+            "sulks",
             "eat",
             "nothing",
             "nan",
@@ -180,6 +181,7 @@ class Faulty(ModelCodec):
     magic = b"FLTY"
     header = struct.Struct("<4sBII")
     remembered: ClassVar[dict[bytes, bytes]] = {}  # of the fault "global"
+    offended = False  # of the fault "sulks"
 
     def __init__(self, fault: str = "") -> None:
         self.fault = fault
@@ -243,6 +245,8 @@ class Faulty(ModelCodec):
             np.ones((v, 3))
         head, body = stream[: self.header.size], stream[self.header.size + 4 :]
         if struct.pack("<I", zlib.crc32(head + body)) != stream[self.header.size :][:4]:
+            if fault == "sulks":
+                type(self).offended = True
             if fault == "hangs":
                 time.sleep(600)
             if fault == "index" and len(body) < 20:
@@ -260,6 +264,8 @@ class Faulty(ModelCodec):
         vertices = np.frombuffer(data, "<f4", 3 * v).reshape(-1, 3)
         if fault == "noise":
             vertices = vertices + np.random.default_rng().normal(0, 1e-6, vertices.shape)
+        if self.offended:
+            vertices = vertices[:, [1, 2, 0]]
         return trimesh.Trimesh(vertices, np.frombuffer(data, "<i4", 3 * f, 12 * v).reshape(-1, 3), process=False)
 
     accepts_text = False
@@ -301,6 +307,7 @@ FAULTS = (
     "relabelled",
     "reversed",
     "segv",
+    "sulks",
     "text",
     "trusting",
     "version",
