@@ -68,7 +68,7 @@ class CodecFacts:
 
 @dataclass(frozen=True)
 class TimingRatio:
-    """Seconds of a codec at a rate over those of the control codec on the same mesh: the median over meshes."""
+    """CPU seconds of a codec at a rate over the control codec's on the same mesh: the median over meshes."""
 
     encode: float
     decode: float

@@ -1,7 +1,7 @@
 """Run the subset that a baseline names, and hold the results against it.
 
 A change of a package that a codec's bytes depend on, or of the input meshes, is told from a change of the codec. Times
-are compared only as ratios to a control codec that runs interleaved, on the same meshes in the same minutes.
+are CPU seconds, compared only as ratios to a control codec that runs interleaved, on the same meshes.
 """
 
 from __future__ import annotations
@@ -303,9 +303,9 @@ def _ratios(records: Sequence[Record], control: str) -> dict[str, TimingRatio]:
 
 
 def _seconds(record: Record, stage: str) -> float:
-    """Wall seconds; of a set codec its share for one mesh."""
+    """CPU seconds, which other programs on the machine hardly add to; of a set codec its share for one mesh."""
     cost = getattr(record, stage)
-    return 0.0 if cost is None else cost.wall_s / record.set_size
+    return 0.0 if cost is None else cost.cpu_s / record.set_size
 
 
 def _compare_times(baseline: Baseline, new: Baseline) -> tuple[TimingComparison, ...]:
