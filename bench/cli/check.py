@@ -83,8 +83,9 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check, int, int], None
     from rich.console import Console
     from rich.text import Text
 
-    out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True)
-    status = err.status("")
+    out = Console(highlight=False, soft_wrap=True)
+    live = out if out.is_terminal else Console(stderr=True)  # one console for both, else they write into each other
+    status = live.status("starting")
 
     def started(check: Check, number: int, total: int) -> None:
         status.update(f"{number + 1}/{total}  {check.name}")
@@ -95,6 +96,5 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check, int, int], None
         first, _, rest = str(finding).partition(" ")
         out.print(Text.assemble((first, _STYLE[finding.status]), " ", rest))
 
-    live = err.is_terminal and not quiet
-    with status if live else contextlib.nullcontext():
+    with status if live.is_terminal and not quiet else contextlib.nullcontext():
         yield started, found
