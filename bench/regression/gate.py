@@ -33,8 +33,9 @@ from gcbench.bench.store import Run
 from gcbench.bench.sweep import Plan, plan
 from gcbench.errors import UsageError
 
-# On a shared runner ratios to a control spread by tens of percent, see docs/gate.md.
-SLOWER = 1.5
+# Times the ratio of the baseline. On two cores with ten programs, five gates in a row came to .77 to 1.01 times it
+# for calls of 10 ms and more, and of .91 to 1.50 for calls of less than one (wall seconds: .35 to 8).
+SLOWER = 2.0
 DEADLINE_S = 600.0
 
 

@@ -430,7 +430,7 @@ def test_cells_that_are_no_longer_run_or_are_new(baseline):
 def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     assert set(baseline.timing.ratios) == {"test-drift d2", "test-trained d2"}
     then = Timing("test-exact", {"test-drift d2": TimingRatio(1.0, 2.0)})
-    now = dataclasses.replace(then, ratios={"test-drift d2": TimingRatio(1.6, 1.0), "test-drift d9": TimingRatio(1, 1)})
+    now = dataclasses.replace(then, ratios={"test-drift d2": TimingRatio(2.1, 0.9), "test-drift d9": TimingRatio(1, 1)})
     new = dataclasses.replace(only(baseline, "test-drift"), timing=now)
     report = judge(dataclasses.replace(baseline, timing=then), new)
     assert [(t.what, t.verdict) for t in report.timing] == [
@@ -440,7 +440,7 @@ def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     assert report.comparison.verdict == "equal"
     assert report.verdict == "worse"
     said = render.text(report.comparison, report.timing)
-    assert "worse in time: test-drift d2 encode: 1.00 → 1.60 × the control" in said
+    assert "worse in time: test-drift d2 encode: 1.00 → 2.10 × the control" in said
     assert "1 times worse" in render.markdown("t", report.comparison, report.timing)
 
 
