@@ -26,9 +26,9 @@ void main() {
   else if (!gl_FrontFacing) base = mix(clay, vec3(0.75, 0.42, 0.25), 0.65);
   vec3 shown = base * light;
   if (wires) {
-    vec3 width = fwidth(corner) * 0.9;
-    vec3 near = smoothstep(vec3(0.0), width, corner);
-    shown = mix(shown * 0.35, shown, min(near.x, min(near.y, near.z)));
+    vec3 pixel = fwidth(corner), near = smoothstep(vec3(0.0), pixel * 0.9, corner);
+    float tiny = smoothstep(0.12, 0.7, max(pixel.x, max(pixel.y, pixel.z))); // faces of a few pixels would all be edge
+    shown = mix(shown * mix(0.35, 0.85, tiny), shown, min(near.x, min(near.y, near.z)));
   }
   colour = vec4(shown, 1.0);
 }`;

@@ -322,6 +322,9 @@ def test_pages_of_timing_coverage_and_provenance_say_what_they_should(open_page,
     turn_to(page, "Time and memory")
     assert page.locator(".bar").count() >= 4
     assert "single shots" in main.inner_text()
+    point = "{ decode_stage_coding_ms: 1.25, decode_stage_poisson_ms: 300, encode_stage_coding_ms: 9, decode_ms: 302 }"
+    stages = page.evaluate(f"TimingPage.prototype.stages({point}, 'decode', true)")
+    assert stages == "coding 1.25, poisson 300"
     turn_to(page, "Coverage")
     said = main.inner_text()
     for text in (
