@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,7 +156,7 @@ def gate_command(
     codecs = split_addresses(codec) if codec else []
     of_new = {"dataset": dataset, "split": split, "effort": effort, "rates": rates, "meshes": meshes, "seed": seed}
     given = [f"--{name}" for name, value in of_new.items() if value is not None]
-    with _cannot_measure(), progress_bars(quiet=as_json) as progress:
+    with _cannot_measure(markdown), progress_bars(quiet=as_json) as progress:
         if given and (baseline.exists() or not update):
             raise UsageError(f"{', '.join(given)}: what is run is in the baseline; write another file with --update")
         if update:
@@ -184,8 +184,8 @@ def gate_command(
         )
     parts = (report.comparison, report.timing, report.notes)
     if markdown is not None:
-        with _cannot_measure(), markdown.open("a", encoding="utf-8") as file:
-            file.write(render.markdown("bench gate", *parts))
+        with _cannot_measure():
+            _append(markdown, render.markdown("bench gate", *parts))
     if as_json:
         everything = {"verdict": report.verdict, "wall_s": report.wall_s, **render.as_json(*parts)}
         typer.echo(json.dumps(everything, indent=1))
@@ -197,14 +197,22 @@ def gate_command(
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
-@contextmanager
-def _cannot_measure() -> Iterator[None]:
+@contextlib.contextmanager
+def _cannot_measure(markdown: Path | None = None) -> Iterator[None]:
     """Exit with 2 for whatever stands in the way: not a verdict on any codec."""
     try:
         yield
     except (BenchError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
+        if markdown is not None:
+            with contextlib.suppress(OSError):
+                _append(markdown, f"### bench gate: could not be measured\n\n    {error}\n")
         raise typer.Exit(NOT_MEASURED) from None
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _store(run: str) -> Run:

@@ -509,7 +509,8 @@ class TestCommands:
         baseline = json.loads((tmp_path / "b.json").read_text())
         baseline["subset"]["datasets"] = ["nowhere"]
         (tmp_path / "b.json").write_text(json.dumps(baseline))
-        assert "neither a dataset nor a folder" in bench("gate", "-b", "b.json", code=2)
+        assert "neither a dataset nor a folder" in bench("gate", "-b", "b.json", "--markdown", "m.md", code=2)
+        assert "### bench gate: could not be measured\n\n    'nowhere' is neither" in (tmp_path / "m.md").read_text()
         bench("gate", code=2)
 
     def test_compare(self, bench, folder, tmp_path, monkeypatch):
