@@ -123,7 +123,7 @@ class Crew:
 
 
 class Unmet(Exception):
-    """A check needs what the codec did not deliver; the check that says so has failed before."""
+    """There is nothing for a check to look at: it is about other codecs, or what it needs has failed before."""
 
 
 class Lab:
