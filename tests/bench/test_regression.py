@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import shlex
 import sys
@@ -12,12 +11,9 @@ import sys
 import pytest
 import trimesh
 import typer
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gcbench.bench.cli import app, main
 from gcbench.bench.metrics import METRICS
-from gcbench.bench.metrics.change import worsening
 from gcbench.bench.records import Cost, Record
 from gcbench.bench.regression import Baseline, Subset, compare_results, gate, measure, measured, render
 from gcbench.bench.regression.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio, _named_packages
@@ -54,38 +50,6 @@ def result(stream_bytes: float = 1000, **metrics: float) -> Measured:
 
 def judged(old: Measured, new: Measured, tolerance=EXACT, cells: int = 1):
     return compare({cell(i): old for i in range(cells)}, {cell(i): new for i in range(cells)}, lambda *_: tolerance)
-
-
-class TestWorsening:
-    def test_closed_forms(self):
-        assert worsening("bytes", 200, 202) == pytest.approx(0.01)
-        assert worsening("cd_p2s", 0.002, 0.001) == pytest.approx(-0.5)
-        assert worsening("f1_0005", 0.7, 0.65) == pytest.approx(0.05)  # absolute
-        assert worsening("nc_floor", 0.9, 0.95) == pytest.approx(-0.05)
-        assert worsening("cd_floor", 0.1, 0.11) == pytest.approx(0.1)
-        assert worsening("raw-zstd", 0, 0) == 0
-
-    @given(st.floats(1e-6, 1), st.floats(1.0, 3.0), st.floats(1e-3, 10))
-    def test_a_psnr_changes_as_the_distance_behind_it(self, distance, factor, peak):
-        """PSNR = 10 log10(3 p²/d²): a distance that is f times as large is worse by f − 1 in both."""
-        before, after = (10 * math.log10(3 * peak**2 / d**2) for d in (distance, distance * factor))
-        assert worsening("d1_psnr_bbox", before, after) == pytest.approx(factor - 1, abs=1e-9)
-        assert worsening("cd_p2s", distance, distance * factor) == pytest.approx(factor - 1, abs=1e-6)
-
-    @given(st.sampled_from(sorted(METRICS)), st.floats(1e-3, 1), st.floats(1e-3, 1))
-    def test_the_sign_is_that_of_the_metric(self, name, old, new):
-        change = worsening(name, old, new)
-        if METRICS[name].is_better(new, old):
-            assert change <= 0
-        elif new != old:
-            assert change >= 0
-        else:
-            assert change == 0
-
-    def test_what_is_not_finite(self):
-        assert worsening("cd", 1.0, math.nan) == math.inf
-        assert worsening("cd", math.inf, 1.0) == -math.inf
-        assert worsening("cd", math.inf, math.inf) == 0
 
 
 class TestCompare:
