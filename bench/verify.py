@@ -6,40 +6,26 @@ fresh processes and measured again. Encodes nothing and changes nothing in the r
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import math
-import queue
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from gcbench.bench import consistency
-from gcbench.bench.cell import Bench, Limit, Templates
+from gcbench.bench.cell import Limit
 from gcbench.bench.consistency import Finding, where
 from gcbench.bench.metrics import METRIC_VERSION, METRICS
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.records import Record
+from gcbench.bench.remeasure import ONE_PERCENT, Drawn, MeshKey, Sample, draw, mesh_key, remeasure, tolerance
 from gcbench.bench.store import CellRecords, Run
 from gcbench.bench.sweep import KEY_VERSION
 from gcbench.codecs import CODECS, Codec
 from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
 from gcbench.errors import BadMesh, BenchError, BitstreamError, DatasetMissing, StoreError, UsageError
 
-MIN_SAMPLE = 5  # records to measure again where the fraction asked for comes to fewer
-# See `worsening`. The same arithmetic in float64 repeats to the bit; 1e-9 leaves room for another order of summation
-# in another build of numpy.
-EXACT_TOLERANCE = 1e-9
-# A network in float32 on another machine moves vertices by some 1e-6 of the cube, and now and then a triangle where the
-# field crosses zero (docs/necgs.md); distances of published codecs are 1e-3 and more.
-NETWORK_TOLERANCE = 0.01
-
 Progress = Callable[[int, int, str], None]  # done, total, what
-MeshKey = tuple[str, str, str]  # dataset, split, mesh
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,7 @@ class Verification:
     streams, streams_intact : int
         Distinct streams that records name, and how many of them are there with the bytes of their hash.
     meshes, meshes_intact : int
-        Distinct input meshes, and how many are on this machine with the hash and the sizes of the records.
+        Distinct input meshes, and how many are on this machine with the hash of the records.
     sampled, recomputed : int
         Records drawn for a second measurement, and how many of them could be measured.
     seed : int
@@ -91,41 +77,10 @@ class Verification:
         return 1 if self.differs else 3 if self.unchecked else 0
 
 
-@dataclass(frozen=True)
-class Sample:
-    """How many records are measured again: a fraction of them, or a count. ``Sample(fraction=1)`` is all."""
-
-    fraction: float = 0.0
-    count: int = MIN_SAMPLE
-
-    @classmethod
-    def parse(cls, text: str) -> Sample:
-        """Read ``1%``, ``0.5%``, ``20`` or ``all``.
-
-        Raises
-        ------
-        UsageError
-            Something else.
-        """
-        text = text.strip()
-        if text == "all":
-            return cls(fraction=1.0)
-        with contextlib.suppress(ValueError):
-            if text.endswith("%") and 0 <= float(text[:-1]) <= 100:
-                return cls(fraction=float(text[:-1]) / 100)
-            if int(text) >= 0:
-                return cls(count=int(text))
-        raise UsageError(f"a sample is a percentage (1%), a number of records (20) or all, not '{text}'")
-
-    def size(self, records: int) -> int:
-        """Of so many records, at most all of them."""
-        return min(records, max(self.count, math.ceil(self.fraction * records)))
-
-
 def verify(
     store: Run,
     *,
-    sample: Sample = Sample(fraction=0.01),
+    sample: Sample = ONE_PERCENT,
     seed: int | None = None,
     folders: Mapping[str, Path] | None = None,
     data: Path | None = None,
@@ -183,40 +138,6 @@ def verify(
         differs=tuple(check.differs),
         unchecked=tuple(check.unchecked),
     )
-
-
-class Drawn(NamedTuple):
-    """A record that is measured again, and the cell it belongs to."""
-
-    cell: CellRecords
-    record: Record
-
-
-def draw(cells: Sequence[CellRecords], sample: Sample, seed: int) -> list[Drawn]:
-    """Draw measured records: uniformly, and of each codec at least one.
-
-    The order is that of SHA-256 over the seed, the cell's key and the mesh: the same for a seed on every machine.
-    """
-    measured = [Drawn(cell, r) for cell in cells for r in cell.records if r.status == "ok" and not r.timing]
-
-    def rank(drawn: Drawn) -> bytes:
-        return hashlib.sha256(f"{seed}:{drawn.cell.key}:{drawn.record.mesh}".encode()).digest()
-
-    ranked = sorted(measured, key=rank)
-    chosen = ranked[: sample.size(len(ranked))]
-    if not chosen:
-        return []
-    seen = {drawn.record.codec for drawn in chosen}
-    for drawn in ranked[len(chosen) :]:
-        if drawn.record.codec not in seen:
-            seen.add(drawn.record.codec)
-            chosen.append(drawn)
-    return chosen
-
-
-def tolerance(name: str, *, deterministic: bool) -> float:
-    """Largest change of a metric (see `worsening`) that is none; floors depend on no codec."""
-    return EXACT_TOLERANCE if deterministic or name.endswith("_floor") else NETWORK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -346,7 +267,7 @@ class _Check:
         of_mesh: dict[MeshKey, list[Record]] = defaultdict(list)
         for cell in self.cells:
             for r in cell.records:
-                of_mesh[_mesh_key(r)].append(r)
+                of_mesh[mesh_key(r)].append(r)
         self.meshes = set(of_mesh)
         selections = {named: self._select(*named) for named in sorted({(d, s) for d, s, _ in of_mesh})}
         missing: Counter[str] = Counter()
@@ -384,10 +305,10 @@ class _Check:
         for drawn in sampled:
             complete = set(drawn.record.metrics) >= {*METRICS, *consistency.FLOORS}
             fresh = drawn.cell.key not in self._stale and complete
-            if fresh and drawn.record.stream_sha256 in self.stream_sizes and _mesh_key(drawn.record) in self.sources:
+            if fresh and drawn.record.stream_sha256 in self.stream_sizes and mesh_key(drawn.record) in self.sources:
                 of_cell[drawn.cell.key].append(drawn)  # why others cannot be measured has been said
         done = 0
-        for again in _remeasured(self.store, list(of_cell.values()), self.sources, jobs, limit):
+        for again in remeasure(self.store, list(of_cell.values()), self.sources, jobs, limit):
             for record, found in again:
                 done += 1
                 self.progress(done, sum(map(len, of_cell.values())), where(record))
@@ -419,10 +340,6 @@ class _Check:
             self.differs.append(Finding("fact", where(record), "; ".join(changed)))
 
 
-def _mesh_key(record: Record) -> MeshKey:
-    return record.dataset, record.split, record.mesh
-
-
 def _check_input(source: MeshSource, records: Sequence[Record]) -> Iterator[Finding]:
     first = records[0]
     subject = f"{first.dataset}/{first.mesh}"
@@ -452,41 +369,3 @@ def _check_input(source: MeshSource, records: Sequence[Record]) -> Iterator[Find
         for name, value in true.items():
             if getattr(r, name) != value:
                 yield Finding("size", where(r), f"{name} is recorded as {getattr(r, name)!r}, it is {value!r}")
-
-
-def _remeasured(
-    store: Run,
-    groups: Sequence[Sequence[Drawn]],
-    sources: Mapping[MeshKey, MeshSource],
-    jobs: int,
-    limit: Limit,
-) -> Iterator[list[tuple[Record, Record]]]:
-    """Measure the drawn records of each cell again, in workers of this call's own: (recorded, found) by cell."""
-    if not groups:
-        return
-    templates = Templates(threads=1)
-    benches = [Bench(limit=limit, name=str(slot), templates=templates) for slot in range(jobs)]
-    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
-    for bench in benches:
-        free.put(bench)
-
-    def measure(group: Sequence[Drawn]) -> list[tuple[Record, Record]]:
-        records = [r for r in group[0].cell.records if r.status != "bad-input"]
-        here = {r.mesh: sources[_mesh_key(r)] for r in records if _mesh_key(r) in sources}
-        cell = consistency.rebuild(records, "", here)
-        streams = tuple(dict.fromkeys(r.stream_sha256 for r in records if r.stream_sha256))
-        recorded = {drawn.record.mesh: drawn.record for drawn in group}
-        bench = free.get()
-        try:
-            found = bench.remeasure(cell, tuple(map(store.stream, streams)), recorded)
-        finally:
-            free.put(bench)
-        return [(recorded[r.mesh], r) for r in found]
-
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            yield from pool.map(measure, groups)
-    finally:
-        for bench in benches:
-            bench.close()
-        templates.close()

@@ -75,9 +75,10 @@ def verify_command(
         3 something could not be checked: data, codec or version missing
     """
     from gcbench.bench.cell import Limit
+    from gcbench.bench.remeasure import Sample
     from gcbench.bench.runner import default_threads
     from gcbench.bench.store import Run
-    from gcbench.bench.verify import Sample, verify
+    from gcbench.bench.verify import verify
 
     folders = {}
     for given in dataset or []:
@@ -107,7 +108,7 @@ def verify_command(
 def _lines(report: Verification) -> Iterator[str]:
     yield f"{report.run}: {report.records} records in {report.cells} cells"
     yield f"  streams     {report.streams_intact} of {report.streams} are there with the bytes of their hash"
-    yield f"  meshes      {report.meshes_intact} of {report.meshes} are here with the hash and sizes of their records"
+    yield f"  meshes      {report.meshes_intact} of {report.meshes} are here with the hash of their records"
     yield (
         f"  measured    {report.recomputed} of {report.sampled} drawn records again (--seed {report.seed}); "
         f"largest deviation {report.largest_deviation:.2g}"

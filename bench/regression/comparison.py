@@ -99,7 +99,7 @@ class Tolerance:
         return self.mean_bytes if name == "bytes" else self.mean_metric
 
 
-# The same bytes decode to the same mesh, which the same float64 arithmetic measures; see verify.EXACT_TOLERANCE.
+# The same bytes decode to the same mesh, which the same float64 arithmetic measures; see remeasure.EXACT_TOLERANCE.
 EXACT = Tolerance("exact", 0.0, 1e-9, 0.0, 1e-9, tuple(METRICS), 1e-12)
 # Training that takes another path (another processor is enough) is another draw: two seeds of NeCGS on the same volumes
 # end 4 % apart in CD and 7 % in p2s (docs/necgs.md). On the machine of the baseline it mostly repeats to the bit.

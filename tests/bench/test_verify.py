@@ -10,10 +10,11 @@ import pytest
 import trimesh
 
 from gcbench.bench.cli import main
+from gcbench.bench.remeasure import MIN_SAMPLE, Sample, draw
 from gcbench.bench.runner import run
 from gcbench.bench.store import CellRecords, Run
 from gcbench.bench.sweep import plan
-from gcbench.bench.verify import MIN_SAMPLE, Sample, draw, verify
+from gcbench.bench.verify import verify
 from gcbench.errors import UsageError
 
 NONE, ALL = Sample(count=0), Sample(fraction=1)
