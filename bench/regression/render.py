@@ -72,12 +72,13 @@ def _markdown(
     title: str, comparison: Comparison, timing: Sequence[TimingComparison], notes: Sequence[str]
 ) -> Iterator[str]:
     slower = sum(row.verdict == "worse" for row in timing)
-    yield f"### {title}: {comparison.verdict if not slower else 'worse'}"
+    yield f"### {_cell(title)}: {comparison.verdict if not slower else 'worse'}"
     yield ""
     yield headline(comparison) + (f"; {slower} times worse" if slower else "")
     yield ""
-    yield "| codec | cells | worse | better | bytes | p2s |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    if comparison.cells:
+        yield "| codec | cells | worse | better | bytes | p2s |"
+        yield "|---|---:|---:|---:|---:|---:|"
     for codec in dict.fromkeys(cell.cell.codec for cell in comparison.cells):
         counts = Counter(c.verdict for c in comparison.cells if c.cell.codec == codec)
         means = {m.name: _percent(m.change) for m in comparison.means if m.codec == codec}
