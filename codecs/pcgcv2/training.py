@@ -52,8 +52,10 @@ class Settings:
 
     Parameters
     ----------
+    first_rate : str
+        Where in the ladder to begin; the rate farthest from it is the last.
     steps : int
-        Of the rate that starts from nothing.
+        Of the first rate.
     warm_share : float
         Steps of a rate that starts from another, as a share of those.
     learning_rate, warm_learning_rate : float
@@ -74,6 +76,7 @@ class Settings:
         Of everything.
     """
 
+    first_rate: str = "r4"
     steps: int = 6000
     warm_share: float = 0.25
     learning_rate: float = 1e-3
@@ -151,11 +154,12 @@ def train(
     rates: Sequence[str],
     settings: Settings,
     *,
+    earlier: Path | None = None,
     minutes: float = math.inf,
     device: str = "cpu",
     report: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
-    """Train rates from the middle of the ladder outwards, each starting from the nearest that is trained.
+    """Train rates from one outwards, each starting from the nearest that is trained.
 
     Writes ``RATE.safetensors`` (weights), ``RATE.checkpoint.safetensors`` (about once a minute), ``patches.npz`` and
     ``log.jsonl`` into the folder.
@@ -168,6 +172,8 @@ def train(
         Labels of `LAMBDAS`.
     settings : Settings
         Must be those of the checkpoints that are there.
+    earlier : Path, optional
+        Folder of an earlier training: the first rate starts from what that one has of it, not from nothing.
     minutes : float
         After which to stop with a checkpoint.
     device : str
@@ -192,10 +198,11 @@ def train(
     training, held_out = _patches(out, settings)
     deadline = time.monotonic() + 60 * minutes
     labels = list(LAMBDAS)
-    pending = sorted(set(rates), key=lambda label: (abs(labels.index(label) - len(labels) // 2), -labels.index(label)))
+    first = labels.index(settings.first_rate)
+    pending = sorted(set(rates), key=lambda label: (abs(labels.index(label) - first), -labels.index(label)))
     for position, label in enumerate(pending):
         later = sum(_steps(out, other, settings, started=True) for other in pending[position + 1 :])
-        run = _Run(out, label, settings, device)
+        run = _Run(out, label, settings, device, earlier)
         if not run.go_on(training, held_out, deadline, later, report):
             return False
     return True
@@ -225,7 +232,8 @@ class _State:
     step: int
     steps: int
     start: str
-    settings: dict[str, float]
+    settings: dict[str, float | str]
+    continued: bool = False  # whether the first weights are of an earlier training
 
     @property
     def done(self) -> bool:
@@ -239,7 +247,7 @@ class _State:
 class _Run:
     """The training of one rate."""
 
-    def __init__(self, out: Path, label: str, settings: Settings, device: str) -> None:
+    def __init__(self, out: Path, label: str, settings: Settings, device: str, earlier: Path | None = None) -> None:
         self.out, self.label, self.settings, self.device = out, label, settings, torch.device(device)
         self.path = out / f"{label}.checkpoint.safetensors"
         torch.manual_seed(settings.seed)
@@ -256,7 +264,12 @@ class _Run:
                 tensors = read_tensors(start)[0]
                 tensors = {name: value for name, value in tensors.items() if name.startswith("model.")}
             steps = _steps(out, label, settings, started=start is not None)
-            self.state = _State(label, 0, steps, start.name.split(".")[0] if start else "", asdict(settings))
+            began = start.name.split(".")[0] if start else ""
+            self.state = _State(label, 0, steps, began, asdict(settings), earlier is not None and not start)
+            if self.state.continued and earlier:
+                self.model.load_state_dict(
+                    {name: value.float() for name, value in read_tensors(earlier / f"{label}.safetensors")[0].items()}
+                )
         if tensors:
             self.model.load_state_dict(_under("model.", tensors))
         # bfloat16 halves the memory traffic that convolutions wait for; parameters and moments stay float32.
@@ -328,7 +341,9 @@ class _Run:
         return np.array([loss.item(), occupancy.item(), rate.item()])
 
     def _lambda(self) -> float:
-        reconstructing = not self.state.start and self.state.step < FIRST_SHARE * self.state.steps
+        reconstructing = (
+            not self.state.start and not self.state.continued and self.state.step < FIRST_SHARE * self.state.steps
+        )
         return min(LAMBDAS[self.label], FIRST_LAMBDA) if reconstructing else LAMBDAS[self.label]
 
     def _learning_rate(self) -> float:

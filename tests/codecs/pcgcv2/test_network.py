@@ -77,8 +77,8 @@ def test_encode_gives_sorted_coarsest_voxels_and_counts(model, sphere):
 
 def test_features_see_a_shift_by_the_stride_alone(model, sphere):
     """Moving a cloud by eight voxels moves its features and changes none."""
-    _, y, _ = model.encode(sphere)
-    coarsest, moved, _ = model.encode(sphere + [8, 16, 800])
+    _, y, _ = model.encode(sphere, torch.float32)
+    coarsest, moved, _ = model.encode(sphere + [8, 16, 800], torch.float32)
     assert np.array_equal(coarsest, np.unique(sphere // 8, axis=0) + [1, 2, 100])
     np.testing.assert_allclose(moved, y, atol=1e-4)
 
@@ -119,3 +119,13 @@ def test_no_score_decides_for_the_first_in_morton_order(model):
 def test_decode_refuses_what_cannot_be(model, coarsest, features, counts, message):
     with pytest.raises(ValueError, match=message):
         model.decode(np.array(coarsest), np.zeros(features), counts)
+
+
+def test_half_the_digits_give_about_the_same(model, sphere):
+    coarsest, y, counts = model.encode(sphere, torch.float32)
+    _, rough, _ = model.encode(sphere, torch.bfloat16)
+    assert np.abs(y).max() > 1
+    np.testing.assert_allclose(rough, y, atol=0.05 * np.abs(y).max())
+    exact, quick = (model.decode(coarsest, y.round(), counts, d) for d in (torch.float32, torch.bfloat16))
+    same = {tuple(v) for v in exact.tolist()} & {tuple(v) for v in quick.tolist()}
+    assert len(same) > 0.9 * len(exact)
