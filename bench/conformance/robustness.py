@@ -69,7 +69,11 @@ def _judged(lab: Lab, mesh: MeshArrays, decoded: MeshArrays | None, stream_bytes
     distance = lab.distance(mesh, decoded)
     if isinstance(distance, Trouble):
         without_area = distance.kind in {"BadMesh", "ValueError"}  # the input's: there is nothing to compare with
-        return passed(coded) if without_area else warned(f"{coded}, and cannot be measured: {distance}")
+        if without_area:
+            return passed(coded)
+        if not len(decoded.faces):
+            raise Broken("a surface went in, and none came back")
+        return warned(f"{coded}, and cannot be measured: {distance}")
     if distance > FAR_OFF:
         return warned(f"{coded}, and comes back as another shape ({distance:.2g} away)", distance=distance)
     return passed(f"{coded}, {distance:.2g} away", distance=distance)

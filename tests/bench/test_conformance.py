@@ -28,6 +28,7 @@ FAULTS = {
     "test-faulty[fault=availability-bool]": ({"available"}, "availability() returned bool, not Availability"),
     "test-faulty[fault=availability-raises]": ({"available"}, "RuntimeError: no idea (gcbench_testing.py:"),
     "test-faulty[fault=careless]": ({"damaged-cut", "damaged-changed"}, "streams: CodecFailed: something is wrong"),
+    "test-faulty[fault=drops]": ({"mesh-components"}, "a surface went in, and none came back"),
     "test-faulty[fault=escapes]": ({"deadline"}, "programs run on after their codec was killed: python"),
     "test-faulty[fault=far]": ({"round-trip"}, "a closed mesh comes back 0.4"),
     "test-faulty[fault=file]": ({"fresh-process"}, "decoding opens a file that encoding wrote: "),

@@ -219,9 +219,11 @@ class Faulty(ModelCodec):
             vertices = vertices + np.random.default_rng().normal(0, 0.01, vertices.shape)
         if self.fault == "far":
             vertices = vertices + [1, 0, 0]
-        vertices = np.round(vertices, int(rate.params["digits"]))
-        body = zlib.compress(vertices.astype("<f4").tobytes() + mesh.faces.astype("<i4").tobytes())
-        head = self.header.pack(self.magic, FAULTS.index(self.fault), len(vertices), len(mesh.faces))
+        vertices, faces = np.round(vertices, int(rate.params["digits"])), mesh.faces
+        if self.fault == "drops" and len(faces) == len(vertices):
+            faces = faces[:0]
+        body = zlib.compress(vertices.astype("<f4").tobytes() + faces.astype("<i4").tobytes())
+        head = self.header.pack(self.magic, FAULTS.index(self.fault), len(vertices), len(faces))
         if self.fault in {"global", "file"}:  # the stream is a key to what is elsewhere
             key = struct.pack("<I", zlib.crc32(body))
             if self.fault == "global":
@@ -289,6 +291,7 @@ FAULTS = (
     "availability-bool",
     "availability-raises",
     "careless",
+    "drops",
     "escapes",
     "far",
     "file",
