@@ -42,8 +42,8 @@ class PCGCv2Codec(PointCodec):
     decoder gets no parameters). A stream names its weights by a fingerprint and cannot be decoded where they are not.
 
     Entropy decoding depends on integers alone, so that no machine loses track of a stream. The network after it
-    is not bound to the last bit: where two machines round differently, the choice between voxels of almost the same
-    likelihood may differ, and with it a few voxels; never their number at any scale.
+    is not bound to the last bit: where two machines round differently (or one has no bfloat16), the choice between voxels
+    of almost the same likelihood may differ; never their number at any scale.
 
     Coordinates at stride 8 are coded by our own octree also where tmc3 is installed: it is the smaller by 14 %
     (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and streams do not
@@ -58,7 +58,7 @@ class PCGCv2Codec(PointCodec):
         The grid is 2^bits, 7 to 12.
     features : {"tables", "mixed"}
         How features are coded: with one table for each channel, as published; or, ours, with the tables, neighbours,
-        other channels and occupied places mixed, which takes a third off their bytes and changes nothing else.
+        other channels and occupied places mixed, which makes streams 17 to 30 % smaller and changes nothing else.
 
     Source: Wang, Ding, Li, Ma, "Multiscale Point Cloud Geometry Compression", DCC 2021, arXiv 2011.03799.
     """
