@@ -42,8 +42,8 @@ class PCGCv2Codec(PointCodec):
     decoder gets no parameters). A stream names its weights by a fingerprint and cannot be decoded where they are not.
 
     Entropy decoding depends on integers alone, so that no machine loses track of a stream. The network after it
-    is not bound to the last bit: where two machines round differently (or one has no bfloat16), the choice between voxels
-    of almost the same likelihood may differ; never their number at any scale.
+    is not bound to the last bit: where two machines round differently (or one has no bfloat16), the choice between
+    voxels of almost the same likelihood may differ; never their number at any scale.
 
     Coordinates at stride 8 are coded by our own octree also where tmc3 is installed: it is the smaller by 14 %
     (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and streams do not
