@@ -28,7 +28,12 @@ def pcgcv2_command(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the training; what is there already is gone on with.")],
     rates: Annotated[str, typer.Option(help="Labels, comma-separated. Default: the whole ladder.")] = "",
-    steps: Annotated[int, typer.Option(min=1, help="Of the first rate; the others start from it.")] = 6000,
+    first: Annotated[str, typer.Option(help="The rate to begin with; the others start from it.")] = "r4",
+    earlier: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an earlier training whose weights the first rate starts from, not from nothing."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of the first rate.")] = 6000,
     warm_share: Annotated[
         float, typer.Option(min=0.001, max=1, help="Steps of each later rate, as a share of those.")
     ] = 0.25,
@@ -44,7 +49,7 @@ def pcgcv2_command(
 ) -> None:
     """Train the weights of PCGCv2 on made-up shapes and the built-in meshes.
 
-    From the middle of the ladder outwards; each rate starts from its neighbour.
+    From one rate of the ladder outwards; each starts from its neighbour.
     Ctrl-C, a crash or --minutes may end it at any time: the same command goes on
     from the last checkpoint, at most a minute old, and comes to the same weights.
 
@@ -73,11 +78,17 @@ def pcgcv2_command(
         raise UsageError(f"--device {device}: torch sees no such device here")
     torch.set_num_threads(threads)
     settings = Settings(
-        steps=steps, warm_share=warm_share, patches=patches, patches_per_step=batch, built_in=built_in, seed=seed
+        first_rate=first,
+        steps=steps,
+        warm_share=warm_share,
+        patches=patches,
+        patches_per_step=batch,
+        built_in=built_in,
+        seed=seed,
     )
     limit = math.inf if minutes is None else minutes
     try:
-        done = train(out, labels, settings, minutes=limit, device=device, report=_reporter())
+        done = train(out, labels, settings, earlier=earlier, minutes=limit, device=device, report=_reporter())
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None

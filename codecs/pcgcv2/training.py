@@ -173,7 +173,7 @@ def train(
     settings : Settings
         Must be those of the checkpoints that are there.
     earlier : Path, optional
-        Folder of an earlier training: the first rate starts from what that one has of it, not from nothing.
+        Folder of an earlier training: the first rate starts from the nearest that was trained there, not from nothing.
     minutes : float
         After which to stop with a checkpoint.
     device : str
@@ -191,15 +191,13 @@ def train(
     UsageError
         A rate is unknown, or the folder holds a run with other settings.
     """
-    unknown = sorted(set(rates) - set(LAMBDAS))
+    unknown = sorted({*rates, settings.first_rate} - set(LAMBDAS))
     if unknown or not rates:
         raise UsageError(f"no such rate: {', '.join(unknown) or 'none given'}; there are {', '.join(LAMBDAS)}")
     out.mkdir(parents=True, exist_ok=True)
     training, held_out = _patches(out, settings)
     deadline = time.monotonic() + 60 * minutes
-    labels = list(LAMBDAS)
-    first = labels.index(settings.first_rate)
-    pending = sorted(set(rates), key=lambda label: (abs(labels.index(label) - first), -labels.index(label)))
+    pending = [label for label in _nearest(settings.first_rate) if label in rates]
     for position, label in enumerate(pending):
         later = sum(_steps(out, other, settings, started=True) for other in pending[position + 1 :])
         run = _Run(out, label, settings, device, earlier)
@@ -213,15 +211,28 @@ def _steps(out: Path, label: str, settings: Settings, *, started: bool) -> int:
     return math.ceil(settings.steps * settings.warm_share) if started or _start(out, label) else settings.steps
 
 
-def _start(out: Path, label: str) -> Path | None:
-    """The checkpoint of the nearest rate that is trained, the higher of two."""
+def _nearest(label: str) -> list[str]:
+    """The ladder by distance from a rate, the higher of two first."""
     labels = list(LAMBDAS)
-    at = labels.index(label)
-    for other in sorted(labels, key=lambda other: (abs(labels.index(other) - at), -labels.index(other))):
+    return sorted(labels, key=lambda other: (abs(labels.index(other) - labels.index(label)), -labels.index(other)))
+
+
+def _start(out: Path, label: str) -> Path | None:
+    """The checkpoint of the nearest rate that is trained."""
+    for other in _nearest(label):
         path = out / f"{other}.checkpoint.safetensors"
         if path.exists() and _State.of(read_tensors(path)[1]).done:
             return path
     return None
+
+
+def _earlier(folder: Path, label: str) -> dict[str, Tensor]:
+    """Weights of the nearest rate in the folder of an earlier training, named as in a checkpoint."""
+    for other in _nearest(label):
+        path = folder / f"{other}.safetensors"
+        if path.exists():
+            return {f"model.{name}": value.float() for name, value in read_tensors(path)[0].items()}
+    raise UsageError(f"{folder} has no weights to start from")
 
 
 @dataclass(frozen=True)
@@ -267,9 +278,7 @@ class _Run:
             began = start.name.split(".")[0] if start else ""
             self.state = _State(label, 0, steps, began, asdict(settings), earlier is not None and not start)
             if self.state.continued and earlier:
-                self.model.load_state_dict(
-                    {name: value.float() for name, value in read_tensors(earlier / f"{label}.safetensors")[0].items()}
-                )
+                tensors = _earlier(earlier, label)
         if tensors:
             self.model.load_state_dict(_under("model.", tensors))
         # bfloat16 halves the memory traffic that convolutions wait for; parameters and moments stay float32.
