@@ -1,4 +1,4 @@
-"""How cells reach workers: an interface of three verbs, and the local one. Knows nothing of stores and plans."""
+"""How cells reach workers: an interface of four verbs, and the local one. Knows nothing of stores and plans."""
 
 from __future__ import annotations
 
