@@ -179,7 +179,7 @@ class Faulty(ModelCodec):
 
     name = "test-faulty"
     magic = b"FLTY"
-    header = struct.Struct("<4sBII")
+    header = struct.Struct("<4sBBII")  # the fault's number twice: a changed bit does not make another fault of it
     remembered: ClassVar[dict[bytes, bytes]] = {}  # of the fault "global"
     offended = False  # of the fault "sulks"
 
@@ -223,7 +223,8 @@ class Faulty(ModelCodec):
         if self.fault == "drops" and len(faces) == len(vertices):
             faces = faces[:0]
         body = zlib.compress(vertices.astype("<f4").tobytes() + faces.astype("<i4").tobytes())
-        head = self.header.pack(self.magic, FAULTS.index(self.fault), len(vertices), len(faces))
+        number = FAULTS.index(self.fault)
+        head = self.header.pack(self.magic, number, 255 - number, len(vertices), len(faces))
         if self.fault in {"global", "file"}:  # the stream is a key to what is elsewhere
             key = struct.pack("<I", zlib.crc32(body))
             if self.fault == "global":
@@ -241,8 +242,8 @@ class Faulty(ModelCodec):
             raise BitstreamError("not a stream of test-faulty")
         if len(stream) < self.header.size + 4:
             raise BitstreamError("too short")
-        _, number, v, f = self.header.unpack_from(stream)
-        fault = FAULTS[number] if number < len(FAULTS) else ""
+        _, number, complement, v, f = self.header.unpack_from(stream)
+        fault = FAULTS[number] if number < len(FAULTS) and number + complement == 255 else ""
         if fault == "trusting":
             np.ones((v, 3))
         head, body = stream[: self.header.size], stream[self.header.size + 4 :]
