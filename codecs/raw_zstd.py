@@ -61,7 +61,7 @@ class RawZstd(ModelCodec):
         Raises
         ------
         CodecFailed
-            The mesh has no faces, or more than 2 GiB of arrays.
+            The mesh has no faces, a coordinate that is not a finite float32, or more than 2 GiB of arrays.
         """
         import zstandard
 
@@ -69,6 +69,8 @@ class RawZstd(ModelCodec):
         payload_bytes = _ROW_BYTES * (len(vertices) + len(faces))
         if not len(faces):
             raise CodecFailed("the mesh has no faces")
+        if not np.isfinite(vertices).all():
+            raise CodecFailed("a coordinate is not finite")
         if payload_bytes > MAX_PAYLOAD_BYTES:
             raise CodecFailed(f"the mesh takes {payload_bytes} bytes; the format's limit is {MAX_PAYLOAD_BYTES}")
         compressor = zstandard.ZstdCompressor(

@@ -53,10 +53,12 @@ def test_run_table_plot_list(bench, tmp_path):
     assert "cd_p2s" in header
     assert not {"measure_s", "encode_s", "decode_s", "decode_peak_rss_bytes"} & set(header)
 
-    figures = bench("plot").stdout.split()
+    figures = bench("plot", "--kind", "rd").stdout.split()
     assert [f.rsplit(".", 1)[1] for f in figures] == ["png", "pdf"]
     assert (tmp_path / figures[0]).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / figures[1]).read_bytes().startswith(b"%PDF")
+
+    assert "known: rd, timing" in bench("plot", "--kind", "pie", code=2).stderr
 
     (listed,) = json.loads(bench("list", "runs", "--json").stdout)
     assert (listed["run"], listed["ok"], listed["bad_input"], listed["failed"]) == ("shapes-all-standard", 12, 4, 0)

@@ -141,3 +141,12 @@ def test_dirty_meshes_come_back_as_they_are(dirty, ctx):
     mesh = decode(CODEC.encode_mesh(dirty, RATE, ctx))
     np.testing.assert_array_equal(mesh.vertices, dirty.vertices.astype(np.float32))
     np.testing.assert_array_equal(mesh.faces, dirty.faces)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_the_decoder_would_refuse_is_not_encoded(value, torus, ctx):
+    vertices = torus.vertices.copy()
+    vertices[3, 1] = value
+    broken = trimesh.Trimesh(vertices, torus.faces, process=False)
+    with pytest.raises(CodecFailed, match="not finite"):
+        RawZstd().encode_mesh(broken, RawZstd().rates("quick")[0], ctx)
