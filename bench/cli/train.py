@@ -72,6 +72,7 @@ def pcgcv2_command(
 
     from gcbench.codecs.pcgcv2 import ladder
     from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, train
+    from gcbench.datasets.minis import generate
 
     labels = [label.strip() for label in rates.split(",") if label.strip()] or list(LAMBDAS)
     if device != "cpu" and not torch.cuda.is_available():
@@ -88,7 +89,16 @@ def pcgcv2_command(
     )
     limit = math.inf if minutes is None else minutes
     try:
-        done = train(out, labels, settings, earlier=earlier, minutes=limit, device=device, report=_reporter())
+        done = train(
+            out,
+            labels,
+            settings,
+            meshes=lambda: (mesh for family in ("humans", "animals", "cad") for mesh in generate(family)),
+            earlier=earlier,
+            minutes=limit,
+            device=device,
+            report=_reporter(),
+        )
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""What PCGCv2 is trained on: surfaces made up for the purpose and the built-in meshes, and voxel patches cut from them.
+"""What PCGCv2 is trained on: surfaces made up for the purpose or given, and voxel patches cut from them.
 
 Everything follows from a seed. Knows meshes and voxels; never the datasets that codecs are measured on.
 """
@@ -6,7 +6,7 @@ Everything follows from a seed. Knows meshes and voxels; never the datasets that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 Faces = NDArray[np.int64]
+NamedMesh = tuple[str, NDArray[Any], NDArray[Any]]  # name, (V, 3) vertices of any scale, (F, 3) faces
 
 BITS = (8.0, 10.0)
 """Resolutions of training patches: the longest side of a shape spans from 2^8 to 2^10 voxels."""
@@ -184,11 +185,9 @@ def made_up(count: int, seed: int) -> list[Shape]:
     return [makers[kind](rng) for kind in rng.choice(len(makers), count, p=shares)]
 
 
-def built_in(families: Sequence[str] = ("humans", "animals", "cad")) -> list[Shape]:
-    """The built-in meshes of some families."""
-    from gcbench.datasets.minis import generate
-
-    return [_normalised(name, v, f) for family in families for name, v, f in generate(family)]
+def given(meshes: Iterable[NamedMesh]) -> list[Shape]:
+    """Shapes of meshes from elsewhere."""
+    return [_normalised(name, vertices, faces) for name, vertices, faces in meshes]
 
 
 def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32]:

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,7 @@ FIRST_LAMBDA, FIRST_SHARE = 0.15, 1 / 3
 RECENT = 0.02
 """Share of a step in the running means that progress reports."""
 
-_HELD_OUT = ("human/samba", "human/crane-kick", "animal/cow-graze", "cad/gear")  # built-in meshes kept for validation
+_HELD_OUT = ("human/samba", "human/crane-kick", "animal/cow-graze", "cad/gear")  # built-in meshes, for validation only
 _GAP = 24  # voxels between patches: two at stride 8, so that no kernel reaches across
 _CHECKPOINT_S = 60.0
 _CLIP_NORM = 1.0
@@ -65,9 +65,9 @@ class Settings:
     patches : int
         Made once, then seen in the 48 ways to turn and mirror a cube.
     made_up : int
-        Shapes to cut from beside the built-in meshes, at most one for each patch.
+        Shapes to cut from, at most one for each patch.
     built_in : bool
-        Whether every other patch is of a built-in mesh.
+        Whether every other patch is of one of the meshes given to :func:`train`.
     patches_per_step : int
         Batch size.
     validate_every : int
@@ -154,6 +154,7 @@ def train(
     rates: Sequence[str],
     settings: Settings,
     *,
+    meshes: Callable[[], Iterable[shapes.NamedMesh]] = tuple,
     earlier: Path | None = None,
     minutes: float = math.inf,
     device: str = "cpu",
@@ -172,6 +173,8 @@ def train(
         Labels of `LAMBDAS`.
     settings : Settings
         Must be those of the checkpoints that are there.
+    meshes : callable
+        Makes meshes to cut patches from beside made-up shapes, where the settings want them; called once for a folder.
     earlier : Path, optional
         Folder of an earlier training: the first rate starts from the nearest that was trained there, not from nothing.
     minutes : float
@@ -195,7 +198,7 @@ def train(
     if unknown or not rates:
         raise UsageError(f"no such rate: {', '.join(unknown) or 'none given'}; there are {', '.join(LAMBDAS)}")
     out.mkdir(parents=True, exist_ok=True)
-    training, held_out = _patches(out, settings)
+    training, held_out = _patches(out, settings, meshes)
     deadline = time.monotonic() + 60 * minutes
     pending = [label for label in _nearest(settings.first_rate) if label in rates]
     for position, label in enumerate(pending):
@@ -424,14 +427,16 @@ def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.d
     return Validation(tuple((occupancy / len(patches)).tolist()), bits / points, 10 * math.log10(3 * 1023**2 / worse))
 
 
-def _patches(out: Path, settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
+def _patches(
+    out: Path, settings: Settings, meshes: Callable[[], Iterable[shapes.NamedMesh]]
+) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
     """Training and validation patches of the run, made at the first call and kept in its folder."""
     path = out / "patches.npz"
     made_with = json.dumps(
         [settings.patches, settings.made_up, settings.built_in, settings.patch_voxels, settings.seed]
     )
     if not path.exists():
-        training, held_out = make_patches(settings)
+        training, held_out = make_patches(settings, meshes() if settings.built_in else ())
         together = training + held_out
         temporary = out / ".patches.npz"
         np.savez_compressed(
@@ -449,11 +454,13 @@ def _patches(out: Path, settings: Settings) -> tuple[list[NDArray[np.int32]], li
         return every[: int(file["training"])], every[int(file["training"]) :]
 
 
-def make_patches(settings: Settings) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-    """Cut training patches, half of built-in meshes and half of made-up shapes, and validation patches of others."""
+def make_patches(
+    settings: Settings, meshes: Iterable[shapes.NamedMesh] = ()
+) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
+    """Cut training patches, half of given meshes and half of made-up shapes, and validation patches of others."""
     if settings.patch_voxels > 255:
         raise UsageError("patches are at most 255 voxels wide")
-    known = shapes.built_in() if settings.built_in else []
+    known = shapes.given(meshes)
     kept = [shape for shape in known if shape.name not in _HELD_OUT]
     unseen = [shape for shape in known if shape.name in _HELD_OUT]
     rng = np.random.default_rng((settings.seed, 1))
