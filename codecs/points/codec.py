@@ -124,10 +124,20 @@ class PointCodec(ModelCodec):
         return points, bits
 
     def sample(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> tuple[NDArray[np.int32], int]:
-        """Voxels of a normalised mesh on the rate's grid, and the bits of that."""
+        """Voxels of a normalised mesh on the rate's grid, and the bits of that.
+
+        Raises
+        ------
+        CodecFailed
+            No faces, a coordinate that is not finite, or bits out of range.
+        """
         bits = int(rate.params.get("bits", 10))
         if not MIN_BITS <= bits <= MAX_BITS:
             raise CodecFailed(f"bits={bits} is not in {MIN_BITS}…{MAX_BITS}")
+        if not len(mesh.faces):
+            raise CodecFailed("the mesh has no faces")
+        if not np.isfinite(mesh.vertices).all():
+            raise CodecFailed("a coordinate is not finite")
         with ctx.stage("sampling"):
             voxels = voxelise(mesh.vertices, mesh.faces, bits, ctx.seed)
         ctx.check_deadline()

@@ -77,6 +77,16 @@ def test_a_foreign_or_empty_stream_is_refused(stream):
         Raw().decode_mesh(stream, Context())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_has_no_place_on_the_grid_is_refused(value, torus):
+    vertices = np.array(torus.vertices)
+    vertices[5, 2] = value
+    with pytest.raises(CodecFailed, match="not finite"):
+        Raw().encode_mesh(trimesh.Trimesh(vertices, torus.faces, process=False), Rate("r", {"bits": 6}), Context())
+    with pytest.raises(CodecFailed, match="no faces"):
+        Raw().encode_mesh(trimesh.Trimesh(torus.vertices, process=False), Rate("r", {"bits": 6}), Context())
+
+
 def test_one_triangle_survives():
     mesh = trimesh.Trimesh([[-1, -0.5, 0], [1, -0.5, 0], [0, 0.5, 0]], [[0, 1, 2]], process=False)
     codec = Raw()
