@@ -10,14 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gcbench.bench.metrics import METRICS
 from gcbench.bench.records import Record
 from gcbench.bench.store import CellRecords
 from gcbench.bench.sweep import Cell, PlannedMesh
 from gcbench.codecs import Codec
+from gcbench.codecs.base import Effort, as_effort
 from gcbench.datasets import MeshSource
+from gcbench.datasets.base import Split, as_split
+from gcbench.errors import UsageError
 
 #: Metrics of a mesh against itself: of no codec.
 FLOORS = tuple(metric.floor for metric in METRICS.values() if metric.floor)
@@ -167,7 +170,12 @@ def check_key(cell: CellRecords, codec: Codec, codec_version: str) -> Iterator[F
         That version.
     """
     first = cell.records[0]
-    rates = {rate.label: (index, rate) for index, rate in enumerate(codec.rates(first.effort))}  # type: ignore[arg-type]  # a label of another effort is found out below
+    try:
+        effort, _ = as_effort(first.effort), as_split(first.split)
+    except UsageError as error:
+        yield Finding("key", where(first), str(error))
+        return
+    rates = {rate.label: (index, rate) for index, rate in enumerate(codec.rates(effort))}
     if first.rate not in rates:
         yield Finding("key", where(first), f"the ladder of effort {first.effort} has no rate {first.rate}")
         return
@@ -201,14 +209,14 @@ def rebuild(records: Sequence[Record], codec_version: str, sources: Mapping[str,
     first = records[0]
     return Cell(
         dataset=first.dataset,
-        split=first.split,  # type: ignore[arg-type]  # as recorded: it is compared, not acted upon
+        split=cast("Split", first.split),  # as recorded; a name that is none is a finding of check_key
         codec=first.codec,
         codec_version=codec_version,
         kind=first.kind,
         decoder_bytes=first.decoder_bytes,
         rate=Rate(first.rate),
         rate_index=first.rate_index,
-        effort=first.effort,  # type: ignore[arg-type]  # likewise
+        effort=cast("Effort", first.effort),  # likewise
         seed=first.seed,
         meshes=tuple(_planned(r, sources.get(r.mesh)) for r in records),
         timing=first.timing,

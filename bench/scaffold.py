@@ -62,10 +62,11 @@ def new_codec(name: str, parent: Path) -> list[Path]:
         folder.mkdir(parents=True)
         for file in _FILES:
             text = files("gcbench.bench").joinpath("templates", "codec", file).read_text(encoding="utf-8")
+            target = file
             for old, new in replaced.items():
-                text, file = text.replace(old, new), file.replace(old, new)  # noqa: PLW2901  # of the loop's own making
-            (folder / file).write_text(text, encoding="utf-8")
-            written.append(folder / file)
+                text, target = text.replace(old, new), target.replace(old, new)
+            (folder / target).write_text(text, encoding="utf-8")
+            written.append(folder / target)
     except FileExistsError:
         raise UsageError(f"{folder} exists already; remove it, or give another --folder") from None
     except OSError as error:

@@ -12,9 +12,9 @@ from typing import Any
 
 from gcbench.bench.metrics import METRIC_VERSION
 from gcbench.codecs import CODECS, Codec, Rate
-from gcbench.codecs.base import EFFORTS, Effort
+from gcbench.codecs.base import Effort, as_effort
 from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, load, open_dataset
-from gcbench.datasets.base import SPLITS, Split
+from gcbench.datasets.base import Split, as_split
 from gcbench.datasets.folder import FolderDataset
 from gcbench.errors import BadMesh, CodecUnavailable, DatasetMissing, UsageError
 from gcbench.registry import split_address
@@ -162,8 +162,8 @@ def plan(
     datasets: Sequence[str] | str = "mixed",
     codecs: Sequence[str] | str = "all",
     *,
-    split: Split | None = None,
-    effort: Effort | None = None,
+    split: str | None = None,
+    effort: str | None = None,
     seed: int = 0,
     rates: Sequence[str] = (),
     limit: int | None = None,
@@ -216,10 +216,8 @@ def plan(
         A codec asked for by name that cannot run here.
     """
     names = [datasets] if isinstance(datasets, str) else list(datasets)
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"unknown split '{split}'; known: {', '.join(SPLITS)}")
-    if effort is not None and effort not in EFFORTS:
-        raise UsageError(f"unknown effort '{effort}'; known: {', '.join(EFFORTS)}")
+    one_split = None if split is None else as_split(split)
+    asked_effort = None if effort is None else as_effort(effort)
     if seed < 0:
         raise UsageError("a seed is not negative")
     root = data_root(data)
@@ -231,12 +229,12 @@ def plan(
         raise UsageError(
             f"two folders are called {', '.join(twice)}: their results could not be told apart; rename one"
         )
-    splits = [split or dataset.default_split for dataset in opened]
-    effort = effort or ("quick" if set(splits) == {"mini"} else "standard")
+    splits = [one_split or dataset.default_split for dataset in opened]
+    chosen_effort: Effort = asked_effort or ("quick" if set(splits) == {"mini"} else "standard")
     chosen = _resolve_codecs([codecs] if isinstance(codecs, str) else codecs)
-    ladders = {address: _ladder(address, codec, effort, rates) for address, codec in chosen.runnable}
+    ladders = {address: _ladder(address, codec, chosen_effort, rates) for address, codec in chosen.runnable}
     if rates and not any(ladders.values()):
-        raise UsageError(f"no chosen codec has a rate called {' or '.join(rates)} at effort {effort}")
+        raise UsageError(f"no chosen codec has a rate called {' or '.join(rates)} at effort {chosen_effort}")
 
     sources, missing = _select(opened, splits, root, allow_missing=allow_missing, limit=limit)
     every = [source for per_dataset in sources for source in per_dataset]
@@ -263,7 +261,7 @@ def plan(
                     decoder_bytes=codec.decoder_bytes,
                     rate=rate,
                     rate_index=index,
-                    effort=effort,
+                    effort=chosen_effort,
                     seed=seed,
                     meshes=group,
                     timing=timing,
@@ -278,7 +276,7 @@ def plan(
         datasets=tuple((d.name, s) for d, s in zip(opened, splits, strict=True)),
         slugs=tuple(_slug(dataset, root) for dataset in opened),
         meshes=tuple(planned.values()),
-        effort=effort,
+        effort=chosen_effort,
         seed=seed,
         device=device,
         timing=timing,

@@ -23,6 +23,7 @@ from gcbench.bench.store import CellRecords, Run
 from gcbench.bench.sweep import KEY_VERSION
 from gcbench.codecs import CODECS, Codec
 from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
+from gcbench.datasets.base import as_split
 from gcbench.errors import BadMesh, BenchError, BitstreamError, DatasetMissing, StoreError, UsageError
 
 Progress = Callable[[int, int, str], None]  # done, total, what
@@ -292,7 +293,7 @@ class _Check:
         place = self.folders.get(dataset) or folders.get(dataset) or dataset
         try:
             opened = open_dataset(str(place), self.root)
-            selection = opened.select(split, self.root)  # type: ignore[arg-type]  # as recorded; refused if unknown
+            selection = opened.select(as_split(split), self.root)
         except BenchError as error:
             self.unchecked.append(Finding("data", f"{dataset}/{split}", f"inputs cannot be looked at: {error}"))
             return None

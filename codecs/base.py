@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from gcbench.errors import BitstreamError, CodecTimeout
+from gcbench.errors import BitstreamError, CodecTimeout, UsageError
 
 if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
     import trimesh
@@ -24,6 +24,20 @@ if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
 Effort = Literal["quick", "standard", "paper"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
 Kind = Literal["model", "set"]
+
+
+def as_effort(name: str) -> Effort:
+    """Narrow a name from outside to an effort.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name.
+    """
+    for effort in EFFORTS:
+        if effort == name:
+            return effort
+    raise UsageError(f"unknown effort '{name}'; known: {', '.join(EFFORTS)}")
 
 
 @dataclass(frozen=True)

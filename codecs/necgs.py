@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
-from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout
+from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
 from gcbench.errors import UsageError
 from gcbench.necgs import VERSION
 from gcbench.necgs.settings import RESOLUTIONS, Coder, Encoder, Objective, Settings, effort_settings
@@ -100,8 +100,7 @@ class Necgs(SetCodec):
 
     def settings(self, rate: Rate) -> Settings:
         """What a rate of this address stands for."""
-        effort: Effort = rate.params["effort"]  # type: ignore[assignment]  # put there by rates()
-        return effort_settings(effort).with_(
+        return effort_settings(as_effort(str(rate.params["effort"]))).with_(
             resolution=self._k or None,
             top=int(rate.params["top"]),
             **self._changes,  # type: ignore[arg-type]  # checked

@@ -13,6 +13,20 @@ Split = Literal["mini", "paper", "all"]
 SPLITS: tuple[Split, ...] = ("mini", "paper", "all")
 
 
+def as_split(name: str) -> Split:
+    """Narrow a name from outside to a split.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name.
+    """
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise UsageError(f"unknown split '{name}'; known: {', '.join(SPLITS)}")
+
+
 @dataclass(frozen=True)
 class MeshSource:
     """Where one mesh comes from; a plain value, cheap to make and to pickle.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,7 +113,7 @@ def _table(rows: pd.DataFrame) -> list[str]:
                 "*" if row.get("pareto") else "",
                 str(row["codec"]),
                 str(row["rate"]),
-                *("–" if v != v else c.show(v) for c, v in zip(columns, values, strict=True)),  # noqa: PLR0124 (NaN)
+                *("–" if math.isnan(v) else c.show(v) for c, v in zip(columns, values, strict=True)),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -108,8 +108,8 @@ def run_command(
         plan = make_plan(
             [d.strip() for d in dataset.split(",") if d.strip()],
             split_addresses(codec),
-            split=split,  # type: ignore[arg-type]  # checked by make_plan, which names what there is
-            effort=effort,  # type: ignore[arg-type]  # likewise
+            split=split,
+            effort=effort,
             seed=seed,
             rates=[r.strip() for r in rates.split(",") if r.strip()],
             limit=limit,

@@ -198,8 +198,8 @@ def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: b
     made = plan(
         subset.datasets,
         codecs,
-        split=subset.split,  # type: ignore[arg-type]  # checked by plan, which names what there is
-        effort=subset.effort,  # type: ignore[arg-type]  # likewise
+        split=subset.split,
+        effort=subset.effort,
         seed=subset.seed,
         rates=subset.rates,
         data=data,

@@ -24,6 +24,7 @@ from gcbench.bench.report.cases import Case
 from gcbench.bench.report.packing import Floats, Ints, PackedMesh, pack_errors, pack_mesh
 from gcbench.bench.store import Run
 from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
+from gcbench.datasets.base import as_split
 from gcbench.errors import BenchError
 from gcbench.registry import split_address
 
@@ -225,8 +226,9 @@ class _Inputs:
     def _select(self, dataset: str, split: str) -> dict[str, MeshSource] | str:
         try:
             opened = open_dataset(self._folders.get(dataset, dataset), self._data)
-            opened.require_split(split)  # type: ignore[arg-type]  # it checks
-            selection = opened.select(split, self._data)  # type: ignore[arg-type]  # it was checked
+            known = as_split(split)
+            opened.require_split(known)
+            selection = opened.select(known, self._data)
         except (BenchError, OSError) as error:
             return f"the input meshes are not here: {error}"
         return {source.mesh: replace(source, dataset=dataset) for source in selection.sources}

@@ -145,3 +145,15 @@ def test_limit_names_another_run(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     assert plan(str(folder), "test-exact", limit=2).default_name() == "shapes-all-standard-first2"
     assert plan("mixed", "test-exact", limit=1).default_name() == "mixed-mini-quick-first1"
+
+
+def test_names_from_outside_are_narrowed_or_refused():
+    from gcbench.codecs.base import EFFORTS, as_effort
+    from gcbench.datasets.base import SPLITS, as_split
+
+    assert [as_effort(name) for name in EFFORTS] == list(EFFORTS)
+    assert [as_split(name) for name in SPLITS] == list(SPLITS)
+    with pytest.raises(UsageError, match="unknown effort 'hard'; known: quick, standard, paper"):
+        as_effort("hard")
+    with pytest.raises(UsageError, match="unknown split 'half'; known: mini, paper, all"):
+        as_split("half")
