@@ -1,0 +1,90 @@
+"""From a signed distance that can be evaluated anywhere to triangles, coarse to fine.
+
+Knows a function of points and numpy arrays, no networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.errors import BitstreamError
+
+HALF_SIDE = 1.05  # of the cube that is meshed: meshes span [-1, 1], and their surface should not touch the border
+_COARSEST = 16  # cells along a side
+_CHUNK = 1 << 17
+
+Distance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def mesh(distance: Distance, resolution: int, *, slope: float = 2.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Put a surface where the distance is 0.
+
+    A cell is divided further only where the surface can pass through it: where the distance at its centre is at most
+    ``slope`` times the half diagonal. What is not evaluated keeps the sign of its cell.
+
+    Parameters
+    ----------
+    distance : callable
+        (n, 3) float32 points to (n,) float32 distances, negative inside.
+    resolution : int
+        Cells along a side of the cube, a power of two, at least 16.
+    slope : float
+        Bound of the gradient; that of a distance is 1, a network's is near it.
+
+    Returns
+    -------
+    vertices : (V, 3) float64
+        In the cube of half side 1.05.
+    faces : (F, 3) int64
+        With normals outwards.
+
+    Raises
+    ------
+    BitstreamError
+        There is no surface.
+    """
+    from skimage.measure import marching_cubes
+
+    volume = _volume(distance, resolution, slope)
+    if not volume.min() < 0 < volume.max():
+        raise BitstreamError("the decoded distance has no surface")
+    # Lorensen's cubes: all vertices lie on edges of the grid, which Lewiner's do not.
+    vertices, faces, _, _ = marching_cubes(volume, 0.0, method="lorensen", gradient_direction="descent")
+    spacing = 2 * HALF_SIDE / resolution
+    return vertices.astype(np.float64) * spacing - HALF_SIDE, faces.astype(np.int64)
+
+
+def _volume(distance: Distance, resolution: int, slope: float) -> NDArray[np.float32]:
+    """Distances at (resolution + 1)³ grid points; positive on the border, so that every surface is closed."""
+    spacing = 2 * HALF_SIDE / resolution
+    volume = np.ones((resolution + 1,) * 3, np.float32)
+    step = resolution // _COARSEST
+    cells = np.stack(np.meshgrid(*[np.arange(_COARSEST)] * 3, indexing="ij"), -1).reshape(-1, 3) * step
+    children = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    while step > 1:
+        centre = (cells + step / 2) * spacing - HALF_SIDE
+        value = _evaluate(distance, centre)
+        near = np.abs(value) <= slope * spacing * step * np.sqrt(3) / 2
+        block = np.stack(np.meshgrid(*[np.arange(step)] * 3, indexing="ij"), -1).reshape(-1, 3)
+        far = (cells[~near][:, None] + block).reshape(-1, 3)
+        volume[tuple(far.T)] = np.repeat(value[~near], step**3)
+        step //= 2
+        cells = (cells[near][:, None] + children * step).reshape(-1, 3)
+    # A cell of step 1 is its lowest corner; the far corners of the outermost ones belong to cells that are beside them.
+    corners = (cells[:, None] + children).reshape(-1, 3)
+    points = np.unique(np.ravel_multi_index(tuple(corners.T), volume.shape))
+    where = np.stack(np.unravel_index(points, volume.shape), -1)
+    volume.reshape(-1)[points] = _evaluate(distance, where * spacing - HALF_SIDE)
+    for axis in range(3):
+        border = np.moveaxis(volume, axis, 0)
+        border[[0, -1]] = np.maximum(border[[0, -1]], spacing)
+    return volume
+
+
+def _evaluate(distance: Distance, points: NDArray[np.floating]) -> NDArray[np.float32]:
+    single = points.astype(np.float32)
+    parts = [distance(single[begin : begin + _CHUNK]) for begin in range(0, len(single), _CHUNK)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)

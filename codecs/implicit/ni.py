@@ -1,0 +1,47 @@
+"""NI, weight-encoded neural implicits: one small perceptron for each mesh, and its weights are the stream.
+
+The paper has 8 hidden layers of 32 with rectifiers and a tanh at the end, trained on 10⁶ points drawn with weights
+exp(−β |d|), and counts float32 weights. Here the output is linear (a tanh saturates only where nothing is meshed),
+weights are quantised in the training loop and range coded; ``ni[coding=float32]`` counts as the paper does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gcbench.codecs.base import Effort, Rate
+from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, ladder
+from gcbench.codecs.implicit.stream import Envelope
+
+if TYPE_CHECKING:
+    from gcbench.codecs.implicit.samples import Mixture
+
+# (hidden layers, width), low to high quality.
+_LADDER = ((8, 12), (8, 16), (8, 24), (8, 32), (8, 48), (8, 64), (8, 96))
+_OF_EFFORT: dict[Effort, Sequence[tuple[int, int]]] = {
+    "quick": ((8, 16), (8, 32)),
+    "standard": ((8, 16), (8, 24), (8, 32), (8, 48), (8, 64)),
+    "paper": _LADDER,
+}
+
+
+class Ni(PerceptronCodec):
+    """Weight-encoded neural implicits: a perceptron (x, y, z) → signed distance for each mesh; width is rate.
+
+    Source: T. Davies, D. Nowrouzezahrai, A. Jacobson, "On the Effectiveness of Weight-Encoded Neural Implicit 3D
+    Shapes", arXiv 2009.09808, 2020.
+    """
+
+    name = "ni"
+    envelope = Envelope(b"GCNI", 1)
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """Hidden layers and width."""
+        return ladder(_OF_EFFORT[effort], effort)
+
+    def mixture(self) -> Mixture:
+        """That of the paper."""
+        from gcbench.codecs.implicit.samples import DAVIES
+
+        return DAVIES

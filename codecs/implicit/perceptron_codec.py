@@ -1,0 +1,264 @@
+"""What codecs with one perceptron for each mesh share: draw points, train side by side, code weights, mesh the field.
+
+A codec of this kind says how wide its networks are, what they are shown of a point, and what else goes into a stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, decoded_mesh
+from gcbench.codecs.implicit.stream import Envelope, unpack
+from gcbench.errors import BitstreamError, CodecFailed, UsageError
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gcbench.codecs.implicit.networks import Perceptrons
+    from gcbench.codecs.implicit.samples import Field, Mixture
+    from gcbench.codecs.implicit.training import Quantise, Schedule
+    from gcbench.codecs.implicit.weights import Coding
+
+Mask = Callable[[], None]
+Train = Callable[["Schedule", "Mask | None"], None]
+CODINGS: tuple[Coding, ...] = ("range", "sparse", "float16", "float32")  # their places are in streams
+RESOLUTIONS = (32, 64, 128, 256)
+MIN_BITS, MAX_BITS = 4, 12
+MAX_LAYERS, MAX_WIDTH = 16, 512
+_FIELDS = struct.Struct("<BBBHHI")  # coding, bits, hidden layers, width, resolution, bytes of the condition
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an effort stands for.
+
+    Parameters
+    ----------
+    samples, steps, batch : int
+        Points drawn for a mesh, steps of the optimiser, points a step.
+    resolution : int
+        Cells along a side of the grid on which the mesh is made.
+    """
+
+    samples: int
+    steps: int
+    batch: int
+    resolution: int
+
+
+FITS: dict[Effort, Fit] = {
+    "quick": Fit(60_000, 500, 2048, 64),
+    "standard": Fit(400_000, 4000, 4096, 128),
+    "paper": Fit(1_000_000, 50_000, 8192, 256),
+}
+
+
+class PerceptronCodec(ModelCodec):
+    """A perceptron of ``layers`` hidden layers of ``width`` for each mesh.
+
+    Rates carry ``layers``, ``width`` and ``effort``.
+
+    Parameters
+    ----------
+    coding : {"range", "sparse", "float16", "float32"}
+        Of the weights.
+    bits : int
+        Of a quantised weight.
+    steps : int
+        Of training; 0 is the effort's.
+    """
+
+    deterministic: ClassVar[bool] = False
+    envelope: ClassVar[Envelope]
+
+    def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0) -> None:
+        if coding not in CODINGS:
+            raise UsageError(f"{self.name}[coding={coding}]: possible are {', '.join(CODINGS)}")
+        if not MIN_BITS <= bits <= MAX_BITS or steps < 0:
+            raise UsageError(f"{self.name}: bits go from {MIN_BITS} to {MAX_BITS}, and steps are not negative")
+        self._coding: Coding = coding
+        self._bits = bits
+        self._steps = steps
+
+    # --- What a codec says of itself ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def mixture(self) -> Mixture:
+        """Where points are drawn."""
+
+    def condition(self, mesh: trimesh.Trimesh, field: Field, rate: Rate, ctx: Context) -> bytes:
+        """What the stream of a mesh holds beside weights."""
+        del mesh, field, rate, ctx
+        return b""
+
+    def read_condition(self, condition: bytes) -> Tensor:
+        """Make a tensor of a condition, the same in encoder and decoder.
+
+        Raises
+        ------
+        BitstreamError
+            It is not one.
+        """
+        import torch
+
+        if condition:
+            raise BitstreamError("bytes that nothing asks for")
+        return torch.zeros(0)
+
+    def features(self, points: Tensor, conditions: Tensor) -> Tensor:
+        """What networks are shown of points (B, P, 3), given the stacked conditions of their meshes: (B, P, F)."""
+        del conditions
+        return points
+
+    def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
+        """Change networks after training, e.g. prune them; ``train`` trains on, under a schedule and with a mask."""
+
+    # --- The codec ----------------------------------------------------------------------------------------------------
+
+    def version(self) -> str:
+        """Revision of these modules, and the packages whose numbers end in the stream."""
+        return f"1+torch-{installed_version('torch')}+libigl-{installed_version('libigl')}"
+
+    def prepare(self) -> None:
+        """Import torch and what comes with it."""
+        super().prepare()
+        from gcbench.codecs.implicit import meshing, samples, training, weights  # noqa: F401  # heavy
+
+    def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
+        """Fit the networks of all meshes side by side."""
+        import torch
+
+        from gcbench.codecs.implicit.networks import Perceptrons, generators
+        from gcbench.codecs.implicit.samples import Field, draw
+        from gcbench.codecs.implicit.training import Schedule, train
+        from gcbench.codecs.implicit.weights import encode
+
+        torch.set_num_threads(ctx.threads)
+        fit = FITS[_effort(rate)]
+        layers, width = int(rate.params["layers"]), int(rate.params["width"])
+        with ctx.stage("sampling"):
+            fields = [Field(mesh) for mesh in meshes]
+            drawn = [draw(field, fit.samples, self.mixture(), ctx.seed) for field in fields]
+            points = torch.stack([torch.from_numpy(p) for p, _ in drawn]).to(ctx.device)
+            distances = torch.stack([torch.from_numpy(d) for _, d in drawn]).to(ctx.device)
+        ctx.check_deadline()
+        with ctx.stage("condition"):
+            sides = [self.condition(mesh, field, rate, ctx) for mesh, field in zip(meshes, fields, strict=True)]
+            conditions = torch.stack([self.read_condition(side) for side in sides]).to(ctx.device)
+            wide = self.features(points[:, :1], conditions).shape[-1]
+        networks = Perceptrons(
+            len(meshes), (wide, *[width] * layers, 1), generators=generators([ctx.seed] * len(meshes))
+        ).to(ctx.device)
+        quantised = self._coding in {"range", "sparse"}
+        schedule = Schedule(
+            self._steps or fit.steps,
+            fit.batch,
+            learning_rate=0.04 / width**0.5,
+            quantised_from=0.6 if quantised else 1.0,
+            bits=self._bits,
+        )
+
+        def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
+            found: Tensor = networks(self.features(points[:, where], conditions), quantise)[..., 0]
+            return (found - distances[:, where]).abs().mean(1)
+
+        def fitted(schedule: Schedule, mask: Mask | None) -> None:
+            train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=_watched(ctx), mask=mask)
+
+        with ctx.stage("training"):
+            fitted(schedule, None)
+            self.finish(networks, rate, schedule, fitted)
+        with ctx.stage("coding"):
+            heads = [
+                _FIELDS.pack(CODINGS.index(self._coding), self._bits, layers, width, fit.resolution, len(side)) + side
+                for side in sides
+            ]
+            return [
+                self.envelope.seal(head + encode(tensors, self._coding, self._bits))
+                for head, tensors in zip(heads, _tensors(networks), strict=True)
+            ]
+
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Fit the network of one mesh."""
+        return self.encode([mesh], rate, ctx)[0]
+
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Evaluate the network on a grid, coarse to fine, and mesh it.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or its network has no surface.
+        """
+        import torch
+
+        from gcbench.codecs.implicit.meshing import mesh
+        from gcbench.codecs.implicit.networks import Perceptrons
+        from gcbench.codecs.implicit.weights import decode
+
+        torch.set_num_threads(ctx.threads)
+        with ctx.stage("coding"):
+            body = self.envelope.open(stream)
+            coding, bits, layers, width, resolution, side = unpack(_FIELDS, body)
+            if not (
+                coding < len(CODINGS)
+                and MIN_BITS <= bits <= MAX_BITS
+                and 1 <= layers <= MAX_LAYERS
+                and 1 <= width <= MAX_WIDTH
+                and resolution in RESOLUTIONS
+                and side <= len(body) - _FIELDS.size
+            ):
+                raise BitstreamError("a field of the header is out of range")
+            conditions = self.read_condition(body[_FIELDS.size : _FIELDS.size + side])[None].to(ctx.device)
+            wide = self.features(torch.zeros(1, 1, 3, device=ctx.device), conditions).shape[-1]
+            widths = (wide, *[width] * layers, 1)
+            shapes = [shape for a, b in itertools.pairwise(widths) for shape in ((a, b), (1, b))]
+            tensors = decode(body[_FIELDS.size + side :], shapes, CODINGS[coding], bits)
+            networks = Perceptrons.of(tensors, widths).to(ctx.device)
+
+        def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
+            ctx.check_deadline()
+            with torch.inference_mode():
+                shown = self.features(torch.from_numpy(points)[None].to(ctx.device), conditions)
+                found: NDArray[np.float32] = networks(shown)[0, :, 0].cpu().numpy()
+            return found
+
+        with ctx.stage("meshing"):
+            vertices, faces = mesh(distance, resolution)
+        return decoded_mesh(vertices, faces)
+
+
+def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
+    """Rates of networks given as (hidden layers, width)."""
+    return [Rate(f"l{n}w{w}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
+
+
+def _effort(rate: Rate) -> Effort:
+    effort: Any = rate.params["effort"]
+    if effort not in FITS:
+        raise CodecFailed(f"a rate of unknown effort '{effort}'")
+    return effort  # type: ignore[no-any-return]  # checked
+
+
+def _tensors(networks: Perceptrons) -> list[list[NDArray[np.float32]]]:
+    """Weights and biases of each network, as arrays."""
+    pairs = [p.detach().cpu().numpy() for pair in zip(networks.weights, networks.biases, strict=True) for p in pair]
+    return [[tensor[i] for tensor in pairs] for i in range(len(pairs[0]))]
+
+
+def _watched(ctx: Context) -> Callable[[float, str], None]:
+    def progress(done: float, message: str) -> None:
+        ctx.check_deadline()
+        ctx.progress(done, message)
+
+    return progress

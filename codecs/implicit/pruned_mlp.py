@@ -1,0 +1,86 @@
+"""Pruned perceptrons: global magnitude pruning of a trained implicit network, one shot, with or without retraining.
+
+The paper (for radiance fields) sets the smallest 30, 50, 70 or 90 % of all weights to 0 with one threshold for all
+layers, and retrains for 500 iterations. It counts what is left; here zeros are coded as gaps, so that bytes are saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gcbench.codecs.base import Effort, Rate
+from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, Train
+from gcbench.codecs.implicit.stream import Envelope
+from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcbench.codecs.implicit.networks import Perceptrons
+    from gcbench.codecs.implicit.samples import Mixture
+    from gcbench.codecs.implicit.training import Schedule
+
+_LAYERS = 8
+_WIDTH: dict[Effort, int] = {"quick": 32, "standard": 64, "paper": 128}
+_SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality; those of the paper, and none
+
+
+class PrunedMlp(PerceptronCodec):
+    """The network of ``ni``, 8 hidden layers, pruned; sparsity is rate.
+
+    Parameters
+    ----------
+    retrain : int
+        Iterations after pruning; 500 in the paper, 0 for none.
+    bits : int
+        Of a quantised weight.
+    steps : int
+        Of training before pruning; 0 is the effort's.
+
+    Source: B. Isik, "Neural 3D Scene Compression via Model Compression", arXiv 2105.03120, 2021.
+    """
+
+    name = "pruned-mlp"
+    envelope = Envelope(b"GCPM", 1)
+
+    def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0) -> None:
+        super().__init__(coding="sparse", bits=bits, steps=steps)
+        if retrain < 0:
+            raise UsageError("pruned-mlp: retrain is a number of iterations")
+        self._retrain = retrain
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """Percent of the weights that are 0."""
+        chosen = (90, 50, 0) if effort == "quick" else _SPARSITY
+        network = {"layers": _LAYERS, "width": _WIDTH[effort], "effort": effort}
+        return [Rate(f"w{_WIDTH[effort]}s{s:02d}", {**network, "sparsity": s}) for s in chosen]
+
+    def mixture(self) -> Mixture:
+        """That of ``ni``."""
+        from gcbench.codecs.implicit.samples import DAVIES
+
+        return DAVIES
+
+    def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
+        """Prune weights, and retrain those that are left with the pruned ones held at 0; biases stay."""
+        import torch
+
+        sparsity = int(rate.params["sparsity"]) / 100
+        if not sparsity:
+            return
+        with torch.no_grad():
+            magnitudes = torch.cat([w.abs().flatten(1) for w in networks.weights], dim=1)
+            rank = max(1, round(sparsity * magnitudes.shape[1]))
+            threshold = magnitudes.kthvalue(rank, dim=1).values[:, None, None]
+            masks = [(w.abs() > threshold).to(w.dtype) for w in networks.weights]
+
+        def prune() -> None:
+            with torch.no_grad():
+                for weight, mask in zip(networks.weights, masks, strict=True):
+                    weight.mul_(mask)
+
+        prune()
+        if self._retrain:
+            # The rate that training had at two fifths of its way: enough to move, too little to start over.
+            again = replace(schedule, steps=self._retrain, learning_rate=schedule.learning_rate / 3, quantised_from=0.0)
+            train(again, prune)

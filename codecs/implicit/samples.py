@@ -1,0 +1,123 @@
+"""Points with their signed distance to a mesh, drawn from the mixtures that the papers train on.
+
+Knows meshes and arrays, no networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcbench.necgs.surface import Surface
+from gcbench.necgs.tsdf import orient, triangles, winding_number
+
+if TYPE_CHECKING:
+    import trimesh
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Where points are drawn.
+
+    Parameters
+    ----------
+    uniform : float
+        Share of points uniform in the cube [-half_side, half_side]³.
+    near : tuple of (float, float)
+        Share and standard deviation of points on the surface, moved by normal noise in each coordinate. Shares of
+        ``uniform`` and ``near`` add up to 1.
+    half_side : float
+        Of the cube.
+    importance : float
+        β of the weight exp(−β |d|) by which points are kept, of ``oversampling`` times as many; 0 keeps all.
+    oversampling : int
+        How many are drawn for each that is kept, where there are weights.
+    """
+
+    uniform: float
+    near: tuple[tuple[float, float], ...] = ()
+    half_side: float = 1.05
+    importance: float = 0.0
+    oversampling: int = 4
+
+    def __post_init__(self) -> None:
+        if abs(self.uniform + sum(share for share, _ in self.near) - 1) > 1e-9:
+            raise ValueError("the shares of a mixture add up to 1")
+
+
+#: Davies et al. (2020), section 3.2: uniform points, kept with probability exp(−β |d|), β = 30; most of them near the
+#: surface, yet everywhere some.
+DAVIES = Mixture(uniform=0.5, near=((0.5, 0.1),), importance=30.0)
+#: Takikawa et al. (2021), section 4.1: uniform, near and on the surface in equal parts (2 : 2 : 1 there).
+TAKIKAWA = Mixture(uniform=0.2, near=((0.4, 0.01), (0.4, 0.0)))
+
+
+class Field:
+    """The signed distance to a mesh, negative inside.
+
+    The sign is that of the winding number of coherently oriented faces, so that open and self-intersecting meshes have
+    one too: as in :mod:`gcbench.necgs.tsdf`.
+
+    Parameters
+    ----------
+    mesh : trimesh.Trimesh
+        Of any kind.
+
+    Raises
+    ------
+    BadMesh
+        No faces, or a coordinate that is not finite.
+    """
+
+    def __init__(self, mesh: trimesh.Trimesh) -> None:
+        merged, indices = triangles(mesh)
+        self._faces = orient(indices, merged)
+        self.surface = Surface(merged, self._faces)
+
+    def __call__(self, points: Floats) -> NDArray[np.float32]:
+        """Signed distance at (n, 3) points: (n,) float32."""
+        feet, _ = self.surface.closest(points)
+        distance = np.linalg.norm(points - feet, axis=1)
+        inside = winding_number(self.surface.vertices, self._faces, points) > 0.5
+        signed: NDArray[np.float32] = np.where(inside, -distance, distance).astype(np.float32)
+        return signed
+
+
+def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Points of a mixture and their signed distances, in random order.
+
+    Returns
+    -------
+    points : (count, 3) float32
+        In the cube.
+    distance : (count,) float32
+        To the mesh, negative inside.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = count * (mixture.oversampling if mixture.importance else 1)
+    points = _points(field.surface, drawn, mixture, rng)
+    if mixture.importance:
+        distance = field(points)
+        # Exponential races: the smallest E / w are a draw without replacement with probabilities in proportion to w.
+        race = rng.exponential(size=drawn) * np.exp(np.minimum(mixture.importance * np.abs(distance), 500.0))
+        kept = np.argpartition(race, count - 1)[:count] if count < drawn else np.arange(drawn)
+        kept = rng.permutation(kept)
+        return points[kept].astype(np.float32), distance[kept]
+    order = rng.permutation(drawn)
+    # Rounded first: the distance is that of the very points that the network is shown.
+    rounded = points[order].astype(np.float32)
+    return rounded, field(rounded.astype(np.float64))
+
+
+def _points(surface: Surface, count: int, mixture: Mixture, rng: np.random.Generator) -> Floats:
+    counts = [round(share * count) for share, _ in mixture.near]
+    parts = [rng.uniform(-mixture.half_side, mixture.half_side, (count - sum(counts), 3))]
+    for number, (_, deviation) in zip(counts, mixture.near, strict=True):
+        on, _ = surface.sample(number, rng)
+        parts.append(on + rng.normal(scale=deviation, size=on.shape) if deviation else on)
+    return np.clip(np.concatenate(parts), -mixture.half_side, mixture.half_side)

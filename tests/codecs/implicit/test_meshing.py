@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from gcbench.codecs.implicit.meshing import HALF_SIDE, mesh
+from gcbench.errors import BitstreamError
+
+
+def sphere(points):
+    return np.linalg.norm(points, axis=1) - np.float32(0.7)
+
+
+def torus(points):
+    ring = np.linalg.norm(points[:, :2], axis=1) - 0.6
+    return (np.hypot(ring, points[:, 2]) - 0.2).astype(np.float32)
+
+
+@pytest.mark.parametrize("resolution", [16, 32, 64, 128])
+def test_a_sphere(resolution):
+    vertices, faces = mesh(sphere, resolution)
+    made = trimesh.Trimesh(vertices, faces, process=False)
+    assert made.is_watertight
+    assert made.volume == pytest.approx(4 / 3 * np.pi * 0.7**3, rel=10 / resolution**2)
+    assert np.abs(np.linalg.norm(vertices, axis=1) - 0.7).max() < (2 * HALF_SIDE / resolution) ** 2
+
+
+def test_genus_and_orientation():
+    made = trimesh.Trimesh(*mesh(torus, 64), process=False)
+    assert (made.euler_number, made.is_watertight, made.body_count) == (0, True, 1)
+    assert made.volume == pytest.approx(2 * np.pi**2 * 0.6 * 0.2**2, rel=0.01)
+
+
+def test_the_same_mesh_as_on_the_full_grid_for_a_twentieth_of_the_points():
+    from skimage.measure import marching_cubes
+
+    seen = []
+
+    def counted(points):
+        seen.append(len(points))
+        return torus(points)
+
+    vertices, faces = mesh(counted, 128)
+    axis = np.linspace(-HALF_SIDE, HALF_SIDE, 129)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+    full, triangles, _, _ = marching_cubes(torus(grid).reshape([129] * 3), 0.0, method="lorensen")
+    assert len(vertices) == len(full)
+    assert len(faces) == len(triangles)
+    np.testing.assert_allclose(np.sort(vertices, 0), np.sort(full * (2 * HALF_SIDE / 128) - HALF_SIDE, 0), atol=1e-5)
+    assert sum(seen) < 129**3 / 10
+
+
+def test_what_leaves_the_cube_is_closed_at_its_border():
+    made = trimesh.Trimesh(*mesh(lambda p: p[:, 2].copy(), 32), process=False)
+    assert made.is_watertight
+    assert made.volume > 0
+
+
+def test_no_surface():
+    with pytest.raises(BitstreamError, match="no surface"):
+        mesh(lambda p: np.ones(len(p), np.float32), 32)

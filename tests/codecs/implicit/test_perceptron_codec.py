@@ -1,0 +1,118 @@
+"""NI and pruned perceptrons from mesh to bytes to mesh, on a sphere and a torus, with short trainings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from gcbench.codecs import Context, Rate
+from gcbench.codecs.implicit.networks import Perceptrons, generators
+from gcbench.codecs.implicit.ni import Ni
+from gcbench.codecs.implicit.pruned_mlp import PrunedMlp
+from gcbench.codecs.implicit.weights import decode
+from gcbench.errors import BitstreamError, UsageError
+
+SMALL = {"layers": 2, "width": 16, "effort": "quick"}
+
+
+@pytest.fixture(scope="module")
+def sphere():
+    return trimesh.creation.icosphere(3, 1.0)
+
+
+@pytest.fixture(scope="module")
+def stream(sphere):
+    return Ni(steps=150).encode_mesh(sphere, Rate("x", SMALL), Context())
+
+
+def test_a_sphere_comes_back(stream):
+    mesh = Ni().decode_mesh(stream, Context())
+    assert mesh.is_watertight
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.02
+    assert len(stream) < 700  # 353 weights of 9 bits, less what the range coder saves, plus scales and models
+
+
+def test_the_same_bytes_again_and_others_for_another_seed(sphere, stream):
+    codec, rate = Ni(steps=150), Rate("x", SMALL)
+    assert codec.encode_mesh(sphere, rate, Context()) == stream
+    assert codec.encode_mesh(sphere, rate, Context(seed=1)) != stream
+
+
+def test_networks_side_by_side_are_as_good_as_alone(sphere):
+    torus = trimesh.creation.torus(0.7, 0.3)
+    codec, rate = Ni(steps=150), Rate("x", SMALL)
+    both = codec.encode([torus, sphere], rate, Context())
+    for mesh, one in zip((torus, sphere), both, strict=True):
+        alone = codec.encode([mesh], rate, Context())[0]
+        for made in (one, alone):
+            assert codec.decode_mesh(made, Context()).volume == pytest.approx(mesh.volume, rel=0.08)
+
+
+@pytest.mark.parametrize("coding", ["sparse", "float16", "float32"])
+def test_other_codings_carry_the_same_field(sphere, stream, coding):
+    other = Ni(steps=150, coding=coding).encode_mesh(sphere, Rate("x", SMALL), Context())
+    mesh = Ni().decode_mesh(other, Context())
+    assert mesh.volume == pytest.approx(Ni().decode_mesh(stream, Context()).volume, rel=0.05)
+    if coding != "sparse":
+        assert len(other) == 20 + {"float16": 2, "float32": 4}[coding] * Perceptrons.count((3, 16, 16, 1))
+
+
+def test_damaged_streams_are_refused(stream):
+    rng = np.random.default_rng(0)
+    for length in (*range(24), len(stream) - 1):
+        with pytest.raises(BitstreamError):
+            Ni().decode_mesh(stream[:length], Context())
+    for _ in range(200):
+        changed = bytearray(stream)
+        changed[rng.integers(len(stream))] ^= 1 << rng.integers(8)
+        with pytest.raises(BitstreamError):
+            Ni().decode_mesh(bytes(changed), Context())
+    with pytest.raises(BitstreamError, match="not a stream"):
+        PrunedMlp().decode_mesh(stream, Context())
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(9, 9), (10, 1), (11, 0), (11, 99), (12, 0), (13, 255), (14, 33), (16, 5), (19, 255)]
+)
+def test_fields_out_of_range_are_refused_behind_a_right_checksum(stream, at, value):
+    body = bytearray(Ni.envelope.open(stream))
+    body[at - 9] = value
+    with pytest.raises(BitstreamError):
+        Ni().decode_mesh(Ni.envelope.seal(bytes(body)), Context())
+
+
+def test_pruning_prunes_and_saves_bytes(sphere):
+    sizes = []
+    for sparsity in (90, 50, 0):
+        made = PrunedMlp(steps=120, retrain=40).encode_mesh(
+            sphere, Rate("x", SMALL | {"sparsity": sparsity}), Context()
+        )
+        body = PrunedMlp.envelope.open(made)
+        shapes = [(3, 16), (1, 16), (16, 16), (1, 16), (16, 1), (1, 1)]
+        weights = np.concatenate([t.ravel() for t in decode(body[11:], shapes, "sparse", 9)[::2]])
+        assert (weights == 0).mean() == pytest.approx(max(sparsity / 100, 0), abs=0.06)
+        sizes.append(len(made))
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 0.6 * sizes[-1]
+
+
+def test_wrong_parameters():
+    for wrong in ({"coding": "zip"}, {"bits": 3}, {"steps": -1}):
+        with pytest.raises(UsageError):
+            Ni(**wrong)
+    with pytest.raises(UsageError):
+        PrunedMlp(retrain=-1)
+
+
+def test_perceptrons_are_independent():
+    alone = Perceptrons(1, (3, 8, 8, 1), generators=generators([5]))
+    beside = Perceptrons(3, (3, 8, 8, 1), generators=generators([4, 5, 6]))
+    x = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(beside(x)[1], alone(x)[0])
+    assert alone.parameter_count() == Perceptrons.count((3, 8, 8, 1)) == 4 * 8 + 9 * 8 + 9
+    assert Perceptrons.count((3, *[32] * 8, 1)) == 7553  # the 30 kB of NI in the key-sphere paper, as float32
+    beside(x)[0].sum().backward()
+    assert beside.weights[0].grad[0].abs().sum() > 0
+    assert beside.weights[0].grad[1:].abs().sum() == 0
