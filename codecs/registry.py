@@ -17,6 +17,8 @@ CODECS: Registry[Codec] = Registry(
         "gpcc-trisoup": "gcbench.codecs.mpeg.gpcc:GpccTrisoup",
         "vpcc": "gcbench.codecs.mpeg.vpcc:Vpcc",
         "pcgcv2": "gcbench.codecs.pcgcv2.codec:PCGCv2Codec",
+        "ni": "gcbench.codecs.implicit.ni:Ni",
+        "pruned-mlp": "gcbench.codecs.implicit.pruned_mlp:PrunedMlp",
     },
     group="gcbench.codecs",
 )

@@ -1,8 +1,9 @@
 """NI, weight-encoded neural implicits: one small perceptron for each mesh, and its weights are the stream.
 
 The paper has 8 hidden layers of 32 with rectifiers and a tanh at the end, trained on 10⁶ points drawn with weights
-exp(−β |d|), and counts float32 weights. Here the output is linear (a tanh saturates only where nothing is meshed),
-weights are quantised in the training loop and range coded; ``ni[coding=float32]`` counts as the paper does.
+exp(−β |d|), and counts float32 weights. Here the output is linear and distances are clamped instead (a tanh saturates
+only where nothing is meshed), weights are quantised in the training loop and range coded; ``ni[coding=float32]`` counts
+as the paper does. Width and depth are the rate.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from gcbench.codecs.implicit.stream import Envelope
 if TYPE_CHECKING:
     from gcbench.codecs.implicit.samples import Mixture
 
-# (hidden layers, width), low to high quality.
-_LADDER = ((8, 12), (8, 16), (8, 24), (8, 32), (8, 48), (8, 64), (8, 96))
+# (hidden layers, width), low to high quality; each about twice the bytes of the one before.
+_LADDER = ((4, 16), (4, 24), (4, 32), (8, 32), (4, 64), (8, 64), (8, 96))
 _OF_EFFORT: dict[Effort, Sequence[tuple[int, int]]] = {
-    "quick": ((8, 16), (8, 32)),
-    "standard": ((8, 16), (8, 24), (8, 32), (8, 48), (8, 64)),
+    "quick": ((4, 16), (4, 32), (8, 32)),
+    "standard": ((4, 16), (4, 32), (8, 32), (4, 64), (8, 64)),
     "paper": _LADDER,
 }
 

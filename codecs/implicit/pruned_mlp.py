@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gcbench.codecs.implicit.training import Schedule
 
 _LAYERS = 8
-_WIDTH: dict[Effort, int] = {"quick": 32, "standard": 64, "paper": 128}
+_WIDTH: dict[Effort, int] = {"quick": 32, "standard": 48, "paper": 128}
 _SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality; those of the paper, and none
 
 

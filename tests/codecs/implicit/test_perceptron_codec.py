@@ -24,7 +24,7 @@ def sphere():
 
 @pytest.fixture(scope="module")
 def stream(sphere):
-    return Ni(steps=150).encode_mesh(sphere, Rate("x", SMALL), Context())
+    return Ni(steps=600).encode_mesh(sphere, Rate("x", SMALL), Context())
 
 
 def test_a_sphere_comes_back(stream):
@@ -35,28 +35,29 @@ def test_a_sphere_comes_back(stream):
 
 
 def test_the_same_bytes_again_and_others_for_another_seed(sphere, stream):
-    codec, rate = Ni(steps=150), Rate("x", SMALL)
+    codec, rate = Ni(steps=600), Rate("x", SMALL)
     assert codec.encode_mesh(sphere, rate, Context()) == stream
     assert codec.encode_mesh(sphere, rate, Context(seed=1)) != stream
 
 
-def test_networks_side_by_side_are_as_good_as_alone(sphere):
+def test_networks_side_by_side_are_as_good_as_alone(sphere, stream):
     torus = trimesh.creation.torus(0.7, 0.3)
-    codec, rate = Ni(steps=150), Rate("x", SMALL)
-    both = codec.encode([torus, sphere], rate, Context())
+    codec = Ni(steps=600)
+    both = codec.encode([torus, sphere], Rate("x", SMALL), Context())
     for mesh, one in zip((torus, sphere), both, strict=True):
-        alone = codec.encode([mesh], rate, Context())[0]
-        for made in (one, alone):
-            assert codec.decode_mesh(made, Context()).volume == pytest.approx(mesh.volume, rel=0.08)
+        assert codec.decode_mesh(one, Context()).volume == pytest.approx(mesh.volume, rel=0.08)
+    assert codec.decode_mesh(both[1], Context()).volume == pytest.approx(
+        codec.decode_mesh(stream, Context()).volume, rel=0.01
+    )
 
 
-@pytest.mark.parametrize("coding", ["sparse", "float16", "float32"])
+@pytest.mark.parametrize("coding", ["sparse", "float16"])
 def test_other_codings_carry_the_same_field(sphere, stream, coding):
-    other = Ni(steps=150, coding=coding).encode_mesh(sphere, Rate("x", SMALL), Context())
+    other = Ni(steps=600, coding=coding).encode_mesh(sphere, Rate("x", SMALL), Context())
     mesh = Ni().decode_mesh(other, Context())
     assert mesh.volume == pytest.approx(Ni().decode_mesh(stream, Context()).volume, rel=0.05)
     if coding != "sparse":
-        assert len(other) == 20 + {"float16": 2, "float32": 4}[coding] * Perceptrons.count((3, 16, 16, 1))
+        assert len(other) == 20 + 2 * Perceptrons.count((3, 16, 16, 1))
 
 
 def test_damaged_streams_are_refused(stream):

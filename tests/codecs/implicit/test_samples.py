@@ -25,16 +25,13 @@ def test_distances_are_signed_and_right(field, mixture):
     assert (draw(field, 4000, mixture, seed=1)[0] != points).any()
 
 
-def test_importance_prefers_the_surface_by_the_weight_of_the_paper(field):
-    wide = Mixture(1.0, importance=0.0)
-    points = draw(field, 200_000, wide, seed=1)[1]
-    kept = draw(field, 20_000, Mixture(1.0, importance=5.0, oversampling=40), seed=2)[1]
-    # Kept over drawn, in bins of the distance, goes like exp(−5 |d|) where little is exhausted.
-    bins = np.linspace(0.0, 0.6, 7)
-    drawn_share = np.histogram(np.abs(points), bins)[0] / len(points)
-    kept_share = np.histogram(np.abs(kept), bins)[0] / len(kept)
-    slope = np.polyfit((bins[1:] + bins[:-1]) / 2, np.log(kept_share / drawn_share), 1)[0]
-    assert slope == pytest.approx(-5, rel=0.08)
+def test_weighted_points_have_the_density_of_the_paper(field):
+    # Weights in the cube would give (R + d)² exp(−β |d|) around a sphere of radius R; ours have no square.
+    distance = draw(field, 40_000, Mixture(0.0, weighted=((1.0, 30.0),)), seed=2)[1]
+    for side in (distance[distance > 0], -distance[distance < 0]):
+        assert side.mean() == pytest.approx(1 / 30, rel=0.05)
+        assert (side > 0.1).mean() == pytest.approx(np.exp(-3), rel=0.1)
+    assert (distance > 0).mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_open_and_turned_meshes_have_a_sign():
