@@ -1,0 +1,223 @@
+"""NGLOD, neural geometric level of detail: features at the corners of a sparse octree, summed over its levels.
+
+The paper has 32 features a corner in float32, a decoder with one hidden layer of 128 for each level of detail, random
+initial features, and a squared error summed over all levels of detail. Its figures count all of it in float32. Here a
+stream is one level of detail, and what is stored is chosen for its bytes:
+
+- A corner's first feature is a distance. It starts as what the levels above leave of the signed distance at the corner,
+  so that the tree is the interpolated signed distance before training begins; the decoder adds its output to the sum.
+- There are few other features (none, by default): at equal bytes, one more level is worth more than more channels.
+- The error is absolute, weighs most at the surface, and comes with the estimated bits of the features: many of the
+  finest are trained to 0. Features are rounded in the training loop, to steps that are trained themselves.
+- Occupancy is coded as PCGCv2's coordinates are; features of fine levels with the neighbours' as context.
+
+``nglod[coding=float32]`` counts features and weights as the paper does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort, decoded_mesh
+from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, Fit
+from gcbench.codecs.implicit.stream import Envelope, unpack
+from gcbench.errors import BitstreamError, UsageError
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gcbench.codecs.implicit.networks import Quantise
+    from gcbench.codecs.implicit.octree import Octree
+    from gcbench.codecs.implicit.octree_field import OctreeField
+    from gcbench.codecs.implicit.weights import Coding
+
+    Floats32 = NDArray[np.float32]
+
+CODINGS: tuple[Coding, ...] = ("range", "float16", "float32")  # their places are in streams
+MAX_CHANNELS, MAX_WIDTH = 32, 256
+_DEPTH_OF_LOD_0 = 3
+_LEARNING_RATE = 2e-3
+_MOST_SYMBOLS = 1 << 23  # features of all corners: what a decoder takes memory for
+_FIELDS = struct.Struct("<BBBBHHI")  # coding, bits, depth, channels, width, resolution, bytes of the octree
+
+# Level of detail: weight of a bit against the error in the loss.
+_BIT_WEIGHTS = {1: 1e-7, 2: 3e-8, 3: 1e-8, 4: 3e-9, 5: 5e-10}
+_OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (2, 3), "standard": (1, 2, 3, 4), "paper": (1, 2, 3, 4, 5)}
+FITS: dict[Effort, Fit] = {
+    "quick": Fit(80_000, 300, 2048, 128),
+    "standard": Fit(400_000, 2000, 4096, 256),
+    "paper": Fit(2_000_000, 20_000, 8192, 256),
+}
+
+
+class Nglod(ModelCodec):
+    """Features at the corners of a sparse octree and a small decoder for each mesh; level of detail is rate.
+
+    Level of detail n has 2^(n + 3) voxels along a side of the cube.
+
+    Parameters
+    ----------
+    channels : int
+        Features of a corner.
+    width : int
+        Of the decoder's hidden layer.
+    coding : {"range", "float16", "float32"}
+        Of features and weights.
+    bits : int
+        Of a quantised weight of the decoder.
+    steps : int
+        Of training; 0 is the effort's.
+
+    Source: T. Takikawa et al., "Neural Geometric Level of Detail: Real-time Rendering with Implicit 3D Shapes", CVPR
+    2021, arXiv 2101.10994.
+    """
+
+    name = "nglod"
+    deterministic: ClassVar[bool] = False
+    envelope = Envelope(b"GCNL", 1)
+
+    def __init__(
+        self, *, channels: int = 1, width: int = 16, coding: str = "range", bits: int = 9, steps: int = 0
+    ) -> None:
+        if coding not in CODINGS:
+            raise UsageError(f"nglod[coding={coding}]: possible are {', '.join(CODINGS)}")
+        if not MIN_BITS <= bits <= MAX_BITS or steps < 0:
+            raise UsageError(f"nglod: bits go from {MIN_BITS} to {MAX_BITS}, and steps are not negative")
+        if not 1 <= channels <= MAX_CHANNELS or not 1 <= width <= MAX_WIDTH:
+            raise UsageError(f"nglod: channels go from 1 to {MAX_CHANNELS}, width from 1 to {MAX_WIDTH}")
+        self._channels, self._width = channels, width
+        self._coding: Coding = coding
+        self._bits = bits
+        self._steps = steps
+
+    def version(self) -> str:
+        """Revision of these modules, and the packages whose numbers end in the stream."""
+        return f"1+torch-{installed_version('torch')}+libigl-{installed_version('libigl')}"
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """Levels of detail."""
+        return [Rate(f"lod{n}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
+
+    def prepare(self) -> None:
+        """Import torch and what comes with it, and compile the octree or load what was compiled."""
+        super().prepare()
+        import torch
+
+        from gcbench.codecs.implicit import meshing, samples, training, weights  # noqa: F401  # heavy
+        from gcbench.codecs.implicit.octree import BASE, Octree
+
+        tree = Octree.decode(Octree(np.zeros((1, 3), np.int32), BASE + 1).encode(), BASE + 1)
+        features = torch.zeros(tree.corner_count, 1, requires_grad=True)
+        torch.autograd.backward(tree.interpolate(features, torch.zeros(1, 3)).sum())
+
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Build the tree around the surface, and fit its features and the decoder."""
+        import torch
+
+        from gcbench.codecs.implicit.octree import Octree
+        from gcbench.codecs.implicit.octree_field import OctreeField
+        from gcbench.codecs.implicit.samples import TAKIKAWA, Field, draw
+
+        torch.set_num_threads(ctx.threads)
+        fit, lod = FITS[as_effort(str(rate.params["effort"]))], int(rate.params["lod"])
+        with ctx.stage("sampling"):
+            distance = Field(mesh)
+            points, distances = draw(distance, fit.samples, TAKIKAWA, ctx.seed)
+            tree = Octree.around(distance.surface, lod + _DEPTH_OF_LOD_0, ctx.seed)
+        ctx.check_deadline()
+        with ctx.stage("training"):
+            model = OctreeField(tree, self._channels, self._width, seed=ctx.seed)
+            model.start_from(distance)
+            samples = torch.from_numpy(points), torch.from_numpy(distances)
+            self._fit(model, samples, fit, ctx, bit_weight=_BIT_WEIGHTS[lod])
+        with ctx.stage("coding"):
+            occupancy = tree.encode()
+            coding, resolution = CODINGS.index(self._coding), min(fit.resolution, 4 * 2**tree.depth)
+            head = _FIELDS.pack(coding, self._bits, tree.depth, self._channels, self._width, resolution, len(occupancy))
+            return self.envelope.seal(head + occupancy + model.encode(self._coding, self._bits))
+
+    def _fit(
+        self, model: OctreeField, samples: tuple[Tensor, Tensor], fit: Fit, ctx: Context, *, bit_weight: float
+    ) -> None:
+        from gcbench.codecs.implicit.training import Schedule, train
+
+        points, distances = samples
+
+        def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
+            error = model.error(points[where], distances[where], quantise)
+            return (error + bit_weight * model.feature_bits())[None] if is_coded else error[None]
+
+        def progress(done: float, message: str) -> None:
+            ctx.check_deadline()
+            ctx.progress(done, message)
+
+        is_coded = self._coding == "range"
+        schedule = Schedule(
+            self._steps or fit.steps,
+            fit.batch,
+            learning_rate=_LEARNING_RATE,
+            quantised_from=0.5 if is_coded else 1.0,
+            bits=self._bits,
+        )
+        train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=progress)
+
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Evaluate the field on a grid, coarse to fine, and mesh it.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or its field has no surface.
+        """
+        import torch
+
+        from gcbench.codecs.implicit.meshing import mesh
+        from gcbench.codecs.implicit.octree import Octree
+        from gcbench.codecs.implicit.octree_field import OctreeField
+
+        torch.set_num_threads(ctx.threads)
+        with ctx.stage("coding"):
+            body = self.envelope.open(stream)
+            coding, bits, depth, channels, width, resolution, size = unpack(_FIELDS, body)
+            if not (
+                coding < len(CODINGS)
+                and MIN_BITS <= bits <= MAX_BITS
+                and 1 <= channels <= MAX_CHANNELS
+                and 1 <= width <= MAX_WIDTH
+                and resolution in RESOLUTIONS
+                and size <= len(body) - _FIELDS.size
+            ):
+                raise BitstreamError("a field of the header is out of range")
+            tree = Octree.decode(body[_FIELDS.size : _FIELDS.size + size], depth)
+            if tree.corner_count * channels > _MOST_SYMBOLS:
+                raise BitstreamError(f"more than {_MOST_SYMBOLS} features")
+            model = OctreeField(tree, channels, width)
+            model.read(body[_FIELDS.size + size :], CODINGS[coding], bits)
+
+        def distance(points: Floats32) -> Floats32:
+            ctx.check_deadline()
+            return model.distance(points)
+
+        with ctx.stage("meshing"):
+            vertices, faces = mesh(distance, resolution)
+            return decoded_mesh(vertices, _held(tree, vertices, faces))
+
+
+def _held(tree: Octree, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Faces of the components that enter a voxel of the tree: the surface is nowhere else."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    joined = coo_array((np.ones(len(edges), bool), edges.T), shape=(len(vertices),) * 2)
+    count, component = connected_components(joined, directed=False)
+    held = np.zeros(count, bool)
+    held[component[tree.holds(vertices)]] = True
+    return np.asarray(faces[held[component[faces[:, 0]]]])

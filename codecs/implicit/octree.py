@@ -1,0 +1,241 @@
+"""A sparse octree of features: which voxels the surface passes through, and what the corners of voxels say of a point.
+
+A point's feature is the sum, over levels, of the trilinear interpolation between the corners of its voxel. The coarsest
+level is dense. Knows voxels, points and tables of features; nothing of networks or streams. Imports numba, so it is
+itself imported where it is used.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from gcbench.codecs.implicit.meshing import HALF_SIDE
+from gcbench.codecs.pcgcv2.octree import decode_octree, encode_octree
+from gcbench.errors import BitstreamError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gcbench.necgs.surface import Surface
+
+    Floats32 = NDArray[np.float32]
+    Ints32 = NDArray[np.int32]
+
+BASE = 2  # of the dense level: 4³ voxels, as in the paper
+MAX_DEPTH = 8
+MAX_VOXELS = 1 << 19  # of the finest level: some 10^6 corners, and a few hundred megabytes to train or decode them
+_SAMPLES_PER_VOXEL = (
+    24  # of area: fewer than one in 10^3 of the voxels that hold as much as a fifth of theirs is missed
+)
+_MOST_SAMPLES = 8_000_000
+
+
+class Octree:
+    """Voxels of the cube of half side 1.05 at a depth, their ancestors, and the corners of all of them.
+
+    Level l has 2^l voxels along a side. Corners are numbered by level, then x, y, z; at level ``BASE`` there are all
+    (2^BASE + 1)³, beyond it those of the voxels in the tree.
+
+    A corner that is not in the tree counts as one whose feature is 0. So a level's share fades out within one voxel
+    around the tree, instead of breaking off at its border, and the interpolation is continuous everywhere.
+
+    Parameters
+    ----------
+    voxels : (N, 3) int
+        Distinct, in [0, 2^depth), N ≥ 1.
+    depth : int
+        ``BASE`` to ``MAX_DEPTH``.
+    """
+
+    def __init__(self, voxels: NDArray[np.integer], depth: int) -> None:
+        if not BASE <= depth <= MAX_DEPTH:
+            raise ValueError(f"a depth of {depth} is not in {BASE}…{MAX_DEPTH}")
+        self.depth = depth
+        self.voxels = np.asarray(voxels, np.int32)
+        corners = [_grid(2**BASE + 1)]
+        for level in range(BASE + 1, depth + 1):
+            ancestors = np.unique(_key(self.voxels >> (depth - level), level))
+            positions = _position(ancestors, level)[:, None] + _grid(2)
+            corners.append(_position(np.unique(_key(positions.reshape(-1, 3), level)), level))
+        self.corners = corners
+
+    @classmethod
+    def around(cls, surface: Surface, depth: int, seed: int) -> Octree:
+        """The voxels that hold points of a surface; of a lesser depth where there would be more than MAX_VOXELS."""
+        rng = np.random.default_rng(seed)
+        side = 2 * HALF_SIDE / 2**depth
+        count = min(_MOST_SAMPLES, max(1000, round(_SAMPLES_PER_VOXEL * surface.area / side**2)))
+        points = np.concatenate([surface.sample(count, rng)[0], surface.vertices])
+        keys = np.unique(_key(voxels_of(points, depth), depth))
+        while len(keys) > MAX_VOXELS:
+            keys, depth = np.unique(_key(_position(keys, depth) >> 1, depth - 1)), depth - 1
+        return cls(_position(keys, depth), depth)
+
+    @classmethod
+    def decode(cls, data: bytes, depth: int) -> Octree:
+        """Inverse of :meth:`encode`.
+
+        Raises
+        ------
+        BitstreamError
+            Not an octree of this depth, or one of more than MAX_VOXELS voxels.
+        """
+        if not BASE <= depth <= MAX_DEPTH:
+            raise BitstreamError(f"an octree of depth {depth}")
+        if int.from_bytes(data[:4], "little") > MAX_VOXELS:
+            raise BitstreamError(f"an octree of more than {MAX_VOXELS} voxels")
+        return cls(decode_octree(data, depth), depth)
+
+    def encode(self) -> bytes:
+        """Occupancy of the children of all nodes, with mixed contexts."""
+        return encode_octree(self.voxels, self.depth)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(levels + 1,) number of the first corner of each level; then of all corners."""
+        return np.cumsum([0, *map(len, self.corners)])
+
+    @property
+    def corner_count(self) -> int:
+        """Corners of all levels."""
+        return int(self.starts[-1])
+
+    def interpolate(self, features: Tensor, points: Tensor) -> Tensor:
+        """Feature of each point: a sum over levels of trilinear interpolations.
+
+        Parameters
+        ----------
+        features : (corners, C) float32
+            On the CPU; gradients are passed to them.
+        points : (P, 3) float32
+            Those outside the cube are moved to its border.
+
+        Returns
+        -------
+        (P, C) float32
+        """
+        found: Tensor = _Interpolation.apply(features, points, self._grids)  # type: ignore[no-untyped-call]  # torch's
+        return found
+
+    def holds(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether points (P, 3) are in a voxel of the finest level: (P,)."""
+        keys = _key(self.voxels, self.depth)
+        return np.isin(_key(voxels_of(points, self.depth), self.depth), keys)
+
+    @cached_property
+    def _grids(self) -> _Grids:
+        starts = np.cumsum([0, *[(2**level + 1) ** 3 for level in range(BASE, self.depth + 1)]])
+        rows = np.full(int(starts[-1]), -1, np.int32)
+        for i, corners in enumerate(self.corners):
+            rows[starts[i] + _key(corners, BASE + i)] = np.arange(self.starts[i], self.starts[i + 1])
+        return _Grids(rows, starts)
+
+
+def voxels_of(points: NDArray[np.floating], depth: int) -> NDArray[np.int64]:
+    """The voxels of a level that points (P, 3) are in: (P, 3)."""
+    cells = np.floor((points + HALF_SIDE) * (2**depth / (2 * HALF_SIDE)))
+    return np.asarray(np.clip(cells, 0, 2**depth - 1), np.int64)
+
+
+def _key(positions: NDArray[np.integer], level: int) -> NDArray[np.int64]:
+    """Number corners (and voxels, by their lowest corner) of a level by x, then y, then z."""
+    side = 2**level + 1
+    x, y, z = np.moveaxis(positions.astype(np.int64), -1, 0)
+    return np.asarray((x * side + y) * side + z, np.int64)
+
+
+def _position(keys: NDArray[np.int64], level: int) -> Ints32:
+    side = 2**level + 1
+    return np.stack([keys // side**2, keys // side % side, keys % side], axis=1).astype(np.int32)
+
+
+def _grid(side: int) -> Ints32:
+    return np.stack(np.meshgrid(*[np.arange(side, dtype=np.int32)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+class _Grids(NamedTuple):
+    """The numbers of the corners at the grid points of each level, -1 where there is none."""
+
+    rows: Ints32  # of all levels
+    starts: NDArray[np.int64]  # (levels + 1,)
+
+
+class _Interpolation(torch.autograd.Function):
+    """Gather and scatter in one pass over the points each: as torch operators, a step takes ten times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, points: Tensor, grids: _Grids) -> Tensor:
+        ctx.save_for_backward(points)
+        ctx.grids, ctx.shape = grids, features.shape
+        out = torch.zeros(len(points), features.shape[1])
+        _gather(points.numpy(), grids, features.detach().contiguous().numpy(), out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (points,) = ctx.saved_tensors
+        out = torch.zeros(ctx.shape)
+        _scatter(points.numpy(), ctx.grids, gradient.contiguous().numpy(), out.numpy())
+        return out, None, None
+
+
+@njit(nogil=True, cache=True)
+def _gather(points: Floats32, grids: _Grids, features: Floats32, out: Floats32) -> None:
+    found, weights = np.zeros(8, np.int32), np.zeros(8, np.float32)
+    channels = features.shape[1]
+    for p in range(len(points)):
+        for level in range(len(grids.starts) - 1):
+            # Where a level has no corner, finer ones have none either.
+            if not _around(points[p], grids, level, found, weights):
+                break
+            for i in range(8):
+                row = found[i]
+                if row >= 0:
+                    for c in range(channels):
+                        out[p, c] += weights[i] * features[row, c]
+
+
+@njit(nogil=True, cache=True)
+def _scatter(points: Floats32, grids: _Grids, gradient: Floats32, out: Floats32) -> None:
+    found, weights = np.zeros(8, np.int32), np.zeros(8, np.float32)
+    channels = out.shape[1]
+    for p in range(len(points)):
+        for level in range(len(grids.starts) - 1):
+            if not _around(points[p], grids, level, found, weights):
+                break
+            for i in range(8):
+                row = found[i]
+                if row >= 0:
+                    for c in range(channels):
+                        out[row, c] += weights[i] * gradient[p, c]
+
+
+@njit(nogil=True, cache=True)
+def _around(point: Floats32, grids: _Grids, level: int, found: Ints32, weights: Floats32) -> bool:
+    """Find the eight corners around a point on a level (0: the base) and their weights; say if there is any."""
+    cells = 1 << (level + BASE)
+    side = cells + 1
+    scale = np.float32(cells / (2 * HALF_SIDE))
+    lowest = grids.starts[level]
+    stride = side * side
+    weights[:] = 1
+    for axis in range(3):
+        at = min(max((point[axis] + np.float32(HALF_SIDE)) * scale, np.float32(0)), np.float32(cells))
+        cell = min(int(at), cells - 1)
+        fraction = at - np.float32(cell)
+        lowest += cell * stride
+        stride //= side
+        bit = 4 >> axis
+        for i in range(8):
+            weights[i] *= fraction if i & bit else np.float32(1) - fraction
+    some = False
+    for i in range(8):
+        found[i] = grids.rows[lowest + ((i >> 2) * side + (i >> 1 & 1)) * side + (i & 1)]
+        some |= found[i] >= 0
+    return some

@@ -1,0 +1,164 @@
+"""A signed distance made of features on an octree and a small decoder: its start, its loss, its bytes.
+
+Knows tensors and an octree; a mesh only as distances. Imports torch, so it is itself imported where it is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gcbench.codecs.implicit.meshing import HALF_SIDE
+from gcbench.codecs.implicit.networks import Perceptrons, generators
+from gcbench.codecs.implicit.octree import BASE, Octree
+from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
+from gcbench.codecs.implicit.weights import Coding, decode, encode
+from gcbench.errors import BitstreamError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gcbench.codecs.implicit.networks import Quantise
+    from gcbench.codecs.implicit.samples import Field
+
+STEP = 1 / 16  # of a rounded feature, before its level's scale: Adam moves a feature by a small part of it
+_FIRST_SCALE = 2.0  # so that the step of the distances is at first an eighth of the finest voxels' side
+_SPREAD = 0.01  # of the other features at first
+_CLAMP = 4.0  # voxels: beyond, the decoder is not told distances
+_KNEE = 0.25  # voxels: the distance at which an error counts half of what it counts on the surface
+_LARGEST_SCALE = 1e4
+
+
+class OctreeField(nn.Module):
+    """Signed distance at points: the first feature, and what a decoder makes of all of them and the point.
+
+    Distances count in sides of the finest voxels: d(x) / side = z₀(x) + decoder(x, z(x)), where z(x) is the sum over
+    levels of interpolated features, times a scale for each level and channel.
+
+    Parameters
+    ----------
+    tree : Octree
+        Where the features are.
+    channels : int
+        Of a feature.
+    width : int
+        Of the decoder's hidden layer.
+    seed : int
+        Of the decoder's weights, and of all features but the first.
+
+    Attributes
+    ----------
+    features : (1, corners, C) Parameter
+    log_scales : (1, levels, C) Parameter
+    decoder : Perceptrons
+        One network, 3 + C to width to 1; its last layer starts with zeros.
+    """
+
+    def __init__(self, tree: Octree, channels: int, width: int, *, seed: int = 0) -> None:
+        super().__init__()
+        (generator,) = generators([seed])
+        self.tree = tree
+        self.side = 2 * HALF_SIDE / 2**tree.depth
+        self.features = nn.Parameter(_SPREAD * torch.randn(1, tree.corner_count, channels, generator=generator))
+        self.log_scales = nn.Parameter(torch.zeros(1, len(tree.corners), channels))
+        self.decoder = Perceptrons(1, (3 + channels, width, 1), generators=[generator])
+        with torch.no_grad():
+            self.log_scales[..., 0] = np.log(_FIRST_SCALE)
+            self.decoder.weights[-1].zero_()
+            self.decoder.biases[-1].zero_()
+        self._level_of = torch.from_numpy(np.repeat(np.arange(len(tree.corners)), np.diff(tree.starts)))
+
+    def start_from(self, field: Field) -> None:
+        """Let the first feature of each corner be what coarser levels leave of the signed distance there."""
+        places = [
+            corners * (2 * HALF_SIDE / 2**level) - HALF_SIDE for level, corners in enumerate(self.tree.corners, BASE)
+        ]
+        wanted = torch.from_numpy(field(np.concatenate(places)))[:, None] / self.side
+        distance = torch.zeros_like(wanted)
+        for (begin, end), place in zip(itertools.pairwise(self.tree.starts), places, strict=True):
+            coarser = self.tree.interpolate(distance, torch.from_numpy(place.astype(np.float32)))
+            distance[begin:end] = wanted[begin:end] - coarser
+        with torch.no_grad():
+            self.features[0, :, :1] = distance / _FIRST_SCALE
+
+    def forward(self, points: Tensor, quantise: Quantise | None = None) -> Tensor:
+        """Signed distances at points (P, 3): (P,). With a quantiser of weights, features are rounded, too."""
+        features = self.features[0]
+        if quantise:
+            features = features + (rounded(features) * STEP - features).detach()
+        z = self.tree.interpolate(features * self.log_scales[0].exp()[self._level_of], points)
+        shown = torch.cat([points, z[:, :1].clamp(-_CLAMP, _CLAMP), z[:, 1:]], dim=1)
+        distance: Tensor = self.side * (z[:, 0] + self.decoder(shown[None], quantise)[0, :, 0])
+        return distance
+
+    def error(self, points: Tensor, distances: Tensor, quantise: Quantise | None = None) -> Tensor:
+        """Mean absolute error, in which a point counts 1 / (1 + |d| / knee): only the surface is seen in the end."""
+        weight = 1 / (1 + distances.abs() / (_KNEE * self.side))
+        error: Tensor = ((self(points, quantise) - distances).abs() * weight).mean()
+        return error
+
+    def feature_bits(self) -> Tensor:
+        """About what the features take, as a differentiable number.
+
+        Laplace variables of mean magnitude m, rounded to 1, take log2(2 e m) bits each where m is large; 1 is added to
+        the argument, so that it is 0 where all are 0.
+        """
+        bits = self.features.new_zeros(())
+        for begin, end in itertools.pairwise(self.tree.starts):
+            magnitudes = self.features[0, begin:end].abs().mean(0) / STEP
+            bits = bits + (end - begin) * torch.log2(1 + 2 * np.e * magnitudes).sum()
+        return bits
+
+    def encode(self, coding: Coding, bits: int) -> bytes:
+        """Features, scales, and weights of the decoder."""
+        scales = self.log_scales.detach()[0].exp().numpy()
+        pairs = zip(self.decoder.weights, self.decoder.biases, strict=True)
+        weights = [p.detach()[0].numpy() for pair in pairs for p in pair]
+        if coding != "range":
+            return encode([self.features.detach()[0].numpy(), scales, *weights], coding, bits)
+        symbols = rounded(self.features.detach()[0]).numpy().astype(np.int64)
+        levels = np.split(symbols, self.tree.starts[1:-1])
+        return (
+            encode_features(levels, self.tree.corners) + encode([scales], "float32", 0) + encode(weights, coding, bits)
+        )
+
+    def read(self, data: bytes, coding: Coding, bits: int) -> None:
+        """Take what :meth:`encode` gave of a field with the same tree and of the same shape.
+
+        Raises
+        ------
+        BitstreamError
+            Not such a field.
+        """
+        corners, channels = self.features.shape[1:]
+        shapes = [(corners, channels), (len(self.tree.corners), channels)]
+        decoder_shapes = [shape for a, b in itertools.pairwise(self.decoder.widths) for shape in ((a, b), (1, b))]
+        if coding == "range":
+            levels, rest = decode_features(data, self.tree.corners, channels)
+            size = 4 * shapes[1][0] * channels
+            (scales,) = decode(rest[:size], shapes[1:], "float32", 0)
+            weights = decode(rest[size:], decoder_shapes, coding, bits)
+            features = (np.concatenate(levels) * STEP).astype(np.float32)
+        else:
+            features, scales, *weights = decode(data, shapes + decoder_shapes, coding, bits)
+        if not (scales > 0).all() or scales.max() > _LARGEST_SCALE:
+            raise BitstreamError("a scale of features is not a number that training gives")
+        with torch.no_grad():
+            self.features[0] = torch.from_numpy(features)
+            self.log_scales[0] = torch.from_numpy(scales).log()
+        self.decoder = Perceptrons.of(weights, self.decoder.widths)
+
+    @torch.inference_mode()
+    def distance(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Signed distances at points (P, 3), negative inside: (P,)."""
+        found: NDArray[np.float32] = self(torch.from_numpy(points)).numpy()
+        return found
+
+
+def rounded(features: Tensor) -> Tensor:
+    """Features in whole steps, within what can be coded."""
+    return (features / STEP).round().clamp(-LARGEST, LARGEST)
