@@ -1,14 +1,16 @@
-"""Multilayer perceptrons, many at once: B networks of one shape are one batched product for each layer.
+"""Multilayer perceptrons, many at once: B networks of one shape, whose parameters are one tensor.
 
-On small networks most of a training step is the cost of calling operators, which B networks then share. Knows
-tensors; what goes in and what comes out is the codecs' business.
+Rectifiers on the CPU go through `fused`, in which a training step takes a third of the time that it takes layer by
+layer; everything else is one batched product for each layer. Knows tensors; what goes in and what comes out is the
+codecs' business.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,7 +18,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gcbench.codecs.implicit.fused import Shape, absolute_error, perceptrons
+from gcbench.codecs.implicit.weights import levels, quantise_in_loop
+
 Activation = Literal["relu", "sine", "softplus"]
+Quantise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class InLoop:
+    """Quantisation in the training loop: see :func:`~gcbench.codecs.implicit.weights.quantise_in_loop`.
+
+    Parameters
+    ----------
+    bits : int
+        Of a symbol.
+    """
+
+    bits: int
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Quantise each network's tensor to its own scale; gradients pass as if nothing had happened."""
+        return quantise_in_loop(tensor, self.bits)
 
 
 class Perceptrons(nn.Module):
@@ -37,10 +60,8 @@ class Perceptrons(nn.Module):
 
     Attributes
     ----------
-    weights : list of Parameter
-        (B, fan in, fan out) for each layer.
-    biases : list of Parameter
-        (B, 1, fan out) for each layer.
+    flat : Parameter
+        (B, n): for each layer weights (fan in, fan out), then bias.
     """
 
     OMEGA = 30.0
@@ -58,15 +79,30 @@ class Perceptrons(nn.Module):
         self.widths = tuple(widths)
         self.activation: Activation = activation
         self.skip = skip
-        weights, biases = [], []
-        for layer, (fan_in, fan_out) in enumerate(self._fans()):
-            bound = self._bound(layer, fan_in)
-            weights.append(_uniform((fan_in, fan_out), bound, generators))
-            biases.append(_uniform((1, fan_out), 1 / math.sqrt(fan_in), generators))
         if len(generators) != networks:
             raise ValueError(f"{len(generators)} generators for {networks} networks")
-        self.weights = nn.ParameterList(weights)
-        self.biases = nn.ParameterList(biases)
+        drawn = []
+        for layer, (fan_in, fan_out) in enumerate(self._fans()):
+            drawn.append(_uniform(fan_in * fan_out, self._bound(layer, fan_in), generators))
+            drawn.append(_uniform(fan_out, 1 / math.sqrt(fan_in), generators))
+        self.flat = nn.Parameter(torch.cat(drawn, dim=1))
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Views of the weights of each layer, (B, fan in, fan out)."""
+        return [weight for weight, _ in self._layers()]
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """Views of the biases of each layer, (B, 1, fan out)."""
+        return [bias for _, bias in self._layers()]
+
+    def _layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        begin = 0
+        for fan_in, fan_out in self._fans():
+            middle, end = begin + fan_in * fan_out, begin + (fan_in + 1) * fan_out
+            yield self.flat[:, begin:middle].view(-1, fan_in, fan_out), self.flat[:, None, middle:end]
+            begin = end
 
     @classmethod
     def of(cls, tensors: Sequence[NDArray[np.float32]], widths: Sequence[int]) -> Perceptrons:
@@ -90,7 +126,7 @@ class Perceptrons(nn.Module):
         last = layer == len(self.widths) - 2
         return math.sqrt((3 if last else 6) / fan_in)  # Kaiming for rectifiers; nothing rectifies the output
 
-    def forward(self, inputs: Tensor, quantise: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, quantise: Quantise | None = None) -> Tensor:
         """Evaluate all networks.
 
         Parameters
@@ -98,17 +134,60 @@ class Perceptrons(nn.Module):
         inputs : (B, P, widths[0]) float
             P points for each network, or (1, P, widths[0]) for the same points for all.
         quantise : callable, optional
-            Applied to weights and biases before use: quantisation in the loop.
+            Applied to each layer's weights and biases before use: quantisation in the loop.
 
         Returns
         -------
         (B, P, widths[-1]) float
+            Differentiable by parameters and inputs; once, where rectifiers are on the CPU.
         """
+        if self._fusible(inputs):
+            return perceptrons(inputs, *self._fused(quantise))
+        return self._layer_by_layer(inputs, quantise)
+
+    def absolute_error(
+        self, inputs: Tensor, targets: Tensor, quantise: Quantise | None = None, *, clamp: float = math.inf
+    ) -> Tensor:
+        """Mean absolute error of each network: where rectifiers are on the CPU, in one pass with its gradient.
+
+        Parameters
+        ----------
+        inputs, quantise
+            As for :meth:`forward`.
+        targets : (B, P, widths[-1]) float
+            What networks should say; no gradient is passed to them.
+        clamp : float
+            Where a target is at least as far from 0, it only matters that the network's answer is too, on the same
+            side.
+
+        Returns
+        -------
+        (B,) float
+        """
+        if self._fusible(inputs):
+            return absolute_error(inputs, targets, *self._fused(quantise), clamp=clamp)
+        error = self._layer_by_layer(inputs, quantise) - targets
+        beyond = (targets.abs() >= clamp) & (error * targets > 0)
+        return error.abs().masked_fill(beyond, 0.0).mean((1, 2))
+
+    def _fusible(self, inputs: Tensor) -> bool:
+        return self.activation == "relu" and all(
+            t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, self.flat)
+        )
+
+    def _fused(self, quantise: Quantise | None) -> tuple[Tensor, Shape]:
+        if isinstance(quantise, InLoop):
+            return self.flat, Shape(self.widths, self.skip, levels(quantise.bits) // 2)
+        flat: Tensor = self.flat
+        if quantise:
+            flat = torch.cat([quantise(tensor).flatten(1) for pair in self._layers() for tensor in pair], dim=1)
+        return flat, Shape(self.widths, self.skip)
+
+    def _layer_by_layer(self, inputs: Tensor, quantise: Quantise | None) -> Tensor:
         q = quantise or _as_it_is
-        x = inputs.expand(self.biases[0].shape[0], -1, -1)
-        start = x
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        start = x = inputs.expand(len(self.flat), -1, -1)
+        last = len(self.widths) - 2
+        for layer, (weight, bias) in enumerate(self._layers()):
             if layer == self.skip:
                 x = torch.cat([x, start], dim=-1)
             x = torch.baddbmm(q(bias), x, q(weight))
@@ -123,7 +202,7 @@ class Perceptrons(nn.Module):
 
     def parameter_count(self) -> int:
         """Parameters of one network."""
-        return sum(math.prod(p.shape[1:]) for p in self.parameters())
+        return self.flat.shape[1]
 
     @staticmethod
     def count(widths: Sequence[int]) -> int:
@@ -136,9 +215,8 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def _uniform(shape: tuple[int, int], bound: float, generators: Sequence[torch.Generator]) -> nn.Parameter:
-    draws = [(2 * torch.rand(shape, generator=g) - 1) * bound for g in generators]
-    return nn.Parameter(torch.stack(draws))
+def _uniform(count: int, bound: float, generators: Sequence[torch.Generator]) -> Tensor:
+    return torch.stack([(2 * torch.rand(count, generator=g) - 1) * bound for g in generators])
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

@@ -10,12 +10,11 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from gcbench.codecs.implicit.weights import quantise_in_loop
+from gcbench.codecs.implicit.networks import InLoop
 
 Quantise = Callable[[Tensor], Tensor]
 #: Loss of each network, (B,), given which points of the pool to take, (P,), and how to quantise weights.
@@ -91,7 +90,7 @@ def train(
     order, used = torch.randperm(pool, generator=generator), 0
     begin, said = time.monotonic(), -math.inf
     tail, counted = torch.zeros(trained[0].shape[0]), 0
-    in_loop = partial(quantise_in_loop, bits=schedule.bits)
+    in_loop = InLoop(schedule.bits)
     for step in range(schedule.steps):
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(step, schedule)
