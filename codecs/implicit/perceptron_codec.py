@@ -173,7 +173,7 @@ class PerceptronCodec(ModelCodec):
 
         def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
             found: Tensor = networks(self.features(points[:, where], conditions), quantise)[..., 0]
-            return (found.clamp(-CLAMP, CLAMP) - distances[:, where]).abs().mean(1)
+            return clamped_loss(found, distances[:, where]).mean(1)
 
         def fitted(schedule: Schedule, mask: Mask | None) -> None:
             train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=_watched(ctx), mask=mask)
@@ -239,6 +239,23 @@ class PerceptronCodec(ModelCodec):
         with ctx.stage("meshing"):
             vertices, faces = mesh(distance, resolution)
         return decoded_mesh(vertices, faces)
+
+
+def clamped_loss(found: Tensor, distance: Tensor) -> Tensor:
+    """Absolute error of signed distances, nothing where both are beyond the clamp on the same side.
+
+    Park et al. (2019, Eq. 4) clamp both; a network that starts beyond the clamp then has no gradient, and stays there.
+
+    Parameters
+    ----------
+    found : (...) float
+        As a network says.
+    distance : (...) float
+        As it is, clamped to ± CLAMP.
+    """
+    error = found - distance
+    beyond = (distance.abs() >= CLAMP) & (error * distance > 0)
+    return error.abs().masked_fill(beyond, 0.0)
 
 
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
