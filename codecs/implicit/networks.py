@@ -171,8 +171,11 @@ class Perceptrons(nn.Module):
         return error.abs().masked_fill(beyond, 0.0).mean((1, 2))
 
     def _fusible(self, inputs: Tensor) -> bool:
-        return self.activation == "relu" and all(
-            t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, self.flat)
+        # Who asks for autocasting has wide layers, which go 2 to 3 times as fast in bfloat16.
+        return (
+            self.activation == "relu"
+            and not torch.is_autocast_enabled("cpu")
+            and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, self.flat))
         )
 
     def _fused(self, quantise: Quantise | None) -> tuple[Tensor, Shape]:
