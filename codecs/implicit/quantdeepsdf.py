@@ -1,0 +1,294 @@
+"""QuantDeepSDF, the neural baseline of the NeCGS paper: one quantised DeepSDF network and a latent for each mesh.
+
+The paper says little (appendix C.2): DeepSDF with quantised parameters, trained on points of TSDF-Def volumes, eight
+layers, the width of which is the rate. Like DeepSDF's, the fourth hidden layer is followed by the input again.
+Chosen here:
+
+- Points are the grid vertices of the volumes that NeCGS is given: all of the narrow band, and as many far ones.
+- The loss is L1, of the TSDF only towards the surface where it is cut off: DeepSDF's clamping, with a gradient left to
+  values at the wrong end. The deformation counts three tenths.
+- Weights are quantised for each tensor on a scale of its own, in the loop during the last two fifths of the training,
+  and range coded; latents to the 257 levels of the paper's Eq. 5, in the loop from the start.
+- Coordinates are shown as they are. ``quantdeepsdf[encoding=fourier]`` adds sines and cosines of four octaves.
+- Volumes are evaluated where a surface can be and meshed as NeCGS meshes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
+from gcbench.errors import BadMesh, UsageError
+from gcbench.necgs.settings import effort_settings
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+
+    from gcbench.codecs.implicit.autodecoder import Autodecoder
+    from gcbench.codecs.implicit.quantdeepsdf_stream import Reader
+    from gcbench.necgs.progress import Progress
+
+RESOLUTIONS = (32, 64, 128, 256)
+_OCTAVES = {"plain": 0, "fourier": 4}
+_FITTING_SHARE = 0.4  # of the time to encode, for the progress
+_LADDER: dict[Effort, tuple[int, ...]] = {
+    "quick": (64, 128),
+    "standard": (64, 128, 192, 256),
+    "paper": (64, 96, 128, 192, 256, 384),
+}
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How an effort trains: passes over the samples, samples a step, and the fewest steps that a small set gets."""
+
+    epochs: int
+    batch: int
+    least_steps: int
+
+
+_TRAINING: dict[Effort, _Training] = {
+    "quick": _Training(epochs=80, batch=1024, least_steps=1500),
+    "standard": _Training(epochs=150, batch=2048, least_steps=3000),
+    "paper": _Training(epochs=1000, batch=8192, least_steps=20_000),
+}
+ADDING_STEPS, ADDING_BATCH, ADDING_RATE = 300, 4096, 0.02
+
+
+class QuantDeepSdf(SetCodec):
+    """A perceptron (vertex, latent of a mesh) → TSDF-Def for a whole set; its width is the rate.
+
+    Parameters
+    ----------
+    k : int
+        Resolution of the volumes; 0 is the effort's.
+    latent : int
+        Numbers in the latent of a mesh.
+    encoding : {"plain", "fourier"}
+        Of coordinates.
+    bits : int
+        Of a weight.
+    epochs : int
+        Of training; 0 is the effort's.
+
+    Source: Ren et al., NeCGS, arXiv 2405.15034, appendix C.2 and Fig. 12; Park et al., DeepSDF, CVPR 2019.
+    """
+
+    name = "quantdeepsdf"
+    deterministic = False
+
+    def __init__(
+        self, *, k: int = 0, latent: int = 32, encoding: str = "plain", bits: int = 8, epochs: int = 0
+    ) -> None:
+        if k not in (0, *RESOLUTIONS):
+            raise UsageError(f"quantdeepsdf[k={k}]: possible are {', '.join(map(str, RESOLUTIONS))}")
+        if encoding not in _OCTAVES:
+            raise UsageError(f"quantdeepsdf[encoding={encoding}]: possible are {', '.join(_OCTAVES)}")
+        if not 1 <= latent <= 256 or not 4 <= bits <= 12 or epochs < 0:
+            raise UsageError("quantdeepsdf: latent is 1 to 256, bits are 4 to 12, and epochs are not negative")
+        self._k = k
+        self._latent = latent
+        self._octaves = _OCTAVES[encoding]
+        self._bits = bits
+        self._epochs = epochs
+
+    def version(self) -> str:
+        """Revision of these modules, and the packages whose numbers end in the stream."""
+        packages = ("torch", "constriction", "libigl")
+        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
+
+    def rates(self, effort: Effort) -> Sequence[Rate]:
+        """Resolution and width; the effort goes along."""
+        k = self._k or effort_settings(effort).architecture.resolution
+        return [Rate(f"k{k}w{width}", {"width": width, "effort": effort}) for width in _LADDER[effort]]
+
+    def prepare(self) -> None:
+        """Import torch and what comes with it."""
+        super().prepare()
+        from gcbench.codecs.implicit import autodecoder  # noqa: F401  # heavy
+        from gcbench.necgs import dmc, volumes  # noqa: F401  # heavy
+
+    # --- A set --------------------------------------------------------------------------------------------------------
+
+    def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
+        """Fit volumes, train network and latents on them, and write the stream.
+
+        Raises
+        ------
+        BadMesh
+            A mesh has no volume.
+        """
+        import torch
+
+        from gcbench.codecs.implicit.autodecoder import draw, fit_set
+        from gcbench.codecs.implicit.quantdeepsdf_stream import Architecture, write
+        from gcbench.codecs.implicit.training import Schedule
+        from gcbench.necgs.progress import part
+
+        if not meshes:
+            raise UsageError("no meshes to encode")
+        effort = as_effort(str(rate.params["effort"]))
+        architecture = Architecture(
+            self._k or effort_settings(effort).architecture.resolution,
+            int(rate.params["width"]),
+            self._latent,
+            self._octaves,
+            self._bits,
+        )
+        with ctx.stage("volumes"):
+            volumes = _volumes(meshes, architecture.resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
+            samples = draw(volumes, ctx.seed)
+        torch.set_num_threads(ctx.threads)
+        training = _TRAINING[effort]
+        size = len(samples.mesh)
+        epochs = self._epochs or training.epochs
+        batch = min(training.batch, size)
+        steps = epochs * size // batch if self._epochs else max(epochs * size // batch, training.least_steps)
+        schedule = Schedule(steps, batch, learning_rate=0.05 / architecture.width**0.5, bits=architecture.bits)
+        with ctx.stage("training"):
+            tensors, latents = fit_set(
+                samples,
+                len(meshes),
+                architecture,
+                schedule,
+                seed=ctx.seed,
+                device=ctx.device,
+                progress=part(_watched(ctx), _FITTING_SHARE, 1),
+            )
+        with ctx.stage("coding"):
+            return write(architecture, tensors, latents)
+
+    def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
+        """Decode every mesh. One whose volume has no surface comes without faces.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+        reader, autodecoder = self._open(stream, ctx)
+        return [_mesh(reader, autodecoder, i, ctx) for i in range(reader.mesh_count)]
+
+    def decode_one(self, stream: bytes, index: int, ctx: Context) -> trimesh.Trimesh:
+        """Decode the mesh ``index``; the latents of others are not looked at.
+
+        Raises
+        ------
+        BitstreamError
+            As of :meth:`decode_set`.
+        IndexError
+            There is no such mesh.
+        """
+        return _mesh(*self._open(stream, ctx), index, ctx)
+
+    def add(
+        self, stream: bytes, meshes: Sequence[trimesh.Trimesh], ctx: Context, *, effort: Effort = "standard"
+    ) -> bytes:
+        """Add meshes to a stream: a latent is fitted for each; the network stays, and so does all that was there.
+
+        Parameters
+        ----------
+        stream : bytes
+        meshes : sequence of Trimesh
+            Normalised; at least one.
+        ctx : Context
+        effort : {"quick", "standard", "paper"}
+            Of fitting the volumes.
+
+        Returns
+        -------
+        bytes
+            The longer stream.
+
+        Raises
+        ------
+        BadMesh
+            A mesh has no volume.
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+        from gcbench.codecs.implicit.autodecoder import draw, fit_latent
+        from gcbench.codecs.implicit.quantdeepsdf_stream import append
+        from gcbench.codecs.implicit.training import Schedule
+        from gcbench.necgs.progress import part
+
+        if not meshes:
+            raise UsageError("no meshes to add")
+        reader, autodecoder = self._open(stream, ctx)
+        present = np.stack([reader.latent(i) for i in range(reader.mesh_count)])
+        resolution = reader.architecture.resolution
+        volumes = _volumes(meshes, resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
+        schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE)
+        latents = []
+        for i, volume in enumerate(volumes):
+            begin, end = (_FITTING_SHARE + (1 - _FITTING_SHARE) * n / len(volumes) for n in (i, i + 1))
+            watched = part(_watched(ctx), begin, end)
+            samples = draw(volume[None], ctx.seed)
+            latents.append(fit_latent(autodecoder, samples, present, schedule, seed=ctx.seed, progress=watched))
+        return append(stream, np.stack(latents))
+
+    def layout(self, stream: bytes) -> StreamLayout:
+        """Header and network are shared; a latent belongs to one mesh."""
+        from gcbench.codecs.implicit.quantdeepsdf_stream import Reader
+
+        return StreamLayout(*Reader(stream).layout())
+
+    def _open(self, stream: bytes, ctx: Context) -> tuple[Reader, Autodecoder]:
+        import torch
+
+        from gcbench.codecs.implicit.autodecoder import Autodecoder
+        from gcbench.codecs.implicit.quantdeepsdf_stream import Reader
+
+        torch.set_num_threads(ctx.threads)
+        with ctx.stage("coding"):
+            reader = Reader(stream)
+            return reader, Autodecoder.of(reader.architecture, reader.tensors()).to(ctx.device)
+
+
+def _volumes(
+    meshes: Sequence[trimesh.Trimesh], resolution: int, effort: Effort, ctx: Context, progress: Progress
+) -> NDArray[np.int16]:
+    """TSDF-Def volumes, exactly as NeCGS fits them."""
+    from gcbench.codecs.implicit.quantdeepsdf_stream import LATENT_BITS
+    from gcbench.necgs.grid import Grid
+    from gcbench.necgs.placement import placement
+    from gcbench.necgs.volumes import Recipe, fit_all
+
+    for i, mesh in enumerate(meshes):
+        try:
+            placement(mesh)
+        except BadMesh as error:
+            raise BadMesh(f"mesh {i}: {error}") from error
+    fitting = effort_settings(effort).fitting
+    recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=LATENT_BITS, seed=ctx.seed, device=ctx.device)
+    return fit_all(meshes, recipe, workers=ctx.threads, progress=progress)
+
+
+def _mesh(reader: Reader, autodecoder: Autodecoder, index: int, ctx: Context) -> trimesh.Trimesh:
+    import torch
+    import trimesh
+
+    from gcbench.necgs.dmc import extract
+    from gcbench.necgs.grid import Grid
+
+    ctx.check_deadline()
+    with ctx.stage("network"):
+        volume = autodecoder.volume(reader.latent(index))
+    with ctx.stage("meshing"):
+        vertices, faces = extract(torch.from_numpy(volume), Grid(reader.architecture.resolution))
+    points = vertices.numpy().astype(np.float64)
+    return trimesh.Trimesh(points, faces.numpy(), process=False, validate=False)
+
+
+def _watched(ctx: Context) -> Callable[[float, str], None]:
+    def progress(done: float, message: str) -> None:
+        ctx.check_deadline()
+        ctx.progress(done, message)
+
+    return progress
