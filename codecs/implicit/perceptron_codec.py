@@ -64,6 +64,7 @@ FITS: dict[Effort, Fit] = {
 # Distances are compared up to here, as in DeepSDF (Park et al., 2019, Eq. 4): what lies farther off is not meshed, and
 # a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
 CLAMP = 0.1
+_NARROW = 16  # inputs of a network that are made once, for all points, and kept: more would take gigabytes
 
 
 class PerceptronCodec(ModelCodec):
@@ -104,24 +105,20 @@ class PerceptronCodec(ModelCodec):
         del mesh, field, rate, ctx
         return b""
 
-    def read_condition(self, condition: bytes) -> Tensor:
-        """Make a tensor of a condition, the same in encoder and decoder.
+    def shown(self, conditions: Sequence[bytes], device: str) -> Callable[[Tensor], Tensor]:
+        """What networks are shown of points (B, P, 3), given the conditions of their B meshes: (B, P, F).
+
+        Encoder and decoder ask alike; the decoder knows no more than these bytes.
 
         Raises
         ------
         BitstreamError
-            It is not one.
+            A condition is not one.
         """
-        import torch
-
-        if condition:
+        del device
+        if any(conditions):
             raise BitstreamError("bytes that nothing asks for")
-        return torch.zeros(0)
-
-    def features(self, points: Tensor, conditions: Tensor) -> Tensor:
-        """What networks are shown of points (B, P, 3), given the stacked conditions of their meshes: (B, P, F)."""
-        del conditions
-        return points
+        return lambda points: points
 
     def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
         """Change networks after training, e.g. prune them; ``train`` trains on, under a schedule and with a mask."""
@@ -157,8 +154,9 @@ class PerceptronCodec(ModelCodec):
         ctx.check_deadline()
         with ctx.stage("condition"):
             sides = [self.condition(mesh, field, rate, ctx) for mesh, field in zip(meshes, fields, strict=True)]
-            conditions = torch.stack([self.read_condition(side) for side in sides]).to(ctx.device)
-            wide = self.features(points[:, :1], conditions).shape[-1]
+            shown = self.shown(sides, ctx.device)
+            wide = shown(points[:, :1]).shape[-1]
+            known = shown(points) if wide <= _NARROW else None
         networks = Perceptrons(
             len(meshes), (wide, *[width] * layers, 1), generators=generators([ctx.seed] * len(meshes))
         ).to(ctx.device)
@@ -172,7 +170,8 @@ class PerceptronCodec(ModelCodec):
         )
 
         def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
-            found: Tensor = networks(self.features(points[:, where], conditions), quantise)[..., 0]
+            inputs = shown(points[:, where]) if known is None else known[:, where]
+            found: Tensor = networks(inputs, quantise)[..., 0]
             return clamped_loss(found, distances[:, where]).mean(1)
 
         def fitted(schedule: Schedule, mask: Mask | None) -> None:
@@ -222,8 +221,8 @@ class PerceptronCodec(ModelCodec):
                 and side <= len(body) - _FIELDS.size
             ):
                 raise BitstreamError("a field of the header is out of range")
-            conditions = self.read_condition(body[_FIELDS.size : _FIELDS.size + side])[None].to(ctx.device)
-            wide = self.features(torch.zeros(1, 1, 3, device=ctx.device), conditions).shape[-1]
+            shown = self.shown([body[_FIELDS.size : _FIELDS.size + side]], ctx.device)
+            wide = shown(torch.zeros(1, 1, 3, device=ctx.device)).shape[-1]
             widths = (wide, *[width] * layers, 1)
             shapes = [shape for a, b in itertools.pairwise(widths) for shape in ((a, b), (1, b))]
             tensors = decode(body[_FIELDS.size + side :], shapes, CODINGS[coding], bits)
@@ -232,8 +231,8 @@ class PerceptronCodec(ModelCodec):
         def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
             ctx.check_deadline()
             with torch.inference_mode():
-                shown = self.features(torch.from_numpy(points)[None].to(ctx.device), conditions)
-                found: NDArray[np.float32] = networks(shown)[0, :, 0].cpu().numpy()
+                inputs = shown(torch.from_numpy(points)[None].to(ctx.device))
+                found: NDArray[np.float32] = networks(inputs)[0, :, 0].cpu().numpy()
             return found
 
         with ctx.stage("meshing"):
