@@ -73,7 +73,8 @@ def extract(field: Field, count: int, seed: int) -> NDArray[np.float32]:
     levels = inner if len(inner) >= count else np.concatenate([inner, _distinct_levels(on)])
     radius = np.abs(field(_positions(levels))).astype(np.float64)
     radius_levels = np.clip(np.rint(radius / RADIUS_STEP), 1, _RADIUS_LEVELS - 1).astype(np.int64)
-    chosen = np.resize(spread(_positions(levels), radius_levels * RADIUS_STEP, count), count)
+    stepped = (radius_levels * RADIUS_STEP).astype(np.float64)
+    chosen = np.resize(spread(_positions(levels), stepped, count), count)
     return _spheres(*_ordered(levels[chosen], radius_levels[chosen]))
 
 
@@ -117,7 +118,8 @@ def medial_centres(field: Field, on: Floats, normals: Floats) -> Floats:
         active = active[moving]
         if not len(active):
             break
-    return on + radius[:, None] * inwards
+    centres: Floats = on + radius[:, None] * inwards
+    return centres
 
 
 def spread(centres: Floats, radius: Floats, count: int) -> Ints:
@@ -201,7 +203,7 @@ def _distinct_levels(points: Floats) -> Ints:
 
 
 def _positions(levels: Ints) -> Floats:
-    return levels * CENTRE_STEP - 1
+    return levels.astype(np.float64) * CENTRE_STEP - 1
 
 
 def _ordered(levels: Ints, radius: Ints) -> tuple[Ints, Ints]:
