@@ -29,7 +29,7 @@ STEP = 1 / 16  # of a rounded feature, before its level's scale: Adam moves a fe
 _FIRST_SCALE = 2.0  # so that the step of the distances is at first an eighth of the finest voxels' side
 _SPREAD = 0.01  # of the other features at first
 _CLAMP = 4.0  # voxels: beyond, the decoder is not told distances
-_KNEE = 0.25  # voxels: the distance at which an error counts half of what it counts on the surface
+_KNEE = 0.5  # voxels: the distance at which an error counts half of what it counts on the surface
 _LARGEST_SCALE = 1e4
 
 
@@ -62,7 +62,6 @@ class OctreeField(nn.Module):
         super().__init__()
         (generator,) = generators([seed])
         self.tree = tree
-        self.side = 2 * HALF_SIDE / 2**tree.depth
         self.features = nn.Parameter(_SPREAD * torch.randn(1, tree.corner_count, channels, generator=generator))
         self.log_scales = nn.Parameter(torch.zeros(1, len(tree.corners), channels))
         self.decoder = Perceptrons(1, (3 + channels, width, 1), generators=[generator])
@@ -77,7 +76,7 @@ class OctreeField(nn.Module):
         places = [
             corners * (2 * HALF_SIDE / 2**level) - HALF_SIDE for level, corners in enumerate(self.tree.corners, BASE)
         ]
-        wanted = torch.from_numpy(field(np.concatenate(places)))[:, None] / self.side
+        wanted = torch.from_numpy(field(np.concatenate(places)))[:, None] / self.tree.side
         distance = torch.zeros_like(wanted)
         for (begin, end), place in zip(itertools.pairwise(self.tree.starts), places, strict=True):
             coarser = self.tree.interpolate(distance, torch.from_numpy(place.astype(np.float32)))
@@ -92,14 +91,14 @@ class OctreeField(nn.Module):
             features = features + (rounded(features) * STEP - features).detach()
         z = self.tree.interpolate(features * self.log_scales[0].exp()[self._level_of], points)
         shown = torch.cat([points, z[:, :1].clamp(-_CLAMP, _CLAMP), z[:, 1:]], dim=1)
-        distance: Tensor = self.side * (z[:, 0] + self.decoder(shown[None], quantise)[0, :, 0])
+        distance: Tensor = self.tree.side * (z[:, 0] + self.decoder(shown[None], quantise)[0, :, 0])
         return distance
 
     def error(self, points: Tensor, distances: Tensor, quantise: Quantise | None = None) -> Tensor:
-        """Mean absolute error, in which a point counts 1 / (1 + |d| / knee): only the surface is seen in the end."""
-        weight = 1 / (1 + distances.abs() / (_KNEE * self.side))
-        error: Tensor = ((self(points, quantise) - distances).abs() * weight).mean()
-        return error
+        """Mean squared error in voxels; a point counts (1 + |d| / knee)⁻², as only the surface is seen in the end."""
+        weighted = (self(points, quantise) - distances) / (self.tree.side + distances.abs() / _KNEE)
+        squared: Tensor = weighted.square().mean()
+        return squared
 
     def feature_bits(self) -> Tensor:
         """About what the features take, as a differentiable number.

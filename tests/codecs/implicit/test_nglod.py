@@ -1,0 +1,214 @@
+"""NGLOD from mesh to bytes to mesh, and a stream made by hand of weights that say what the surface is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from gcbench.codecs import Context, Rate
+from gcbench.codecs.implicit import nglod
+from gcbench.codecs.implicit.meshing import HALF_SIDE
+from gcbench.codecs.implicit.nglod import Nglod
+from gcbench.codecs.implicit.octree import BASE, Octree
+from gcbench.codecs.implicit.octree_field import STEP, OctreeField
+from gcbench.codecs.implicit.samples import Field
+from gcbench.errors import BadMesh, BitstreamError, UsageError
+
+HEAD = 9  # bytes of the envelope before the body
+
+
+def rate(lod: int) -> Rate:
+    return Rate("x", {"lod": lod, "effort": "quick"})
+
+
+@pytest.fixture(scope="module")
+def sphere():
+    return trimesh.creation.icosphere(4, 0.9)
+
+
+@pytest.fixture(scope="module")
+def stream(sphere):
+    return Nglod(steps=60).encode_mesh(sphere, rate(1), Context())
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A field on a small tree with all parts set by hand: the sphere of radius 1/2, in steps of a 16th voxel."""
+    ball = trimesh.creation.icosphere(4, 0.5)
+    distance = Field(ball)
+    field = OctreeField(Octree.around(distance.surface, 4, 0), 2, 5)
+    field.start_from(distance)
+    return field
+
+
+def test_a_sphere_comes_back(stream):
+    mesh = Nglod().decode_mesh(stream, Context())
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    error = np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.9)
+    assert error.mean() < 0.008  # the voxels' side is 0.13
+    assert mesh.volume > 0
+    assert len(stream) < 1000
+
+
+def test_the_same_bytes_again_and_others_for_another_seed(sphere, stream):
+    codec = Nglod(steps=60)
+    assert codec.encode_mesh(sphere, rate(1), Context()) == stream
+    assert codec.encode_mesh(sphere, rate(1), Context(seed=1)) != stream
+
+
+def test_more_levels_are_more_bytes_and_less_error():
+    torus = trimesh.creation.torus(0.7, 0.25)
+    surface = Field(torus).surface
+    sizes, errors = [], []
+    for lod in (1, 2, 3):
+        made = Nglod(steps=40).encode_mesh(torus, rate(lod), Context())
+        vertices = Nglod().decode_mesh(made, Context()).vertices
+        sizes.append(len(made))
+        errors.append(np.linalg.norm(vertices - surface.closest(vertices)[0], axis=1).mean())
+    assert sizes == sorted(sizes)
+    assert errors[1] < errors[0] / 1.5
+    assert errors[2] < errors[1] / 1.5
+
+
+def test_before_training_the_field_is_the_interpolated_distance(plain):
+    """Exact at the corners of the finest level, and close to the distance between them."""
+    corners = plain.tree.corners[-1] * plain.tree.side - HALF_SIDE
+    exact = np.linalg.norm(corners, axis=1) - 0.5
+    found = plain.distance(corners.astype(np.float32))
+    # The other feature is noise of 0.01, and the decoder's last layer is 0; the mesh is no ball by 0.001.
+    np.testing.assert_allclose(found, exact, atol=2e-3)
+    assert np.abs(plain.distance(np.zeros((1, 3), np.float32)) + 0.5) < 0.1
+
+
+@pytest.mark.parametrize("coding", ["range", "float16", "float32"])
+def test_a_field_comes_back(plain, coding):
+    again = OctreeField(plain.tree, 2, 5, seed=8)
+    again.read(plain.encode(coding, 9), coding, 9)
+    points = np.random.default_rng(0).uniform(-1, 1, (200, 3)).astype(np.float32)
+    tolerance = {"range": 0.5 * STEP * 2 * len(plain.tree.corners) * plain.tree.side, "float16": 2e-3, "float32": 1e-5}
+    np.testing.assert_allclose(again.distance(points), plain.distance(points), atol=tolerance[coding])
+    # What a decoder has is what the training loop rounds to.
+    if coding == "range":
+        looped = plain(torch.from_numpy(points), lambda weights: weights).detach().numpy()
+        np.testing.assert_allclose(again.distance(points), looped, atol=1e-5)
+
+
+def test_the_estimate_of_bits():
+    """0 for nothing but zeros; for many Laplace variables, their entropy."""
+    tree = Octree(np.zeros((1, 3), np.int32), BASE)
+    field = OctreeField(tree, 1, 2)
+    with torch.no_grad():
+        field.features.zero_()
+        assert field.feature_bits().item() == 0
+        field.features.fill_(8 * STEP)
+    assert field.feature_bits().item() == pytest.approx(125 * np.log2(1 + 16 * np.e))
+    symbols = np.rint(np.random.default_rng(0).laplace(scale=8, size=100_000))
+    _, counts = np.unique(symbols, return_counts=True)
+    entropy = -(counts / counts.sum()) @ np.log2(counts / counts.sum())
+    assert np.log2(1 + 2 * np.e * np.abs(symbols).mean()) == pytest.approx(entropy, rel=0.02)
+
+
+def test_errors_count_most_at_the_surface(plain):
+    points = torch.tensor([[0.5, 0, 0], [0.9, 0, 0]])
+    found = plain(points).detach()
+    near, far = (plain.error(points[i : i + 1], found[i : i + 1] + 0.01).item() for i in (0, 1))
+    assert near == pytest.approx((0.01 / plain.tree.side) ** 2, rel=0.4)
+    assert far < near / 20
+
+
+def test_floats_count_as_the_paper_does(sphere):
+    codec = Nglod(steps=3, channels=4, width=8, coding="float32")
+    made = codec.encode_mesh(sphere, rate(1), Context())
+    tree = Octree.around(Field(sphere).surface, 4, 0)
+    numbers = 4 * tree.corner_count + 4 * len(tree.corners) + (7 + 1) * 8 + 8 + 1
+    assert len(made) == HEAD + 12 + len(tree.encode()) + 4 * numbers
+    assert Nglod().decode_mesh(made, Context()).volume == pytest.approx(sphere.volume, rel=0.05)
+
+
+def test_damaged_streams_are_refused(stream):
+    rng = np.random.default_rng(0)
+    for length in (*range(24), len(stream) - 1):
+        with pytest.raises(BitstreamError):
+            Nglod().decode_mesh(stream[:length], Context())
+    for _ in range(100):
+        changed = bytearray(stream)
+        changed[rng.integers(len(stream))] ^= 1 << rng.integers(8)
+        with pytest.raises(BitstreamError):
+            Nglod().decode_mesh(bytes(changed), Context())
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(0, 3), (1, 3), (2, 1), (2, 9), (2, 5), (3, 0), (3, 33), (4, 0), (6, 255), (7, 33), (8, 0), (11, 9)],
+)
+def test_fields_out_of_range_are_refused_behind_a_right_checksum(stream, at, value):
+    body = bytearray(Nglod.envelope.open(stream))
+    body[at] = value
+    with pytest.raises(BitstreamError):
+        Nglod().decode_mesh(Nglod.envelope.seal(bytes(body)), Context())
+
+
+def test_mutations_behind_a_right_checksum_give_a_mesh_or_an_error(stream):
+    rng = np.random.default_rng(3)
+    outcomes = set()
+    for _ in range(25):
+        body = bytearray(Nglod.envelope.open(stream))
+        body[rng.integers(12, len(body))] = rng.integers(256)
+        try:
+            mesh = Nglod().decode_mesh(Nglod.envelope.seal(bytes(body)), Context())
+        except BitstreamError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("mesh")
+            assert np.abs(mesh.vertices).max() <= HALF_SIDE
+    assert "refused" in outcomes
+
+
+def test_a_header_that_asks_for_much_memory_is_refused(monkeypatch, stream):
+    monkeypatch.setattr(nglod, "_MOST_SYMBOLS", 100)
+    with pytest.raises(BitstreamError, match="more than 100"):
+        Nglod().decode_mesh(stream, Context())
+
+
+def test_components_that_no_voxel_can_hold_are_dropped():
+    tree = Octree(np.array([[4, 4, 4], [4, 4, 5]], np.int32), 3)
+    parts = [trimesh.creation.icosphere(1, radius) for radius in (0.2, 0.2, 0.05)]
+    for part, place in zip(parts, ([-0.5, 0, 0], [0.2, 0.2, 0.2], [0.13, 0.13, 0.4]), strict=True):
+        part.apply_translation(place)  # outside the tree, in it and larger than a voxel of 0.26, in it and smaller
+    both = trimesh.util.concatenate(parts)
+    kept = nglod._kept(tree, np.asarray(both.vertices), np.asarray(both.faces))
+    np.testing.assert_array_equal(kept, np.asarray(both.faces)[len(parts[0].faces) : 2 * len(parts[0].faces)])
+
+
+@pytest.mark.parametrize("scale", [np.nan, 1e30])
+def test_coordinates_that_cannot_be_used(scale, sphere):
+    with pytest.raises(BadMesh):
+        Nglod(steps=1).encode_mesh(
+            trimesh.Trimesh(sphere.vertices * scale, sphere.faces, process=False), rate(1), Context()
+        )
+
+
+@pytest.mark.parametrize("faces", [slice(0, 1), slice(0, 1500)])
+def test_open_meshes_do_not_crash(sphere, faces):
+    open_mesh = trimesh.Trimesh(sphere.vertices, sphere.faces[faces], process=False)
+    made = Nglod(steps=5).encode_mesh(open_mesh, rate(1), Context())
+    try:
+        assert Nglod().decode_mesh(made, Context()).is_watertight
+    except BitstreamError:  # one triangle has no inside
+        assert faces == slice(0, 1)
+
+
+def test_wrong_parameters():
+    for wrong in ({"coding": "zip"}, {"bits": 3}, {"steps": -1}, {"channels": 0}, {"width": 0}, {"coding": "sparse"}):
+        with pytest.raises(UsageError):
+            Nglod(**wrong)
+
+
+def test_rates_are_levels_of_detail():
+    for effort in ("quick", "standard", "paper"):
+        lods = [int(r.params["lod"]) for r in Nglod().rates(effort)]
+        assert lods == sorted(lods)
+        assert [r.label for r in Nglod().rates(effort)] == [f"lod{n}" for n in lods]
