@@ -186,7 +186,8 @@ def _differentiate(
     by_inputs = torch.empty((networks, points, shape.widths[0]) if of_inputs else (0, 0, 0))
     _run(task, inputs, parameters, shape, given, errors=errors, totals=totals, by_inputs=by_inputs.numpy(), clamp=clamp)
     gradient = torch.empty(networks, layout.parameters)
-    kernels.collect(layout.table, _scratch(layout), totals, gradient.numpy())
+    flat = gradient.numpy()
+    _share(networks, lambda first, last: kernels.collect(layout.table, totals, flat, first, last))
     error = errors.reshape(networks, chunks).sum(1) / max(1, points * shape.widths[-1])
     return torch.from_numpy(error.astype(np.float32)), gradient, by_inputs if of_inputs else None
 

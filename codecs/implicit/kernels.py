@@ -347,30 +347,24 @@ def _backward(s: Floats, table: Ints, of_inputs: bool) -> None:
         delta, other = other, delta
 
 
-@njit(nogil=True, cache=True)
-def _collect(s: Floats, table: Ints, totals: Floats, gradient: Floats) -> None:
-    """Add up the gradients of the chunks, in their order, and put them in the order of the parameters."""
-    first = table[-1, GRADIENTS]
-    for i in range(totals.shape[1]):
-        total = np.float32(0)
-        for part in range(len(totals)):
-            total += totals[part, i]
-        s[first + i] = total
-    for layer in range(len(table) - 2):
-        fan_in, fan_out, begin = table[layer, FAN_IN], table[layer, FAN_OUT], table[layer, PARAMETERS]
-        row = (fan_out + LANES - 1) // LANES * LANES
-        for i in range(fan_in):
-            for o in range(fan_out):
-                gradient[begin + i * fan_out + o] = s[table[layer, BY_WEIGHTS] + i * row + o]
-        for o in range(fan_out):
-            gradient[begin + fan_in * fan_out + o] = s[table[layer, BY_BIAS] + o]
+@njit("void(int64[:, ::1], float32[:, :, ::1], float32[:, ::1], int64, int64)", nogil=True, cache=True)
+def collect(table: Ints, totals: Floats, gradients: Floats, first: int, last: int) -> None:
+    """Add up the gradients of the chunks of networks [first, last), in their order; order them as parameters are.
 
-
-@njit("void(int64[:, ::1], float32[::1], float32[:, :, ::1], float32[:, ::1])", nogil=True, cache=True)
-def collect(table: Ints, s: Floats, totals: Floats, gradients: Floats) -> None:
-    """Gradients of all networks (B, parameters) from those of their chunks (B, chunks, ...)."""
-    for network in range(len(totals)):
-        _collect(s, table, totals[network], gradients[network])
+    ``totals`` (B, chunks, ...) are overwritten; ``gradients`` (B, parameters) are written.
+    """
+    for network in range(first, last):
+        whole = totals[network, 0]
+        for part in range(1, totals.shape[1]):
+            for i in range(len(whole)):
+                whole[i] += totals[network, part, i]
+        for layer in range(len(table) - 2):
+            fan_in, fan_out, begin = table[layer, FAN_IN], table[layer, FAN_OUT], table[layer, PARAMETERS]
+            padded = (fan_out + LANES - 1) // LANES * LANES
+            for i in range(fan_in + 1):  # the bias comes after the last row of weights
+                row = table[layer, BY_WEIGHTS] + i * padded if i < fan_in else table[layer, BY_BIAS]
+                for o in range(fan_out):
+                    gradients[network, begin + i * fan_out + o] = whole[row - table[-1, GRADIENTS] + o]
 
 
 @njit(

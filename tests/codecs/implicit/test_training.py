@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from gcbench.codecs.implicit import training
+from gcbench.codecs.implicit.networks import InLoop, Perceptrons, generators
+from gcbench.codecs.implicit.training import Schedule, train
+
+POOL = 1000
+SCHEDULE = Schedule(60, 200, learning_rate=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Task:
+    """Two networks that learn the distance to two spheres."""
+
+    def __init__(self) -> None:
+        self.networks = Perceptrons(2, (3, 16, 16, 1), generators=generators([0, 1]))
+        self.points = torch.rand(2, POOL, 3, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        self.distances = self.points.norm(dim=-1, keepdim=True) - torch.tensor([0.5, 0.7]).view(2, 1, 1)
+        self.shown: list[torch.Tensor] = []
+        self.quantised: list[int] = []
+        self.stop_at: int | None = None
+
+    def loss(self, where, quantise):
+        if len(self.shown) == self.stop_at:
+            raise InterruptedError
+        self.shown.append(where)
+        self.quantised.append(quantise.bits if isinstance(quantise, InLoop) else 0)
+        return self.networks.absolute_error(self.points[:, where], self.distances[:, where], quantise)
+
+    def train(self, schedule=SCHEDULE, **options):
+        return train(self.networks.parameters(), self.loss, POOL, schedule, seed=4, **options)
+
+
+def test_networks_learn():
+    task = Task()
+    before = task.networks.absolute_error(task.points, task.distances)
+    tail = task.train()
+    assert (tail < 0.5 * before).all()
+    after = task.networks.absolute_error(task.points, task.distances, InLoop(8))
+    torch.testing.assert_close(tail, after, rtol=0.25, atol=0)
+    again = Task()
+    assert torch.equal(again.train(), tail)
+    assert torch.equal(again.networks.flat, task.networks.flat)
+
+
+def test_every_point_is_shown_once_before_the_second_time():
+    task = Task()
+    task.train(Schedule(12, 300, quantised_from=0.5, bits=5))
+    assert all(len(where) == 300 for where in task.shown)
+    for begin in range(0, 12, 3):  # three steps of 300 to a pool of 1000
+        assert len(torch.cat(task.shown[begin : begin + 3]).unique()) == 900
+    assert not torch.equal(task.shown[0], task.shown[3])
+    assert task.quantised == [0] * 6 + [5] * 6
+
+
+def test_a_step_is_adams():
+    parameter = nn.Parameter(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
+    slopes = torch.tensor([[0.3, 0.4], [30.0, -40.0]])
+    train([parameter], lambda _w, _q: (parameter * slopes).sum(1), 4, Schedule(1, 1, learning_rate=0.1), seed=0)
+    # The first step of Adam is the rate in the direction of the gradient's signs, however large that is.
+    np.testing.assert_allclose(parameter.detach(), [[0.9, -2.1], [2.9, 4.1]], rtol=1e-6)
+
+
+def test_each_network_has_its_own_bound_of_the_gradient():
+    one, two = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 2, 2))
+    one.grad = torch.tensor([[0.3, 0.0, 0.0], [6.0, 0.0, 0.0]])
+    two.grad = torch.tensor([[[0.0, 0.4], [0.0, 0.0]], [[0.0, 0.0], [8.0, 0.0]]])
+    training._clip([one, two], 1.0)
+    np.testing.assert_allclose(one.grad, [[0.3, 0, 0], [0.6, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(two.grad, [[[0, 0.4], [0, 0]], [[0, 0], [0.8, 0]]], rtol=1e-6)
+    one.grad = torch.zeros(2, 3)
+    training._clip([one], 1.0)
+    assert (one.grad == 0).all()
+
+
+def test_learning_rate():
+    rates = [training._learning_rate(step, Schedule(100, learning_rate=1.0)) for step in range(100)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[51] == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 2)) / 2)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0.01 < rates[-1] < 0.012
+
+
+def test_masks_hold():
+    task = Task()
+    mask = torch.rand(2, task.networks.parameter_count()) > 0.5
+
+    def hold():
+        with torch.no_grad():
+            task.networks.flat.mul_(mask)
+
+    task.train(mask=hold)
+    assert (task.networks.flat[~mask] == 0).all()
+    assert (task.networks.flat[mask] != 0).all()
+
+
+def test_progress_is_told_and_may_stop():
+    told = []
+    Task().train(progress=lambda done, message: told.append((done, message)))
+    assert told[0][0] == pytest.approx(1 / 60)
+    assert told[-1][0] == 1.0
+    assert told[-1][1].endswith(" 0 s left")
+
+    def stop(done, message):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        Task().train(progress=stop)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 37, 59])
+def test_an_interrupted_training_comes_out_bit_for_bit(tmp_path, stop_at):
+    whole = Task()
+    tail = whole.train()
+    path = tmp_path / "training.safetensors"
+    first = Task()
+    first.stop_at = stop_at
+    with pytest.raises(InterruptedError):
+        first.train(checkpoint=path, checkpoint_s=0)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    second = Task()
+    with torch.no_grad():
+        second.networks.flat.zero_()  # what it starts from is in the checkpoint
+    assert torch.equal(second.train(checkpoint=path, checkpoint_s=0), tail)
+    assert len(second.shown) == 60 - stop_at
+    assert torch.equal(second.networks.flat, whole.networks.flat)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "training.safetensors"
+    first = Task()
+    first.stop_at = 5
+    with pytest.raises(InterruptedError):
+        first.train(checkpoint=path, checkpoint_s=0)
+    assert load_file(path)["0"].shape == first.networks.flat.shape
+    other = Task()
+    before = other.networks.flat.detach().clone()
+    with pytest.raises(ValueError, match="another training"):
+        other.train(Schedule(61, 200, learning_rate=0.01), checkpoint=path)
+    assert torch.equal(other.networks.flat, before)
+
+
+def test_checkpoints_are_as_far_apart_as_they_are_asked_to_be(tmp_path):
+    task = Task()
+    task.stop_at = 20
+    with pytest.raises(InterruptedError):
+        task.train(checkpoint=tmp_path / "x", checkpoint_s=1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_ends_a_training_in_an_orderly_way(monkeypatch):
+    """A clock that goes a second a step: of 1000 steps, the 20 that 20 seconds do for are spread over all of them."""
+    clock = iter(np.arange(0.0, 1e4, 1.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    rates = []
+    real = training._learning_rate
+    monkeypatch.setattr(training, "_learning_rate", lambda step, s: rates.append(real(step, s)) or rates[-1])
+    task = Task()
+    schedule = Schedule(1000, 200, learning_rate=0.01, quantised_from=0.5, bits=8, seconds=20.0)
+    tail = task.train(schedule)
+    assert 18 <= len(task.shown) <= 20
+    assert task.quantised.count(8) in {9, 10, 11}
+    assert rates[-1] < 0.03 * max(rates)  # the rate has come down
+    assert (tail > 0).all()
+
+
+def test_a_spent_budget_does_for_one_step():
+    task = Task()
+    task.train(Schedule(1000, 200, seconds=0.0))
+    assert len(task.shown) == 1
+
+
+def test_no_budget_is_no_clock(monkeypatch):
+    clock = iter(np.arange(0.0, 1e7, 1e3))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    task = Task()
+    task.train()
+    assert len(task.shown) == 60
