@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
 from gcbench.errors import BadMesh, UsageError
-from gcbench.necgs.settings import effort_settings
+from gcbench.necgs.settings import Objective, effort_settings
 
 if TYPE_CHECKING:
     import trimesh
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from gcbench.necgs.progress import Progress
 
 RESOLUTIONS = (32, 64, 128, 256)
+_OBJECTIVES = ("", *get_args(Objective))
 _OCTAVES = {"plain": 0, "fourier": 4}
 _FITTING_SHARE = 0.4  # of the time to encode, for the progress
 _LADDER: dict[Effort, tuple[int, ...]] = {
-    "quick": (64, 128),
+    "quick": (128, 224),
     "standard": (64, 128, 192, 256),
     "paper": (64, 96, 128, 192, 256, 384),
 }
@@ -54,7 +55,7 @@ class _Training:
 
 
 _TRAINING: dict[Effort, _Training] = {
-    "quick": _Training(epochs=80, batch=1024, least_steps=1500),
+    "quick": _Training(epochs=80, batch=1024, least_steps=1000),
     "standard": _Training(epochs=150, batch=2048, least_steps=3000),
     "paper": _Training(epochs=1000, batch=8192, least_steps=20_000),
 }
@@ -72,6 +73,8 @@ class QuantDeepSdf(SetCodec):
         Numbers in the latent of a mesh.
     encoding : {"plain", "fourier"}
         Of coordinates.
+    objective : {"", "closest-point", "render", "none"}
+        What volumes are fitted to; "" is the effort's. As ``necgs`` has it.
     bits : int
         Of a weight.
     epochs : int
@@ -84,17 +87,27 @@ class QuantDeepSdf(SetCodec):
     deterministic = False
 
     def __init__(
-        self, *, k: int = 0, latent: int = 32, encoding: str = "plain", bits: int = 8, epochs: int = 0
+        self,
+        *,
+        k: int = 0,
+        latent: int = 32,
+        encoding: str = "plain",
+        objective: str = "",
+        bits: int = 8,
+        epochs: int = 0,
     ) -> None:
         if k not in (0, *RESOLUTIONS):
             raise UsageError(f"quantdeepsdf[k={k}]: possible are {', '.join(map(str, RESOLUTIONS))}")
         if encoding not in _OCTAVES:
             raise UsageError(f"quantdeepsdf[encoding={encoding}]: possible are {', '.join(_OCTAVES)}")
+        if objective not in _OBJECTIVES:
+            raise UsageError(f"quantdeepsdf[objective={objective}]: possible are {', '.join(get_args(Objective))}")
         if not 1 <= latent <= 256 or not 4 <= bits <= 12 or epochs < 0:
             raise UsageError("quantdeepsdf: latent is 1 to 256, bits are 4 to 12, and epochs are not negative")
         self._k = k
         self._latent = latent
         self._octaves = _OCTAVES[encoding]
+        self._objective = objective
         self._bits = bits
         self._epochs = epochs
 
@@ -142,7 +155,8 @@ class QuantDeepSdf(SetCodec):
             self._bits,
         )
         with ctx.stage("volumes"):
-            volumes = _volumes(meshes, architecture.resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
+            progress = part(_watched(ctx), 0, _FITTING_SHARE)
+            volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress)
             samples = draw(volumes, ctx.seed)
         torch.set_num_threads(ctx.threads)
         training = _TRAINING[effort]
@@ -223,7 +237,7 @@ class QuantDeepSdf(SetCodec):
         reader, autodecoder = self._open(stream, ctx)
         present = np.stack([reader.latent(i) for i in range(reader.mesh_count)])
         resolution = reader.architecture.resolution
-        volumes = _volumes(meshes, resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
+        volumes = self._volumes(meshes, resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
         schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE)
         latents = []
         for i, volume in enumerate(volumes):
@@ -250,24 +264,24 @@ class QuantDeepSdf(SetCodec):
             reader = Reader(stream)
             return reader, Autodecoder.of(reader.architecture, reader.tensors()).to(ctx.device)
 
+    def _volumes(
+        self, meshes: Sequence[trimesh.Trimesh], resolution: int, effort: Effort, ctx: Context, progress: Progress
+    ) -> NDArray[np.int16]:
+        """TSDF-Def volumes, exactly as NeCGS fits them."""
+        from gcbench.codecs.implicit.quantdeepsdf_stream import LATENT_BITS
+        from gcbench.necgs.grid import Grid
+        from gcbench.necgs.placement import placement
+        from gcbench.necgs.volumes import Recipe, fit_all
 
-def _volumes(
-    meshes: Sequence[trimesh.Trimesh], resolution: int, effort: Effort, ctx: Context, progress: Progress
-) -> NDArray[np.int16]:
-    """TSDF-Def volumes, exactly as NeCGS fits them."""
-    from gcbench.codecs.implicit.quantdeepsdf_stream import LATENT_BITS
-    from gcbench.necgs.grid import Grid
-    from gcbench.necgs.placement import placement
-    from gcbench.necgs.volumes import Recipe, fit_all
-
-    for i, mesh in enumerate(meshes):
-        try:
-            placement(mesh)
-        except BadMesh as error:
-            raise BadMesh(f"mesh {i}: {error}") from error
-    fitting = effort_settings(effort).fitting
-    recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=LATENT_BITS, seed=ctx.seed, device=ctx.device)
-    return fit_all(meshes, recipe, workers=ctx.threads, progress=progress)
+        for i, mesh in enumerate(meshes):
+            try:
+                placement(mesh)
+            except BadMesh as error:
+                raise BadMesh(f"mesh {i}: {error}") from error
+        # The type of the keyword is a literal; the constructor has compared it.
+        fitting = effort_settings(effort).with_(objective=self._objective or None).fitting  # type: ignore[arg-type]
+        recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=LATENT_BITS, seed=ctx.seed, device=ctx.device)
+        return fit_all(meshes, recipe, workers=ctx.threads, progress=progress)
 
 
 def _mesh(reader: Reader, autodecoder: Autodecoder, index: int, ctx: Context) -> trimesh.Trimesh:
