@@ -170,9 +170,12 @@ class PerceptronCodec(ModelCodec):
         )
 
         def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
-            inputs = shown(points[:, where]) if known is None else known[:, where]
-            found: Tensor = networks(inputs, quantise)[..., 0]
-            return clamped_loss(found, distances[:, where]).mean(1)
+            where = where.to(ctx.device)
+            inputs = shown(points.index_select(1, where)) if known is None else known.index_select(1, where)
+            # Park et al. (2019, Eq. 4) clamp what the network says too; one that starts beyond the clamp then has no
+            # gradient, and stays there.
+            targets = distances.index_select(1, where)[..., None]
+            return networks.absolute_error(inputs, targets, quantise, clamp=CLAMP)
 
         def fitted(schedule: Schedule, mask: Mask | None) -> None:
             train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=_watched(ctx), mask=mask)
@@ -238,23 +241,6 @@ class PerceptronCodec(ModelCodec):
         with ctx.stage("meshing"):
             vertices, faces = mesh(distance, resolution)
         return decoded_mesh(vertices, faces)
-
-
-def clamped_loss(found: Tensor, distance: Tensor) -> Tensor:
-    """Absolute error of signed distances, nothing where both are beyond the clamp on the same side.
-
-    Park et al. (2019, Eq. 4) clamp both; a network that starts beyond the clamp then has no gradient, and stays there.
-
-    Parameters
-    ----------
-    found : (...) float
-        As a network says.
-    distance : (...) float
-        As it is, clamped to ± CLAMP.
-    """
-    error = found - distance
-    beyond = (distance.abs() >= CLAMP) & (error * distance > 0)
-    return error.abs().masked_fill(beyond, 0.0)
 
 
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
