@@ -160,9 +160,9 @@ def run_command(
 
 
 def run_path(run: str) -> Path:
-    """Folder of a run given by name or path."""
+    """Folder of a run given by name or by path, such as ``./name``."""
     path = Path(run)
-    return path if len(path.parts) > 1 or path.is_absolute() else RUNS / run
+    return RUNS / run if path.name == run else path
 
 
 def short_name(store: Run) -> str:
