@@ -108,8 +108,8 @@ class Nglod(ModelCodec):
         return f"1+torch-{installed_version('torch')}+libigl-{installed_version('libigl')}"
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Levels of detail."""
-        return [Rate(f"lod{n}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
+        """Levels of detail, and the steps of training by which efforts differ."""
+        return [Rate(f"lod{n}s{FITS[effort].steps}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it, and compile the octree or load what was compiled."""
@@ -117,11 +117,15 @@ class Nglod(ModelCodec):
         import torch
 
         from gcbench.codecs.implicit import meshing, samples, training, weights  # noqa: F401  # heavy
-        from gcbench.codecs.implicit.octree import BASE, Octree
+        from gcbench.codecs.implicit.octree import Octree
+        from gcbench.codecs.implicit.octree_field import OctreeField
 
-        tree = Octree.decode(Octree(np.zeros((1, 3), np.int32), BASE + 1).encode(), BASE + 1)
-        features = torch.zeros(tree.corner_count, 1, requires_grad=True)
-        torch.autograd.backward(tree.interpolate(features, torch.zeros(1, 3)).sum())
+        # A plane, of so many voxels that both ways of coding features are taken.
+        plane = np.stack([*np.indices((32, 32)).reshape(2, -1), np.full(32**2, 16)], 1)
+        tree = Octree.decode(Octree(plane, 5).encode(), 5)
+        field = OctreeField(tree, 1, 1)
+        field.read(field.encode("range", MIN_BITS), "range", MIN_BITS)
+        torch.autograd.backward(field.error(torch.zeros(1, 3), torch.zeros(1)))
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
         """Build the tree around the surface, and fit its features and the decoder."""

@@ -112,7 +112,7 @@ class Octree:
     @property
     def side(self) -> float:
         """Of a voxel of the finest level."""
-        return 2 * HALF_SIDE / 2**self.depth
+        return float(2 * HALF_SIDE / 2**self.depth)
 
     @property
     def corner_count(self) -> int:
