@@ -70,9 +70,10 @@ class KeySpheres(PerceptronCodec):
         self._architecture = ARCHITECTURES.index(architecture)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Spheres, hidden layers and width."""
+        """Spheres, hidden layers and width; the effort goes along, for a label has one meaning."""
+        mark = {"quick": "q", "standard": "", "paper": "p"}[effort]
         return [
-            Rate(f"n{n}l{layers}w{width}", {"spheres": n, "layers": layers, "width": width, "effort": effort})
+            Rate(f"n{n}l{layers}w{width}{mark}", {"spheres": n, "layers": layers, "width": width, "effort": effort})
             for n, layers, width in _OF_EFFORT[effort]
         ]
 
@@ -102,7 +103,7 @@ class KeySpheres(PerceptronCodec):
         points_at_once = max(1, _DISTANCES_AT_ONCE // spheres[..., 0].numel())
 
         def show(points: Tensor) -> Tensor:
-            parts = points.split(points_at_once, dim=1)
+            parts = torch.split(points, points_at_once, dim=1)
             return torch.cat([torch.cat([part, features(part, spheres)], dim=-1) for part in parts], dim=1)
 
         return show
