@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 CODINGS: tuple[Coding, ...] = ("range", "float16", "float32")  # their places are in streams
 MAX_CHANNELS, MAX_WIDTH = 32, 256
 _DEPTH_OF_LOD_0 = 3
-_LEARNING_RATE = 2e-3  # of distances in eighths of a voxel by 16: in 300 steps, a few of their steps
+_LEARNING_RATE = 2e-3  # features are rounded to 1/16: they need not go far from where they start
 _NEAR = 0.25  # voxels: standard deviation of points near the surface; the paper's is 0.01 at all levels of detail
 # Weight of a bit for each of the finest voxels against a squared error in voxels. Of 1e-4, 4e-4 and 1e-3, the one with
 # the least product of bytes and error on an AMA frame at lod2 to lod4.
@@ -109,7 +109,8 @@ class Nglod(ModelCodec):
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Levels of detail, and the steps of training by which efforts differ."""
-        return [Rate(f"lod{n}s{FITS[effort].steps}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
+        steps = self._steps or FITS[effort].steps
+        return [Rate(f"lod{n}s{steps}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it, and compile the octree or load what was compiled."""
