@@ -19,6 +19,7 @@ CODECS: Registry[Codec] = Registry(
         "pcgcv2": "gcbench.codecs.pcgcv2.codec:PCGCv2Codec",
         "ni": "gcbench.codecs.implicit.ni:Ni",
         "pruned-mlp": "gcbench.codecs.implicit.pruned_mlp:PrunedMlp",
+        "nglod": "gcbench.codecs.implicit.nglod:Nglod",
     },
     group="gcbench.codecs",
 )
