@@ -420,3 +420,38 @@ def run(  # noqa: PLR0917 - numba knows no keyword-only arguments
         if task != EVALUATE:
             for i in range(totals.shape[2]):
                 totals[network, part, i] = s[table[-1, GRADIENTS] + i]
+
+
+@njit("void(float32[:, ::1], float32[::1])", nogil=True, cache=True, fastmath={"reassoc"})
+def add_squares(values: Floats, totals: Floats) -> None:
+    """Add the sum of the squares of each row of ``values`` (B, n) to ``totals`` (B,)."""
+    for network in range(len(values)):
+        total = np.float32(0)
+        for i in range(values.shape[1]):
+            total += values[network, i] * values[network, i]
+        totals[network] += total
+
+
+@njit(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1], float32[:, ::1], float32[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def adam(  # noqa: PLR0917 - numba knows no keyword-only arguments
+    values: Floats, gradients: Floats, factors: Floats, means: Floats, squares: Floats, constants: Floats
+) -> None:
+    """Do a step of Adam for parameters (B, n), their gradients taken times ``factors`` (B,).
+
+    ``constants`` are what the running averages of the gradient and of its square forget, the rate, what the root of
+    the latter is multiplied with, and ε. The bias of the averages is in the rate and the multiplier.
+    """
+    forget, forget_square, rate, scale, epsilon = constants
+    for network in range(len(values)):
+        for i in range(values.shape[1]):
+            gradient = gradients[network, i] * factors[network]
+            mean = means[network, i] + forget * (gradient - means[network, i])
+            square = squares[network, i] + forget_square * (gradient * gradient - squares[network, i])
+            means[network, i] = mean
+            squares[network, i] = square
+            values[network, i] -= rate * mean / (np.sqrt(square) * scale + epsilon)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gcbench.codecs.implicit import kernels
 from gcbench.codecs.implicit.networks import InLoop
 
 Quantise = Callable[[Tensor], Tensor]
@@ -106,24 +109,21 @@ def train(
     trained = list(parameters)
     # One training is known by what it is asked for: another one's checkpoint is not gone on from.
     name = f"{schedule} seed={seed} pool={pool} shapes={[tuple(p.shape) for p in trained]}"
-    optimiser = torch.optim.Adam(trained, lr=schedule.learning_rate, fused=True)
+    optimiser = _Adam(trained)
     state = _State(pool, torch.Generator().manual_seed(seed), torch.zeros(len(trained[0])))
     if checkpoint and checkpoint.exists():
-        state.restore(checkpoint, name, trained, optimiser)
+        state.restore(checkpoint, name, optimiser)
     begin = time.monotonic() - state.seconds
     said, saved = -math.inf, time.monotonic()
     budget = max(schedule.seconds, 1e-9)  # what is spent already is enough for one step
     in_loop = InLoop(schedule.bits)
     while (step := state.step) < schedule.steps:
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, schedule)
         for parameter in trained:
             parameter.grad = None
         quantise = in_loop if step >= schedule.quantised_from * schedule.steps else None
         losses = loss(state.draw(schedule.batch), quantise)
         torch.autograd.backward(losses.sum())
-        _clip(trained, schedule.clip)
-        optimiser.step()
+        optimiser.step(_learning_rate(step, schedule), schedule.clip)
         if mask:
             mask()
         now = time.monotonic()
@@ -137,7 +137,7 @@ def train(
             progress(done, f"loss {losses.mean().item():.2e}, {left:.0f} s left")
         if checkpoint and now - saved >= checkpoint_s:
             saved = now
-            state.save(checkpoint, name, trained, optimiser)
+            state.save(checkpoint, name, optimiser)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return state.tail / max(state.counted, 1)
@@ -166,13 +166,18 @@ class _State:
         self.used += count
         return self.order[self.used - count : self.used]
 
-    def save(self, path: Path, name: str, trained: list[nn.Parameter], optimiser: torch.optim.Adam) -> None:
+    def save(self, path: Path, name: str, optimiser: _Adam) -> None:
         """Write everything that the rest of the training depends on, all or nothing."""
         tensors = {"order": self.order, "generator": self.generator.get_state(), "tail": self.tail}
-        for index, parameter in enumerate(trained):
-            tensors[f"{index}"] = parameter.detach()
-            tensors |= {f"{index}.{key}": value for key, value in optimiser.state[parameter].items()}
-        numbers = {"counted": self.counted, "step": self.step, "seconds": self.seconds, "used": self.used}
+        for key, group in optimiser.tensors().items():
+            tensors |= {f"{key}.{index}": tensor.detach() for index, tensor in enumerate(group)}
+        numbers = {
+            "counted": self.counted,
+            "step": self.step,
+            "seconds": self.seconds,
+            "used": self.used,
+            "adam": optimiser.steps,
+        }
         beside = path.with_name(f"{path.name}.part")
         save_file(
             {key: tensor.contiguous() for key, tensor in tensors.items()},
@@ -181,7 +186,7 @@ class _State:
         )
         beside.replace(path)
 
-    def restore(self, path: Path, name: str, trained: list[nn.Parameter], optimiser: torch.optim.Adam) -> None:
+    def restore(self, path: Path, name: str, optimiser: _Adam) -> None:
         """Inverse of :meth:`save`."""
         with safe_open(path, "pt") as file:
             numbers = file.metadata()
@@ -192,12 +197,11 @@ class _State:
         self.generator.set_state(tensors["generator"])
         self.counted, self.step, self.used = (int(numbers[key]) for key in ("counted", "step", "used"))
         self.seconds = float(numbers["seconds"])
-        for index, parameter in enumerate(trained):
-            with torch.no_grad():
-                parameter.copy_(tensors[f"{index}"])
-            optimiser.state[parameter] = {
-                key: tensors[f"{index}.{key}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+        optimiser.steps = int(numbers["adam"])
+        for key, group in optimiser.tensors().items():
+            for index, tensor in enumerate(group):
+                with torch.no_grad():
+                    tensor.copy_(tensors[f"{key}.{index}"])
 
 
 def _learning_rate(step: int, schedule: Schedule) -> float:
@@ -208,10 +212,59 @@ def _learning_rate(step: int, schedule: Schedule) -> float:
     return schedule.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * turn)) / 2)
 
 
-def _clip(parameters: list[nn.Parameter], largest: float) -> None:
-    """Bound the norm of each network's gradient: a common norm would make one network's trouble everybody's."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)
-    factor = (largest / norm.clamp_min(1e-12)).clamp_max(1)
-    for gradient in gradients:
-        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+class _Adam:
+    """Adam, with a bound of the gradient of each network: a common one would make one's trouble everybody's.
+
+    On the CPU it is a compiled loop: for a small network, torch's operators take longer than what they do.
+
+    Source: D. Kingma, J. Ba, "Adam", ICLR 2015, Algorithm 1, with its constants.
+    """
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.means = [torch.zeros_like(p, memory_format=torch.contiguous_format) for p in parameters]
+        self.squares = [torch.zeros_like(p, memory_format=torch.contiguous_format) for p in parameters]
+        self.steps = 0
+
+    def tensors(self) -> dict[str, Sequence[Tensor]]:
+        """Everything that a step depends on and changes, but for their number."""
+        return {"value": self.parameters, "mean": self.means, "square": self.squares}
+
+    @torch.no_grad()
+    def step(self, rate: float, clip: float) -> None:
+        """Move every parameter that has a gradient."""
+        self.steps += 1
+        of_mean, of_square = (1 - beta**self.steps for beta in self.BETAS)
+        rate, scale = rate / of_mean, 1 / math.sqrt(of_square)
+        moved = [
+            (p, p.grad, mean, square)
+            for p, mean, square in zip(self.parameters, self.means, self.squares, strict=True)
+            if p.grad is not None
+        ]
+        if all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in self.parameters):
+            self._compiled([[_rows(t) for t in tensors] for tensors in moved], rate, scale, clip)
+            return
+        norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for _, g, _, _ in moved]).norm(dim=0)
+        factor = (clip / norm.clamp_min(1e-12)).clamp_max(1)
+        for parameter, gradient, mean, square in moved:
+            clipped = gradient * factor.view(-1, *[1] * (gradient.dim() - 1))
+            mean.lerp_(clipped, 1 - self.BETAS[0])
+            square.lerp_(clipped.square(), 1 - self.BETAS[1])
+            parameter.addcdiv_(mean, (square.sqrt() * scale).add_(self.EPSILON), value=-rate)
+
+    def _compiled(self, moved: list[list[NDArray[np.float32]]], rate: float, scale: float, clip: float) -> None:
+        squared = np.zeros(len(self.parameters[0]), np.float32)
+        for _, gradient, _, _ in moved:
+            kernels.add_squares(gradient, squared)
+        factors = np.minimum(np.float32(clip) / np.maximum(np.sqrt(squared), np.float32(1e-12)), np.float32(1))
+        constants = np.array([1 - self.BETAS[0], 1 - self.BETAS[1], rate, scale, self.EPSILON], np.float32)
+        for value, gradient, mean, square in moved:
+            kernels.adam(value, gradient, factors, mean, square, constants)
+
+
+def _rows(tensor: Tensor) -> NDArray[np.float32]:
+    """(B, n), of the same memory if that is contiguous."""
+    rows: NDArray[np.float32] = tensor.detach().contiguous().view(len(tensor), -1).numpy()
+    return rows

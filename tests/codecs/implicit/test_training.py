@@ -77,16 +77,40 @@ def test_a_step_is_adams():
     np.testing.assert_allclose(parameter.detach(), [[0.9, -2.1], [2.9, 4.1]], rtol=1e-6)
 
 
-def test_each_network_has_its_own_bound_of_the_gradient():
-    one, two = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 2, 2))
-    one.grad = torch.tensor([[0.3, 0.0, 0.0], [6.0, 0.0, 0.0]])
-    two.grad = torch.tensor([[[0.0, 0.4], [0.0, 0.0]], [[0.0, 0.0], [8.0, 0.0]]])
-    training._clip([one, two], 1.0)
-    np.testing.assert_allclose(one.grad, [[0.3, 0, 0], [0.6, 0, 0]], rtol=1e-6)
-    np.testing.assert_allclose(two.grad, [[[0, 0.4], [0, 0]], [[0, 0], [0.8, 0]]], rtol=1e-6)
-    one.grad = torch.zeros(2, 3)
-    training._clip([one], 1.0)
-    assert (one.grad == 0).all()
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_adam_is_torchs(kind):
+    """Compiled, and with torch's operators (here: double precision)."""
+    generator = torch.Generator().manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape, generator=generator, dtype=kind)) for shape in ((2, 5), (2, 3, 40), (2, 1))]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    adam, reference = training._Adam(ours), torch.optim.Adam(theirs, lr=0.01)
+    for _ in range(20):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator, dtype=kind) * 10
+            b.grad = a.grad.clone()
+        ours[2].grad = theirs[2].grad = None
+        norm = sum(p.grad.flatten(1).square().sum(1) for p in theirs[:2]).sqrt()
+        for p in theirs[:2]:
+            p.grad *= (5 / norm).clamp(max=1).view(-1, *[1] * (p.dim() - 1))
+        adam.step(0.01, 5.0)
+        reference.step()
+    tolerance = 2e-5 if kind == torch.float32 else 1e-12
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_each_network_has_its_own_bound_of_the_gradient(kind):
+    parameters = [nn.Parameter(torch.zeros(3, 3, dtype=kind)), nn.Parameter(torch.zeros(3, 2, 2, dtype=kind))]
+    parameters[0].grad = torch.tensor([[0.3, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=kind)
+    parameters[1].grad = torch.zeros(3, 2, 2, dtype=kind)
+    parameters[1].grad[0, 0, 1], parameters[1].grad[1, 1, 0] = 0.4, 8.0
+    adam = training._Adam(parameters)
+    adam.step(0.1, 1.0)
+    # The averages are a tenth of the clipped gradients: of norm 0.5, as it was, 1, and 0.
+    np.testing.assert_allclose(adam.means[0], [[0.03, 0, 0], [0.06, 0, 0], [0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(adam.means[1][:2], [[[0, 0.04], [0, 0]], [[0, 0], [0.08, 0]]], rtol=1e-6)
+    assert (parameters[0][2] == 0).all()
 
 
 def test_learning_rate():
@@ -149,7 +173,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     first.stop_at = 5
     with pytest.raises(InterruptedError):
         first.train(checkpoint=path, checkpoint_s=0)
-    assert load_file(path)["0"].shape == first.networks.flat.shape
+    assert load_file(path)["value.0"].shape == first.networks.flat.shape
     other = Task()
     before = other.networks.flat.detach().clone()
     with pytest.raises(ValueError, match="another training"):
