@@ -66,7 +66,8 @@ FITS: dict[Effort, Fit] = {
 class Nglod(ModelCodec):
     """Features at the corners of a sparse octree and a small decoder for each mesh; level of detail is rate.
 
-    Level of detail n has 2^(n + 3) voxels along a side of the cube.
+    Level of detail n has 2^(n + 3) voxels along a side of the cube. All of it runs on the CPU, whatever the device: a
+    step of training is short, and interpolation is compiled for it.
 
     Parameters
     ----------

