@@ -21,7 +21,7 @@ from gcbench.necgs.range_coder import SCALES, STEPS_PER_OCTAVE, RangeCoder, bell
 Symbols = NDArray[np.int64]
 
 LARGEST = 2047  # of a feature's magnitude: what a table can hold
-_MANY = 2000  # corners; measured on AMA frames, both ways cost the same at about 3000
+_MANY = 2000  # corners: on an AMA frame, contexts cost 11 % more for 1 859 of them, and 12 % less for 7 562
 _LENGTH = struct.Struct("<I")
 _PEAK = struct.Struct("<H")
 _LAPLACE = 4  # the shape, in quarters
