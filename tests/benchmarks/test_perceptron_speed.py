@@ -2,7 +2,7 @@
 
 Run with ``pytest -s -m benchmark tests/benchmarks/test_perceptron_speed.py`` and two idle cores. The gate is a ratio
 of interleaved rounds, the fastest of each: load slows both. One thread is timed by its own clock, two by the wall's.
-``PERCEPTRON_TABLE=1`` adds a table over widths, points and threads.
+``PERCEPTRON_TABLE=1,2`` adds a table over widths and points, for these numbers of threads.
 """
 
 from __future__ import annotations
@@ -89,16 +89,17 @@ def test_faster_than_one_by_one(points, threads, required):
 
 
 @pytest.mark.usefixtures("_threads")
-@pytest.mark.skipif(not os.environ.get("PERCEPTRON_TABLE"), reason="takes two minutes: set PERCEPTRON_TABLE")
+@pytest.mark.skipif(not os.environ.get("PERCEPTRON_TABLE"), reason="takes minutes: set PERCEPTRON_TABLE")
 def test_table():
-    report("| width | networks | points | torch, 1 | ours, 1 | torch, 2 | ours, 2 |")
+    numbers = [int(number) for number in os.environ["PERCEPTRON_TABLE"].split(",")]
+    report(f"| width | networks | points |{''.join(f' torch, {n} | ours, {n} |' for n in numbers)}")
     for width, networks, points in itertools.product((16, 32, 64), (1, NETWORKS), (512, 2048, 8192)):
         row = []
-        for threads in (1, 2):
+        for threads in numbers:
             torch.set_num_threads(threads)
-            steps = max(2, 65_536 // (networks * points))
+            steps = max(2, 32_768 // (networks * points))
             both = {kind.__name__: training(kind, networks, width, points) for kind in (LayerByLayer, Perceptrons)}
-            best = interleaved(both, dict.fromkeys(both, steps), rounds=5)
+            best = interleaved(both, dict.fromkeys(both, steps), rounds=4)
             row += [f"{best['LayerByLayer']:.0f}", f"{best['Perceptrons']:.0f}"]
         report(f"| {width} | {networks} | {points} | {' | '.join(row)} |")
 
