@@ -5,11 +5,12 @@ The paper's two networks see a point x and Σ pᵢ ℓᵢ, where pᵢ = |x − c
 most of what it stores. Nothing bends between these layers and the first of the perceptron, and the product of two
 matrices is a matrix; here there is only that one. "direct" then has 7 inputs, x, Σ pᵢ cᵢ and Σ pᵢ rᵢ, and spheres cost
 their 3 bytes; "latent" has the pᵢ themselves for inputs and stores `width` weights for each sphere in place of 29.
-"distances" has the plain distances to all spheres. In these two, radii only shift the biases of the first layer.
+"distances" has the plain distances to all spheres; radii there only shift the biases of the first layer, and "latent"
+has no radii at all, in the paper too.
 
-The default is "direct", the best of the three at equal bytes. Published files have centres on a grid of 1/64 and radii
-as multiples of it; ours are finer (:mod:`gcbench.codecs.implicit.spheres`). The output is linear, points have the
-paper's weights exp(−60 |d|), and weights are quantised as those of ``ni``.
+The default is "direct", the best of the three at equal bytes, though not better than ``ni`` there. Published files have
+centres on a grid of 1/64 and radii in steps of it; ours are finer (:mod:`gcbench.codecs.implicit.spheres`). Points,
+loss and the coding of weights are those of ``ni``; the paper trains the network on the spheres' centres too.
 """
 
 from __future__ import annotations
@@ -78,10 +79,10 @@ class KeySpheres(PerceptronCodec):
         ]
 
     def mixture(self) -> Mixture:
-        """Nine tenths weighted by exp(−60 |d|), one tenth anywhere: that of the paper's program."""
-        from gcbench.codecs.implicit.samples import Mixture
+        """That of ``ni``, with the β of this paper's program: what differs is the spheres."""
+        from gcbench.codecs.implicit.samples import DAVIES
 
-        return Mixture(uniform=0.1, weighted=((0.9, 60.0),))
+        return DAVIES
 
     def condition(self, mesh: trimesh.Trimesh, field: Field, rate: Rate, ctx: Context) -> bytes:
         """Extract and pack the spheres."""
