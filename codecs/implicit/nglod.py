@@ -49,6 +49,8 @@ MAX_CHANNELS, MAX_WIDTH = 32, 256
 _DEPTH_OF_LOD_0 = 3
 _LEARNING_RATE = 2e-3  # features are rounded to 1/16: they need not go far from where they start
 _NEAR = 0.25  # voxels: standard deviation of points near the surface; the paper's is 0.01 at all levels of detail
+# Some 20 for each corner; more of them take time, which on meshes of long thin triangles is most of it.
+_SAMPLES_PER_VOXEL, _FEWEST_SAMPLES = 40, 50_000
 # Weight of a bit for each of the finest voxels against a squared error in voxels. Of 1e-4, 4e-4 and 1e-3, the one with
 # the least product of bytes and error on an AMA frame at lod2 to lod4.
 _BIT_WEIGHT = 4e-4
@@ -143,7 +145,8 @@ class Nglod(ModelCodec):
             distance = Field(mesh)
             tree = Octree.around(distance.surface, lod + _DEPTH_OF_LOD_0, ctx.seed)
             mixture = replace(TAKIKAWA, near=((0.4, _NEAR * tree.side), (0.4, 0.0)))
-            points, distances = draw(distance, fit.samples, mixture, ctx.seed)
+            count = min(fit.samples, max(_FEWEST_SAMPLES, _SAMPLES_PER_VOXEL * len(tree.voxels)))
+            points, distances = draw(distance, count, mixture, ctx.seed)
         ctx.check_deadline()
         with ctx.stage("training"):
             model = OctreeField(tree, self._channels, self._width, seed=ctx.seed)
@@ -219,13 +222,16 @@ class Nglod(ModelCodec):
 
         with ctx.stage("meshing"):
             vertices, faces = mesh(distance, resolution)
-            return decoded_mesh(vertices, _kept(tree, vertices, faces))
+            return decoded_mesh(*_kept(tree, vertices, faces))
 
 
-def _kept(tree: Octree, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Faces of the components that enter a voxel of the tree, where alone the surface is, and are larger than one.
+def _kept(
+    tree: Octree, vertices: NDArray[np.float64], faces: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices and faces of the components that enter a voxel of the tree, where alone the surface is, and are larger.
 
     What is smaller is where the field of two sides of a thin part meets; no part of a mesh is resolved at that size.
+    If nothing else is left, it is kept.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -238,5 +244,6 @@ def _kept(tree: Octree, vertices: NDArray[np.float64], faces: NDArray[np.int64])
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     np.minimum.at(low, component, vertices)
     np.maximum.at(high, component, vertices)
-    kept = enters & ((high - low).max(1) > tree.side)
-    return np.asarray(faces[kept[component[faces[:, 0]]]])
+    large = enters & ((high - low).max(1) > tree.side)
+    stays = (large if large.any() else enters)[component]
+    return vertices[stays], (np.cumsum(stays) - 1)[faces[stays[faces[:, 0]]]]

@@ -210,8 +210,12 @@ def test_components_that_no_voxel_can_hold_are_dropped():
     for part, place in zip(parts, ([-0.5, 0, 0], [0.2, 0.2, 0.2], [0.13, 0.13, 0.4]), strict=True):
         part.apply_translation(place)  # outside the tree, in it and larger than a voxel of 0.26, in it and smaller
     both = trimesh.util.concatenate(parts)
-    kept = nglod._kept(tree, np.asarray(both.vertices), np.asarray(both.faces))
-    np.testing.assert_array_equal(kept, np.asarray(both.faces)[len(parts[0].faces) : 2 * len(parts[0].faces)])
+    vertices, faces = nglod._kept(tree, np.asarray(both.vertices), np.asarray(both.faces))
+    np.testing.assert_array_equal(vertices, parts[1].vertices)
+    np.testing.assert_array_equal(faces, parts[1].faces)
+    both = trimesh.util.concatenate([parts[0], parts[2]])
+    vertices, _ = nglod._kept(tree, np.asarray(both.vertices), np.asarray(both.faces))
+    np.testing.assert_array_equal(vertices, parts[2].vertices)
 
 
 @pytest.mark.parametrize("scale", [np.nan, 1e30])
