@@ -18,6 +18,7 @@ CODECS: Registry[Codec] = Registry(
         "vpcc": "gcbench.codecs.mpeg.vpcc:Vpcc",
         "pcgcv2": "gcbench.codecs.pcgcv2.codec:PCGCv2Codec",
         "ni": "gcbench.codecs.implicit.ni:Ni",
+        "keyspheres": "gcbench.codecs.implicit.keyspheres:KeySpheres",
         "pruned-mlp": "gcbench.codecs.implicit.pruned_mlp:PrunedMlp",
         "nglod": "gcbench.codecs.implicit.nglod:Nglod",
     },
