@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gcbench.codecs.implicit.networks import Perceptrons, generators
-from gcbench.codecs.implicit.quantdeepsdf_stream import LATENT_BITS, SKIP, Architecture
+from gcbench.codecs.implicit.quantdeepsdf_stream import SKIP, SYMBOL_BITS, Architecture
 from gcbench.codecs.implicit.training import Loss, Progress, Quantise, Schedule, train
 from gcbench.necgs import straight_through
 from gcbench.necgs.train import precision_of
@@ -71,7 +71,7 @@ def draw(volumes: NDArray[np.int16], seed: int) -> Samples:
         Of the far ones.
     """
     rng = np.random.default_rng(seed)
-    last = 1 << LATENT_BITS
+    last = 1 << SYMBOL_BITS
     mesh, vertex, target = [], [], []
     for i, volume in enumerate(volumes.reshape(len(volumes), volumes.shape[1], -1)):
         saturated = (volume[0] <= 0) | (volume[0] >= last)
@@ -159,7 +159,7 @@ class Autodecoder:
             In [-1, 1]. Where the field is not evaluated: ±1, and no deformation.
         """
         device = self.network.biases[0].device
-        values = straight_through.values(torch.from_numpy(np.asarray(latent)).to(device), LATENT_BITS)
+        values = straight_through.values(torch.from_numpy(np.asarray(latent)).to(device), SYMBOL_BITS)
 
         def evaluate(vertices: NDArray[np.int64]) -> NDArray[np.float32]:
             shown = torch.from_numpy(vertices).to(device)
@@ -259,7 +259,7 @@ def fit_latent(
     """
     device = str(autodecoder.network.biases[0].device)
     samples = samples.to(device)
-    starts = straight_through.values(torch.from_numpy(candidates).to(device), LATENT_BITS)
+    starts = straight_through.values(torch.from_numpy(candidates).to(device), SYMBOL_BITS)
     generator = torch.Generator().manual_seed(seed)
     shown = torch.randperm(len(samples.mesh), generator=generator)[: schedule.batch]
     with torch.inference_mode():
@@ -284,8 +284,8 @@ def _loss(autodecoder: Autodecoder, latents: Tensor, samples: Samples) -> Loss:
 
     def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
         where = where.to(device)
-        target = straight_through.values(samples.target[where], LATENT_BITS)
-        levels = straight_through.quantise(latents[0], LATENT_BITS)
+        target = straight_through.values(samples.target[where], SYMBOL_BITS)
+        levels = straight_through.quantise(latents[0], SYMBOL_BITS)
         of_mesh = nn.functional.embedding(samples.mesh[where], levels)
         with _precision(autodecoder.architecture, device):
             difference = autodecoder(samples.vertex[where], of_mesh, quantise) - target
@@ -306,7 +306,7 @@ def _precision(architecture: Architecture, device: torch.device) -> AbstractCont
 
 
 def _symbols(latents: Tensor) -> NDArray[np.int16]:
-    symbols: NDArray[np.int16] = straight_through.symbols(latents[0], LATENT_BITS).cpu().numpy()
+    symbols: NDArray[np.int16] = straight_through.symbols(latents[0], SYMBOL_BITS).cpu().numpy()
     return symbols
 
 

@@ -268,7 +268,7 @@ class QuantDeepSdf(SetCodec):
         self, meshes: Sequence[trimesh.Trimesh], resolution: int, effort: Effort, ctx: Context, progress: Progress
     ) -> NDArray[np.int16]:
         """TSDF-Def volumes, exactly as NeCGS fits them."""
-        from gcbench.codecs.implicit.quantdeepsdf_stream import LATENT_BITS
+        from gcbench.codecs.implicit.quantdeepsdf_stream import SYMBOL_BITS
         from gcbench.necgs.grid import Grid
         from gcbench.necgs.placement import placement
         from gcbench.necgs.volumes import Recipe, fit_all
@@ -280,7 +280,7 @@ class QuantDeepSdf(SetCodec):
                 raise BadMesh(f"mesh {i}: {error}") from error
         # The type of the keyword is a literal; the constructor has compared it.
         fitting = effort_settings(effort).with_(objective=self._objective or None).fitting  # type: ignore[arg-type]
-        recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=LATENT_BITS, seed=ctx.seed, device=ctx.device)
+        recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=SYMBOL_BITS, seed=ctx.seed, device=ctx.device)
         return fit_all(meshes, recipe, workers=ctx.threads, progress=progress)
 
 
