@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Context, Effort, Rate
-from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
+from gcbench.codecs.implicit.perceptron_codec import MARKS, PerceptronCodec
 from gcbench.codecs.implicit.stream import Envelope
 from gcbench.errors import BitstreamError, UsageError
 
@@ -72,9 +72,11 @@ class KeySpheres(PerceptronCodec):
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Spheres, hidden layers and width; the effort goes along, for a label has one meaning."""
-        mark = {"quick": "q", "standard": "", "paper": "p"}[effort]
         return [
-            Rate(f"n{n}l{layers}w{width}{mark}", {"spheres": n, "layers": layers, "width": width, "effort": effort})
+            Rate(
+                f"n{n}l{layers}w{width}{MARKS[effort]}",
+                {"spheres": n, "layers": layers, "width": width, "effort": effort},
+            )
             for n, layers, width in _OF_EFFORT[effort]
         ]
 

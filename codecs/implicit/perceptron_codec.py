@@ -61,6 +61,8 @@ FITS: dict[Effort, Fit] = {
     "standard": Fit(200_000, 5000, 4096, 128),
     "paper": Fit(1_000_000, 25_000, 4096, 256),  # Davies et al.: 10⁶ points, 100 epochs
 }
+# At the end of a rate's label: networks of the same shape, trained for longer, are another rate.
+MARKS: dict[Effort, str] = {"quick": "q", "standard": "", "paper": "p"}
 # Distances are compared up to here, as in DeepSDF (Park et al., 2019, Eq. 4): what lies farther off is not meshed, and
 # a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
 CLAMP = 0.1
@@ -245,7 +247,7 @@ class PerceptronCodec(ModelCodec):
 
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
     """Rates of networks given as (hidden layers, width)."""
-    return [Rate(f"l{n}w{w}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
+    return [Rate(f"l{n}w{w}{MARKS[effort]}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
 
 
 def _tensors(networks: Perceptrons) -> list[list[NDArray[np.float32]]]:
