@@ -4,12 +4,17 @@ The paper says little (appendix C.2): DeepSDF with quantised parameters, trained
 layers, the width of which is the rate. Like DeepSDF's, the fourth hidden layer is followed by the input again.
 Chosen here:
 
-- Points are the grid vertices of the volumes that NeCGS is given: all of the narrow band, and as many far ones.
+- Points are the grid vertices of the volumes that NeCGS is given: all of the narrow band, and half as many far ones,
+  where the TSDF is constant.
 - The loss is L1, of the TSDF only towards the surface where it is cut off: DeepSDF's clamping, with a gradient left to
-  values at the wrong end. The deformation counts three tenths.
+  values at the wrong end. (Plain L1 came out 1.4 times as far from twelve shapes.) The deformation counts three tenths;
+  it is hardly learned at any weight, since it changes from one grid vertex to the next, which no smooth function of
+  coordinates does: at K = 32, AMA volumes without deformation are 5.0e-3 away, with it 2.3e-3, and ours 5 to 6.
 - Weights are quantised for each tensor on a scale of its own, in the loop during the last two fifths of the training,
-  and range coded; latents to the 257 levels of the paper's Eq. 5, in the loop from the start.
-- Coordinates are shown as they are. ``quantdeepsdf[encoding=fourier]`` adds sines and cosines of four octaves.
+  and range coded; latents to the 257 levels of the paper's Eq. 5, in the loop from the start. A latent has 32 numbers:
+  16 and 64 are as good on 40 AMA frames, and all take little beside the network.
+- Coordinates are shown as they are, as published. ``quantdeepsdf[encoding=fourier]`` adds sines and cosines of four
+  octaves, which is better by far where training is short: mean distance to twelve shapes 5.1e-3 for 7.6e-3, width 128.
 - Volumes are evaluated where a surface can be and meshed as NeCGS meshes them.
 """
 
@@ -59,7 +64,7 @@ _TRAINING: dict[Effort, _Training] = {
     "standard": _Training(epochs=150, batch=2048, least_steps=3000),
     "paper": _Training(epochs=1000, batch=8192, least_steps=20_000),
 }
-ADDING_STEPS, ADDING_BATCH, ADDING_RATE = 300, 4096, 0.02
+ADDING_STEPS, ADDING_BATCH, ADDING_RATE = 300, 4096, 0.05
 
 
 class QuantDeepSdf(SetCodec):
