@@ -15,12 +15,13 @@ from gcbench.errors import BitstreamError
 HALF_SIDE = 1.05  # of the cube that is meshed: meshes span [-1, 1], and their surface should not touch the border
 _COARSEST = 16  # cells along a side
 _CHUNK = 1 << 17
+_LEAST = 1e-3  # cells between a grid point and the surface
 
 Distance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def mesh(distance: Distance, resolution: int, *, slope: float = 2.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Put a surface where the distance is 0.
+def evaluate(distance: Distance, resolution: int, *, slope: float = 2.0) -> NDArray[np.float32]:
+    """Evaluate a distance on a grid, where a surface can be.
 
     A cell is divided further only where the surface can pass through it: where the distance at its centre is at most
     ``slope`` times the half diagonal. What is not evaluated keeps the sign of its cell.
@@ -36,29 +37,9 @@ def mesh(distance: Distance, resolution: int, *, slope: float = 2.0) -> tuple[ND
 
     Returns
     -------
-    vertices : (V, 3) float64
-        In the cube of half side 1.05.
-    faces : (F, 3) int64
-        With normals outwards.
-
-    Raises
-    ------
-    BitstreamError
-        There is no surface.
+    (resolution + 1, resolution + 1, resolution + 1) float32
+        Positive on the border, so that every surface is closed, and nowhere 0.
     """
-    from skimage.measure import marching_cubes
-
-    volume = _volume(distance, resolution, slope)
-    if not volume.min() < 0 < volume.max():
-        raise BitstreamError("the decoded distance has no surface")
-    # Lorensen's cubes: all vertices lie on edges of the grid, which Lewiner's do not.
-    vertices, faces, _, _ = marching_cubes(volume, 0.0, method="lorensen", gradient_direction="descent")
-    spacing = 2 * HALF_SIDE / resolution
-    return vertices.astype(np.float64) * spacing - HALF_SIDE, faces.astype(np.int64)
-
-
-def _volume(distance: Distance, resolution: int, slope: float) -> NDArray[np.float32]:
-    """Distances at (resolution + 1)³ grid points; positive on the border, so that every surface is closed."""
     spacing = 2 * HALF_SIDE / resolution
     volume = np.ones((resolution + 1,) * 3, np.float32)
     step = resolution // _COARSEST
@@ -81,7 +62,40 @@ def _volume(distance: Distance, resolution: int, slope: float) -> NDArray[np.flo
     for axis in range(3):
         border = np.moveaxis(volume, axis, 0)
         border[[0, -1]] = np.maximum(border[[0, -1]], spacing)
+    # At a grid point on the surface, the vertices of all its edges would be one, and the mesh not a manifold.
+    least = np.float32(_LEAST * spacing)
+    np.copyto(volume, np.where(volume < 0, -least, least), where=np.abs(volume) < least)
     return volume
+
+
+def surface(volume: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Put a surface where the distance is 0.
+
+    Parameters
+    ----------
+    volume : (resolution + 1, ...) float32
+        As :func:`evaluate` makes it.
+
+    Returns
+    -------
+    vertices : (V, 3) float64
+        In the cube of half side 1.05.
+    faces : (F, 3) int64
+        With normals outwards.
+
+    Raises
+    ------
+    BitstreamError
+        There is no surface.
+    """
+    from skimage.measure import marching_cubes
+
+    if not volume.min() < 0 < volume.max():
+        raise BitstreamError("the decoded distance has no surface")
+    # Lorensen's cubes: all vertices lie on edges of the grid, which Lewiner's do not.
+    vertices, faces, _, _ = marching_cubes(volume, 0.0, method="lorensen", gradient_direction="descent")
+    spacing = 2 * HALF_SIDE / (len(volume) - 1)
+    return vertices.astype(np.float64) * spacing - HALF_SIDE, faces.astype(np.int64)
 
 
 def _evaluate(distance: Distance, points: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -193,7 +193,7 @@ class Nglod(ModelCodec):
         """
         import torch
 
-        from gcbench.codecs.implicit.meshing import mesh
+        from gcbench.codecs.implicit.meshing import evaluate, surface
         from gcbench.codecs.implicit.octree import Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
 
@@ -220,9 +220,10 @@ class Nglod(ModelCodec):
             ctx.check_deadline()
             return model.distance(points)
 
+        with ctx.stage("evaluation"):
+            volume = evaluate(distance, resolution)
         with ctx.stage("meshing"):
-            vertices, faces = mesh(distance, resolution)
-            return decoded_mesh(*_kept(tree, vertices, faces))
+            return decoded_mesh(*_kept(tree, *surface(volume)))
 
 
 def _kept(

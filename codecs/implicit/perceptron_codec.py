@@ -209,7 +209,7 @@ class PerceptronCodec(ModelCodec):
         """
         import torch
 
-        from gcbench.codecs.implicit.meshing import mesh
+        from gcbench.codecs.implicit.meshing import evaluate, surface
         from gcbench.codecs.implicit.networks import Perceptrons
         from gcbench.codecs.implicit.weights import decode
 
@@ -240,9 +240,10 @@ class PerceptronCodec(ModelCodec):
                 found: NDArray[np.float32] = networks(inputs)[0, :, 0].cpu().numpy()
             return found
 
+        with ctx.stage("evaluation"):
+            volume = evaluate(distance, resolution)
         with ctx.stage("meshing"):
-            vertices, faces = mesh(distance, resolution)
-        return decoded_mesh(vertices, faces)
+            return decoded_mesh(*surface(volume))
 
 
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:

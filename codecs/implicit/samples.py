@@ -50,7 +50,7 @@ class Mixture:
 #: brings the surface a tenth nearer. That leaves nothing far from the surface, where a network may then invent one:
 #: the uniform points are ours.
 DAVIES = Mixture(uniform=0.2, weighted=((0.8, 60.0),))
-#: Takikawa et al. (2021), section 4.1: uniform, near and on the surface in equal parts (2 : 2 : 1 there).
+#: Takikawa et al. (2021), section 4.1: near the surface, on it, and uniform, 2 : 2 : 1.
 TAKIKAWA = Mixture(uniform=0.2, near=((0.4, 0.01), (0.4, 0.0)))
 
 

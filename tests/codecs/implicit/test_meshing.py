@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from gcbench.codecs.implicit.meshing import HALF_SIDE, mesh
+from gcbench.codecs.implicit.meshing import HALF_SIDE, evaluate, surface
 from gcbench.errors import BitstreamError
+
+
+def mesh(distance, resolution):
+    return surface(evaluate(distance, resolution))
 
 
 def sphere(points):
@@ -60,3 +64,12 @@ def test_what_leaves_the_cube_is_closed_at_its_border():
 def test_no_surface():
     with pytest.raises(BitstreamError, match="no surface"):
         mesh(lambda p: np.ones(len(p), np.float32), 32)
+
+
+def test_a_surface_through_grid_points_is_a_manifold():
+    # |x| + |y| + |z| = 0.525 is a quarter of the cube: its corners, edges and half of its faces lie on grid points.
+    made = trimesh.Trimesh(*mesh(lambda p: np.abs(p).sum(1) - np.float32(HALF_SIDE / 2), 32), process=False)
+    made.merge_vertices(digits_vertex=7)
+    assert made.is_watertight
+    assert made.euler_number == 2
+    assert made.volume == pytest.approx(4 / 3 * (HALF_SIDE / 2) ** 3, rel=1e-3)
