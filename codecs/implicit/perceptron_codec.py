@@ -140,6 +140,7 @@ class PerceptronCodec(ModelCodec):
         """Fit the networks of all meshes side by side."""
         import torch
 
+        from gcbench.codecs.implicit.fused import all_threads
         from gcbench.codecs.implicit.networks import Perceptrons, generators
         from gcbench.codecs.implicit.samples import Field, draw
         from gcbench.codecs.implicit.training import Schedule, train
@@ -182,7 +183,7 @@ class PerceptronCodec(ModelCodec):
         def fitted(schedule: Schedule, mask: Mask | None) -> None:
             train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=_watched(ctx), mask=mask)
 
-        with ctx.stage("training"):
+        with ctx.stage("training"), all_threads():
             fitted(schedule, None)
             self.finish(networks, rate, schedule, fitted)
         with ctx.stage("coding"):

@@ -119,6 +119,17 @@ def test_threads_do_not_change_a_bit():
             assert torch.equal(a, b)
 
 
+def test_threads_are_lent_and_given_back():
+    made, inputs, targets = networks(), draw(2, 600, 3), draw(2, 600, 1, seed=1)
+    torch.set_num_threads(2)
+    expected = made.absolute_error(inputs, targets)
+    with pytest.raises(ZeroDivisionError), fused.all_threads():
+        assert torch.get_num_threads() == 1
+        assert torch.equal(made.absolute_error(inputs, targets), expected)
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 2
+
+
 def test_a_network_is_the_same_whoever_is_beside_it():
     alone = Perceptrons(1, (3, 8, 8, 1), generators=generators([5]))
     beside = Perceptrons(3, (3, 8, 8, 1), generators=generators([4, 5, 6]))
