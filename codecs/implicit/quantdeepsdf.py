@@ -8,8 +8,9 @@ Chosen here:
   where the TSDF is constant.
 - The loss is L1, of the TSDF only towards the surface where it is cut off: DeepSDF's clamping, with a gradient left to
   values at the wrong end. (Plain L1 came out 1.4 times as far from twelve shapes.) The deformation counts three tenths;
-  it is hardly learned at any weight, since it changes from one grid vertex to the next, which no smooth function of
-  coordinates does: at K = 32, AMA volumes without deformation are 5.0e-3 away, with it 2.3e-3, and ours 5 to 6.
+  it is hardly learned with any of 0.3 to 2, since it changes from one grid vertex to the next, which no smooth
+  function of coordinates does: at K = 32, AMA volumes without deformation are 5.0e-3 away, with it 2.3e-3, and ours
+  5 to 6.
 - Weights are quantised for each tensor on a scale of its own, in the loop during the last two fifths of the training,
   and range coded; latents to the 257 levels of the paper's Eq. 5, in the loop from the start. A latent has 32 numbers:
   16 and 64 are as good on 40 AMA frames, and all take little beside the network.
