@@ -1,8 +1,8 @@
-"""Multilayer perceptrons, many at once: B networks of one shape, whose parameters are one tensor.
+"""Multilayer perceptrons of rectifiers, many at once: B networks of one shape, whose parameters are one tensor.
 
-Rectifiers on the CPU go through `fused`, in which a training step takes a third of the time that it takes layer by
-layer; everything else is one batched product for each layer. Knows tensors; what goes in and what comes out is the
-codecs' business.
+On the CPU they go through `fused`, in which a training step takes a third of the time that it takes layer by layer;
+on a GPU, in float64 and under autocast, each layer is one batched product. Knows tensors; what goes in and what comes
+out is the codecs' business.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from gcbench.codecs.implicit.fused import Shape, absolute_error, perceptrons
 from gcbench.codecs.implicit.weights import levels, quantise_in_loop
 
-Activation = Literal["relu", "sine", "softplus"]
 Quantise = Callable[[Tensor], Tensor]
 
 
@@ -43,7 +41,7 @@ class InLoop:
 
 
 class Perceptrons(nn.Module):
-    """B independent multilayer perceptrons of the same shape.
+    """B independent multilayer perceptrons of the same shape, with rectifiers between their layers.
 
     Parameters
     ----------
@@ -51,8 +49,6 @@ class Perceptrons(nn.Module):
         B.
     widths : sequence of int
         Of the input, every hidden layer, and the output.
-    activation : {"relu", "sine", "softplus"}
-        Between layers; sine has the frequency and the initial weights of SIREN (Sitzmann et al., 2020, section 3.2).
     skip : int or None
         Hidden layer whose input has the network's input appended (DeepSDF's fourth, Park et al., 2019).
     generators : sequence of torch.Generator
@@ -64,20 +60,16 @@ class Perceptrons(nn.Module):
         (B, n): for each layer weights (fan in, fan out), then bias.
     """
 
-    OMEGA = 30.0
-
     def __init__(
         self,
         networks: int,
         widths: Sequence[int],
         *,
-        activation: Activation = "relu",
         skip: int | None = None,
         generators: Sequence[torch.Generator],
     ) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.activation: Activation = activation
         self.skip = skip
         if len(generators) != networks:
             raise ValueError(f"{len(generators)} generators for {networks} networks")
@@ -121,8 +113,6 @@ class Perceptrons(nn.Module):
         ]
 
     def _bound(self, layer: int, fan_in: int) -> float:
-        if self.activation == "sine":
-            return 1 / fan_in if layer == 0 else math.sqrt(6 / fan_in) / self.OMEGA
         last = layer == len(self.widths) - 2
         return math.sqrt((3 if last else 6) / fan_in)  # Kaiming for rectifiers; nothing rectifies the output
 
@@ -139,7 +129,7 @@ class Perceptrons(nn.Module):
         Returns
         -------
         (B, P, widths[-1]) float
-            Differentiable by parameters and inputs; once, where rectifiers are on the CPU.
+            Differentiable by parameters and inputs; on the CPU once.
         """
         if self._fusible(inputs):
             return perceptrons(inputs, *self._fused(quantise))
@@ -148,7 +138,7 @@ class Perceptrons(nn.Module):
     def absolute_error(
         self, inputs: Tensor, targets: Tensor, quantise: Quantise | None = None, *, clamp: float = math.inf
     ) -> Tensor:
-        """Mean absolute error of each network: where rectifiers are on the CPU, in one pass with its gradient.
+        """Mean absolute error of each network; on the CPU in one pass with its gradient.
 
         Parameters
         ----------
@@ -172,10 +162,8 @@ class Perceptrons(nn.Module):
 
     def _fusible(self, inputs: Tensor) -> bool:
         # Who asks for autocasting has wide layers, which go 2 to 3 times as fast in bfloat16.
-        return (
-            self.activation == "relu"
-            and not torch.is_autocast_enabled("cpu")
-            and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, self.flat))
+        return not torch.is_autocast_enabled("cpu") and all(
+            t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, self.flat)
         )
 
     def _fused(self, quantise: Quantise | None) -> tuple[Tensor, Shape]:
@@ -195,13 +183,8 @@ class Perceptrons(nn.Module):
                 x = torch.cat([x, start], dim=-1)
             x = torch.baddbmm(q(bias), x, q(weight))
             if layer < last:
-                x = self._activate(x)
+                x = torch.relu(x)
         return x
-
-    def _activate(self, x: Tensor) -> Tensor:
-        if self.activation == "relu":
-            return torch.relu(x)
-        return torch.sin(self.OMEGA * x) if self.activation == "sine" else nn.functional.softplus(x, beta=100)
 
     def parameter_count(self) -> int:
         """Parameters of one network."""

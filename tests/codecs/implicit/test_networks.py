@@ -20,8 +20,8 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def networks(widths=(3, 32, 32, 1), count=2, skip=None, activation="relu") -> Perceptrons:
-    made = Perceptrons(count, widths, skip=skip, activation=activation, generators=generators(range(count)))
+def networks(widths=(3, 32, 32, 1), count=2, skip=None) -> Perceptrons:
+    made = Perceptrons(count, widths, skip=skip, generators=generators(range(count)))
     with torch.no_grad():
         made.flat.mul_(1.5)
     return made
@@ -102,7 +102,7 @@ def test_absolute_error_by_hand():
 
 
 def test_the_reference_has_the_gradients_of_differences():
-    made = networks((2, 4, 3, 1), skip=1, activation="sine").double()
+    made = networks((2, 4, 3, 1), skip=1).double()
     inputs = draw(2, 3, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x, _: made(x), (inputs, made.flat))
 
