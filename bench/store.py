@@ -186,6 +186,37 @@ class Run:
         except OSError as error:
             raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
 
+    def adopt(self, other: Run) -> int:
+        """Append the cells of another run that are not here, with their streams and sessions.
+
+        Where both have a coding, but by different versions of a codec or of different meshes, the adopted one counts.
+
+        Returns
+        -------
+        int
+            Cells that were not here.
+
+        Raises
+        ------
+        StoreError, BitstreamError
+            A stream of the other run is missing or was changed, or the disk is full; what was appended before is
+            safe, and the same call goes on.
+        """
+        known = {session["session"] for session in self.sessions()}
+        for facts in other.sessions():
+            if facts["session"] not in known:
+                self.note(**facts)
+        here = {cell.key for cell in self.cells()}
+        adopted = 0
+        for cell in other.cells():
+            if cell.key in here:
+                continue
+            names = dict.fromkeys(r.stream_sha256 for r in cell.records if r.stream_sha256)
+            self.append(cell.key, cell.session, cell.records, [other.stream(name) for name in names])
+            here.add(cell.key)
+            adopted += 1
+        return adopted
+
     def _keep(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())
         # A file of the right name and size may still be torn by a power cut, so compare the bytes: they are small.

@@ -15,6 +15,7 @@ from gcbench.bench.cli import data, show, train
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.listing import app as list_app
+from gcbench.bench.cli.merge import merge_command
 from gcbench.bench.cli.new_codec import new_codec_command
 from gcbench.bench.cli.points import points_command
 from gcbench.bench.cli.regression import compare_command, gate_command
@@ -85,6 +86,7 @@ app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
 app.command("report")(report_command)
 app.command("verify")(verify_command)
+app.command("merge")(merge_command)
 app.command("compare")(compare_command)
 app.command("gate")(gate_command)
 app.command("choose")(choose_command)

@@ -107,6 +107,19 @@ def test_errors_are_one_line_with_a_code(bench, arguments, code, message):
     assert message in done.stderr
 
 
+def test_merge(bench, tmp_path):
+    for name, rate in (("a", "q08"), ("b", "q10")):
+        bench("run", "-d", "ama", "-c", "draco", "--rates", rate, "--limit", "1", "--run", f"./{name}")
+    assert not (tmp_path / "results").exists()  # ./name is a path
+    merged = bench("merge", "./a", "./b", "--into", "./both").stdout
+    assert "1 cells taken in, 0 were there" in merged
+    assert "2 cells" in merged
+    table = bench("table", "./both").stdout
+    assert "q08" in table
+    assert "q10" in table
+    assert "no run in c" in bench("merge", "./c", "--into", "./both", code=3).stderr
+
+
 def test_dry_run_runs_nothing(bench, tmp_path):
     assert (
         "12 cells → results/runs/shapes-all-standard"

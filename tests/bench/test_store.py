@@ -201,6 +201,35 @@ def test_sessions_are_merged_and_unfinished_ones_show(tmp_path):
     ]
 
 
+def test_a_run_adopts_what_it_lacks(tmp_path):
+    def stream(name: bytes) -> dict[str, str]:
+        return {"stream_sha256": hashlib.sha256(name).hexdigest()}
+
+    with Run(tmp_path / "a").writing() as a, Run(tmp_path / "b").writing() as b:
+        a.note("sa", machine="a")
+        b.note("sb", machine="b")
+        a.append("k1", "sa", [record(**stream(b"one"))], [b"one"])
+        b.append("k1", "sb", [record(**stream(b"one"))], [b"one"])
+        b.append("k2", "sb", [record("n", **stream(b"set")), record("o", **stream(b"set"))], [b"set"])
+        b.append("k3", "sb", [record("p", status="failed")])
+        assert a.adopt(b) == 2
+        assert a.adopt(b) == 0
+    assert [r.mesh for r in a.records()] == ["m", "n", "o", "p"]
+    assert a.stream(hashlib.sha256(b"set").hexdigest()) == b"set"
+    assert [s["machine"] for s in a.sessions()] == ["a", "b"]
+    assert [cell.session for cell in a.cells()] == ["sa", "sb", "sb"]
+
+
+def test_a_lost_stream_is_not_adopted_as_if_it_were_there(tmp_path):
+    lost = hashlib.sha256(b"lost").hexdigest()
+    with Run(tmp_path / "a").writing() as a, Run(tmp_path / "b").writing() as b:
+        b.append("k1", "sb", [record()])
+        b.append("k2", "sb", [record("n", stream_sha256=lost)])
+        with pytest.raises(StoreError, match="no stream"):
+            a.adopt(b)
+        assert [cell.key for cell in a.cells()] == ["k1"]
+
+
 def test_records_of_a_newer_version_are_readable(tmp_path):
     data = record().to_json() | {"invented_later": 1}
     assert Record.from_json(json.loads(json.dumps(data))) == record()
