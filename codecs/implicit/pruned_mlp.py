@@ -2,6 +2,7 @@
 
 The paper (for radiance fields) sets the smallest 30, 50, 70 or 90 % of all weights to 0 with one threshold for all
 layers, and retrains for 500 iterations. It counts what is left; here zeros are coded as gaps, so that bytes are saved.
+The output layer is left whole: distances are small, so are its weights, and with 90 % gone nothing would be left of it.
 """
 
 from __future__ import annotations
@@ -62,21 +63,22 @@ class PrunedMlp(PerceptronCodec):
         return DAVIES
 
     def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
-        """Prune weights, and retrain those that are left with the pruned ones held at 0; biases stay."""
+        """Prune weights, and retrain those left with the pruned ones held at 0; biases and the output layer stay."""
         import torch
 
         sparsity = int(rate.params["sparsity"]) / 100
         if not sparsity:
             return
         with torch.no_grad():
-            magnitudes = torch.cat([w.abs().flatten(1) for w in networks.weights], dim=1)
+            pruned = networks.weights[:-1]
+            magnitudes = torch.cat([w.abs().flatten(1) for w in pruned], dim=1)
             rank = max(1, round(sparsity * magnitudes.shape[1]))
             threshold = magnitudes.kthvalue(rank, dim=1).values[:, None, None]
-            masks = [(w.abs() > threshold).to(w.dtype) for w in networks.weights]
+            masks = [(w.abs() > threshold).to(w.dtype) for w in pruned]
 
         def prune() -> None:
             with torch.no_grad():
-                for weight, mask in zip(networks.weights, masks, strict=True):
+                for weight, mask in zip(pruned, masks, strict=True):
                     weight.mul_(mask)
 
         prune()
