@@ -10,6 +10,8 @@ Status = Literal["ok", "bad-input", "failed", "timeout", "out-of-memory", "crash
 Stage = Literal["load", "encode", "decode", "measure"]
 Pass = Literal["quality", "timing"]
 
+_PAGE_BYTES = 4096  # in which the system counts resident memory
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -36,6 +38,11 @@ class Cost:
     rss_before_bytes: int
     repeats: int = 1
     stage_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def added_bytes(self) -> int:
+        """Memory that the call added at its peak to what the process held before; less than a page is not seen."""
+        return max(_PAGE_BYTES, self.peak_rss_bytes - self.rss_before_bytes)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Record:
             row[f"{name}_cpu_s"] = cost and cost.cpu_s
             row[f"{name}_peak_rss_bytes"] = cost and cost.peak_rss_bytes
             row[f"{name}_rss_before_bytes"] = cost and cost.rss_before_bytes
+            row[f"{name}_added_bytes"] = cost and cost.added_bytes
             row[f"{name}_repeats"] = cost and cost.repeats
             row |= {f"{name}_stage_{stage}_s": seconds for stage, seconds in (cost.stage_s if cost else {}).items()}
         return row | dict(self.metrics) | dict(self.facts)

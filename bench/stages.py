@@ -7,6 +7,7 @@ codec's errors: the cell (``cell.py``) names them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -296,7 +297,12 @@ def _synchronise(device: str) -> None:
 
 
 def _reset_peak_rss() -> int:
-    """Forget the peak of earlier calls where the system can (Linux), and return the resident bytes now."""
+    """Forget the peak of earlier calls where the system can (Linux), and return the resident bytes now.
+
+    What earlier calls freed is given back first (glibc): a call that took it again would seem to need no memory.
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _status_bytes("VmRSS") or _peak_rss_bytes()

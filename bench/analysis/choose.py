@@ -139,5 +139,5 @@ _UNITS = {
     "ratio": "ratio",
     "decode_ms": "decode ms",
     "encode_ms": "encode ms",
-    "decode_peak_mib": "decode MiB",
+    "decode_added_mib": "decode +MiB",
 }

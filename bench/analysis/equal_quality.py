@@ -10,7 +10,7 @@ import pandas as pd
 from gcbench.bench.analysis.rate_distortion import curves, oriented
 from gcbench.bench.metrics import METRICS
 
-COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_peak_mib", "decode_peak_mib")
+COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_added_mib", "decode_added_mib")
 
 
 def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame:

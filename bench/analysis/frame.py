@@ -71,7 +71,8 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
         - ``timing_failed``: failures in the timing pass;
         - ``encode_ms``, ``decode_ms``: mean, of a set codec its share for one mesh;
         - ``encode_stage_NAME_ms``, ``decode_stage_NAME_ms``: the same of the parts that codecs told apart;
-        - ``encode_peak_mib``, ``decode_peak_mib``: the largest.
+        - ``encode_added_mib``, ``decode_added_mib``: the most memory that a call added to what its process held before,
+          which are the libraries and weights of every codec that the worker has served so far.
     """
     if rows.empty:
         counts = ["meshes", "codings", "ok", "bad_input", "failed"]
@@ -122,7 +123,7 @@ def _cost(codings: pd.DataFrame, timing: pd.DataFrame) -> dict[str, object]:
         for part in _stage_columns(ok, stage):
             name = part.removesuffix("_s") + "_ms"
             cost[name] = float((ok[part].fillna(0.0) / share).mean() * 1000) if ok[part].notna().any() else float("nan")
-        cost[f"{stage}_peak_mib"] = float(ok[f"{stage}_peak_rss_bytes"].max() / 2**20)
+        cost[f"{stage}_added_mib"] = float(ok[f"{stage}_added_bytes"].max() / 2**20)
     return cost
 
 

@@ -23,7 +23,7 @@ def choose_command(
     min_ratio: Annotated[float | None, typer.Option(help="Compression ratio against OBJ.")] = None,
     max_encode_ms: Annotated[float | None, typer.Option(help="Mean encoding time of a mesh.")] = None,
     max_decode_ms: Annotated[float | None, typer.Option(help="Mean decoding time of a mesh.")] = None,
-    max_decode_mib: Annotated[float | None, typer.Option(help="Peak memory of decoding, interpreter included.")] = None,
+    max_decode_mib: Annotated[float | None, typer.Option(help="Memory that decoding adds at its peak.")] = None,
     max_p2s: Annotated[
         float | None, typer.Option(help="Mean exact point-to-surface distance; the mesh spans 2.")
     ] = None,
@@ -50,7 +50,7 @@ def choose_command(
         ("ratio", min_ratio, True),
         ("encode_ms", max_encode_ms, False),
         ("decode_ms", max_decode_ms, False),
-        ("decode_peak_mib", max_decode_mib, False),
+        ("decode_added_mib", max_decode_mib, False),
         ("cd_p2s", max_p2s, False),
         ("cd", max_cd, False),
         ("f1_0005", min_f1, True),

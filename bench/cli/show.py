@@ -51,7 +51,7 @@ def table_command(
 
         rd           sizes, quality and times of every codec at every rate
         datasets     what was compressed
-        timing       times and peak memory
+        timing       times, and the memory that coding adds
         stages       where the time goes: conversion to points and back apart from coding, for codecs that tell
         bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number
         resolution   rates that name a resolution (k64w32), side by side
@@ -124,7 +124,7 @@ def plot_command(
         rd            CD, NC, F1-0.005 and p2s against the compression ratio; the noise floor of sampled metrics
                       is a grey band, and points in it are hollow
         timing        encoding and decoding time of a mesh
-        pareto        decoding time and peak memory against size, all codecs at the same p2s
+        pareto        decoding time and added memory against size, all codecs at the same p2s
         scatter       every mesh: p2s and Hausdorff distance against bits for each vertex
         amortisation  set codecs: the ratio against the size of the set
 

@@ -23,7 +23,7 @@ _DIGITS = 6  # significant; the file of records has all of them
 _COLUMNS = (
     *("dataset", "split", "effort", "device", "seed", "timing", "mesh", "codec", "rate", "rate_index"),
     *("status", "stage", "error", "obj_bytes", "stream_bytes", "bits_per_vertex", "shared_bytes", "set_size"),
-    *("encode_s", "decode_s", "encode_peak_rss_bytes", "decode_peak_rss_bytes"),
+    *("encode_s", "decode_s", "encode_added_bytes", "decode_added_bytes"),
     *("in_vertices", "in_faces", "in_watertight", "out_vertices", "out_faces", "out_watertight", "out_components"),
     *("stream_sha256", "input_sha256"),
 )

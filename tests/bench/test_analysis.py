@@ -18,7 +18,7 @@ def record(mesh="a", codec="c", rate_index=0, **more) -> Record:
         "dataset": "d", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": f"r{rate_index}",
         "rate_index": rate_index, "effort": "quick", "seed": 0, "timing": False, "status": "ok",
         "obj_bytes": 1000, "stream_bytes": 10.0, "bits_per_vertex": 4.0,
-        "encode": Cost(0.002, 0.002, 5 << 20, 1), "decode": Cost(0.001, 0.001, 4 << 20, 1),
+        "encode": Cost(0.002, 0.002, 5 << 20, 0), "decode": Cost(0.001, 0.001, 4 << 20, 0),
         "metrics": {"cd": 5e-3, "nc": 0.9, "f1_0005": 0.5, "f1_001": 0.9, "cd_p2s": 1e-3, **FLOORS},
     }  # fmt: skip
     return Record(**(values | more))
@@ -36,7 +36,18 @@ def test_ratio_is_the_sum_over_the_set_and_not_a_mean_of_ratios():
     assert row["kilobytes"] == 0.055
     assert row["bits_per_vertex"] == 4
     assert row["encode_ms"] == pytest.approx(2)
-    assert row["decode_peak_mib"] == 4
+    assert row["decode_added_mib"] == 4
+
+
+def test_memory_is_what_a_call_added_and_not_what_its_process_held():
+    """A worker serves codec after codec: Draco after a network has the network's libraries in its peak."""
+    held = 1 << 30
+    small = record("a", decode=Cost(0.001, 0.001, held + (3 << 20), held))
+    none = record("b", decode=Cost(0.001, 0.001, held, held))
+    (row,) = summarise(frame([small, none])).to_dict("records")
+    assert row["decode_added_mib"] == 3
+    (row,) = summarise(frame([none])).to_dict("records")
+    assert row["decode_added_mib"] == 4096 / 2**20
 
 
 def test_failures_are_counted_and_left_out_of_means():

@@ -10,7 +10,7 @@ def summary(**codecs):
     """Codecs as lists of (kB, p2s, decode ms)."""
     rows = [
         {"codec": c, "rate": f"r{i}", "kilobytes": kb, "cd_p2s": p2s, "decode_ms": ms, "encode_ms": 1.0,
-         "encode_peak_mib": 8.0, "decode_peak_mib": 2.0**i}
+         "encode_added_mib": 8.0, "decode_added_mib": 2.0**i}
         for c, points in codecs.items() for i, (kb, p2s, ms) in enumerate(points)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -22,7 +22,7 @@ A = [(1, 1e-2, 10), (4, 1e-3, 20), (16, 1e-4, 80)]
 def test_a_measured_point_is_its_own_cost():
     row = at_quality(summary(a=A), "cd_p2s", 1e-3).loc["a"]
     assert dict(row) == pytest.approx(
-        {"kilobytes": 4, "encode_ms": 1, "decode_ms": 20, "encode_peak_mib": 8, "decode_peak_mib": 2}
+        {"kilobytes": 4, "encode_ms": 1, "decode_ms": 20, "encode_added_mib": 8, "decode_added_mib": 2}
     )
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 import time
+
+import pytest
 
 from gcbench.bench import stages
 from gcbench.bench.stages import Settings
@@ -40,3 +43,17 @@ def test_stages_add_up_within_a_call_and_start_anew_with_the_next():
 
     _, cost = stages._timed(call, Settings(repeats=2))
     assert 0.04 <= cost.stage_s["coding"] <= cost.wall_s
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak can be reset on Linux only")
+def test_memory_that_an_earlier_call_freed_counts_again():
+    kept = []
+
+    def takes_60_mb(ctx) -> None:
+        blocks = [bytearray(60_000) for _ in range(1000)]
+        kept.append(bytearray(60_000))  # on top of the heap, so that what lies below is not given back by itself
+        del blocks
+
+    settings = Settings(warm_up=0, repeats=1)
+    added = [stages._timed(takes_60_mb, settings)[1].added_bytes for _ in range(3)]
+    assert all(50e6 < bytes_ < 70e6 for bytes_ in added), added

@@ -48,7 +48,7 @@ def timing(summary: pd.DataFrame, title: str) -> Figure:
 
 
 def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> Figure | None:
-    """Draw decoding time and peak memory against size, each codec at the same p2s.
+    """Draw decoding time and the memory that decoding adds against size, each codec at the same p2s.
 
     Parameters
     ----------
@@ -73,7 +73,9 @@ def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> 
     with canvas(8.4, 4.0) as figure:
         axes = figure.subplots(1, 2)
         for ax, (column, label) in zip(
-            axes, (("decode_ms", "decode, ms a mesh"), ("decode_peak_mib", "decode, peak MiB")), strict=True
+            axes,
+            (("decode_ms", "decode, ms a mesh"), ("decode_added_mib", "decode, MiB added at the peak")),
+            strict=True,
         ):
             front = _front(costs, column)
             ax.plot(front["kilobytes"], front[column], drawstyle="steps-post", color="0.6", lw=1.0, zorder=1)

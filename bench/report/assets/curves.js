@@ -6,7 +6,7 @@ const SIZES = [
   { name: "bits_per_vertex", label: "bits per vertex of the input", short: "bits per vertex", better: "lower", of: (report, row) => report.at(row, "bits_per_vertex") },
   { name: "decode_ms", label: "decode ms per mesh", short: "decode time", better: "lower", of: (report, row) => perMesh(report, row, "decode_s") },
   { name: "encode_ms", label: "encode ms per mesh", short: "encode time", better: "lower", of: (report, row) => perMesh(report, row, "encode_s") },
-  { name: "decode_peak_mib", label: "decode peak memory, MiB", short: "decode memory", better: "lower", of: (report, row) => scaleOrNull(report.at(row, "decode_peak_rss_bytes"), 2 ** -20) },
+  { name: "decode_added_mib", label: "memory that decoding adds, MiB", short: "decode memory", better: "lower", of: (report, row) => scaleOrNull(report.at(row, "decode_added_bytes"), 2 ** -20) },
 ];
 
 function scaleOrNull(value, factor) {

@@ -14,7 +14,7 @@ class TimingPage {
       const values = points.flatMap((p) => names.map((name) => p[name])).filter((v) => v > 0);
       return [Math.min(...values) / 2, Math.max(...values)];
     };
-    const times = range(["encode_ms", "decode_ms"]), memory = range(["encode_peak_mib", "decode_peak_mib"]);
+    const times = range(["encode_ms", "decode_ms"]), memory = range(["encode_added_mib", "decode_added_mib"]);
     const bar = (p, name, [low, high], digits) => {
       const value = p[name], part = value > 0 ? Math.log(value / low) / Math.log(high / low) : 0;
       return h("div", { class: "bar", style: { "--colour": report.style.get(p.codec).colour, "--part": `${(100 * part).toFixed(1)}%` } },
@@ -27,10 +27,10 @@ class TimingPage {
     const rows = points.map((p) => {
       const name = p.codec === before ? h("span", { class: "again" }, p.codec) : h("span", { class: "codec" }, swatch(report.style.get(p.codec)), p.codec);
       before = p.codec;
-      return [name, p.rate, bar(p, "encode_ms", times, 3), bar(p, "decode_ms", times, 3), bar(p, "encode_peak_mib", memory, 3), bar(p, "decode_peak_mib", memory, 3), number(p.kilobytes, 3)];
+      return [name, p.rate, bar(p, "encode_ms", times, 3), bar(p, "decode_ms", times, 3), bar(p, "encode_added_mib", memory, 3), bar(p, "decode_added_mib", memory, 3), number(p.kilobytes, 3)];
     });
     return h("section", { class: "timing" }, h("h3", {}, report.blockName(block), h("small", {}, how)),
-      plainTable(`Time and memory, ${report.blockName(block)}`, ["codec", "rate", "encode ms", "decode ms", "encode MiB", "decode MiB", "kB/mesh"], rows));
+      plainTable(`Time and memory, ${report.blockName(block)}`, ["codec", "rate", "encode ms", "decode ms", "encode +MiB", "decode +MiB", "kB/mesh"], rows));
   }
 
   /** The parts that a codec told apart, in milliseconds. */
