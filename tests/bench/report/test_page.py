@@ -172,7 +172,7 @@ def test_inputs_that_are_gone_cost_the_meshes_and_nothing_else(copied, tmp_path)
 
 def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkeypatch):
     """An input that is another one now, a stream that was tampered with, codecs that hang, die and talk nonsense."""
-    monkeypatch.setattr("gcbench.bench.report.scenes.DECODE_LIMIT_S", 1.0)
+    monkeypatch.setattr("gcbench.bench.kept.DECODE_LIMIT_S", 1.0)
     lines = [json.loads(line) for line in (copied.path / "records.jsonl").read_text().splitlines()]
     of = {(r["mesh"], r["rate"]): r for line in lines for r in line["records"] if r["codec"] == "test-exact"}
     of["ball", "d1"]["input_sha256"] = "f" * 64
