@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,6 +12,7 @@ from gcbench.bench.analysis.figures.style import canvas, looks, plain_ticks
 from gcbench.bench.metrics import METRICS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 AT = "cd_p2s"  # the metric at equal values of which codecs are compared: exact, so it does not saturate
@@ -82,15 +84,36 @@ def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> 
             for codec, row in costs.iterrows():
                 drawn = look[str(codec)]
                 ax.plot(row["kilobytes"], row[column], marker=drawn.marker, ms=7, color=drawn.color, ls="", zorder=2)
-                ax.annotate(str(codec), (row["kilobytes"], row[column]), (6, 4), textcoords="offset points", fontsize=8)
             ax.set(xscale="log", yscale="log", xlabel="kB a mesh", ylabel=label)
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
             plain_ticks(ax.yaxis)
+            figure.draw_without_rendering()  # places are known after that
+            _name_points(ax, {str(codec): (row["kilobytes"], row[column]) for codec, row in costs.iterrows()})
         scale, name = METRICS[AT].scale, METRICS[AT].label
         without = f"; not reached by {', '.join(absent)}" if absent else ""
         figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{without}", fontsize=10)
     return figure
+
+
+def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, each on the first side where it covers no marker or name and leaves no axes."""
+    from matplotlib.transforms import Bbox
+
+    half = 4 * ax.figure.dpi / 72  # of a marker
+    middles = ax.transData.transform(list(points.values()))
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in middles]
+    for name, place in points.items():
+        for offset, side in (((7, 4), "left"), ((-7, 4), "right"), ((7, -11), "left"), ((-7, -11), "right")):
+            label = ax.annotate(name, place, offset, textcoords="offset points", fontsize=8, ha=side)
+            box = label.get_window_extent()
+            inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+            label.remove()
+        else:  # no side is free
+            box = ax.annotate(name, place, (7, 4), textcoords="offset points", fontsize=8).get_window_extent()
+        taken.append(box)
 
 
 def _front(costs: pd.DataFrame, column: str) -> pd.DataFrame:
