@@ -14,6 +14,7 @@ import gcbench
 from gcbench.bench.cli import data, show, train
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
+from gcbench.bench.cli.interruption import INTERRUPTED, terminated_like_interrupted
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.merge import merge_command
 from gcbench.bench.cli.new_codec import new_codec_command
@@ -22,15 +23,20 @@ from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
+from gcbench.bench.cli.volumes import volumes_command
 from gcbench.errors import BenchError
 
 
 class _Commands(TyperGroup):
-    """Commands whose reader may leave early, as in ``bench table | head``: that is no failure."""
+    """Commands that can be told to stop, and whose reader may leave early, as in ``bench table | head``."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with terminated_like_interrupted():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             if ctx.invoked_subcommand == "run":  # a sweep that was cut short is not done
                 raise
@@ -91,6 +97,7 @@ app.command("compare")(compare_command)
 app.command("gate")(gate_command)
 app.command("choose")(choose_command)
 app.command("points")(points_command)
+app.command("volumes")(volumes_command)
 
 
 def _version(value: bool) -> None:

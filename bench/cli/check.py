@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.run import INTERRUPTED
-
 if TYPE_CHECKING:
     from gcbench.bench.conformance import Check, Finding
 
@@ -56,22 +54,19 @@ def check_command(
     from gcbench.bench.conformance import check
 
     with _progress(quiet=as_json) as (started, found):
-        try:
-            report = check(
-                codec,
-                effort=effort,
-                rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
-                only=[name.strip() for name in only.split(",") if name.strip()],
-                quick=quick,
-                deadline_s=deadline,
-                memory_bytes=int(memory * 2**30) if memory else None,
-                device=device,
-                threads=threads,
-                on_start=started,
-                on_finding=found,
-            )
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+        report = check(
+            codec,
+            effort=effort,
+            rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
+            only=[name.strip() for name in only.split(",") if name.strip()],
+            quick=quick,
+            deadline_s=deadline,
+            memory_bytes=int(memory * 2**30) if memory else None,
+            device=device,
+            threads=threads,
+            on_start=started,
+            on_finding=found,
+        )
     typer.echo(json.dumps(report.to_json(), indent=1) if as_json else report.summary())
     if not report.ok:
         raise typer.Exit(1)

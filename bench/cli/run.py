@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from gcbench.bench.sweep import Plan
 
 RUNS = Path("results/runs")
-INTERRUPTED = 130  # exit code, as shells have it for SIGINT
 _PLAIN_PROGRESS_PERIOD_S = 20.0
 
 
@@ -126,25 +123,24 @@ def run_command(
             return
         jobs = jobs or (1 if timing else default_threads(1))
         memory_bytes = int(memory * 2**30) if memory else int(0.8 * psutil.virtual_memory().total / jobs)
-        with _terminated_like_interrupted():
-            try:
-                summary = run_plan(
-                    plan,
-                    store,
-                    jobs=jobs,
-                    threads=threads,
-                    limit=Limit(deadline, memory_bytes),
-                    retry_failed=retry_failed,
-                    on_tick=progress.tick,
-                )
-            except KeyboardInterrupt:
-                progress.close()
-                typer.echo(
-                    f"interrupted: {progress.done} of {progress.total} cells are kept in {store.path}; "
-                    f"resume with: {_again()}",
-                    err=True,
-                )
-                raise typer.Exit(INTERRUPTED) from None
+        try:
+            summary = run_plan(
+                plan,
+                store,
+                jobs=jobs,
+                threads=threads,
+                limit=Limit(deadline, memory_bytes),
+                retry_failed=retry_failed,
+                on_tick=progress.tick,
+            )
+        except KeyboardInterrupt:
+            progress.close()
+            typer.echo(
+                f"interrupted: {progress.done} of {progress.total} cells are kept in {store.path}; "
+                f"resume with: {_again()}",
+                err=True,
+            )
+            raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(_summary_json(plan, store, summary), indent=1))
     else:
@@ -213,20 +209,6 @@ def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]
 
 def _again() -> str:
     return shlex.join(["bench", *sys.argv[1:]])
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Treat SIGTERM (a batch system, a container) like Ctrl-C: stop cleanly."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Progress:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.run import INTERRUPTED
+from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:

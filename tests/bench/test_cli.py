@@ -166,3 +166,18 @@ def test_help_imports_nothing_heavy():
     code = f"import sys, gcbench.bench.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_terminated_command_leaves_no_temporary_folder(tmp_path):
+    command = [sys.executable, "-m", "gcbench.bench.cli", "check", "test-faulty[fault=hangs]"]
+    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not list(tmp_path.glob("gcbench-check-*")):
+        time.sleep(0.05)
+    assert list(tmp_path.glob("gcbench-check-*"))
+    process.terminate()
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert not list(tmp_path.glob("gcbench-*"))
