@@ -27,7 +27,7 @@ N_UNIFORM = 100_000
 """Points for the volumes. Source: ``eval.py`` of Li et al. (DCC 2022)."""
 
 N_SURFACE = 131_072
-"""Samples of each surface. Source: Takikawa et al. (2021), section 4.1; ``eval.py`` of Li et al. (DCC 2022)."""
+"""Samples of each surface. Source: ``eval.py`` of Li et al. (DCC 2022)."""
 
 BALL_RADIUS = 0.9
 """Of the original's smallest enclosing ball, in whose frame distances are. Source: ``geometry.py`` of Li et al."""
@@ -155,7 +155,8 @@ class VolumeReference:
     def _uniform(self, solid: _Solid, count: int, stream: int) -> Floats:
         """Uniform points of a solid's bounding box, (count, 3)."""
         unit = np.random.default_rng(self._stream(stream)).random((count, 3))
-        return solid.low + unit * (solid.high - solid.low)
+        points: Floats = solid.low + unit * (solid.high - solid.low)
+        return points
 
     def _stream(self, stream: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(self.seed, spawn_key=(stream,))
