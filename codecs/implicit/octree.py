@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.pcgcv2.octree import decode_octree, encode_octree
-from gcbench.errors import BadMesh, BitstreamError
+from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,13 +69,8 @@ class Octree:
     def around(cls, surface: Surface, depth: int, seed: int) -> Octree:
         """The voxels that hold points of a surface; of a lesser depth where there would be more than MAX_VOXELS.
 
-        Raises
-        ------
-        BadMesh
-            The surface reaches out of the cube.
+        The surface lies in the cube.
         """
-        if np.abs(surface.vertices).max() > HALF_SIDE:
-            raise BadMesh(f"the mesh reaches out of [-{HALF_SIDE}, {HALF_SIDE}]³: normalise it first")
         rng = np.random.default_rng(seed)
         side = 2 * HALF_SIDE / 2**depth
         count = min(_MOST_SAMPLES, max(1000, round(_SAMPLES_PER_VOXEL * surface.area / side**2)))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench.codecs.implicit.meshing import HALF_SIDE
+from gcbench.errors import BadMesh
 from gcbench.necgs.surface import Surface
 from gcbench.necgs.tsdf import orient, triangles, winding_number
 
@@ -39,7 +41,7 @@ class Mixture:
     uniform: float
     near: tuple[tuple[float, float], ...] = ()
     weighted: tuple[tuple[float, float], ...] = ()
-    half_side: float = 1.05
+    half_side: float = HALF_SIDE
 
     def __post_init__(self) -> None:
         if abs(self.uniform + sum(share for share, _ in self.near + self.weighted) - 1) > 1e-9:
@@ -63,16 +65,21 @@ class Field:
     Parameters
     ----------
     mesh : trimesh.Trimesh
-        Of any kind.
+        Of any kind, in the cube that is sampled and meshed.
 
     Raises
     ------
     BadMesh
-        No faces, or a coordinate that is not finite.
+        No faces, no extent, a coordinate that is not finite, or one outside of the cube.
     """
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         merged, indices = triangles(mesh)
+        # What is outside would be cut off without a word; far outside, libigl's tree crashes.
+        if np.abs(merged).max() > HALF_SIDE:
+            raise BadMesh(f"the mesh reaches out of [-{HALF_SIDE}, {HALF_SIDE}]³: normalise it first")
+        if not np.ptp(merged, axis=0).any():
+            raise BadMesh("the mesh is a point")
         self._faces = orient(indices, merged)
         self.surface = Surface(merged, self._faces)
 

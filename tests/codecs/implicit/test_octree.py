@@ -15,7 +15,7 @@ from gcbench.codecs.implicit import octree_features
 from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.implicit.octree import BASE, MAX_DEPTH, Octree, voxels_of
 from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
-from gcbench.errors import BadMesh, BitstreamError
+from gcbench.errors import BitstreamError
 from gcbench.necgs.surface import Surface
 
 VOXELS = np.array([[0, 0, 0], [0, 0, 1], [7, 3, 4], [15, 15, 15]], np.int32)
@@ -111,12 +111,6 @@ def test_a_tree_with_too_many_voxels_is_less_deep(monkeypatch):
     tree = Octree.around(surface, 6, 0)
     assert tree.depth == 3
     assert len(tree.voxels) == 8**3 - 6**3
-
-
-def test_what_reaches_out_of_the_cube_is_refused():
-    box = trimesh.creation.box((4, 1, 1))
-    with pytest.raises(BadMesh, match="normalise"):
-        Octree.around(Surface(np.asarray(box.vertices), np.asarray(box.faces)), 4, 0)
 
 
 @settings(max_examples=40, deadline=None)

@@ -5,6 +5,7 @@ import pytest
 import trimesh
 
 from gcbench.codecs.implicit.samples import DAVIES, TAKIKAWA, Field, Mixture, draw
+from gcbench.errors import BadMesh
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +48,20 @@ def test_open_and_turned_meshes_have_a_sign():
 def test_shares_must_add_up():
     with pytest.raises(ValueError, match="add up to 1"):
         Mixture(0.5, near=((0.4, 0.1),))
+
+
+@pytest.mark.parametrize("scale", [1.1, 1e30, 1e300])
+def test_what_reaches_out_of_the_cube_is_refused(scale):
+    sphere = trimesh.creation.icosphere(2)
+    with pytest.raises(BadMesh, match="normalise"):
+        Field(trimesh.Trimesh(sphere.vertices * scale, sphere.faces, process=False))
+
+
+def test_a_point_is_no_surface():
+    with pytest.raises(BadMesh, match="point"):
+        Field(trimesh.Trimesh([[0.1, 0.2, 0.3]] * 3, [[0, 1, 2], [0, 0, 0]], process=False))
+
+
+def test_vertices_of_no_face_may_lie_anywhere():
+    corners = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1e9, 0, 0]]
+    assert Field(trimesh.Trimesh(corners, [[0, 1, 2]], process=False))(np.zeros((1, 3))) == 0

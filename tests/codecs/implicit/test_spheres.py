@@ -82,7 +82,7 @@ def test_centres_lie_halfway_between_parallel_faces():
     ("name", "mesh"),
     [
         ("one triangle", mesh_of([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])),
-        ("no area", mesh_of([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0]], [[0, 1, 2], [0, 1, 3]])),
+        ("no area", mesh_of([[-1, 0, 0], [0, 0, 0], [1, 0, 0], [-1, 1, 0]], [[0, 1, 2], [0, 1, 3]])),
         ("a foil", trimesh.creation.box((2, 2, 1e-4))),
         ("a point", mesh_of(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]]) * 1e-9, [[0, 1, 2]])),
         ("inside out", mesh_of(trimesh.creation.box((1, 1, 1)).vertices, trimesh.creation.box().faces[:, ::-1])),
