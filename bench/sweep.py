@@ -233,8 +233,12 @@ def plan(
     chosen_effort: Effort = asked_effort or ("quick" if set(splits) == {"mini"} else "standard")
     chosen = _resolve_codecs([codecs] if isinstance(codecs, str) else codecs)
     ladders = {address: _ladder(address, codec, chosen_effort, rates) for address, codec in chosen.runnable}
-    if rates and not any(ladders.values()):
-        raise UsageError(f"no chosen codec has a rate called {' or '.join(rates)} at effort {chosen_effort}")
+    # One label of several may be misspelt: a codec that it was meant for would be left out without a word.
+    if unknown := set(rates) - {rate.label for ladder in ladders.values() for _, rate in ladder}:
+        raise UsageError(
+            f"no chosen codec has a rate called {' or '.join(sorted(unknown))} at effort {chosen_effort}; "
+            "see: bench list codecs"
+        )
 
     sources, missing = _select(opened, splits, root, allow_missing=allow_missing, limit=limit)
     every = [source for per_dataset in sources for source in per_dataset]
