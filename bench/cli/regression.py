@@ -176,6 +176,8 @@ def gate_command(
                 keep=keep,
                 on_tick=progress.tick,
             )
+            if not old and (unknown := set(subset.rates) - {cell.rate for cell in new.cells}):
+                raise UsageError(f"no chosen codec has a rate called {' or '.join(sorted(unknown))}")
             (old.updated(new) if old else new).write(baseline)
             typer.echo(f"{baseline}: {len(new.cells)} cells of {', '.join(new.codecs)}, in {wall_s:.0f} s")
             return

@@ -201,10 +201,11 @@ def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: b
         split=subset.split,
         effort=subset.effort,
         seed=subset.seed,
-        rates=subset.rates,
         data=data,
         timing=timing,
     )
+    # Rates are those of all codecs of the baseline, of which only some may be wanted now.
+    made = replace(made, cells=tuple(c for c in made.cells if not subset.rates or c.rate.label in subset.rates))
     if not subset.meshes:
         return made
     known = {mesh.source.mesh for mesh in made.meshes}

@@ -455,6 +455,9 @@ class TestCommands:
         assert "there is no baseline b.json; write one with --update" in said
         assert "needs --codec" in bench("gate", "-b", "b.json", "--update", code=2)
         new = ["-c", "test-drift", "-d", folder, "--rates", "d2", "--meshes", "ring", "--update"]
+        misspelt = [*new[:5], "d2,d99", *new[6:]]
+        assert "no chosen codec has a rate called d99" in bench("gate", "-b", "c.json", *misspelt, code=2)
+        assert not (tmp_path / "c.json").exists()
         assert "1 cells of test-drift" in bench("gate", "-b", "b.json", *new, code=0)
         report = json.loads(bench("gate", "-b", "b.json", "--json", "--markdown", "m.md", "--keep", "kept", code=0))
         assert report["verdict"] == "equal"
@@ -476,6 +479,11 @@ class TestCommands:
         assert "neither a dataset nor a folder" in bench("gate", "-b", "b.json", "--markdown", "m.md", code=2)
         assert "### bench gate: could not be measured\n\n    'nowhere' is neither" in (tmp_path / "m.md").read_text()
         bench("gate", code=2)
+
+    def test_gate_of_some_codecs_takes_their_rates_of_those_in_the_baseline(self, bench, folder):
+        both = ["-c", "test-drift,draco", "-d", folder, "--rates", "d2,q08", "--meshes", "ring", "--update"]
+        assert "2 cells of test-drift, draco" in bench("gate", "-b", "b.json", *both, code=0)
+        assert "1 cells: 1 equal" in bench("gate", "-b", "b.json", "-c", "draco", code=0)
 
     def test_compare(self, bench, folder, tmp_path, monkeypatch):
         made = plan(str(folder), "test-drift", rates=["d2"], limit=1)
