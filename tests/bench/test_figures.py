@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gcbench.bench.analysis.figures import amortisation, pareto, save_figures, scatter, timing
+from gcbench.bench.analysis.figures import amortisation, pareto, rate_distortion, save_figures, scatter, timing
+from gcbench.bench.analysis.figures.style import _round_numbers, looks
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.records import Cost, Record
 
@@ -65,6 +66,55 @@ def test_the_amortisation_curve_goes_through_what_was_measured(rows):
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (5, pytest.approx(5 * 1000 / (30 + 5 * 4)))
     assert curve.get_ydata()[0] == pytest.approx(1000 / 34)
     assert amortisation(rows[rows["kind"] == "model"], "t") is None
+
+
+def test_means_over_other_meshes_are_small_points_beside_the_curves(rows):
+    more = frame([*ladder("slow", 9.0), record("a", "few", 0, p2s=0.5), record("b", "slow", 0, status="failed")])
+    curves = summarise(more[more["codec"] == "slow"])
+    figure = rate_distortion(curves, "t", everything=summarise(more))
+    p2s = figure.axes[3]
+    drawn = {(line.get_markersize(), line.get_linestyle()): line for line in p2s.get_lines() if len(line.get_xdata())}
+    assert len(drawn) == 2
+    assert drawn[3.0, "None"].get_ydata() == pytest.approx([500])
+    said = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert said == {"slow (1 failed)", "few", "small: other meshes"}
+
+
+def test_titles_say_over_how_many_meshes_and_the_looks_are_those_of_the_run(tmp_path, monkeypatch):
+    from gcbench.bench.analysis import figures
+
+    made = []
+    monkeypatch.setattr(figures, "rate_distortion", lambda *args, **more: made.append((args, more)))
+    both = [*ladder("b", 1.0), *ladder("c", 1.0)]
+    others = [record("z", "b", i) for i in range(4)]
+    save_figures(
+        frame([*both, *others, *ladder("a", 1.0, dataset="e"), *ladder("c", 1.0, dataset="e")]), tmp_path, "x", ["rd"]
+    )
+    (d, d_more), (e, e_more) = made
+    assert d[1] == "d, split all: 1 of 2 meshes (quick, run x)"
+    assert e[1] == "e, split all: 1 mesh (quick, run x)"
+    assert d_more["look"] == e_more["look"] == looks("abc")
+
+
+def test_thirteen_codecs_have_thirteen_markers_and_none_looks_like_another():
+    many = looks([f"codec{i:03}" for i in range(200)]).values()
+    assert len({(one.color, one.marker, str(one.line)) for one in many}) == 200
+    first = list(many)[:13]
+    assert len({one.marker for one in first}) == 13
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (11, 1500, [20, 50, 100, 200, 500, 1000]),
+        (2.5, 12, [3, 4, 5, 7, 10]),
+        (5.05, 6.1, [5.2, 5.4, 5.6, 5.8, 6.0]),
+        (14, 120_000, [100, 1000, 10_000, 100_000]),
+        (0.3, 9e13, [1, 1e3, 1e6, 1e9, 1e12]),
+    ],
+)
+def test_ticks_are_round_and_there_is_room_for_them(low, high, expected):
+    assert _round_numbers(low, high) == expected
 
 
 def test_every_kind_is_written_and_what_says_nothing_is_left_out(rows, tmp_path):

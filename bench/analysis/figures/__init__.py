@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from gcbench.bench.analysis.coverage import BLOCK, common
 from gcbench.bench.analysis.figures.costs import pareto, timing
 from gcbench.bench.analysis.figures.curves import amortisation, rate_distortion
 from gcbench.bench.analysis.figures.meshes import scatter
-from gcbench.bench.analysis.figures.style import save
+from gcbench.bench.analysis.figures.style import Look, looks, save
 from gcbench.bench.analysis.frame import summarise
 
 if TYPE_CHECKING:
@@ -36,28 +37,38 @@ def save_figures(rows: pd.DataFrame, folder: Path, name: str, kinds: Sequence[Ki
         Of the run, for titles.
     kinds : sequence of str
         Those of :data:`KINDS` to draw. One that says nothing about a dataset (no set codec, no quality in common) is
-        left out.
+        left out. Means are over the meshes that codecs have in common (:mod:`gcbench.bench.analysis.coverage`).
     """
     paths = []
-    for (dataset, split, effort, device), part in rows.groupby(["dataset", "split", "effort", "device"], sort=True):
-        summary = summarise(part)
+    look = looks(rows["codec"].unique())
+    for (dataset, split, effort, device), part in rows.groupby(BLOCK, sort=True):
         where = "" if device == "cpu" else f", {device}"
-        title = f"{dataset}, split {split}: {int(summary['meshes'].max())} meshes ({effort}{where}, run {name})"
         stem = f"{str(dataset).replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
         for kind in kinds:
-            figure = _draw(kind, part, summary, title)
+            figure = _draw(kind, part, f"{dataset}, split {split}", f"({effort}{where}, run {name})", look)
             if figure is not None:
                 paths += save(figure, folder, f"{kind}-{stem}")
     return paths
 
 
-def _draw(kind: Kind, rows: pd.DataFrame, summary: pd.DataFrame, title: str) -> Figure | None:
-    if kind == "timing":
-        return timing(summary, title) if summary["encode_ms"].notna().any() else None
-    if not ((rows["status"] == "ok") & ~rows["timing"]).any():
+def _draw(kind: Kind, rows: pd.DataFrame, what: str, how: str, look: Mapping[str, Look]) -> Figure | None:
+    ok = rows[(rows["status"] == "ok") & ((kind == "timing") | ~rows["timing"])]
+    if ok.empty:
         return None
-    if kind == "rd":
-        return rate_distortion(summary, title)
+    every = ok["mesh"].nunique()
+    if kind in {"scatter", "amortisation"}:
+        title = f"{what}: {_meshes(every)} {how}"
+        return (scatter if kind == "scatter" else amortisation)(rows, title, look=look)
+    shared = common(rows).rows
+    compared = shared.loc[shared["status"] == "ok", "mesh"].nunique()
+    over = _meshes(every) if compared == every else f"{compared} of {_meshes(every)}"
+    title, summary = f"{what}: {over} {how}", summarise(shared)
+    if kind == "timing":
+        return timing(summary, title, look=look)
     if kind == "pareto":
-        return pareto(summary, title)
-    return scatter(rows, title) if kind == "scatter" else amortisation(rows, title)
+        return pareto(summary, title, look=look)
+    return rate_distortion(summary, title, everything=summarise(rows), look=look)
+
+
+def _meshes(count: int) -> str:
+    return "1 mesh" if count == 1 else f"{count} meshes"

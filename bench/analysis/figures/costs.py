@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
-from gcbench.bench.analysis.figures.style import canvas, looks, plain_ticks
+from gcbench.bench.analysis.figures.style import Look, canvas, looks, plain_ticks
 from gcbench.bench.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AT = "cd_p2s"  # the metric at equal values of which codecs are compared: exact, so it does not saturate
 
 
-def timing(summary: pd.DataFrame, title: str) -> Figure:
+def timing(summary: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure:
     """Draw encoding and decoding times of a mesh: a bar to the median rung of the ladder, a line over all rungs.
 
     Parameters
@@ -27,10 +27,12 @@ def timing(summary: pd.DataFrame, title: str) -> Figure:
         Rows of one dataset, split, effort and device.
     title : str
         Of the figure.
+    look : mapping, optional
+        How codecs are drawn.
     """
     timed = summary[summary["encode_ms"].notna()]
     codecs = sorted(timed["codec"].unique())
-    look = looks(summary["codec"].unique())
+    look = looks(summary["codec"].unique()) if look is None else look
     with canvas(8.4, 1.4 + 0.34 * max(3, len(codecs))) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, stage in zip(axes, ("encode", "decode"), strict=True):
@@ -44,12 +46,15 @@ def timing(summary: pd.DataFrame, title: str) -> Figure:
             ax.set_xlabel(f"{stage}, ms a mesh")
             ax.set_yticks(range(len(codecs)), codecs[::-1])
             ax.grid(visible=False, axis="y")
-        how = "pinned, repeated" if len(timed) and timed["timed"].all() else "single shots (bench run --timing)"
-        figure.suptitle(f"{title}\n{how}", fontsize=10)
+        pinned = len(timed) and timed["timed"].all()
+        how = "pinned, repeated calls" if pinned else "single calls; to quote times: bench run --timing"
+        figure.suptitle(f"{title}\nbar: the median rate; line: from the least to the most; {how}", fontsize=10)
     return figure
 
 
-def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> Figure | None:
+def pareto(
+    summary: pd.DataFrame, title: str, *, value: float | None = None, look: Mapping[str, Look] | None = None
+) -> Figure | None:
     """Draw decoding time and the memory that decoding adds against size, each codec at the same p2s.
 
     Parameters
@@ -60,6 +65,8 @@ def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> 
         Of the figure.
     value : float, optional
         The p2s; the one that most codecs reach by default.
+    look : mapping, optional
+        How codecs are drawn.
 
     Returns
     -------
@@ -70,7 +77,7 @@ def pareto(summary: pd.DataFrame, title: str, *, value: float | None = None) -> 
     costs = pd.DataFrame() if value is None else at_quality(summary, AT, value)
     if value is None or len(costs) < 2:
         return None
-    look = looks(summary["codec"].unique())
+    look = looks(summary["codec"].unique()) if look is None else look
     absent = sorted(set(summary["codec"]) - set(costs.index))
     with canvas(8.4, 4.0) as figure:
         axes = figure.subplots(1, 2)

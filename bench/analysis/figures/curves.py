@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,13 @@ PANELS = ("cd", "nc", "f1_0005", "cd_p2s")
 SMALLEST_DISTANCE = 1e-5
 
 
-def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
+def rate_distortion(
+    summary: pd.DataFrame,
+    title: str,
+    *,
+    everything: pd.DataFrame | None = None,
+    look: Mapping[str, Look] | None = None,
+) -> Figure:
     """Draw CD, NC, F1 and p2s against the compression ratio.
 
     The grey band holds what the noise floor of the sampled metrics hides: points in it are hollow.
@@ -28,23 +35,44 @@ def rate_distortion(summary: pd.DataFrame, title: str) -> Figure:
     Parameters
     ----------
     summary : DataFrame
-        Rows of one dataset, split, effort and device, from :func:`gcbench.bench.analysis.frame.summarise`.
+        Rows of one dataset, split, effort and device, from :func:`gcbench.bench.analysis.frame.summarise`: means over
+        the same meshes.
     title : str
         Of the figure.
+    everything : DataFrame, optional
+        The summary of all that was measured. What is in it and not in ``summary`` is drawn as small points beside the
+        curves: means over other meshes.
+    look : mapping, optional
+        How codecs are drawn; by default that of the codecs in the figure.
     """
-    look = looks(summary["codec"].unique())
-    with canvas(9.0, 6.6) as figure:
+    everything = summary if everything is None else everything
+    look = looks(everything["codec"].unique()) if look is None else look
+    names = ["codec", "rate"]
+    in_curves = pd.MultiIndex.from_frame(everything[names]).isin(pd.MultiIndex.from_frame(summary[names]))
+    beside = everything[~in_curves & (everything["ok"] > 0)]
+    with canvas(9.0, 6.4 + 0.07 * len(look)) as figure:
         axes = figure.subplots(2, 2, sharex=True)
         for ax, metric in zip(axes.flat, PANELS, strict=True):
-            _panel(ax, summary, metric, look)
+            _panel(ax, metric, summary, beside, look)
         for ax in axes[1]:
             ax.set_xlabel("compression ratio (OBJ bytes / stream bytes)")
-        legend_below(figure, axes[0, 0])
+        plain_ticks(axes[0, 0].xaxis)  # once all panels are there: they share it
+        _explain(axes[0, 0], summary, beside)
+        failed = everything[everything["failed"] > 0].groupby("codec")["failed"].sum()
+        legend_below(figure, axes[0, 0], more={str(c): f"{c} ({n} failed)" for c, n in failed.items()})
         figure.suptitle(title)
     return figure
 
 
-def amortisation(rows: pd.DataFrame, title: str) -> Figure | None:
+def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame) -> None:
+    """Add to the legend what hollow and small points are, where there are any."""
+    if any(inside_floor(summary, metric).any() for metric in PANELS):
+        ax.plot([], [], "o", color="0.35", mfc="white", mew=1.2, ms=5.5, label="hollow: noise floor")
+    if len(beside):
+        ax.plot([], [], "o", color="0.35", ms=3, label="small: other meshes")
+
+
+def amortisation(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure | None:
     """Draw what the ratio of set codecs would be for sets of other sizes, were the shared part to stay as it is.
 
     Parameters
@@ -53,6 +81,8 @@ def amortisation(rows: pd.DataFrame, title: str) -> Figure | None:
         Records of one dataset, split, effort and device, from :func:`gcbench.bench.analysis.frame.frame`.
     title : str
         Of the figure.
+    look : mapping, optional
+        How codecs are drawn.
 
     Returns
     -------
@@ -62,55 +92,85 @@ def amortisation(rows: pd.DataFrame, title: str) -> Figure | None:
     sets = rows[(rows["kind"] == "set") & (rows["status"] == "ok") & ~rows["timing"]]
     if sets.empty:
         return None
-    look = looks(rows["codec"].unique())
+    look = looks(rows["codec"].unique()) if look is None else look
     sizes = np.geomspace(1, 1000, 61)
-    with canvas(6.0, 4.2) as figure:
+    with canvas(6.4, 4.6) as figure:
         ax = figure.subplots()
+        ends: list[tuple[float, str, str]] = []
         for codec, of_codec in sets.groupby("codec", sort=True):
             drawn = look[str(codec)]
-            for rate, part in of_codec.groupby("rate", sort=False):
+            ladder = of_codec.sort_values("rate_index").groupby("rate", sort=False)
+            for rate, part in ladder:
                 obj, own = part["obj_bytes"].mean(), part["mesh_bytes"].mean()
                 shared, here = part["shared_bytes"].mean(), part["set_size"].mean()
                 ratio = sizes * obj / (shared + sizes * own)
-                ax.plot(sizes, ratio, ls=drawn.line, lw=1.5, color=drawn.color, label=f"{codec} {rate}")
+                ax.plot(sizes, ratio, ls=drawn.line, lw=1.5, color=drawn.color)
                 ax.plot(here, here * obj / (shared + here * own), marker=drawn.marker, ms=6, color=drawn.color, ls="")
+                ends.append((float(ratio[-1]), str(rate), drawn.color))
+            ax.plot([], [], ls=drawn.line, lw=1.5, marker=drawn.marker, ms=6, color=drawn.color, label=str(codec))
         ax.set(xscale="log", yscale="log", xlabel="meshes in the set (mark: measured)", ylabel="compression ratio")
+        ax.set_xlim(1, 1000)
         plain_ticks(ax.xaxis)
         plain_ticks(ax.yaxis)
         legend_below(figure, ax)
-        figure.suptitle(title)
+        _name_ends(ax, ends)
+        figure.suptitle(
+            f"{title}\ncurves: other sizes of the set, with shared bytes and bytes of a mesh as measured", fontsize=10
+        )
     return figure
 
 
-def _panel(ax: Axes, summary: pd.DataFrame, metric: str, look: dict[str, Look]) -> None:
+def _name_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Write names at the right ends of curves, pushed apart where they would cover each other."""
+    points = 72 / ax.figure.dpi  # in a pixel
+    ordered = sorted(ends, reverse=True)
+    at = [ax.transData.transform((1, height))[1] * points for height, _, _ in ordered]
+    highest = np.inf
+    for place, (height, name, color) in zip(at, ordered, strict=True):
+        highest = min(place, highest - 8)
+        ax.annotate(
+            name, (1, height), (4, highest - place), xycoords=("axes fraction", "data"),
+            textcoords="offset points", fontsize=7.5, va="center", color=color,
+        )  # fmt: skip
+
+
+def _panel(ax: Axes, metric: str, summary: pd.DataFrame, beside: pd.DataFrame, look: Mapping[str, Look]) -> None:
     info = METRICS[metric]
     hollow = inside_floor(summary, metric)
-    for codec, drawn in look.items():
-        rows = summary[(summary["codec"] == codec) & summary[metric].notna()].sort_values("ratio")
-        failed = int(summary.loc[summary["codec"] == codec, "failed"].sum())
-        label = f"{codec} ({failed} failed)" if failed else codec
-        values = rows[metric].clip(lower=SMALLEST_DISTANCE) if info.unit == "length" else rows[metric]
-        values = values * info.scale
+    for codec in sorted(set(summary["codec"]) | set(beside["codec"])):
+        drawn = look[codec]
+        rows = _drawable(summary, codec, metric)
+        values = _values(rows, metric)
         ax.plot(
-            rows["ratio"], values, marker=drawn.marker, ms=5.5, color=drawn.color, ls=drawn.line, lw=1.5, label=label
+            rows["ratio"], values, marker=drawn.marker, ms=5.5, color=drawn.color, ls=drawn.line, lw=1.5, label=codec
         )
         inside = hollow[rows.index]
         ax.plot(
             *(rows["ratio"][inside], values[inside]),
             marker=drawn.marker, ms=5.5, color=drawn.color, ls="", mfc="white", mew=1.2,
         )  # fmt: skip
+        others = _drawable(beside, codec, metric)
+        ax.plot(others["ratio"], _values(others, metric), marker=drawn.marker, ms=3, color=drawn.color, ls="")
     ax.set_xscale("log")
     if info.unit == "length":
         ax.set_yscale("log")
-    if info.floor is not None and info.floor in summary:
+    if info.floor is not None and info.floor in summary and summary[info.floor].notna().any():
         _floor_band(ax, float(summary[info.floor].mean()) * info.scale, higher_is_better=info.better == "higher")
     ax.set_ylabel(f"{info.label}  ({info.better} is better)")
-    plain_ticks(ax.xaxis)
     if info.unit == "length":
         plain_ticks(ax.yaxis)
         if (summary[metric] < SMALLEST_DISTANCE).any():
             edge = SMALLEST_DISTANCE * info.scale
             note(ax, f"points at {edge:g} are at or below it", edge, above=True)
+
+
+def _drawable(summary: pd.DataFrame, codec: str, metric: str) -> pd.DataFrame:
+    return summary[(summary["codec"] == codec) & summary[metric].notna()].sort_values("ratio")
+
+
+def _values(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
+    info = METRICS[metric]
+    return (rows[metric].clip(lower=SMALLEST_DISTANCE) if info.unit == "length" else rows[metric]) * info.scale
 
 
 def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +14,39 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
-LINES = ("-", "--", "-.", ":")
+LineStyle = str | tuple[int, tuple[float, ...]]  # a name, or an offset and lengths of strokes and gaps
+
+# The colours of the report, dark enough for thin lines on white. There are 10, 13 and 7 of these, so that no two of 910
+# codecs look alike, and of the first 13 each has a marker of its own.
+COLORS = (
+    *("#0072b2", "#d55e00", "#00875f", "#a8509a", "#8a6d00"),
+    *("#3f95cf", "#7a4b28", "#5c5f66", "#c2356b", "#5a54c4"),
+)
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*", "h", "p", "d")
+LINES: tuple[LineStyle, ...] = (
+    *("-", (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.4))),
+    *((0, (9, 2)), (0, (4, 1.4, 1.2, 1.4, 1.2, 1.4)), (0, (2.4, 1.2))),
+)
 
 
 @dataclass(frozen=True)
 class Look:
     """How a codec is drawn, so that figures also read in grey."""
 
-    color: tuple[float, float, float]
+    color: str
     marker: str
-    line: str
+    line: LineStyle
 
 
 def looks(codecs: Iterable[str]) -> dict[str, Look]:
-    """Give each codec a look, by its place in the alphabet, of colours that the colour-blind can tell apart."""
-    import seaborn as sns
+    """Give each codec a look, by its place in the alphabet.
 
-    names = sorted(codecs)
-    colors = sns.color_palette("colorblind", len(names))
-    return {name: Look(colors[i], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)]) for i, name in enumerate(names)}
+    Figures of one run should get the looks of all its codecs: a codec then looks the same in all of them.
+    """
+    return {
+        name: Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])
+        for i, name in enumerate(sorted(set(codecs)))
+    }
 
 
 @contextmanager
@@ -45,12 +59,17 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: Figure, ax: Axes) -> None:
-    """Put the legend of one panel under all of them."""
-    handles, labels = ax.get_legend_handles_labels()
+def legend_below(figure: Figure, ax: Axes, *, marker_scale: float = 1.0, more: Mapping[str, str] | None = None) -> None:
+    """Put the legend of one panel under all of them; ``more`` says more of some."""
+    handles, names = ax.get_legend_handles_labels()
+    labels = [(more or {}).get(name, name) for name in names]
     longest = max(map(len, labels), default=1)
-    columns = max(1, min(4, len(handles), int(figure.get_figwidth() * 10 / (longest + 6))))  # some 10 letters an inch
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    columns = max(1, min(5, len(handles), int(figure.get_figwidth() * 10 / (longest + 6))))  # some 10 letters an inch
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / columns)) if handles else 1  # columns of equal height
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False,
+        markerscale=marker_scale, handlelength=3.2,
+    )  # fmt: skip
 
 
 def note(ax: Axes, text: str, y: float, *, above: bool) -> None:
@@ -71,13 +90,28 @@ def note(ax: Axes, text: str, y: float, *, above: bool) -> None:
 
 def plain_ticks(axis: Axis) -> None:
     """Ticks of a log axis at 10, 20, 50, ... and not at powers: people compare them with numbers in texts."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-    low, high = axis.get_view_interval()
-    crowded = high > 200 * low or high > 1e4  # wide, or with long numbers
-    axis.set_major_locator(LogLocator(subs=(1,) if crowded and high > 10 * low else (1, 2, 5)))
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(FixedLocator(_round_numbers(low, high)))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Round numbers in [low, high], the finest kind of which a few find room on an axis."""
+    steps = [tuple(i / 10 for i in range(10, 100, step)) for step in (5, 2, 1)]
+    kinds: tuple[tuple[float, ...], ...] = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), *steps)
+    room = 8 if high < 10_000 else 5  # long numbers need more of it
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    whole = [value for d in decades if low <= (value := float(f"1e{d}")) <= high]
+    chosen = whole[:: max(1, math.ceil(len(whole) / room))]
+    for kind in kinds:
+        found = [value for d in decades for n in kind if low <= (value := float(f"{n}e{d}")) <= high]
+        if 0 < len(found) <= room:
+            chosen = found
+    return chosen
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
