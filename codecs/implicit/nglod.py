@@ -160,6 +160,7 @@ class Nglod(ModelCodec):
             return self.envelope.seal(head + occupancy + model.encode(self._coding, self._bits))
 
     def _fit(self, model: OctreeField, samples: tuple[Tensor, Tensor], fit: Fit, ctx: Context) -> None:
+        from gcbench.codecs.implicit.fused import all_threads
         from gcbench.codecs.implicit.training import Schedule, train
 
         points, distances = samples
@@ -181,7 +182,9 @@ class Nglod(ModelCodec):
             quantised_from=0.5 if is_coded else 1.0,
             bits=self._bits,
         )
-        train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=progress)
+        # On several threads, torch adds up the gradients of scales, of all corners, in whatever order these come.
+        with all_threads():
+            train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=progress)
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Evaluate the field on a grid, coarse to fine, and mesh it.

@@ -70,6 +70,26 @@ def test_the_same_bytes_again_and_others_for_another_seed(sphere, stream):
     assert codec.encode_mesh(sphere, rate(1), Context(seed=1)) != stream
 
 
+def test_threads_do_not_change_a_bit():
+    """On a tree of so many corners that torch shares their sums among threads, in an order of its own."""
+    plane = np.stack([*np.indices((200, 200)).reshape(2, -1), np.full(200**2, 128)], 1)
+    tree = Octree(plane, 8)
+    generator = torch.Generator().manual_seed(0)
+    points = (torch.rand(2000, 3, generator=generator) * 2 - 1) * torch.tensor([1, 1, 0.01])
+    samples = points, torch.rand(2000, generator=generator) / 100
+    trained = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 2, 2):
+        torch.set_num_threads(threads)
+        field = OctreeField(tree, 1, 4)
+        Nglod()._fit(field, samples, Fit(2000, 20, 1000, 128), Context(threads=threads))
+        trained.append([parameter.detach() for parameter in field.parameters()])
+    torch.set_num_threads(before)
+    for other in trained[1:]:
+        for a, b in zip(trained[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
 def test_more_levels_are_more_bytes_and_less_error():
     torus = trimesh.creation.torus(0.7, 0.25)
     surface = Field(torus).surface
