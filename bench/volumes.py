@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -118,7 +118,7 @@ def compare(
     data: Path | None = None,
     folders: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
-) -> Iterator[Compared]:
+) -> Generator[Compared, None, None]:
     """Decode kept streams and compare them with their inputs: one row for each record, in the order given.
 
     Parameters

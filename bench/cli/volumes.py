@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -100,7 +101,7 @@ def volumes_command(
         limit=limit,
     )
     rows: list[Compared] = []
-    for row in compare(
+    compared = compare(
         store,
         records,
         seed=seed,
@@ -108,10 +109,12 @@ def volumes_command(
         data=data,
         folders=folders,
         progress=lambda done, total, what: typer.echo(f"{done + 1}/{total} {what}", err=True),
-    ):
-        rows.append(row)
-        if out is not None:
-            _write(out, rows)
+    )
+    with contextlib.closing(compared):  # also when interrupted: it has a worker
+        for row in compared:
+            rows.append(row)
+            if out is not None:
+                _write(out, rows)
     shown = on_common_meshes(rows) if means == "common" else rows
     typer.echo(render(tables(shown, None if published == "none" else published), format_), nl=False)
     if any(row.status not in {"ok", "bad-input"} for row in rows):
