@@ -6,11 +6,13 @@ Knows summaries; how the answer is shown is not its business.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from gcbench.bench.analysis.coverage import common
+from gcbench.bench.analysis.frame import summarise
 from gcbench.bench.metrics import METRICS
 
 #: What decides between choices that are all within the limits: (column, is more better).
@@ -85,12 +87,52 @@ class Choice:
         Only where no single limit would do: the rows that miss the limits by least, in the sum of relative excess.
     excluded : int
         Rows that cannot be chosen because codings failed.
+    elsewhere : int
+        Rows that cannot be chosen because their means are over other meshes.
+    beyond : tuple of (Limit, float)
+        Limits that nothing can meet, with the noise floor of their metric: what the original itself reaches.
     """
 
     within: pd.DataFrame
     relaxations: tuple[Relaxation, ...] = ()
     nearest: pd.DataFrame | None = None
     excluded: int = 0
+    elsewhere: int = 0
+    beyond: tuple[tuple[Limit, float], ...] = ()
+
+
+def choose_from(rows: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
+    """Find what is within the limits, by means over the same meshes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records of one dataset, split, effort and device.
+    limits : sequence of Limit
+        All of which must hold.
+    """
+    every = summarise(rows)
+    names = ["codec", "rate"]
+    failed = pd.MultiIndex.from_frame(every.loc[(every["failed"] > 0) | (every["ok"] == 0), names])
+    usable = rows[~pd.MultiIndex.from_frame(rows[names]).isin(failed)]
+    summary = summarise(common(usable).rows)
+    return replace(
+        choose(summary, limits),
+        excluded=len(failed),
+        elsewhere=len(every) - len(failed) - len(summary),
+        beyond=tuple(_beyond_the_floor(summary, limits)),
+    )
+
+
+def _beyond_the_floor(summary: pd.DataFrame, limits: Sequence[Limit]) -> Iterator[tuple[Limit, float]]:
+    for limit in limits:
+        floor = METRICS[limit.column].floor if limit.column in METRICS else None
+        if floor is None or floor not in summary or summary.empty:
+            continue
+        best = float(summary[floor].mean())
+        reached = pd.Series([best, *summary[limit.column]])  # a mean may lie a little beyond its floor
+        if not limit.met(reached).any():
+            yield limit, best
 
 
 def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:

@@ -32,18 +32,6 @@ def _columns() -> list[str]:
 WORST = {"length": 1.0, "fraction": 0.0, "cosine": 0.0, "dB": 0.0}
 
 
-def common_success(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep the meshes that every codec at every rate coded, so that all means are over the same ones.
-
-    Meshes are compared within a dataset, split, effort and device; records of the timing pass follow those of quality.
-    """
-    block = GROUP[:-2]
-    quality = rows[~rows["timing"]] if (~rows["timing"]).any() else rows
-    missed = quality.loc[~quality["status"].isin(["ok"]), [*block, "mesh"]].drop_duplicates()
-    key = pd.MultiIndex.from_frame(rows[[*block, "mesh"]])
-    return rows[~key.isin(pd.MultiIndex.from_frame(missed))]
-
-
 def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
     """Aggregate over the meshes of each codec and rate, with failures in sight.
 

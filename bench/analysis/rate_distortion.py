@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +31,7 @@ class Refusal(StrEnum):
     NOT_MONOTONE = "fewer than 4 points on the Pareto front"
     NO_OVERLAP = "the qualities do not overlap"
     SMALL_OVERLAP = "the qualities overlap by less than half"
+    OTHER_MESHES = "not coded for all of the meshes in common"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class PerMesh:
     Parameters
     ----------
     percent, low, high : float or None
-        Mean, and the 95 % interval of its bootstrap over meshes; None without a single number.
+        Mean, and the 95 % interval of its bootstrap over meshes; None without a single number, and for the interval
+        also with only one.
     meshes, refused : int
         Meshes with a number, and without one.
     wins : float or None
@@ -198,17 +200,35 @@ def curves(summary: pd.DataFrame, metric: str, size: str = "kilobytes") -> dict[
     }
 
 
-def bd_matrix(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) -> pd.DataFrame:
     """BD-rate of the mean curves, codec × codec: row against column, so that a negative row saves bytes.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Rows of one dataset, split, effort and device: means over the same meshes.
+    metric : str
+        A name of METRICS.
+    absent : iterable of str
+        Codecs that were measured, but have no such means; they get a reason.
 
     Returns
     -------
     DataFrame of BDRate
         Index and columns are codecs; the diagonal is None.
     """
-    of = curves(summary, metric)
-    cells = {a: [bd_rate(of[a], of[t]) if a != t else None for t in of] for a in of}
-    return pd.DataFrame(cells, index=list(of), dtype=object)
+    nothing = Curve(np.empty(0), np.empty(0), refusal=Refusal.OTHER_MESHES)
+    of = dict.fromkeys(absent, nothing) | curves(summary, metric)
+    names = sorted(of)
+    cells = {a: [_against(of[a], of[t]) if a != t else None for t in names] for a in names}
+    return pd.DataFrame(cells, index=names, dtype=object)
+
+
+def _against(anchor: Curve, test: Curve) -> BDRate:
+    """BD-rate, in which a codec of other meshes is the first reason for none."""
+    if Refusal.OTHER_MESHES in {anchor.refusal, test.refusal}:
+        return BDRate(None, None, 0.0, Refusal.OTHER_MESHES)
+    return bd_rate(anchor, test)
 
 
 def per_mesh(rows: pd.DataFrame, anchor: str, test: str, metric: str, *, seed: int = 0) -> PerMesh:
@@ -238,8 +258,9 @@ def per_mesh(rows: pd.DataFrame, anchor: str, test: str, metric: str, *, seed: i
         return PerMesh(None, None, None, 0, refused, None)
     sample = np.array(values)
     draws = np.random.default_rng(seed).integers(len(sample), size=(_RESAMPLES, len(sample)))
-    low, high = np.percentile(sample[draws].mean(1), [2.5, 97.5])
-    return PerMesh(float(sample.mean()), float(low), float(high), len(sample), refused, float((sample < 0).mean()))
+    bounds = np.percentile(sample[draws].mean(1), [2.5, 97.5])
+    low, high = (float(bounds[0]), float(bounds[1])) if len(sample) > 1 else (None, None)
+    return PerMesh(float(sample.mean()), low, high, len(sample), refused, float((sample < 0).mean()))
 
 
 def _pareto(rate: NDArray[np.float64], quality: NDArray[np.float64]) -> NDArray[np.bool_]:

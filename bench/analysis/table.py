@@ -115,6 +115,10 @@ def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
         notes.append(
             f"bad input: {per_mesh['bad_input']} of {per_mesh['meshes']} meshes cannot be used (bench table --failures)"
         )
+    if fewer := _fewer_meshes(part):
+        notes.append(
+            f"not on all of {part['meshes'].max()} meshes: {fewer}; over the same ones: bench table --means common"
+        )
     if failed := int(part["failed"].sum()):
         notes.append(
             f"failed: {failed} of {part['codings'].sum()} codings (bench table --failures); means are over the rest"
@@ -124,6 +128,18 @@ def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
         if failed := int(part["timing_failed"].sum()):
             notes.append(f"failed in the timing pass: {failed} (bench table --failures)")
     return notes
+
+
+def _fewer_meshes(part: pd.DataFrame) -> str:
+    """Name rates that were not run on every mesh: their means do not compare with the others."""
+    said = []
+    most = part["meshes"].max()
+    for codec, of_codec in part.groupby("codec", sort=True):
+        fewer = of_codec[of_codec["meshes"] < most]
+        for count, rates in fewer.groupby("meshes", sort=True):
+            which = "" if len(rates) == len(of_codec) else f" {', '.join(map(str, rates['rate']))}"
+            said.append(f"{codec}{which} ({count})")
+    return ", ".join(said)
 
 
 def _how_timed(part: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
 from gcbench.bench.metrics import METRICS
 
 BLOCK = ["dataset", "split", "effort", "device"]
+_HEADINGS_WIDTH = 90  # of a terminal of 120 columns, what is left beside the names of the rows
 
 
 @dataclass(frozen=True)
@@ -136,43 +137,66 @@ def stages(summary: pd.DataFrame) -> list[Table]:
 
 
 def bd(rows: pd.DataFrame, summary: pd.DataFrame, metric: str) -> list[Table]:
-    """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval."""
+    """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records, for the meshes one by one.
+    summary : DataFrame
+        Means over the same meshes (:func:`gcbench.bench.analysis.coverage.common`), for the mean curves.
+    metric : str
+        A name of METRICS.
+    """
     tables = []
-    for where, part in _blocks(summary[summary[metric].notna()] if metric in summary else summary.iloc[:0]):
-        matrix = bd_matrix(part, metric)
+    measured = rows[(rows["status"] == "ok") & ~rows["timing"]]
+    for where, records in _blocks(measured[measured[metric].notna()] if metric in rows else rows.iloc[:0]):
+        key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
+        part = summary[(summary[BLOCK] == pd.Series(key)).all(axis=1) & summary[metric].notna()]
+        matrix = bd_matrix(part, metric, sorted(set(records["codec"])))
         if len(matrix) < 2:
             continue
-        key = dict(zip(BLOCK, part.iloc[0][BLOCK], strict=True))
-        records = rows[(rows[BLOCK] == pd.Series(key)).all(axis=1)]
-        cells: list[list[str]] = []
-        data: list[dict[str, Any]] = []
-        reasons: dict[str, str] = {}
-        for test in matrix.index:
-            line = [str(test), ""]
-            for anchor in matrix.columns:
-                delta = matrix.loc[test, anchor]
-                line.append(_cell(delta, reasons))
-                if isinstance(delta, BDRate):
-                    single = per_mesh(records, str(anchor), str(test), metric)
-                    data.append(
-                        {
-                            **key, "metric": metric, "codec": str(test), "anchor": str(anchor),
-                            "bd_rate": delta.percent, "bd_rate_akima": delta.akima_percent, "overlap": delta.overlap,
-                            "refusal": delta.refusal and str(delta.refusal), "dropped": "; ".join(delta.dropped),
-                            "per_mesh": single.percent, "per_mesh_low": single.low, "per_mesh_high": single.high,
-                            "per_mesh_meshes": single.meshes, "per_mesh_refused": single.refused, "wins": single.wins,
-                        }
-                    )  # fmt: skip
-            cells.append(line)
-        notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
-        notes += [f"{mark}: {reason}" for reason, mark in reasons.items()]
-        heading = ("codec", "against", *map(str, matrix.columns))
-        tables.append(Table(f"BD-rate % in {METRICS[metric].label}, {where}", heading, cells, data, tuple(notes)))
+        data = [
+            {**key, "metric": metric, **_delta(records, matrix.loc[test, anchor], str(test), str(anchor), metric)}
+            for test in matrix.index
+            for anchor in matrix.columns
+            if test != anchor
+        ]
+        tables.append(_matrix_table(matrix, f"BD-rate % in {METRICS[metric].label}, {where}", data))
         if lines := _per_mesh_lines(data):
             head = ("codec", "against", "mean %", "95 % low", "high", "meshes", "without", "wins")
-            note = "BD-rate of each mesh by itself; interval: bootstrap over meshes; wins: meshes with fewer bytes"
-            tables.append(Table(f"per-mesh BD-rate % in {METRICS[metric].label}, {where}", head, lines, [], (note,)))
+            notes = (
+                "BD-rate of each mesh by itself; interval: bootstrap over meshes; wins: meshes with fewer bytes",
+                "each pair once, the one that needs fewer bytes first; both ways: -f csv",
+            )
+            tables.append(Table(f"per-mesh BD-rate % in {METRICS[metric].label}, {where}", head, lines, [], notes))
     return tables
+
+
+def _delta(records: pd.DataFrame, delta: BDRate, test: str, anchor: str, metric: str) -> dict[str, Any]:
+    single = per_mesh(records, anchor, test, metric)
+    return {
+        "codec": test, "anchor": anchor,
+        "bd_rate": delta.percent, "bd_rate_akima": delta.akima_percent, "overlap": delta.overlap,
+        "refusal": delta.refusal and str(delta.refusal), "dropped": "; ".join(delta.dropped),
+        "per_mesh": single.percent, "per_mesh_low": single.low, "per_mesh_high": single.high,
+        "per_mesh_meshes": single.meshes, "per_mesh_refused": single.refused, "wins": single.wins,
+    }  # fmt: skip
+
+
+def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]]) -> Table:
+    """Lay out a matrix; of many codecs, columns are headed by numbers, so that it fits on a page."""
+    names = [str(name) for name in matrix.index]
+    numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
+    reasons: dict[str, str] = {}
+    cells = [
+        [name, str(place) if numbered else "", *(_cell(delta, reasons) for delta in matrix.loc[name])]
+        for place, name in enumerate(names, start=1)
+    ]
+    notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
+    notes += [f"{mark}: {reason}" for reason, mark in reasons.items()]
+    heading = [str(place) for place in range(1, len(names) + 1)] if numbered else names
+    return Table(title, ("codec", "no." if numbered else "against", *heading), cells, data, tuple(notes))
 
 
 def resolution(summary: pd.DataFrame) -> list[Table]:
@@ -239,23 +263,26 @@ def _cell(delta: object, reasons: dict[str, str]) -> str:
     if not isinstance(delta, BDRate):
         return "·"
     if delta.percent is not None:
-        return f"{delta.percent:+.1f}"
+        return _percent(delta.percent)
     return reasons.setdefault(str(delta.refusal), f"({chr(ord('a') + len(reasons))})")
 
 
+def _percent(value: float | None) -> str:
+    """Three digits are more than is known."""
+    return "–" if value is None else f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
+
+
 def _per_mesh_lines(data: Sequence[dict[str, Any]]) -> list[list[str]]:
-    return [
-        [
-            *(
-                row["codec"],
-                row["anchor"],
-                *(f"{row[name]:+.1f}" for name in ("per_mesh", "per_mesh_low", "per_mesh_high")),
-            ),
-            *(str(row["per_mesh_meshes"]), str(row["per_mesh_refused"]), f"{100 * row['wins']:.0f} %"),
-        ]
-        for row in data
-        if row["per_mesh"] is not None
-    ]
+    known = {(row["codec"], row["anchor"]): row for row in data if row["per_mesh"] is not None}
+    lines = []
+    for (codec, anchor), row in known.items():
+        other = known.get((anchor, codec))
+        if other is not None and (other["per_mesh"], anchor) < (row["per_mesh"], codec):
+            continue  # said the other way round
+        shown = [_percent(row[name]) for name in ("per_mesh", "per_mesh_low", "per_mesh_high")]
+        counts = [str(row["per_mesh_meshes"]), str(row["per_mesh_refused"])]
+        lines.append([codec, anchor, *shown, *counts, f"{100 * row['wins']:.0f} %"])
+    return lines
 
 
 def _shown(values: dict[str, Any]) -> list[str]:

@@ -24,8 +24,8 @@ def block(
     return "\n".join([*heading, *body, *([""] if notes else []), *notes]) + "\n"
 
 
-def aligned(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
-    """Pad columns to their width; the first two to the left, numbers to the right with their marks hanging."""
+def aligned(rows: Sequence[Sequence[str]], *, right: bool = True, left: int = 2) -> list[str]:
+    """Pad columns to their width; the first ``left`` to the left, numbers to the right with their marks hanging."""
     widths = [max(len(cell.rstrip("~")) for cell in column) for column in zip(*rows, strict=True)]
     marks = [any(cell.endswith("~") for cell in column) for column in zip(*rows, strict=True)]
     lines = []
@@ -33,7 +33,7 @@ def aligned(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
         cells = []
         for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
             bare, mark = cell.rstrip("~"), "~" if cell.endswith("~") else " " if marks[index] else ""
-            cells.append((bare.rjust(width) if right and index > 1 else bare.ljust(width)) + mark)
+            cells.append((bare.rjust(width) if right and index >= left else bare.ljust(width)) + mark)
         lines.append("  ".join(cells).rstrip())
     rule = "  ".join("─" * (width + mark) for width, mark in zip(widths, marks, strict=True))
     return [lines[0], rule, *lines[1:]]

@@ -42,7 +42,7 @@ def choose_command(
         bench choose --max-kb 20 --max-decode-ms 16 --min-f1 0.9
         bench choose ama-all-standard --min-ratio 100 --max-p2s 2e-3
     """
-    from gcbench.bench.analysis.choose import Limit, choose
+    from gcbench.bench.analysis.choose import Limit, choose_from
     from gcbench.bench.analysis.frame import summarise
 
     asked = (
@@ -61,12 +61,12 @@ def choose_command(
     rows = rows[(rows["device"] == device) & ((rows["dataset"] == dataset) | (not dataset))]
     if rows.empty:
         raise UsageError(f"{path} has no record of {dataset or 'any dataset'} on {device}")
-    summary = summarise(rows)
-    if absent := [limit.column for limit in limits if limit.column not in summary]:
+    known = summarise(rows)
+    if absent := [limit.column for limit in limits if limit.column not in known]:
         raise UsageError(f"{path} has no measured {', '.join(absent)}")
     found = False
-    for (name, split, effort), part in summary.groupby(["dataset", "split", "effort"], sort=True):
-        choice = choose(part, limits)
+    for (name, split, effort), part in rows.groupby(["dataset", "split", "effort"], sort=True):
+        choice = choose_from(part, limits)
         found |= len(choice.within) > 0
         typer.echo(f"{name}, split {split}, effort {effort}: {', '.join(map(str, limits)) or 'no constraint'}\n")
         _show(choice, limits)
@@ -87,9 +87,25 @@ def _show(choice: Choice, limits: list[Limit]) -> None:
             typer.echo("  no single one would do; nearest are")
             for line in _table(choice.nearest):
                 typer.echo(f"  {line}")
+    for limit, floor in choice.beyond:
+        typer.echo(f"{limit} cannot be met: a second sampling of the original itself gives {_value(limit, floor)}")
     if choice.excluded:
-        typer.echo(f"left out: {choice.excluded} rates at which codings failed (bench table --failures)")
+        typer.echo(f"left out: {_rates(choice.excluded)} at which codings failed (bench table --failures)")
+    if choice.elsewhere:
+        typer.echo(
+            f"left out: {_rates(choice.elsewhere)} not coded for all of the same meshes (bench table --means common)"
+        )
     typer.echo()
+
+
+def _value(limit: Limit, value: float) -> str:
+    from gcbench.bench.metrics import METRICS
+
+    return f"{value * METRICS[limit.column].scale:.4g}"
+
+
+def _rates(count: int) -> str:
+    return "1 rate" if count == 1 else f"{count} rates"
 
 
 def _moved(limit: Limit, bound: float) -> str:
@@ -103,6 +119,7 @@ def _moved(limit: Limit, bound: float) -> str:
 
 def _table(rows: pd.DataFrame) -> list[str]:
     from gcbench.bench.analysis.table import COLUMNS
+    from gcbench.bench.analysis.text import aligned
 
     columns = [c for c in COLUMNS if c.name in rows]
     cells = [["", "codec", "rate", *(c.heading for c in columns)]]
@@ -116,10 +133,4 @@ def _table(rows: pd.DataFrame) -> list[str]:
                 *("–" if math.isnan(v) else c.show(v) for c, v in zip(columns, values, strict=True)),
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
+    return aligned(cells, left=3)

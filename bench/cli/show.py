@@ -29,7 +29,7 @@ def table_command(
     means: Annotated[
         str,
         typer.Option(
-            "--means", help="Over what: ok (codings that succeeded), common (meshes that all coded), penalised."
+            "--means", help="Over what: ok (codings that succeeded), common (meshes that codecs share), penalised."
         ),
     ] = "ok",
     metric: Annotated[
@@ -53,7 +53,8 @@ def table_command(
         datasets     what was compressed
         timing       times, and the memory that coding adds
         stages       where the time goes: conversion to points and back apart from coding, for codecs that tell
-        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number
+        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number;
+                     always over common meshes
         resolution   rates that name a resolution (k64w32), side by side
         published    figures of papers beside ours
 
@@ -61,14 +62,15 @@ def table_command(
 
         bench table                                  the last run
         bench table mixed-mini-quick -f markdown
-        bench table --means common                   only meshes that every codec coded at every rate
+        bench table --means common                   over the same meshes; rates that lack some are left out
         bench table ama-all-standard -k bd -m cd -f latex
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh --json
         bench table --failures                       in any format
     """
     from gcbench.bench.analysis import table, tables
-    from gcbench.bench.analysis.frame import common_success, summarise
+    from gcbench.bench.analysis.coverage import common
+    from gcbench.bench.analysis.frame import summarise
     from gcbench.bench.analysis.text import FORMATS
     from gcbench.bench.metrics import METRICS
 
@@ -84,8 +86,12 @@ def table_command(
     if per_mesh and format_ in {"markdown", "latex"}:
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
     _, rows = read_run(run)
-    if means == "common":
-        rows = common_success(rows)
+    every = rows
+    if means == "common" or (kind == "bd" and not failures and not per_mesh):
+        shared = common(rows)
+        rows = shared.rows
+        for line in shared.notes:
+            typer.echo(line, err=True)
     if failures:
         typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
@@ -99,7 +105,7 @@ def table_command(
             "datasets": lambda: tables.datasets(rows),
             "timing": lambda: tables.timing(summary),
             "stages": lambda: tables.stages(summary),
-            "bd": lambda: tables.bd(rows, summary, metric),
+            "bd": lambda: tables.bd(every, summary, metric),
             "resolution": lambda: tables.resolution(summary),
             "published": lambda: tables.published(summary),
         }[kind]()
@@ -122,7 +128,7 @@ def plot_command(
     [bold]Kinds[/bold]
 
         rd            CD, NC, F1-0.005 and p2s against the compression ratio; the noise floor of sampled metrics
-                      is a grey band, and points in it are hollow
+                      is a grey band, and points in it are hollow; small points are means over other meshes
         timing        encoding and decoding time of a mesh
         pareto        decoding time and added memory against size, all codecs at the same p2s
         scatter       every mesh: p2s and Hausdorff distance against bits for each vertex
@@ -134,6 +140,7 @@ def plot_command(
         bench plot ama-all-standard --out figures --kind rd
         bench plot ablation -c 'necgs,necgs[ssim=0]'
     """
+    from gcbench.bench.analysis.coverage import common
     from gcbench.bench.analysis.figures import KINDS, save_figures
     from gcbench.registry import split_addresses
 
@@ -151,6 +158,8 @@ def plot_command(
         rows = rows[rows["codec"].isin(names)]
     if not (rows["status"] == "ok").any():
         raise UsageError(f"{path} has no measured record to draw")
+    for line in common(rows).notes:
+        typer.echo(line, err=True)
     figures = save_figures(rows, out or path / "figures", path.name, kinds)
     if not figures:
         raise UsageError(f"{path} has nothing to draw of kind {kind}")
@@ -159,14 +168,18 @@ def plot_command(
 
 
 def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
-    """Folder and records of a run, or of the last one."""
+    """Folder and records of a run, or of the last one; what is left out of earlier versions of codecs is said."""
     from gcbench.bench.analysis.frame import frame
+    from gcbench.bench.analysis.versions import newest
     from gcbench.bench.store import Run
 
     store = Run(run_path(run) if run else last_run())
     if not store.exists:
         raise UsageError(f"no run at {store.path}; see: bench list runs")
-    rows = frame(store.records())
+    found = newest(store)
+    for line in found.notes:
+        typer.echo(line, err=True)
+    rows = frame(found.records)
     if rows.empty:
         raise UsageError(f"{store.path} has no record yet; go on with: bench run")
     return store.path, rows

@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.frame import common_success, frame, summarise
+from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.table import failures, inside_floor, render
 from gcbench.bench.records import Cost, Record
 
@@ -67,16 +67,15 @@ def test_failures_can_be_penalised():
     assert row["ratio"] == 100
 
 
-def test_common_success_keeps_the_meshes_that_all_coded():
-    rows = frame(
-        [record("a"), record("b"), record("a", "x"), bad("b", codec="x"), record("b", dataset="other"), bad("c")]
-    )
-    kept = common_success(rows)
-    assert [(r.dataset, r.mesh, r.codec) for r in kept.itertuples()] == [
-        ("d", "a", "c"),
-        ("d", "a", "x"),
-        ("other", "b", "c"),
+def test_rates_that_lack_meshes_are_named_below_the_table():
+    rows = [record(m, "x", i) for m in "abc" for i in range(2)] + [
+        record("a", "y", 0),
+        record("b", "x", 2),
+        bad("c", "bad-input", codec="x"),
     ]
+    notes = [line for line in render(summarise(frame(rows))).splitlines() if line.startswith("not on all")]
+    assert notes == ["not on all of 3 meshes: x r2 (1), y (1); over the same ones: bench table --means common"]
+    assert "not on all" not in render(summarise(frame(rows[:6])))
 
 
 def test_a_rate_that_always_fails_has_a_row_without_numbers():
@@ -189,6 +188,7 @@ def test_text_table_to_the_letter():
         "\n"
         "noise floor: CD ×10⁻³ 2.700, NC 0.9800, F1-0.005 0.9300, F1-0.01 1.0000\n"
         "~ at the noise floor of sampled points: such values do not rank codecs, p2s does\n"
+        "not on all of 2 meshes: other (1); over the same ones: bench table --means common\n"
         "failed: 1 of 3 codings (bench table --failures); means are over the rest\n"
     )
 
@@ -277,12 +277,15 @@ def test_figures_are_written_reproducibly_with_the_floor_and_hollow_points(tmp_p
     figure = rate_distortion(summarise(records), "title")
     cd = figure.axes[0]
     assert [line.get_label() for line in cd.get_lines() if not line.get_label().startswith("_")] == [
-        "x",
-        "y (1 failed)",
-        "z (1 failed)",  # never measured, yet in sight
+        *("x", "y", "z"),
+        "hollow: noise floor",
+    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        *("x", "y (1 failed)", "z (1 failed)"),  # never measured, yet in sight
+        "hollow: noise floor",
     ]
     hollow = [line for line in cd.get_lines() if line.get_markerfacecolor() == "white"]
-    assert sorted(len(line.get_xdata()) for line in hollow) == [0, 0, 2]
+    assert sorted(len(line.get_xdata()) for line in hollow) == [0, 0, 0, 2]  # one is of the legend
     assert len(cd.patches) == 1  # the band
     assert not figure.axes[3].patches  # p2s has no floor
 
@@ -292,9 +295,11 @@ def test_titles_count_meshes_and_not_seeds(tmp_path, monkeypatch):
 
     titles = []
     draw = figures.rate_distortion
-    monkeypatch.setattr(figures, "rate_distortion", lambda rows, title: titles.append(title) or draw(rows, title))
+    monkeypatch.setattr(
+        figures, "rate_distortion", lambda rows, title, **more: titles.append(title) or draw(rows, title, **more)
+    )
     figures.save_figures(frame([record("a", seed=seed) for seed in range(3)]), tmp_path, "run", ["rd"])
-    assert titles == ["d, split all: 1 meshes (quick, run run)"]
+    assert titles == ["d, split all: 1 mesh (quick, run run)"]
 
 
 def test_figures_leave_pyplot_and_its_backend_alone(tmp_path, monkeypatch):

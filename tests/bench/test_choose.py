@@ -7,7 +7,9 @@ import math
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.choose import Limit, choose
+from gcbench.bench.analysis.choose import Limit, choose, choose_from
+from gcbench.bench.analysis.frame import frame
+from gcbench.bench.records import Cost, Record
 
 ROWS = pd.DataFrame(
     [
@@ -66,6 +68,33 @@ def test_a_value_that_is_not_there_meets_no_limit():
 def test_nothing_usable():
     choice = choose(ROWS.assign(failed=1), [Limit("kilobytes", 20)])
     assert (len(choice.within), choice.excluded, choice.relaxations, choice.nearest) == (0, 5, (), None)
+
+
+def record(mesh, codec, i, size, **more) -> Record:
+    metrics = {"cd": 5e-3, "cd_floor": 3e-3, "f1_0005": 0.5, "f1_0005_floor": 0.66, "cd_p2s": 1e-3}
+    values = {
+        "dataset": "d", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": f"r{i}",
+        "rate_index": i, "effort": "quick", "seed": 0, "timing": False, "status": "ok",
+        "obj_bytes": 1000, "stream_bytes": size, "bits_per_vertex": 4.0,
+        "encode": Cost(1.0, 1.0, 5 << 20, 1), "decode": Cost(0.1, 0.1, 4 << 20, 1), "metrics": metrics,
+    }  # fmt: skip
+    return Record(**(values | more))
+
+
+def test_means_are_over_the_same_meshes_and_the_others_are_counted():
+    both = [record(m, c, i, 100.0 * (i + 1)) for m in "ab" for c in ("one", "two") for i in range(2)]
+    easy = record("a", "one", 2, 1.0)  # the smallest, but of one mesh alone
+    broken = [record("a", "bad", 0, 1.0), record("b", "bad", 0, 1.0, status="failed", metrics={})]
+    rows = frame([*both, easy, *broken])
+    choice = choose_from(rows, [Limit("kilobytes", 0.15)])
+    assert names(choice.within) == ["one r0", "two r0"]
+    assert (choice.excluded, choice.elsewhere, choice.beyond) == (1, 1, ())
+
+
+def test_says_what_sampling_cannot_show():
+    rows = frame([record("a", "one", 0, 10.0)])
+    limits = [Limit("f1_0005", 0.9, at_least=True), Limit("cd", 4e-3), Limit("cd", 2e-3), Limit("cd_p2s", 1e-9)]
+    assert choose_from(rows, limits).beyond == ((limits[0], 0.66), (limits[2], 3e-3))
 
 
 @pytest.mark.parametrize(

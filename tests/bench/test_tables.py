@@ -9,6 +9,7 @@ import json
 import pytest
 
 from gcbench.bench.analysis import tables
+from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.text import FORMATS, block
 from gcbench.bench.records import Cost, Record
@@ -53,17 +54,42 @@ def test_bd_matrix_and_meshes():
     assert [row[2:] for row in matrix.rows] == [
         ["·", "(a)", "(a)"],
         ["(a)", "·", "-50.0"],
-        ["(a)", "+100.0", "·"],
+        ["(a)", "+100", "·"],
     ]
     assert "(a): fewer than 4 points" in matrix.notes
     assert meshes.rows == [
         ["one", "two", "-50.0", "-50.0", "-50.0", "2", "0", "100 %"],
-        ["two", "one", "+100.0", "+100.0", "+100.0", "2", "0", "0 %"],
     ]
     by_pair = {(d["codec"], d["anchor"]): d for d in matrix.data}
     assert by_pair["two", "one"]["bd_rate"] == pytest.approx(100)
     assert by_pair["c", "one"]["refusal"] == "fewer than 4 points"
     assert by_pair["c", "one"]["bd_rate"] is None
+
+
+def test_a_codec_of_other_meshes_has_a_reason_and_a_bd_rate_of_its_meshes():
+    rows = frame([*ladder("one"), *ladder("two", 2.0), *ladder("few", 4.0, meshes="a")])
+    matrix, meshes = tables.bd(rows, summarise(common(rows).rows), "cd_p2s")
+    assert matrix.rows[0] == ["few", "", "·", "(a)", "(a)"]
+    assert "(a): not coded for all of the meshes in common" in matrix.notes
+    assert meshes.rows == [
+        ["one", "few", "-75.0", "–", "–", "1", "1", "100 %"],
+        ["one", "two", "-50.0", "-50.0", "-50.0", "2", "0", "100 %"],
+        ["two", "few", "-50.0", "–", "–", "1", "1", "100 %"],
+    ]
+
+
+@pytest.mark.parametrize("codecs", [3, 13])
+def test_the_matrix_of_many_codecs_fits_on_a_terminal(codecs):
+    rows = frame([one for i in range(codecs) for one in ladder(f"codec-name{i:02}", 1.3**-i, meshes="a")])
+    matrix = tables.bd(rows, summarise(rows), "cd_p2s")[0]
+    names = [row[0] for row in matrix.rows]
+    if codecs == 3:
+        assert list(matrix.heading) == ["codec", "against", *names]
+    else:
+        assert list(matrix.heading) == ["codec", "no.", *map(str, range(1, 14))]
+        assert [row[1] for row in matrix.rows] == list(matrix.heading[2:])
+    lines = block(matrix.title, [matrix.heading, *matrix.rows], matrix.notes, "text").splitlines()
+    assert max(map(len, lines)) <= 120
 
 
 def test_one_codec_has_no_matrix():

@@ -49,7 +49,7 @@ def rate_distortion(
     look = looks(everything["codec"].unique()) if look is None else look
     names = ["codec", "rate"]
     in_curves = pd.MultiIndex.from_frame(everything[names]).isin(pd.MultiIndex.from_frame(summary[names]))
-    beside = everything[~in_curves & (everything["ok"] > 0)]
+    beside = everything[~in_curves]
     with canvas(9.0, 6.4 + 0.07 * len(look)) as figure:
         axes = figure.subplots(2, 2, sharex=True)
         for ax, metric in zip(axes.flat, PANELS, strict=True):
@@ -68,7 +68,7 @@ def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame) -> None:
     """Add to the legend what hollow and small points are, where there are any."""
     if any(inside_floor(summary, metric).any() for metric in PANELS):
         ax.plot([], [], "o", color="0.35", mfc="white", mew=1.2, ms=5.5, label="hollow: noise floor")
-    if len(beside):
+    if (beside["ok"] > 0).any():
         ax.plot([], [], "o", color="0.35", ms=3, label="small: other meshes")
 
 
