@@ -43,22 +43,24 @@ def evaluate(distance: Distance, resolution: int, *, slope: float = 2.0) -> NDAr
     spacing = 2 * HALF_SIDE / resolution
     volume = np.ones((resolution + 1,) * 3, np.float32)
     step = resolution // _COARSEST
-    cells = np.stack(np.meshgrid(*[np.arange(_COARSEST)] * 3, indexing="ij"), -1).reshape(-1, 3) * step
-    children = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    cells = _corners(_COARSEST) * np.int16(step)  # the lowest corner of each
     while step > 1:
         centre = (cells + step / 2) * spacing - HALF_SIDE
         value = _evaluate(distance, centre)
         near = np.abs(value) <= slope * spacing * step * np.sqrt(3) / 2
-        block = np.stack(np.meshgrid(*[np.arange(step)] * 3, indexing="ij"), -1).reshape(-1, 3)
-        far = (cells[~near][:, None] + block).reshape(-1, 3)
-        volume[tuple(far.T)] = np.repeat(value[~near], step**3)
+        blocks = volume[:-1, :-1, :-1].reshape(*[resolution // step, step] * 3, copy=False)
+        x, y, z = cells[~near].T // step
+        blocks[x, :, y, :, z] = value[~near, None, None, None]
         step //= 2
-        cells = (cells[near][:, None] + children * step).reshape(-1, 3)
+        cells = (cells[near][:, None] + _corners(2) * np.int16(step)).reshape(-1, 3)
     # A cell of step 1 is its lowest corner; the far corners of the outermost ones belong to cells that are beside them.
-    corners = (cells[:, None] + children).reshape(-1, 3)
-    points = np.unique(np.ravel_multi_index(tuple(corners.T), volume.shape))
-    where = np.stack(np.unravel_index(points, volume.shape), -1)
-    volume.reshape(-1)[points] = _evaluate(distance, where * spacing - HALF_SIDE)
+    wanted = np.zeros(volume.shape, bool)
+    for corner in _corners(2):
+        wanted[tuple((cells + corner).T)] = True
+    points = np.flatnonzero(wanted)
+    for part in np.split(points, range(_CHUNK, len(points), _CHUNK)):
+        where = np.stack(np.unravel_index(part, volume.shape), -1)
+        volume.reshape(-1)[part] = _evaluate(distance, where * spacing - HALF_SIDE)
     for axis in range(3):
         border = np.moveaxis(volume, axis, 0)
         border[[0, -1]] = np.maximum(border[[0, -1]], spacing)
@@ -96,6 +98,11 @@ def surface(volume: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
     vertices, faces, _, _ = marching_cubes(volume, 0.0, method="lorensen", gradient_direction="descent")
     spacing = 2 * HALF_SIDE / (len(volume) - 1)
     return vertices.astype(np.float64) * spacing - HALF_SIDE, faces.astype(np.int64)
+
+
+def _corners(side: int) -> NDArray[np.int16]:
+    """Points of a grid, (side³, 3). There may be millions of cells, of at most 256 along a side."""
+    return np.stack(np.meshgrid(*[np.arange(side, dtype=np.int16)] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
 def _evaluate(distance: Distance, points: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import trimesh
@@ -73,3 +75,14 @@ def test_a_surface_through_grid_points_is_a_manifold():
     assert made.is_watertight
     assert made.euler_number == 2
     assert made.volume == pytest.approx(4 / 3 * (HALF_SIDE / 2) ** 3, rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [1e-4, 9.0])  # a surface may be everywhere, or nowhere
+def test_memory_is_a_few_times_that_of_the_volume(value):
+    tracemalloc.start()
+    try:
+        volume = evaluate(lambda p: np.full(len(p), value, np.float32), 128)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * volume.nbytes
