@@ -67,6 +67,7 @@ MARKS: dict[Effort, str] = {"quick": "q", "standard": "", "paper": "p"}
 # a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
 CLAMP = 0.1
 _NARROW = 16  # inputs of a network that are made once, for all points, and kept: more would take gigabytes
+_INPUTS_AT_ONCE = 1 << 22  # of a decoder; 4096 spheres would take 2 GB a chunk of the grid
 
 
 class PerceptronCodec(ModelCodec):
@@ -237,8 +238,8 @@ class PerceptronCodec(ModelCodec):
         def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
             ctx.check_deadline()
             with torch.inference_mode():
-                inputs = shown(torch.from_numpy(points)[None].to(ctx.device))
-                found: NDArray[np.float32] = networks(inputs)[0, :, 0].cpu().numpy()
+                parts = torch.split(torch.from_numpy(points)[None].to(ctx.device), _INPUTS_AT_ONCE // wide, dim=1)
+                found: NDArray[np.float32] = torch.cat([networks(shown(part))[0, :, 0] for part in parts]).cpu().numpy()
             return found
 
         with ctx.stage("evaluation"):

@@ -102,6 +102,23 @@ def test_a_stream_made_by_hand_is_the_sphere_that_it_holds():
     assert mesh.volume == pytest.approx(4 / 3 * np.pi / 8, rel=0.03)
 
 
+def test_a_decoder_holds_few_inputs_at_a_time(monkeypatch):
+    """A stream of 8 kB may have 4096 spheres, of which each point of a chunk of the grid is shown all."""
+    _, _, stream = by_hand()
+    whole = KeySpheres().decode_mesh(stream, Context())
+    real, seen = distances, []
+
+    def features(points, spheres):
+        seen.append(points.shape[1])
+        return real(points, spheres)
+
+    monkeypatch.setattr("gcbench.codecs.implicit.keyspheres.distances", features)
+    monkeypatch.setattr("gcbench.codecs.implicit.perceptron_codec._INPUTS_AT_ONCE", 5 * 1000)
+    mesh = KeySpheres().decode_mesh(stream, Context())
+    assert max(seen) == 1000
+    np.testing.assert_allclose(mesh.vertices, whole.vertices, atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_mesh_comes_back_from_every_architecture(architecture):
     torus = trimesh.creation.torus(0.7, 0.3)
