@@ -210,7 +210,8 @@ def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) ->
     metric : str
         A name of METRICS.
     absent : iterable of str
-        Codecs that were measured, but have no such means; they get a reason.
+        Codecs of which means at some rates are missing, because they are over other meshes: with what is left not
+        being enough, that is the reason.
 
     Returns
     -------
@@ -218,7 +219,10 @@ def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) ->
         Index and columns are codecs; the diagonal is None.
     """
     nothing = Curve(np.empty(0), np.empty(0), refusal=Refusal.OTHER_MESHES)
-    of = dict.fromkeys(absent, nothing) | curves(summary, metric)
+    of = curves(summary, metric)
+    for codec in absent:
+        if codec not in of or of[codec].refusal is Refusal.TOO_FEW_POINTS:
+            of[codec] = nothing
     names = sorted(of)
     cells = {a: [_against(of[a], of[t]) if a != t else None for t in names] for a in names}
     return pd.DataFrame(cells, index=names, dtype=object)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from gcbench.bench.analysis.coverage import common
+from gcbench.bench.analysis.frame import summarise
 from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix, per_mesh
 from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
 from gcbench.bench.metrics import METRICS
@@ -136,40 +138,43 @@ def stages(summary: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def bd(rows: pd.DataFrame, summary: pd.DataFrame, metric: str) -> list[Table]:
+def bd(rows: pd.DataFrame, metric: str) -> list[Table]:
     """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval.
+
+    Means are over the meshes that codecs have in common.
 
     Parameters
     ----------
     rows : DataFrame
-        Records, for the meshes one by one.
-    summary : DataFrame
-        Means over the same meshes (:func:`gcbench.bench.analysis.coverage.common`), for the mean curves.
+        Records.
     metric : str
         A name of METRICS.
     """
     tables = []
-    measured = rows[(rows["status"] == "ok") & ~rows["timing"]]
-    for where, records in _blocks(measured[measured[metric].notna()] if metric in rows else rows.iloc[:0]):
-        key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
-        part = summary[(summary[BLOCK] == pd.Series(key)).all(axis=1) & summary[metric].notna()]
-        matrix = bd_matrix(part, metric, sorted(set(records["codec"])))
+    quality = rows[~rows["timing"]]
+    for where, records in _blocks(quality if metric in rows else rows.iloc[:0]):
+        measured = records[(records["status"] == "ok") & records[metric].notna()]
+        shared = common(records)
+        part = summarise(shared.rows[shared.rows["codec"].isin(measured["codec"])])
+        matrix = bd_matrix(part, metric, sorted(set(shared.aside["codec"]) & set(measured["codec"])))
         if len(matrix) < 2:
             continue
+        key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
         data = [
-            {**key, "metric": metric, **_delta(records, matrix.loc[test, anchor], str(test), str(anchor), metric)}
+            {**key, "metric": metric, **_delta(measured, matrix.loc[test, anchor], str(test), str(anchor), metric)}
             for test in matrix.index
             for anchor in matrix.columns
             if test != anchor
         ]
-        tables.append(_matrix_table(matrix, f"BD-rate % in {METRICS[metric].label}, {where}", data))
+        title = f"BD-rate % in {METRICS[metric].label}, {where}"
+        tables.append(_matrix_table(matrix, title, data, shared.notes))
         if lines := _per_mesh_lines(data):
             head = ("codec", "against", "mean %", "95 % low", "high", "meshes", "without", "wins")
             notes = (
                 "BD-rate of each mesh by itself; interval: bootstrap over meshes; wins: meshes with fewer bytes",
                 "each pair once, the one that needs fewer bytes first; both ways: -f csv",
             )
-            tables.append(Table(f"per-mesh BD-rate % in {METRICS[metric].label}, {where}", head, lines, [], notes))
+            tables.append(Table(f"per-mesh {title}", head, lines, [], notes))
     return tables
 
 
@@ -184,7 +189,7 @@ def _delta(records: pd.DataFrame, delta: BDRate, test: str, anchor: str, metric:
     }  # fmt: skip
 
 
-def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]]) -> Table:
+def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]], coverage: Sequence[str]) -> Table:
     """Lay out a matrix; of many codecs, columns are headed by numbers, so that it fits on a page."""
     names = [str(name) for name in matrix.index]
     numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
@@ -194,7 +199,7 @@ def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]]) 
         for place, name in enumerate(names, start=1)
     ]
     notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
-    notes += [f"{mark}: {reason}" for reason, mark in reasons.items()]
+    notes += [*(f"{mark}: {reason}" for reason, mark in reasons.items()), *coverage]
     heading = [str(place) for place in range(1, len(names) + 1)] if numbered else names
     return Table(title, ("codec", "no." if numbered else "against", *heading), cells, data, tuple(notes))
 

@@ -66,7 +66,9 @@ def latex(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
 
 
 def _escaped(cell: str) -> str:
-    """Escape what LaTeX takes for a command; the marks of the tables in math mode."""
+    """Escape what LaTeX takes for a command; the marks of the tables and signs in math mode."""
+    if cell.startswith("-") and cell[1:2].isdigit():
+        return f"$-${_escaped(cell[1:])}"
     table = {c: rf"\{c}" for c in "&%$#_{}"} | {
         "\\": r"\textbackslash{}", "~": r"$\sim$", "^": r"\textasciicircum{}",
         "×": r"$\times$", "⁻": "$^{-}$", "³": "$^{3}$", "–": "--",

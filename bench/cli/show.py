@@ -86,8 +86,7 @@ def table_command(
     if per_mesh and format_ in {"markdown", "latex"}:
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
     _, rows = read_run(run)
-    every = rows
-    if means == "common" or (kind == "bd" and not failures and not per_mesh):
+    if means == "common":
         shared = common(rows)
         rows = shared.rows
         for line in shared.notes:
@@ -105,7 +104,7 @@ def table_command(
             "datasets": lambda: tables.datasets(rows),
             "timing": lambda: tables.timing(summary),
             "stages": lambda: tables.stages(summary),
-            "bd": lambda: tables.bd(every, summary, metric),
+            "bd": lambda: tables.bd(rows, metric),
             "resolution": lambda: tables.resolution(summary),
             "published": lambda: tables.published(summary),
         }[kind]()
