@@ -145,7 +145,6 @@ class PerceptronCodec(ModelCodec):
         from gcbench.codecs.implicit.networks import Perceptrons, generators
         from gcbench.codecs.implicit.samples import Field, draw
         from gcbench.codecs.implicit.training import Schedule, train
-        from gcbench.codecs.implicit.weights import encode
 
         torch.set_num_threads(ctx.threads)
         fit = FITS[as_effort(str(rate.params["effort"]))]
@@ -188,18 +187,26 @@ class PerceptronCodec(ModelCodec):
             fitted(schedule, None)
             self.finish(networks, rate, schedule, fitted)
         with ctx.stage("coding"):
-            heads = [
-                _FIELDS.pack(CODINGS.index(self._coding), self._bits, layers, width, fit.resolution, len(side)) + side
-                for side in sides
-            ]
-            return [
-                self.envelope.seal(head + encode(tensors, self._coding, self._bits))
-                for head, tensors in zip(heads, _tensors(networks), strict=True)
-            ]
+            return self._write(networks, sides, fit.resolution)
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
         """Fit the network of one mesh."""
         return self.encode([mesh], rate, ctx)[0]
+
+    def _write(self, networks: Perceptrons, sides: Sequence[bytes], resolution: int) -> list[bytes]:
+        """Streams of networks and what is beside their weights."""
+        from gcbench.codecs.implicit.weights import encode
+
+        _, *hidden, _ = networks.widths
+        coding = CODINGS.index(self._coding)
+        return [
+            self.envelope.seal(
+                _FIELDS.pack(coding, self._bits, len(hidden), hidden[0], resolution, len(side))
+                + side
+                + encode(tensors, self._coding, self._bits)
+            )
+            for side, tensors in zip(sides, _tensors(networks), strict=True)
+        ]
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Evaluate the network on a grid, coarse to fine, and mesh it.

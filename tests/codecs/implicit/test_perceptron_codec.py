@@ -7,9 +7,10 @@ import pytest
 import torch
 import trimesh
 
-from gcbench.codecs import Context, Rate
+from gcbench.codecs import CODECS, Context, Rate
 from gcbench.codecs.implicit.networks import Perceptrons, generators
 from gcbench.codecs.implicit.ni import Ni
+from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
 from gcbench.codecs.implicit.pruned_mlp import PrunedMlp
 from gcbench.codecs.implicit.weights import decode
 from gcbench.errors import BitstreamError, UsageError
@@ -58,6 +59,37 @@ def test_other_codings_carry_the_same_field(sphere, stream, coding):
     assert mesh.volume == pytest.approx(Ni().decode_mesh(stream, Context()).volume, rel=0.05)
     if coding != "sparse":
         assert len(other) == 20 + 2 * Perceptrons.count((3, 16, 16, 1))
+
+
+# Streams of version 1 of a network that says |x| + |y| + |z| − 1/2.
+GOLDEN = {
+    "ni": (
+        "47434e4901ae5aa90700090106002000000000008180803b818000008180803b8180003b0007f800160cfd24a4637e58"
+        "71cd224b10c33eb3a096518ff30bc1ca4c782bbdc097c30e"
+    ),
+    "ni[coding=float16]": (
+        "47434e490103e2299a0209010600200000000000003c00bc000000000000000000000000003c00bc0000000000000000"
+        "00000000003c00bc000000000000000000000000003c003c003c003c003c003c00b8"
+    ),
+    "pruned-mlp": (
+        "4743504d0191cae3e901090106002000000000008180803b818000008180803b8180003b060000000600000000000000"
+        "0000000006000000060000000100000001000000080010009b93001920452acd6ac303b490859f4cac79dee36975648e"
+        "00004c7c00417443"
+    ),
+}
+
+
+@pytest.mark.parametrize("address", GOLDEN)
+def test_golden_streams(address):
+    first = np.stack([[1, -1, 0, 0, 0, 0], [0, 0, 1, -1, 0, 0], [0, 0, 0, 0, 1, -1]]).astype(np.float32)
+    tensors = [first, np.zeros((1, 6), np.float32), np.ones((6, 1), np.float32), np.full((1, 1), -0.5, np.float32)]
+    codec = CODECS.create(address)
+    assert isinstance(codec, PerceptronCodec)
+    (written,) = codec._write(Perceptrons.of(tensors, (3, 6, 1)), [b""], 32)
+    assert written.hex() == GOLDEN[address]
+    mesh = codec.decode_mesh(bytes.fromhex(GOLDEN[address]), Context())
+    assert mesh.is_watertight
+    np.testing.assert_allclose(np.abs(mesh.vertices).sum(1), 0.5, atol=2e-3 * 2.1 / 32)
 
 
 def test_damaged_streams_are_refused(stream):
