@@ -147,6 +147,32 @@ def test_golden_stream():
     assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == (1113, "0fa13074beefcc24")
 
 
+def test_golden_stream_with_its_header():
+    """The decoder says 2 z − 1/2, in voxels; a 16th is added at every third corner."""
+    cells = np.indices((4, 4)).reshape(2, -1)
+    field = OctreeField(Octree(np.stack([*cells, np.full(16, 2)], 1), BASE), 1, 2)
+    decoder = field.decoder
+    with torch.no_grad():
+        field.features.zero_()
+        field.features[0, ::3] = STEP
+        field.log_scales.zero_()
+        decoder.weights[0].copy_(torch.tensor([[0, 0], [0, 0], [2, -2], [0, 0]]))
+        decoder.weights[1].copy_(torch.tensor([[1], [-1]]))
+        decoder.biases[0].copy_(torch.tensor([-0.5, 0.5]))
+        decoder.biases[1].zero_()
+    golden = bytes.fromhex(
+        "47434e4c016d34c43900090201020020000900000010000000aa297ef32201001400000008000b00a6e9a90eb4c773cb464a4300"
+        "1f9f1dc00000803f8180003c8180003b8180803b818000000007f8020aef3d225bc58b92805645dd828378f9189b0d45037d1959"
+    )
+    occupancy = field.tree.encode()
+    head = nglod._FIELDS.pack(0, 9, BASE, 1, 2, 32, len(occupancy))
+    assert Nglod.envelope.seal(head + occupancy + field.encode("range", 9)) == golden
+    mesh = Nglod().decode_mesh(golden, Context())
+    assert mesh.is_watertight
+    assert mesh.bounds[1, 2] == pytest.approx(0.25, abs=1e-4)
+    assert mesh.volume == pytest.approx(5.4121, abs=1e-3)
+
+
 def test_the_estimate_of_bits():
     """0 for nothing but zeros; for many Laplace variables, their entropy."""
     tree = Octree(np.zeros((1, 3), np.int32), BASE)
