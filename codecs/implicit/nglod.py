@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort, decoded_mesh
-from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, Fit
+from gcbench.codecs.implicit.perceptron_codec import MARKS, MAX_BITS, MIN_BITS, RESOLUTIONS, Fit
 from gcbench.codecs.implicit.stream import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
 
@@ -112,7 +112,7 @@ class Nglod(ModelCodec):
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Levels of detail, and the steps of training by which efforts differ."""
-        steps = self._steps or FITS[effort].steps
+        steps = f"{self._steps}{MARKS[effort]}" if self._steps else FITS[effort].steps
         return [Rate(f"lod{n}s{steps}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:

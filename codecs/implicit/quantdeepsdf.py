@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
+from gcbench.codecs.implicit.perceptron_codec import MARKS
 from gcbench.errors import BadMesh, UsageError
 from gcbench.necgs.settings import Objective, effort_settings
 
@@ -125,7 +126,8 @@ class QuantDeepSdf(SetCodec):
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Resolution and width; the effort goes along."""
         k = self._k or effort_settings(effort).architecture.resolution
-        return [Rate(f"k{k}w{width}", {"width": width, "effort": effort}) for width in _LADDER[effort]]
+        mark = MARKS[effort] if self._k else ""  # efforts have resolutions of their own, if they may
+        return [Rate(f"k{k}w{width}{mark}", {"width": width, "effort": effort}) for width in _LADDER[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""

@@ -10,6 +10,7 @@ import torch
 import trimesh
 
 from gcbench.codecs import Context, Rate
+from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.implicit import nglod, octree_features
 from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.implicit.nglod import Nglod
@@ -286,6 +287,12 @@ def test_wrong_parameters():
     for wrong in ({"coding": "zip"}, {"bits": 3}, {"steps": -1}, {"channels": 0}, {"width": 0}, {"coding": "sparse"}):
         with pytest.raises(UsageError):
             Nglod(**wrong)
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_labels_are_unique(steps):
+    labels = [rate.label for effort in EFFORTS for rate in Nglod(steps=steps).rates(effort)]
+    assert len(set(labels)) == len(labels)
 
 
 def test_rates_are_levels_of_detail():

@@ -268,8 +268,9 @@ def test_a_latent_says_which_sphere():
 # --- The codec --------------------------------------------------------------------------------------------------------
 
 
-def test_labels_are_unique():
-    codec = QuantDeepSdf()
+@pytest.mark.parametrize("k", [0, 64])
+def test_labels_are_unique(k):
+    codec = QuantDeepSdf(k=k)
     labels = [rate.label for effort in EFFORTS for rate in codec.rates(effort)]
     assert len(set(labels)) == len(labels)
     assert QuantDeepSdf(k=64).rates("quick")[0].label.startswith("k64w")
