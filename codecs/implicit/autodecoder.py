@@ -5,9 +5,11 @@ Knows volumes and tensors; nothing of meshes or streams.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,13 @@ class Samples:
     mesh: Tensor
     vertex: Tensor
     target: Tensor
+
+    def digest(self) -> str:
+        """Name of the set."""
+        digest = hashlib.sha256()
+        for part in (self.mesh, self.vertex, self.target):
+            digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def to(self, device: str) -> Samples:
         """The same elsewhere."""
@@ -193,6 +202,7 @@ def fit_set(
     seed: int,
     device: str = "cpu",
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int16]]:
     """Train the network and the latents of a set together.
 
@@ -208,7 +218,7 @@ def fit_set(
         Of the first weights and latents, and of the order of the samples.
     device : str
         As torch names devices.
-    progress : callable, optional
+    progress, checkpoint
         As of :func:`training.train`.
 
     Returns
@@ -224,7 +234,7 @@ def fit_set(
     latents = nn.Parameter(start.to(device))
     loss = _loss(autodecoder, latents, samples.to(device))
     trained = [*autodecoder.network.parameters(), latents]
-    train(trained, loss, len(samples.mesh), schedule, seed=seed, progress=progress)
+    train(trained, loss, len(samples.mesh), schedule, seed=seed, progress=progress, checkpoint=checkpoint)
     return autodecoder.tensors(), _symbols(latents)
 
 

@@ -57,6 +57,8 @@ class KeySpheres(PerceptronCodec):
         Of a quantised weight.
     steps : int
         Of training; 0 is the effort's.
+    seconds : int
+        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
 
     Source: Y. Li et al., "High-fidelity 3D Model Compression based on Key Spheres", DCC 2022.
     """
@@ -64,8 +66,10 @@ class KeySpheres(PerceptronCodec):
     name = "keyspheres"
     envelope = Envelope(b"GCKS", 1)
 
-    def __init__(self, *, architecture: str = "direct", coding: str = "range", bits: int = 9, steps: int = 0) -> None:
-        super().__init__(coding=coding, bits=bits, steps=steps)
+    def __init__(
+        self, *, architecture: str = "direct", coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0
+    ) -> None:
+        super().__init__(coding=coding, bits=bits, steps=steps, seconds=seconds)
         if architecture not in ARCHITECTURES:
             raise UsageError(f"keyspheres[architecture={architecture}]: possible are {', '.join(ARCHITECTURES)}")
         self._architecture = ARCHITECTURES.index(architecture)

@@ -19,6 +19,7 @@ stream is one level of detail, and what is stored is chosen for its bytes:
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,6 +84,8 @@ class Nglod(ModelCodec):
         Of a quantised weight of the decoder.
     steps : int
         Of training; 0 is the effort's.
+    seconds : int
+        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
 
     Source: T. Takikawa et al., "Neural Geometric Level of Detail: Real-time Rendering with Implicit 3D Shapes", CVPR
     2021, arXiv 2101.10994.
@@ -93,18 +96,26 @@ class Nglod(ModelCodec):
     envelope = Envelope(b"GCNL", 1)
 
     def __init__(
-        self, *, channels: int = 1, width: int = 16, coding: str = "range", bits: int = 9, steps: int = 0
+        self,
+        *,
+        channels: int = 1,
+        width: int = 16,
+        coding: str = "range",
+        bits: int = 9,
+        steps: int = 0,
+        seconds: int = 0,
     ) -> None:
         if coding not in CODINGS:
             raise UsageError(f"nglod[coding={coding}]: possible are {', '.join(CODINGS)}")
-        if not MIN_BITS <= bits <= MAX_BITS or steps < 0:
-            raise UsageError(f"nglod: bits go from {MIN_BITS} to {MAX_BITS}, and steps are not negative")
+        if not MIN_BITS <= bits <= MAX_BITS or min(steps, seconds) < 0:
+            raise UsageError(f"nglod: bits go from {MIN_BITS} to {MAX_BITS}, and steps and seconds are not negative")
         if not 1 <= channels <= MAX_CHANNELS or not 1 <= width <= MAX_WIDTH:
             raise UsageError(f"nglod: channels go from 1 to {MAX_CHANNELS}, width from 1 to {MAX_WIDTH}")
         self._channels, self._width = channels, width
         self._coding: Coding = coding
         self._bits = bits
         self._steps = steps
+        self._seconds = seconds or math.inf
 
     def version(self) -> str:
         """Revision of these modules, and the packages whose numbers end in the stream."""
@@ -181,6 +192,7 @@ class Nglod(ModelCodec):
             learning_rate=_LEARNING_RATE,
             quantised_from=0.5 if is_coded else 1.0,
             bits=self._bits,
+            seconds=self._seconds,
         )
         # On several threads, torch adds up the gradients of scales, of all corners, in whatever order these come.
         with all_threads():

@@ -6,6 +6,7 @@ A codec of this kind says how wide its networks are, what they are shown of a po
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -83,19 +84,24 @@ class PerceptronCodec(ModelCodec):
         Of a quantised weight.
     steps : int
         Of training; 0 is the effort's.
+    seconds : int
+        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
     """
 
     deterministic: ClassVar[bool] = False
     envelope: ClassVar[Envelope]
 
-    def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0) -> None:
+    def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         if coding not in CODINGS:
             raise UsageError(f"{self.name}[coding={coding}]: possible are {', '.join(CODINGS)}")
-        if not MIN_BITS <= bits <= MAX_BITS or steps < 0:
-            raise UsageError(f"{self.name}: bits go from {MIN_BITS} to {MAX_BITS}, and steps are not negative")
+        if not MIN_BITS <= bits <= MAX_BITS or min(steps, seconds) < 0:
+            raise UsageError(
+                f"{self.name}: bits go from {MIN_BITS} to {MAX_BITS}, and steps and seconds are not negative"
+            )
         self._coding: Coding = coding
         self._bits = bits
         self._steps = steps
+        self._seconds = seconds or math.inf
 
     # --- What a codec says of itself ----------------------------------------------------------------------------------
 
@@ -170,6 +176,7 @@ class PerceptronCodec(ModelCodec):
             learning_rate=0.04 / width**0.5,
             quantised_from=0.6 if quantised else 1.0,
             bits=self._bits,
+            seconds=self._seconds,
         )
 
         def loss(where: Tensor, quantise: Quantise | None) -> Tensor:

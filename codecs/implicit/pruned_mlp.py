@@ -37,6 +37,9 @@ class PrunedMlp(PerceptronCodec):
         Of a quantised weight.
     steps : int
         Of training before pruning; 0 is the effort's.
+    seconds : int
+        Of wall time that training may take, and retraining again; 0 is no bound. Where it binds, bytes depend on the
+        machine and its load.
 
     Source: B. Isik, "Neural 3D Scene Compression via Model Compression", arXiv 2105.03120, 2021.
     """
@@ -44,8 +47,8 @@ class PrunedMlp(PerceptronCodec):
     name = "pruned-mlp"
     envelope = Envelope(b"GCPM", 1)
 
-    def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0) -> None:
-        super().__init__(coding="sparse", bits=bits, steps=steps)
+    def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
+        super().__init__(coding="sparse", bits=bits, steps=steps, seconds=seconds)
         if retrain < 0:
             raise UsageError("pruned-mlp: retrain is a number of iterations")
         self._retrain = retrain
@@ -83,6 +86,6 @@ class PrunedMlp(PerceptronCodec):
 
         prune()
         if self._retrain:
-            # The rate that training had at two fifths of its way: enough to move, too little to start over.
+            # The rate that training had at three fifths of its way: enough to move, too little to start over.
             again = replace(schedule, steps=self._retrain, learning_rate=schedule.learning_rate / 3, quantised_from=0.0)
             train(again, prune)

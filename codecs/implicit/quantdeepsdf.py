@@ -21,6 +21,7 @@ Chosen here:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -34,6 +35,8 @@ from gcbench.errors import BadMesh, UsageError
 from gcbench.necgs.settings import Objective, effort_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import trimesh
     from numpy.typing import NDArray
 
@@ -86,6 +89,8 @@ class QuantDeepSdf(SetCodec):
         Of a weight.
     epochs : int
         Of training; 0 is the effort's.
+    seconds : int
+        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
 
     Source: Ren et al., NeCGS, arXiv 2405.15034, appendix C.2 and Fig. 12; Park et al., DeepSDF, CVPR 2019.
     """
@@ -102,6 +107,7 @@ class QuantDeepSdf(SetCodec):
         objective: str = "",
         bits: int = 8,
         epochs: int = 0,
+        seconds: int = 0,
     ) -> None:
         if k not in (0, *RESOLUTIONS):
             raise UsageError(f"quantdeepsdf[k={k}]: possible are {', '.join(map(str, RESOLUTIONS))}")
@@ -109,14 +115,17 @@ class QuantDeepSdf(SetCodec):
             raise UsageError(f"quantdeepsdf[encoding={encoding}]: possible are {', '.join(_OCTAVES)}")
         if objective not in _OBJECTIVES:
             raise UsageError(f"quantdeepsdf[objective={objective}]: possible are {', '.join(get_args(Objective))}")
-        if not 1 <= latent <= 256 or not 4 <= bits <= 12 or epochs < 0:
-            raise UsageError("quantdeepsdf: latent is 1 to 256, bits are 4 to 12, and epochs are not negative")
+        if not 1 <= latent <= 256 or not 4 <= bits <= 12 or min(epochs, seconds) < 0:
+            raise UsageError(
+                "quantdeepsdf: latent is 1 to 256, bits are 4 to 12, and epochs and seconds are not negative"
+            )
         self._k = k
         self._latent = latent
         self._octaves = _OCTAVES[encoding]
         self._objective = objective
         self._bits = bits
         self._epochs = epochs
+        self._seconds = seconds or math.inf
 
     def version(self) -> str:
         """Revision of these modules, and the packages whose numbers end in the stream."""
@@ -137,8 +146,19 @@ class QuantDeepSdf(SetCodec):
 
     # --- A set --------------------------------------------------------------------------------------------------------
 
-    def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
+    def encode_set(
+        self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context, *, work: Path | None = None
+    ) -> bytes:
         """Fit volumes, train network and latents on them, and write the stream.
+
+        Parameters
+        ----------
+        meshes : sequence of Trimesh
+            Normalised; at least one.
+        rate : Rate
+        ctx : Context
+        work : Path, optional
+            Folder for fitted volumes and checkpoints; with it, stopped work goes on where it was, to the same bytes.
 
         Raises
         ------
@@ -164,7 +184,7 @@ class QuantDeepSdf(SetCodec):
         )
         with ctx.stage("volumes"):
             progress = part(_watched(ctx), 0, _FITTING_SHARE)
-            volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress)
+            volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress=progress, work=work)
             samples = draw(volumes, ctx.seed)
         torch.set_num_threads(ctx.threads)
         training = _TRAINING[effort]
@@ -172,7 +192,9 @@ class QuantDeepSdf(SetCodec):
         epochs = self._epochs or training.epochs
         batch = min(training.batch, size)
         steps = epochs * size // batch if self._epochs else max(epochs * size // batch, training.least_steps)
-        schedule = Schedule(steps, batch, learning_rate=0.05 / architecture.width**0.5, bits=architecture.bits)
+        schedule = Schedule(
+            steps, batch, learning_rate=0.05 / architecture.width**0.5, bits=architecture.bits, seconds=self._seconds
+        )
         with ctx.stage("training"):
             tensors, latents = fit_set(
                 samples,
@@ -182,6 +204,7 @@ class QuantDeepSdf(SetCodec):
                 seed=ctx.seed,
                 device=ctx.device,
                 progress=part(_watched(ctx), _FITTING_SHARE, 1),
+                checkpoint=work / f"training-{samples.digest()}.safetensors" if work else None,
             )
         with ctx.stage("coding"):
             return write(architecture, tensors, latents)
@@ -245,7 +268,8 @@ class QuantDeepSdf(SetCodec):
         reader, autodecoder = self._open(stream, ctx)
         present = np.stack([reader.latent(i) for i in range(reader.mesh_count)])
         resolution = reader.architecture.resolution
-        volumes = self._volumes(meshes, resolution, effort, ctx, part(_watched(ctx), 0, _FITTING_SHARE))
+        progress = part(_watched(ctx), 0, _FITTING_SHARE)
+        volumes = self._volumes(meshes, resolution, effort, ctx, progress=progress)
         schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE)
         latents = []
         for i, volume in enumerate(volumes):
@@ -273,7 +297,14 @@ class QuantDeepSdf(SetCodec):
             return reader, Autodecoder.of(reader.architecture, reader.tensors()).to(ctx.device)
 
     def _volumes(
-        self, meshes: Sequence[trimesh.Trimesh], resolution: int, effort: Effort, ctx: Context, progress: Progress
+        self,
+        meshes: Sequence[trimesh.Trimesh],
+        resolution: int,
+        effort: Effort,
+        ctx: Context,
+        *,
+        progress: Progress,
+        work: Path | None = None,
     ) -> NDArray[np.int16]:
         """TSDF-Def volumes, exactly as NeCGS fits them."""
         from gcbench.codecs.implicit.quantdeepsdf_stream import SYMBOL_BITS
@@ -289,7 +320,8 @@ class QuantDeepSdf(SetCodec):
         # The type of the keyword is a literal; the constructor has compared it.
         fitting = effort_settings(effort).with_(objective=self._objective or None).fitting  # type: ignore[arg-type]
         recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=SYMBOL_BITS, seed=ctx.seed, device=ctx.device)
-        return fit_all(meshes, recipe, workers=ctx.threads, progress=progress)
+        folder = work / "volumes" if work else None
+        return fit_all(meshes, recipe, workers=ctx.threads, folder=folder, progress=progress)
 
 
 def _mesh(reader: Reader, autodecoder: Autodecoder, index: int, ctx: Context) -> trimesh.Trimesh:

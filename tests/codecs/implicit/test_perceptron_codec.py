@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
 from gcbench.codecs import CODECS, Context, Rate
+from gcbench.codecs.implicit import training
 from gcbench.codecs.implicit.networks import Perceptrons, generators
 from gcbench.codecs.implicit.ni import Ni
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
@@ -131,8 +134,20 @@ def test_pruning_prunes_and_saves_bytes(sphere):
     assert sizes[0] < 0.6 * sizes[-1]
 
 
+@pytest.mark.parametrize("name", ["ni", "keyspheres", "pruned-mlp", "nglod"])
+def test_seconds_bound_every_training(name, sphere, monkeypatch):
+    budgets = []
+    monkeypatch.setattr(training, "train", lambda _p, _l, _n, schedule, **_: budgets.append(schedule.seconds))
+    rate = Rate("x", SMALL | {"spheres": 8, "sparsity": 50, "lod": 1})
+    for parameters in ("", "[seconds=7]"):
+        CODECS.create(name + parameters).encode([sphere], rate, Context())
+    count = len(budgets) // 2  # pruned networks are trained twice
+    assert budgets == [math.inf] * count + [7] * count
+    assert count == (2 if name == "pruned-mlp" else 1)
+
+
 def test_wrong_parameters():
-    for wrong in ({"coding": "zip"}, {"bits": 3}, {"steps": -1}):
+    for wrong in ({"coding": "zip"}, {"bits": 3}, {"steps": -1}, {"seconds": -1}):
         with pytest.raises(UsageError):
             Ni(**wrong)
     with pytest.raises(UsageError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gcbench.codecs import CODECS, Context, Rate, SetCodec
 from gcbench.codecs.base import EFFORTS
-from gcbench.codecs.implicit import weights
+from gcbench.codecs.implicit import autodecoder, weights
 from gcbench.codecs.implicit.autodecoder import Autodecoder, draw, fit_latent, fit_set, sparse_volume
 from gcbench.codecs.implicit.networks import Perceptrons, generators
 from gcbench.codecs.implicit.quantdeepsdf import QuantDeepSdf
@@ -278,7 +279,8 @@ def test_labels_are_unique(k):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"k": 33}, {"latent": 0}, {"encoding": "hash"}, {"objective": "x"}, {"bits": 3}, {"epochs": -1}]
+    "bad",
+    [{"k": 33}, {"latent": 0}, {"encoding": "hash"}, {"objective": "x"}, {"bits": 3}, {"epochs": -1}, {"seconds": -1}],
 )
 def test_impossible_parameters_are_refused(bad):
     with pytest.raises(UsageError, match="quantdeepsdf"):
@@ -307,6 +309,35 @@ def test_a_seed_decides_every_byte(stream, meshes):
     schedule = Schedule(3, 64)
     one, other = (fit_set(samples, 1, SMALL, schedule, seed=seed)[0] for seed in (0, 1))
     assert not np.array_equal(one[0], other[0])
+
+
+def test_stopped_work_goes_on_to_the_same_bytes(stream, meshes, tmp_path, monkeypatch):
+    codec, steps = QuantDeepSdf(latent=8, epochs=20, objective="none"), []
+    monkeypatch.setattr(autodecoder, "train", partial(autodecoder.train, checkpoint_s=0))
+    loss = autodecoder._loss
+
+    def counted(*of):
+        def step(where, quantise):
+            steps.append(len(where))
+            if len(steps) == 25:
+                raise InterruptedError
+            return real(where, quantise)
+
+        real = loss(*of)
+        return step
+
+    monkeypatch.setattr(autodecoder, "_loss", counted)
+    with pytest.raises(InterruptedError):
+        codec.encode_set(meshes, TINY, Context(), work=tmp_path)
+    assert len(list((tmp_path / "volumes").iterdir())) == 2
+    assert len(list(tmp_path.glob("training-*.safetensors"))) == 1
+    other = [meshes[1], meshes[0]]  # the same numbers of everything
+    assert codec.encode_set(other, TINY, Context(), work=tmp_path) != stream
+    assert len(list(tmp_path.glob("training-*.safetensors"))) == 1
+    alone = len(steps)
+    assert codec.encode_set(meshes, TINY, Context(), work=tmp_path) == stream
+    assert len(steps) - alone == alone - 25 - 24
+    assert not list(tmp_path.glob("training-*"))
 
 
 def test_added_meshes_leave_the_others_as_they_were(stream, meshes, ctx):
