@@ -68,6 +68,7 @@ def choose(
     run: Run,
     *,
     datasets: Collection[str] = (),
+    meshes: Collection[str] = (),
     codecs: Collection[str] = (),
     rates: Collection[str] = (),
     limit: int | None = None,
@@ -78,7 +79,7 @@ def choose(
     ----------
     run : Run
         With the records.
-    datasets, codecs, rates : collection of str
+    datasets, meshes, codecs, rates : collection of str
         Only these; empty is all. Codecs are addresses, rates are labels.
     limit : int, optional
         Only the first so many meshes of each dataset, of those that are no bad input.
@@ -93,7 +94,7 @@ def choose(
     records = [record for record in run.records() if not record.timing]
     if not records:
         raise UsageError(f"{run.path} has no record of a quality pass yet; go on with: bench run")
-    for name, wanted in (("dataset", datasets), ("codec", codecs), ("rate", rates)):
+    for name, wanted in (("dataset", datasets), ("mesh", meshes), ("codec", codecs), ("rate", rates)):
         known = dict.fromkeys(getattr(record, name) for record in records)
         if absent := [one for one in wanted if one not in known]:
             raise UsageError(f"no {name} {', '.join(absent)} in {run.path}; there are: {', '.join(known)}")
@@ -102,10 +103,10 @@ def choose(
     for record in sorted(records, key=lambda r: (r.dataset, r.split, r.mesh)):  # stable: codecs and rates as they were
         of_mesh[record.dataset, record.split].setdefault(record.mesh, []).append(record)
     chosen: list[Record] = []
-    for meshes in of_mesh.values():
-        usable = [mesh for mesh, of in meshes.items() if any(r.status != "bad-input" for r in of)]
-        kept = meshes if limit is None else set(usable[:limit])
-        chosen += [record for mesh, of in meshes.items() if mesh in kept for record in of]
+    for found in of_mesh.values():
+        usable = [mesh for mesh, of in found.items() if any(r.status != "bad-input" for r in of)]
+        kept = found if limit is None else set(usable[:limit])
+        chosen += [record for mesh, of in found.items() if mesh in kept for record in of]
     return chosen
 
 

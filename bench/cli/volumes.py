@@ -29,6 +29,7 @@ def volumes_command(
     ] = None,
     codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codecs, comma-separated.")] = "",
     rates: Annotated[str, typer.Option(help="Only these rate labels, comma-separated.")] = "",
+    mesh: Annotated[str, typer.Option("--mesh", "-m", help="Only these meshes, comma-separated.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N meshes of each dataset.")] = None,
     means: Annotated[
         str, typer.Option("--means", help="Over what: ok (what could be compared), common (meshes that all rows have).")
@@ -64,6 +65,7 @@ def volumes_command(
         bench volumes                                    the last run
         bench volumes my-run -c ni,keyspheres,nglod --means common
         bench volumes ./theirs -d shapes=my/shapes --limit 4 --out meshes.csv
+        bench volumes my-run -m 44234,53159,76277,96481  four of Thingi32
 
     [bold]Exit codes[/bold]
 
@@ -96,8 +98,9 @@ def volumes_command(
     records = choose(
         store,
         datasets=names,
+        meshes=[name.strip() for name in mesh.split(",") if name.strip()],
         codecs=split_addresses(codec),
-        rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
+        rates=[label.strip() for label in rates.split(",") if label.strip()],
         limit=limit,
     )
     rows: list[Compared] = []

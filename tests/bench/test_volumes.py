@@ -84,7 +84,8 @@ def test_every_record_is_a_row(original):
 def test_only_what_is_asked_for(original):
     chosen = choose(original, datasets=["shapes"], codecs=["test-exact"], rates=["d3"], limit=2)
     assert [(r.mesh, r.codec, r.rate) for r in chosen] == [(mesh, "test-exact", "d3") for mesh in ("ball", "ring")]
-    for wrong in ({"datasets": ["shape"]}, {"codecs": ["draco"]}, {"rates": ["d9"]}):
+    assert {r.mesh for r in choose(original, meshes=["ring"])} == {"ring"}
+    for wrong in ({"datasets": ["shape"]}, {"meshes": ["cube"]}, {"codecs": ["draco"]}, {"rates": ["d9"]}):
         with pytest.raises(UsageError, match="there are: "):
             choose(original, **wrong)
     with pytest.raises(UsageError, match="no rate only"):
