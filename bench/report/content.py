@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gcbench.bench.analysis import table
+from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.figures.curves import SMALLEST_DISTANCE
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.rate_distortion import bd_matrix
@@ -27,10 +28,13 @@ _COLUMNS = (
     *("in_vertices", "in_faces", "in_watertight", "out_vertices", "out_faces", "out_watertight", "out_components"),
     *("stream_sha256", "input_sha256"),
 )
+_COUNTS = ("meshes", "bad_input", "codings", "ok", "failed", "success", "timing_failed")  # of all that was run
 _HASHES = ("stream_sha256", "input_sha256")
 
 
-def content(name: str, records: Sequence[Record], sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def content(
+    name: str, records: Sequence[Record], sessions: Sequence[Mapping[str, Any]], leftovers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything but the meshes.
 
     Parameters
@@ -41,43 +45,55 @@ def content(name: str, records: Sequence[Record], sessions: Sequence[Mapping[str
         Those that count, in order; scenes and the page refer to them by index.
     sessions : sequence of mapping
         Provenance.
+    leftovers : sequence of str
+        What was left out of the run, or is mixed in it, because of earlier versions of codecs; a line each.
     """
     rows = frame(records)
-    summary = summarise(rows)
     present = [metric for metric in METRICS.values() if metric.name in rows and rows[metric.name].notna().any()]
     return {
         "run": name,
         "ranking": RANKING,
         "smallest_distance": SMALLEST_DISTANCE,
         "metrics": [vars(metric) for metric in present],
-        "blocks": _blocks(summary, [metric.name for metric in present]),
+        "blocks": _blocks(rows, [metric.name for metric in present]),
         "records": _columnar(rows, [metric.name for metric in present]),
         "failures": json.loads(table.failures(rows, "json")),
         "unavailable": _unavailable(sessions),
+        "leftovers": list(leftovers),
         "sessions": list(sessions),
     }
 
 
-def _blocks(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def _blocks(rows: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Points of curves: means over the meshes in common, and beside them those of rates that lack some of these."""
     blocks = []
-    for key, part in summary.groupby(BLOCK, sort=True):
-        inside = {metric: table.inside_floor(part, metric).tolist() for metric in metrics}
+    for key, part in rows.groupby(BLOCK, sort=True):
+        every, shared = summarise(part), common(part)
+        compared = {(row["codec"], row["rate"]): row for row in summarise(shared.rows).to_dict("records")}
+        meshes = shared.rows.loc[shared.rows["status"] == "ok", "mesh"].nunique()
         points = []
-        for place, row in enumerate(part.drop(columns=BLOCK).to_dict("records")):
-            values: dict[str, Any] = {str(column): _plain(value) for column, value in row.items()}
-            values["inside"] = [metric for metric in metrics if inside[metric][place]]
-            points.append(values)
-        blocks.append(dict(zip(BLOCK, key, strict=True)) | {"points": points, "bd": _bd(part, metrics)})
+        for counted in every.to_dict("records"):
+            row = compared.get((counted["codec"], counted["rate"]))
+            means = counted if row is None else row | {name: counted[name] for name in _COUNTS}
+            points.append({str(column): value for column, value in means.items() if column not in BLOCK})
+            points[-1]["beside"] = row is None
+        noise = {metric: table.inside_floor(pd.DataFrame(points), metric).tolist() for metric in metrics}
+        for place, point in enumerate(points):
+            inside = [metric for metric in metrics if noise[metric][place]]
+            points[place] = {name: _plain(value) for name, value in point.items()} | {"inside": inside}
+        bd = _bd(summarise(shared.rows), metrics, sorted(set(shared.aside["codec"])))
+        facts = {"meshes": meshes, "coverage": [note.partition(": ")[2] for note in shared.notes]}
+        blocks.append(dict(zip(BLOCK, key, strict=True)) | {"points": points, "bd": bd, **facts})
     return blocks
 
 
-def _bd(part: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+def _bd(part: pd.DataFrame, metrics: Sequence[str], absent: Sequence[str]) -> dict[str, Any]:
     """BD-rate matrices by metric: rows against columns, a number of percent or the reason for none."""
     matrices = {}
     for metric in metrics:
         if metric not in part or not part[metric].notna().any():
             continue
-        matrix = bd_matrix(part, metric)
+        matrix = bd_matrix(part, metric, absent)
         matrices[metric] = {
             "codecs": [str(codec) for codec in matrix.index],
             "cells": [

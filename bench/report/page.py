@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gcbench
+from gcbench.bench.analysis.versions import newest
 from gcbench.bench.report import cases, scenes
 from gcbench.bench.report.content import content
 from gcbench.bench.store import Run
@@ -89,10 +90,11 @@ def build(
         The file cannot be written.
     """
     begin = time.monotonic()
-    records = run.records()
+    found = newest(run)
+    records = found.records
     if not records:
         raise UsageError(f"{run.path} has no record yet; go on with: bench run")
-    said = content(run.name, records, run.sessions())
+    said = content(run.name, records, run.sessions(), found.notes)
     candidates = cases.in_order_of_interest(records)
     frame = _html(said | _of_scenes(scenes.Scenes(), []), [])
     made = scenes.Scenes()

@@ -30,7 +30,10 @@ Progress = Callable[[int, int, str], None]  # done, total, what
 _LARGEST_MESH_FACES = 2_000_000  # beyond this a page in a browser is no place to look at it
 _OVER_BUDGET = "over the budget of the file's size (--max-mb)"
 _ELEMENT_BYTES = 80  # of markup around a blob
-_BYTES_PER_FACE = 0.8  # no real mesh packs smaller: what cannot fit is not decoded
+_BYTES_PER_FACE = 1.0  # as base64, with its distances; no real mesh packs smaller
+_TYPICAL_BYTES = 3.2  # of a face, in the same way
+_ENOUGH_FACES = 1000  # to learn from: of a small mesh, the input's distances are most
+_LARGE_CASE = 1 / 30  # of the budget: such cases come last in their round, or a few would push out the others
 
 
 class NotShown(Exception):
@@ -91,7 +94,7 @@ def make(
     data: Path | None = None,
     progress: Progress | None = None,
 ) -> Scenes:
-    """Make as many scenes as the budget allows, in the order given.
+    """Make as many scenes as the budget allows, in the order given; but in each round, large cases come last.
 
     Parameters
     ----------
@@ -108,7 +111,10 @@ def make(
     progress : callable, optional
         Told of every case.
     """
-    scenes, kept = Scenes(), _Blobs(budget_bytes)
+    scenes, kept, sizes = Scenes(), _Blobs(budget_bytes), _Sizes()
+    rounds = list(dict.fromkeys(case.role for case in cases))
+    large = budget_bytes * _LARGE_CASE
+    cases = sorted(cases, key=lambda c: (rounds.index(c.role), _faces(records[c.row]) * _TYPICAL_BYTES > large))
     inputs, decoder = _Inputs(KeptInputs(run, data)), Decoder(run)
     try:
         for done, case in enumerate(cases):
@@ -116,7 +122,7 @@ def make(
             if progress is not None:
                 progress(done, len(cases), f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}")
             try:
-                scenes.scenes.append(_scene(case, record, inputs, decoder, kept))
+                scenes.scenes.append(_scene(case, record, inputs=inputs, decoder=decoder, kept=kept, sizes=sizes))
             except (NotShown, NotHere) as reason:
                 scenes.refused.append((case, str(reason)))
     finally:
@@ -151,13 +157,33 @@ class _Blobs:
         return [self._index[key] for key in wanted]
 
 
-def _scene(case: Case, record: Record, inputs: _Inputs, decoder: Decoder, kept: _Blobs) -> Scene:
+@dataclass
+class _Sizes:
+    """What meshes take, learnt from those that were packed: what cannot fit is not decoded, which may take a minute."""
+
+    least: float | None = None  # bytes of a face
+
+    def expect(self, faces: int) -> float:
+        """Bytes that so many faces take at the very least."""
+        return faces * (_BYTES_PER_FACE if self.least is None else 0.9 * self.least)
+
+    def learn(self, faces: int, size_bytes: int) -> None:
+        """Look at a case that was packed."""
+        if faces >= _ENOUGH_FACES:
+            seen = size_bytes / faces
+            self.least = seen if self.least is None else min(self.least, seen)
+
+
+def _faces(record: Record, *, with_input: bool = False) -> int:
+    return int(record.facts.get("out_faces", 0)) + (int(record.facts.get("in_faces", 0)) if with_input else 0)
+
+
+def _scene(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kept: _Blobs, sizes: _Sizes) -> Scene:
     from gcbench.bench.metrics.nearest import PointTree, TriangleTree, nearest
 
     the_input = ("input", record.input_sha256)
-    faces = int(record.facts.get("out_faces", 0))
-    faces += 0 if the_input in kept else int(record.facts.get("in_faces", 0))
-    if faces * _BYTES_PER_FACE * 4 / 3 > kept.left:
+    faces = _faces(record, with_input=the_input not in kept)
+    if sizes.expect(faces) > kept.left:
         raise NotShown(_OVER_BUDGET)
     original = inputs.get(record)
     vertices, triangles = decoder.mesh(record)
@@ -177,6 +203,7 @@ def _scene(case: Case, record: Record, inputs: _Inputs, decoder: Decoder, kept: 
         ("error", case.row): error_data,
         ("missed", case.row): missed_data,
     }
+    sizes.learn(faces, sum(len(blob) for key, blob in blobs.items() if key not in kept) * 4 // 3)
     at_original, at_decoded, at_error, at_missed = kept.keep(blobs)
     return Scene(case, at_original, at_decoded, at_error, at_missed, error_max, missed_max)
 

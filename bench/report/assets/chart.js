@@ -6,6 +6,7 @@ const MARKER_PATHS = [
   "M-5.2,-2.6L-2.6,-5.2L0,-2.6L2.6,-5.2L5.2,-2.6L2.6,0L5.2,2.6L2.6,5.2L0,2.6L-2.6,5.2L-5.2,2.6L-2.6,0Z",
   "M-5.6,0L4.2,-5.3V5.3Z", "M5.6,0L-4.2,-5.3V5.3Z",
   "M0,-6L1.6,-1.9L5.8,-1.9L2.4,0.8L3.6,5L0,2.5L-3.6,5L-2.4,0.8L-5.8,-1.9L-1.6,-1.9Z",
+  "M0,-5.4L4.7,-2.7V2.7L0,5.4L-4.7,2.7V-2.7Z", "M0,-5.6L5.3,-1.7L3.3,4.5H-3.3L-5.3,-1.7Z", "M0,-6.4L3.4,0L0,6.4L-3.4,0Z",
 ];
 
 /** The line and marker of a codec, for legends. */
@@ -170,18 +171,19 @@ class Chart {
   drawSeries(one) {
     const group = s("g", { class: "series", "data-codec": one.name, style: { "--colour": one.style.colour } });
     const path = (points) => points.map((p, i) => `${i ? "L" : "M"}${this.sx(p.x).toFixed(1)},${this.sy(p.y).toFixed(1)}`).join("");
-    if (one.points.length > 1)
-      group.append(s("path", { class: "curve", d: path(one.points), "stroke-dasharray": one.style.dash || null }));
-    if (this.what.hull && one.points.length > 2) {
+    const compared = one.points.filter((p) => !p.beside);
+    if (compared.length > 1)
+      group.append(s("path", { class: "curve", d: path(compared), "stroke-dasharray": one.style.dash || null }));
+    if (this.what.hull && compared.length > 2) {
       const flip = (axis) => axis.better === "higher" ? -1 : 1;
       const { x, y } = this.what;
-      const hull = lowerHull(one.points.map((p) => ({ ...p, u: flip(x) * this.sx(p.x), v: -flip(y) * this.sy(p.y) })));
+      const hull = lowerHull(compared.map((p) => ({ ...p, u: flip(x) * this.sx(p.x), v: -flip(y) * this.sy(p.y) })));
       group.append(s("path", { class: "hull", d: path(hull) }));
     }
     for (const point of one.points) {
       const at = [this.sx(point.x), this.sy(point.y)];
       const element = s("g", {
-        class: `point${point.hollow ? " hollow" : ""}${point.id === this.picked ? " picked" : ""}`, role: "button", tabindex: "-1",
+        class: `point${point.hollow ? " hollow" : ""}${point.beside ? " beside" : ""}${point.id === this.picked ? " picked" : ""}`, role: "button", tabindex: "-1",
         transform: `translate(${at[0].toFixed(1)},${at[1].toFixed(1)})`, "aria-label": [point.label, ...point.lines].join(", "),
         on: {
           click: () => this.pick(point), pointerenter: () => this.showTip(point, at), pointerleave: () => this.hideTip(),

@@ -51,6 +51,12 @@ class CurvesPage {
     return [...new Set(usable.map((row) => this.report.at(row, "mesh")))].sort();
   }
 
+  /** Over which meshes means are. */
+  get meanOf() {
+    const compared = this.report.blocks[this.block]?.meshes ?? 0, all = this.meshes.length;
+    return `mean of ${compared === all ? "" : `${compared} of `}${plural(all, "mesh", "meshes")}`;
+  }
+
   drawControls() {
     const { report } = this, change = (name, map = (v) => v, redraw = false) => (value) => {
       this[name] = map(value);
@@ -59,8 +65,8 @@ class CurvesPage {
     };
     const blocks = report.blocks.map((block, i) => [i, report.blockName(block)]);
     this.controls.replaceChildren(
-      choice("Dataset", blocks, this.block, (v) => { this.block = Number(v); this.mesh = ""; this.drawControls(); this.drawCodings(null); this.update(); }),
-      choice("Mesh", [["", `mean of ${plural(this.meshes.length, "mesh", "meshes")}`], ["one mesh", this.meshes.map((m) => [`=${m}`, m])]],
+      choice("Dataset", blocks, this.block, (v) => { this.block = Number(v); this.mesh = ""; this.chart.picked = null; this.drawControls(); this.drawCodings(null); this.update(); }),
+      choice("Mesh", [["", this.meanOf], ["one mesh", this.meshes.map((m) => [`=${m}`, m])]],
         this.mesh, change("mesh")),
       choice("Quality", report.metrics.map((m) => [m.name, m.label]), this.metric?.name, change("metric", (v) => report.metric.get(v))),
       choice("Against", SIZES.map((one) => [one.name, one.short]), this.size.name, change("size", (v) => SIZES.find((one) => one.name === v))),
@@ -96,8 +102,8 @@ class CurvesPage {
           hollow: report.at(row, `${metric.name}_inside`) === true, note: [],
         }))
       : block.points.map((p) => ({
-        codec: p.codec, rate: p.rate, x: p[this.size.name], value: p[metric.name], hollow: p.inside.includes(metric.name),
-        note: [`${p.ok} of ${plural(p.codings, "coding")} ok`],
+        codec: p.codec, rate: p.rate, x: p[this.size.name], value: p[metric.name], hollow: p.inside.includes(metric.name), beside: p.beside,
+        note: [`${p.ok} of ${plural(p.codings, "coding")} ok`, ...(p.beside ? ["a mean over other meshes: not compared"] : [])],
       }));
     return made.filter((p) => p.x !== null && p.x !== undefined && p.value !== null && p.value !== undefined && !(this.logX && p.x <= 0));
   }
@@ -120,12 +126,12 @@ class CurvesPage {
     const series = [...new Set(block.points.map((p) => p.codec))].filter((codec) => !this.hidden.has(codec)).map((codec) => ({
       name: codec, style: report.style.get(codec),
       points: all.filter((p) => p.codec === codec).sort((a, b) => a.x - b.x).map((p) => ({
-        id: JSON.stringify([p.codec, p.rate]), codec: p.codec, rate: p.rate, x: p.x, y: shown(p.value), hollow: p.hollow, label: `${p.codec} ${p.rate}`,
+        id: JSON.stringify([p.codec, p.rate]), codec: p.codec, rate: p.rate, x: p.x, y: shown(p.value), hollow: p.hollow, beside: p.beside, label: `${p.codec} ${p.rate}`,
         lines: [`${metric.label} ${showMetric(metric, p.value)}`, `${size.short} ${number(p.x, 4)}`, ...p.note, ...(p.hollow ? ["at the noise floor: does not rank"] : [])],
       })),
     }));
     const band = this.floor(block);
-    const where = this.mesh ? this.mesh.slice(1) : `mean of ${plural(this.meshes.length, "mesh", "meshes")}`;
+    const where = this.mesh ? this.mesh.slice(1) : this.meanOf;
     this.title.replaceChildren(`${metric.label.replace(/ ×.*/, "")} against ${size.short}`, h("small", {}, `${report.blockName(block)} · ${where}`));
     this.chart.show({
       series, band: band === null ? null : scaled(metric, band), hull: this.hull,
@@ -134,6 +140,7 @@ class CurvesPage {
     }, keepZoom);
     this.notes.replaceChildren(`${metric.label}: ${metric.definition}.`,
       band === null ? "" : " The band is what sampling noise hides; hollow points are in it and do not rank codecs.",
+      all.some((p) => p.beside) ? " Small points are means over other meshes: no curve goes through them, and no BD-rate counts them." : "",
       clipped ? ` Points at ${tickText(report.smallest_distance * metric.scale)} are at or below it.` : "",
       this.hull ? " The hull is that of the axes as drawn." : "");
     this.drawBd(block);
@@ -190,17 +197,24 @@ class CurvesPage {
       this.bd.replaceChildren();
       return;
     }
+    const letters = new Map(); // of reasons, which would fill the table
+    const letter = (reason) => {
+      if (!letters.has(reason)) letters.set(reason, `(${String.fromCharCode(97 + letters.size)})`);
+      return letters.get(reason);
+    };
     const cell = (entry) => {
-      if (!entry) return "";
+      if (!entry) return "·";
       const dropped = entry.dropped.length ? `\nleft out: ${entry.dropped.join("; ")}` : "";
-      if (entry.percent === null) return h("span", { class: "refusal", title: `${entry.refusal}${dropped}` }, entry.refusal);
+      if (entry.percent === null) return h("span", { class: "refusal", title: `${entry.refusal}${dropped}` }, letter(entry.refusal));
       const title = `pchip; by Akima ${signed(entry.akima)}; common range of quality ${Math.round(entry.overlap * 100)} %${dropped}`;
       return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, signed(entry.percent));
     };
+    const rows = matrix.codecs.map((codec, i) => [codec, ...matrix.cells[i].map(cell)]);
     this.bd.replaceChildren(
       h("h2", {}, "BD-rate", h("small", {}, `${this.metric.label}, of the mean curves · ${this.report.blockName(block)}`)),
-      h("p", { class: "hint" }, "Bytes of the row's codec against the column's at equal quality: −50 % is half the bytes. A reason stands where there is no honest number."),
-      plainTable("BD-rate, codec by codec", ["", ...matrix.codecs], matrix.codecs.map((codec, i) => [codec, ...matrix.cells[i].map(cell)])));
+      h("p", { class: "hint" }, "Bytes of the row's codec against the column's at equal quality: −50 % is half the bytes. A letter stands for the reason where there is no honest number."),
+      plainTable("BD-rate, codec by codec", ["", ...matrix.codecs], rows),
+      h("p", { class: "hint reasons" }, [...letters].map(([reason, mark]) => `${mark} ${reason}`).concat(block.coverage).join(" · ")));
   }
 }
 

@@ -4,7 +4,7 @@ class TimingPage {
   constructor(report) {
     const parts = report.blocks.map((block) => this.block(report, block));
     this.element = h("div", {}, h("h2", {}, "Time and memory", h("small", {}, "means over meshes; of a set codec its share for one mesh")),
-      h("p", { class: "hint" }, "Bars are on a log axis. Memory is the highest of the worker process: interpreter, libraries and loaded weights included."), parts);
+      h("p", { class: "hint" }, "Bars are on a log axis. MiB: the most memory that a call added to what its process held before it."), parts);
   }
 
   block(report, block) {
@@ -52,12 +52,16 @@ class CoveragePage {
       const points = block.points.filter((p) => p.codec === codec), sum = (name) => points.reduce((n, p) => n + (p[name] ?? 0), 0);
       if (!points.length) return h("span", { class: "none" }, "not run");
       const [ok, codings, failed] = [sum("ok"), sum("codings"), sum("failed")], bad = codings - ok - failed;
+      const beside = points.filter((p) => p.beside).length;
       return h("span", {}, h("span", { class: failed ? "status bad" : "status ok" }, `${count(ok)} of ${count(codings)} ok`),
-        failed ? `, ${count(failed)} failed` : "", bad ? `, ${count(bad)} bad input` : "");
+        failed ? `, ${count(failed)} failed` : "", bad ? `, ${count(bad)} bad input` : "",
+        beside ? h("small", { class: "aside" }, `${plural(beside, "rate")} of ${points.length} not on all of ${plural(block.meshes, "mesh", "meshes")}`) : "");
     };
     return h("section", {}, h("h3", {}, "Codings"),
       plainTable("Codings by codec and dataset", ["codec", ...report.blocks.map((block) => report.blockName(block))],
-        report.codecs.map((codec) => [codec, ...report.blocks.map((block) => of(block, codec))])));
+        report.codecs.map((codec) => [codec, ...report.blocks.map((block) => of(block, codec))])),
+      report.blocks.flatMap((block) => block.coverage.map((note) => h("p", { class: "hint" }, `${report.blockName(block)}: ${note}.`))),
+      report.leftovers.map((note) => h("p", { class: "hint" }, `${note}.`)));
   }
 
   unavailable(report) {
@@ -88,7 +92,7 @@ class CoveragePage {
     const all = report.scenes.length + report.without_scene.length;
     return h("section", {}, h("h3", {}, "3-D views"),
       h("p", {}, `${count(report.scenes.length)} of ${plural(all, "measured coding")} can be looked at: first the worst mesh of every codec and rate, then the median, the best, the rest.`),
-      reasons.size ? plainTable("Why there is no 3-D view", ["reason", "codings"], [...reasons].map(([reason, n]) => [reason, count(n)])) : null);
+      reasons.size ? plainTable("Why there is no 3-D view", ["codings", "reason"], [...reasons].map(([reason, n]) => [count(n), h("span", { class: "error" }, reason)])) : null);
   }
 }
 

@@ -1,0 +1,56 @@
+"""What a report says, from records small enough to check by eye."""
+
+from __future__ import annotations
+
+import json
+
+from gcbench.bench.records import Cost, Record
+from gcbench.bench.report.content import content
+
+FLOORS = {"cd_floor": 1e-4, "nc_floor": 1.0, "f1_0005_floor": 1.0, "f1_001_floor": 1.0}
+
+
+def record(mesh="a", codec="c", i=0, error=1e-3, **more) -> Record:
+    metrics = {"cd": error, "nc": 0.9, "f1_0005": 0.5, "f1_001": 0.9, "cd_p2s": error / 2, **FLOORS}
+    values = {
+        "dataset": "d", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": f"r{i}",
+        "rate_index": i, "effort": "quick", "seed": 0, "timing": False, "status": "ok",
+        "obj_bytes": 1_000_000, "stream_bytes": 1000.0 * 2**i, "bits_per_vertex": 4.0,
+        "encode": Cost(2.0, 2.0, 5 << 20, 1), "decode": Cost(0.1, 0.1, 4 << 20, 1), "metrics": metrics,
+    }  # fmt: skip
+    return Record(**(values | more))
+
+
+def test_means_are_over_the_meshes_in_common_and_other_points_stand_beside():
+    ladder = [record(m, c, i, error=10**-2 / 2**i) for m in "ab" for c in ("one", "two") for i in range(4)]
+    hard = [record("z", "one", i, error=1.0) for i in range(4)]  # a mesh that only one codec was run on
+    few = [record("a", "two", 4), record("a", "few", 0)]
+    said = content("x", [*ladder, *hard, *few], [], ["left out: something"])
+    (block,) = said["blocks"]
+    assert block["meshes"] == 2
+    assert block["coverage"] == ["compared over 2 of 3 meshes; not on all of these: few (1 coded), two r4 (1 coded)"]
+    points = {(p["codec"], p["rate"]): p for p in block["points"]}
+    assert {name for name, p in points.items() if p["beside"]} == {("two", "r4"), ("few", "r0")}
+    first = points["one", "r0"]
+    assert (first["cd"], first["ok"], first["meshes"]) == (0.01, 3, 3)  # means of two meshes, counts of all
+    matrix = block["bd"]["cd_p2s"]
+    cells = {
+        (a, b): matrix["cells"][i][j] for i, a in enumerate(matrix["codecs"]) for j, b in enumerate(matrix["codecs"])
+    }
+    assert cells["one", "two"]["percent"] == 0
+    assert cells["few", "one"]["refusal"] == "not coded for all of the meshes in common"
+    assert said["leftovers"] == ["left out: something"]
+    json.dumps(said, allow_nan=False)
+
+
+def test_a_complete_run_has_nothing_beside():
+    said = content("x", [record(m, "one", i) for m in "ab" for i in range(2)], [])
+    (block,) = said["blocks"]
+    assert not any(p["beside"] for p in block["points"])
+    assert (block["meshes"], block["coverage"], said["leftovers"]) == (2, [], [])
+
+
+def test_a_run_in_which_everything_failed_still_has_its_points():
+    nothing = {"status": "failed", "metrics": {}, "stream_bytes": None, "encode": None, "decode": None}
+    said = content("x", [record(m, "one", 0, **nothing) for m in "ab"], [])
+    assert [(p["failed"], p["beside"]) for p in said["blocks"][0]["points"]] == [(2, True)]
