@@ -152,15 +152,19 @@ class PerceptronCodec(ModelCodec):
         from gcbench.codecs.implicit.samples import Field, draw
         from gcbench.codecs.implicit.training import Schedule, train
 
+        if not meshes:
+            return []
         torch.set_num_threads(ctx.threads)
         fit = FITS[as_effort(str(rate.params["effort"]))]
         layers, width = int(rate.params["layers"]), int(rate.params["width"])
         with ctx.stage("sampling"):
-            fields = [Field(mesh) for mesh in meshes]
-            drawn = [draw(field, fit.samples, self.mixture(), ctx.seed) for field in fields]
+            fields, drawn = [], []
+            for mesh in meshes:
+                ctx.check_deadline()
+                fields.append(Field(mesh))
+                drawn.append(draw(fields[-1], fit.samples, self.mixture(), ctx.seed))
             points = torch.stack([torch.from_numpy(p) for p, _ in drawn]).to(ctx.device)
             distances = torch.stack([torch.from_numpy(d) for _, d in drawn]).clamp(-CLAMP, CLAMP).to(ctx.device)
-        ctx.check_deadline()
         with ctx.stage("condition"):
             sides = [self.condition(mesh, field, rate, ctx) for mesh, field in zip(meshes, fields, strict=True)]
             shown = self.shown(sides, ctx.device)

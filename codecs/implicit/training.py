@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gcbench.codecs.implicit import kernels
 from gcbench.codecs.implicit.networks import InLoop
+from gcbench.errors import CodecFailed
 
 Quantise = Callable[[Tensor], Tensor]
 #: Loss of each network, (B,), given which points of the pool to take, (P,), and how to quantise weights.
@@ -105,6 +106,8 @@ def train(
     ------
     ValueError
         The checkpoint is of another training.
+    CodecFailed
+        A network's loss is not a number any more: neither are its weights, and there would be a stream of them.
     """
     trained = list(parameters)
     # One training is known by what it is asked for: another one's checkpoint is not gone on from.
@@ -140,7 +143,10 @@ def train(
             state.save(checkpoint, name, optimiser)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    return state.tail / max(state.counted, 1)
+    tail = state.tail / max(state.counted, 1)
+    if not tail.isfinite().all():
+        raise CodecFailed(f"the training of network {int(tail.isfinite().int().argmin())} of {len(tail)} diverged")
+    return tail
 
 
 @dataclass

@@ -12,6 +12,7 @@ from torch import nn
 from gcbench.codecs.implicit import training
 from gcbench.codecs.implicit.networks import InLoop, Perceptrons, generators
 from gcbench.codecs.implicit.training import Schedule, train
+from gcbench.errors import CodecFailed
 
 POOL = 1000
 SCHEDULE = Schedule(60, 200, learning_rate=0.01)
@@ -67,6 +68,13 @@ def test_every_point_is_shown_once_before_the_second_time():
         assert len(torch.cat(task.shown[begin : begin + 3]).unique()) == 900
     assert not torch.equal(task.shown[0], task.shown[3])
     assert task.quantised == [0] * 6 + [5] * 6
+
+
+def test_a_training_that_diverges_is_no_network():
+    task = Task()
+    task.points[1, 7] = torch.nan
+    with pytest.raises(CodecFailed, match="network 1 of 2 diverged"):
+        task.train()
 
 
 def test_a_step_is_adams():
