@@ -96,6 +96,20 @@ def test_titles_say_over_how_many_meshes_and_the_looks_are_those_of_the_run(tmp_
     assert d_more["look"] == e_more["look"] == looks("abc")
 
 
+def test_a_codec_of_other_meshes_is_named_and_its_times_are_shown(tmp_path, monkeypatch):
+    from gcbench.bench.analysis import figures
+
+    made = {}
+    for kind in ("timing", "pareto"):
+        monkeypatch.setattr(
+            figures, kind, lambda s, title, kind=kind, **_: made.update({kind: (sorted(set(s.codec)), title)})
+        )
+    both = [one for mesh in "ab" for codec in ("b", "c") for one in [record(mesh, codec, i) for i in range(4)]]
+    save_figures(frame([*both, *ladder("few", 1.0)]), tmp_path, "x", ["timing", "pareto"])
+    title = "d, split all: 2 meshes, few not on all of them (quick, run x)"
+    assert made == {"timing": (["b", "c", "few"], title), "pareto": (["b", "c"], title)}
+
+
 def test_thirteen_codecs_have_thirteen_markers_and_none_looks_like_another():
     many = looks([f"codec{i:03}" for i in range(200)]).values()
     assert len({(one.color, one.marker, str(one.line)) for one in many}) == 200

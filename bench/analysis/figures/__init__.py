@@ -62,12 +62,15 @@ def _draw(kind: Kind, rows: pd.DataFrame, what: str, how: str, look: Mapping[str
     shared = common(rows).rows
     compared = shared.loc[shared["status"] == "ok", "mesh"].nunique()
     over = _meshes(every) if compared == every else f"{compared} of {_meshes(every)}"
-    title, summary = f"{what}: {over} {how}", summarise(shared)
-    if kind == "timing":
-        return timing(summary, title, look=look)
+    summary, everything = summarise(shared), summarise(rows)
+    elsewhere = everything[~everything["codec"].isin(summary["codec"]) & (everything["ok"] > 0)]
+    fewer = f", {', '.join(elsewhere['codec'].unique())} not on all of them" if len(elsewhere) else ""
+    title = f"{what}: {over}{fewer} {how}"
+    if kind == "timing":  # which depends less on the mesh: better of other meshes than not at all
+        return timing(pd.concat([summary, elsewhere], ignore_index=True), title, look=look)
     if kind == "pareto":
         return pareto(summary, title, look=look)
-    return rate_distortion(summary, title, everything=summarise(rows), look=look)
+    return rate_distortion(summary, title, everything=everything, look=look)
 
 
 def _meshes(count: int) -> str:
