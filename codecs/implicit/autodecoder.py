@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ START_DEVIATION = 0.1
 _SETTLED = 0.95
 _NARROW = 96  # below it, compiled loops in float32 are as fast as bfloat16
 _CHUNK = 1 << 14  # vertices evaluated at a time
+
+
+def _ignore() -> None:
+    """Watch nothing."""
 
 
 @dataclass(frozen=True)
@@ -117,21 +121,12 @@ class Autodecoder:
     @classmethod
     def of(cls, architecture: Architecture, tensors: Sequence[NDArray[np.float32]]) -> Autodecoder:
         """The network with these weights and biases, layer by layer; frozen."""
-        made = cls.fresh(architecture, *generators([0]))
-        with torch.no_grad():
-            for parameter, tensor in zip(made._parameters(), tensors, strict=True):
-                parameter.copy_(torch.from_numpy(tensor)[None])
-        made.network.requires_grad_(False)
-        return made
+        return cls(architecture, Perceptrons.of(tensors, architecture.widths, skip=SKIP).requires_grad_(False))
 
     def to(self, device: str) -> Autodecoder:
         """The same elsewhere."""
         self.network.to(device)
         return self
-
-    def tensors(self) -> list[NDArray[np.float32]]:
-        """Weights and biases, layer by layer, as they are."""
-        return [parameter.detach()[0].cpu().numpy() for parameter in self._parameters()]
 
     def __call__(self, vertices: Tensor, latents: Tensor, quantise: Quantise | None = None) -> Tensor:
         """Evaluate.
@@ -154,13 +149,15 @@ class Autodecoder:
         found: Tensor = self.network(shown[None], quantise)
         return found[0].float()
 
-    def volume(self, latent: NDArray[np.int16]) -> NDArray[np.float32]:
+    def volume(self, latent: NDArray[np.int16], watch: Callable[[], None] = _ignore) -> NDArray[np.float32]:
         """The volume of a mesh, in float32, evaluated where a surface can be.
 
         Parameters
         ----------
         latent : (C,) int16
             Symbols.
+        watch : callable, optional
+            Called now and then; may raise to stop.
 
         Returns
         -------
@@ -173,14 +170,14 @@ class Autodecoder:
         def evaluate(vertices: NDArray[np.int64]) -> NDArray[np.float32]:
             shown = torch.from_numpy(vertices).to(device)
             with torch.inference_mode():
-                parts = [self(part, values.expand(len(part), -1)) for part in torch.split(shown, _CHUNK)]
+                parts = []
+                for part in torch.split(shown, _CHUNK):
+                    watch()
+                    parts.append(self(part, values.expand(len(part), -1)))
                 found: NDArray[np.float32] = torch.cat(parts).clamp(-1, 1).cpu().numpy()
             return found.T
 
         return sparse_volume(evaluate, self.architecture.resolution)
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for pair in zip(self.network.weights, self.network.biases, strict=True) for p in pair]
 
     def _encoded(self, vertices: Tensor) -> Tensor:
         side = self.architecture.resolution
@@ -235,7 +232,7 @@ def fit_set(
     loss = _loss(autodecoder, latents, samples.to(device))
     trained = [*autodecoder.network.parameters(), latents]
     train(trained, loss, len(samples.mesh), schedule, seed=seed, progress=progress, checkpoint=checkpoint)
-    return autodecoder.tensors(), _symbols(latents)
+    return autodecoder.network.tensors(), _symbols(latents)
 
 
 def fit_latent(
@@ -280,7 +277,7 @@ def fit_latent(
         [latent],
         _loss(autodecoder, latent, samples),
         len(samples.mesh),
-        Schedule(schedule.steps, batch, schedule.learning_rate, quantised_from=1.0),
+        replace(schedule, batch=batch, quantised_from=1.0),
         seed=seed,
         progress=progress,
     )

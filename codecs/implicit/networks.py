@@ -97,20 +97,22 @@ class Perceptrons(nn.Module):
             begin = end
 
     @classmethod
-    def of(cls, tensors: Sequence[NDArray[np.float32]], widths: Sequence[int]) -> Perceptrons:
-        """One network of rectifiers with given weights and biases, layer by layer."""
-        made = cls(1, widths, generators=generators([0]))
+    def of(
+        cls, tensors: Sequence[NDArray[np.float32]], widths: Sequence[int], *, skip: int | None = None
+    ) -> Perceptrons:
+        """One network with given weights and biases: the inverse of :meth:`tensors`."""
+        made = cls(1, widths, skip=skip, generators=generators([0]))
         with torch.no_grad():
-            for index, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
-                made.weights[index].copy_(torch.from_numpy(weight)[None])
-                made.biases[index].copy_(torch.from_numpy(bias)[None])
+            for parameter, tensor in zip(itertools.chain(*made._layers()), tensors, strict=True):
+                parameter.copy_(torch.from_numpy(tensor)[None])
         return made
 
+    def tensors(self, network: int = 0) -> list[NDArray[np.float32]]:
+        """Weights and biases of one network, layer by layer, of the shapes that :func:`shapes` says."""
+        return [parameter[network].detach().cpu().numpy() for pair in self._layers() for parameter in pair]
+
     def _fans(self) -> list[tuple[int, int]]:
-        return [
-            (fan_in + (self.widths[0] if layer == self.skip else 0), fan_out)
-            for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(self.widths))
-        ]
+        return shapes(self.widths, self.skip)[::2]
 
     def _bound(self, layer: int, fan_in: int) -> float:
         last = layer == len(self.widths) - 2
@@ -194,6 +196,15 @@ class Perceptrons(nn.Module):
     def count(widths: Sequence[int]) -> int:
         """Parameters of a network of these widths, without a skip."""
         return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+
+
+def shapes(widths: Sequence[int], skip: int | None = None) -> list[tuple[int, int]]:
+    """Shapes of weights (fan in, fan out) and biases (1, fan out) of a network, layer by layer."""
+    return [
+        shape
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths))
+        for shape in ((fan_in + (widths[0] if layer == skip else 0), fan_out), (1, fan_out))
+    ]
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gcbench.codecs.implicit.meshing import HALF_SIDE
-from gcbench.codecs.implicit.networks import Perceptrons, generators
+from gcbench.codecs.implicit.networks import Perceptrons, generators, shapes
 from gcbench.codecs.implicit.octree import BASE, Octree
 from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
 from gcbench.codecs.implicit.weights import Coding, decode, encode
@@ -115,8 +115,7 @@ class OctreeField(nn.Module):
     def encode(self, coding: Coding, bits: int) -> bytes:
         """Features, scales, and weights of the decoder."""
         scales = self.log_scales.detach()[0].exp().numpy()
-        pairs = zip(self.decoder.weights, self.decoder.biases, strict=True)
-        weights = [p.detach()[0].numpy() for pair in pairs for p in pair]
+        weights = self.decoder.tensors()
         if coding != "range":
             return encode([self.features.detach()[0].numpy(), scales, *weights], coding, bits)
         symbols = rounded(self.features.detach()[0]).numpy().astype(np.int64)
@@ -134,16 +133,16 @@ class OctreeField(nn.Module):
             Not such a field.
         """
         corners, channels = self.features.shape[1:]
-        shapes = [(corners, channels), (len(self.tree.corners), channels)]
-        decoder_shapes = [shape for a, b in itertools.pairwise(self.decoder.widths) for shape in ((a, b), (1, b))]
+        table, scale_table = (corners, channels), (len(self.tree.corners), channels)
+        decoder = shapes(self.decoder.widths)
         if coding == "range":
             levels, rest = decode_features(data, self.tree.corners, channels)
-            size = 4 * shapes[1][0] * channels
-            (scales,) = decode(rest[:size], shapes[1:], "float32", 0)
-            weights = decode(rest[size:], decoder_shapes, coding, bits)
+            size = 4 * len(self.tree.corners) * channels
+            (scales,) = decode(rest[:size], [scale_table], "float32", 0)
+            weights = decode(rest[size:], decoder, coding, bits)
             features = (np.concatenate(levels) * STEP).astype(np.float32)
         else:
-            features, scales, *weights = decode(data, shapes + decoder_shapes, coding, bits)
+            features, scales, *weights = decode(data, [table, scale_table, *decoder], coding, bits)
         if not (scales > 0).all() or scales.max() > _LARGEST_SCALE:
             raise BitstreamError("a scale of features is not a number that training gives")
         with torch.no_grad():

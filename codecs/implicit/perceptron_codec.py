@@ -5,7 +5,6 @@ A codec of this kind says how wide its networks are, what they are shown of a po
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
 from abc import abstractmethod
@@ -216,7 +215,7 @@ class PerceptronCodec(ModelCodec):
                 + side
                 + encode(tensors, self._coding, self._bits)
             )
-            for side, tensors in zip(sides, _tensors(networks), strict=True)
+            for side, tensors in zip(sides, map(networks.tensors, range(len(sides))), strict=True)
         ]
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
@@ -230,7 +229,7 @@ class PerceptronCodec(ModelCodec):
         import torch
 
         from gcbench.codecs.implicit.meshing import evaluate, surface
-        from gcbench.codecs.implicit.networks import Perceptrons
+        from gcbench.codecs.implicit.networks import Perceptrons, shapes
         from gcbench.codecs.implicit.weights import decode
 
         torch.set_num_threads(ctx.threads)
@@ -249,8 +248,7 @@ class PerceptronCodec(ModelCodec):
             shown = self.shown([body[_FIELDS.size : _FIELDS.size + side]], ctx.device)
             wide = shown(torch.zeros(1, 1, 3, device=ctx.device)).shape[-1]
             widths = (wide, *[width] * layers, 1)
-            shapes = [shape for a, b in itertools.pairwise(widths) for shape in ((a, b), (1, b))]
-            tensors = decode(body[_FIELDS.size + side :], shapes, CODINGS[coding], bits)
+            tensors = decode(body[_FIELDS.size + side :], shapes(widths), CODINGS[coding], bits)
             networks = Perceptrons.of(tensors, widths).to(ctx.device)
 
         def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -269,12 +267,6 @@ class PerceptronCodec(ModelCodec):
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
     """Rates of networks given as (hidden layers, width)."""
     return [Rate(f"l{n}w{w}{MARKS[effort]}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
-
-
-def _tensors(networks: Perceptrons) -> list[list[NDArray[np.float32]]]:
-    """Weights and biases of each network, as arrays."""
-    pairs = [p.detach().cpu().numpy() for pair in zip(networks.weights, networks.biases, strict=True) for p in pair]
-    return [[tensor[i] for tensor in pairs] for i in range(len(pairs[0]))]
 
 
 def _watched(ctx: Context) -> Callable[[float, str], None]:

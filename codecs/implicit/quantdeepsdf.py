@@ -270,7 +270,7 @@ class QuantDeepSdf(SetCodec):
         resolution = reader.architecture.resolution
         progress = part(_watched(ctx), 0, _FITTING_SHARE)
         volumes = self._volumes(meshes, resolution, effort, ctx, progress=progress)
-        schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE)
+        schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE, seconds=self._seconds)
         latents = []
         for i, volume in enumerate(volumes):
             begin, end = (_FITTING_SHARE + (1 - _FITTING_SHARE) * n / len(volumes) for n in (i, i + 1))
@@ -333,7 +333,7 @@ def _mesh(reader: Reader, autodecoder: Autodecoder, index: int, ctx: Context) ->
 
     ctx.check_deadline()
     with ctx.stage("network"):
-        volume = autodecoder.volume(reader.latent(index))
+        volume = autodecoder.volume(reader.latent(index), ctx.check_deadline)
     with ctx.stage("meshing"):
         vertices, faces = extract(torch.from_numpy(volume), Grid(reader.architecture.resolution))
     points = vertices.numpy().astype(np.float64)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench.codecs.implicit import weights
+from gcbench.codecs.implicit.networks import shapes
 from gcbench.codecs.implicit.stream import Envelope, unpack
 from gcbench.errors import BitstreamError
 from gcbench.necgs.range_coder import RangeCoder
@@ -89,12 +90,7 @@ class Architecture:
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """Shapes of weights and biases, layer by layer."""
-        widths = self.widths
-        pairs = []
-        for layer in range(LAYERS):
-            inputs = widths[layer] + (widths[0] if layer == SKIP else 0)
-            pairs += [(inputs, widths[layer + 1]), (1, widths[layer + 1])]
-        return pairs
+        return shapes(self.widths, SKIP)
 
 
 def write(architecture: Architecture, tensors: Sequence[NDArray[np.float32]], latents: NDArray[np.int16]) -> bytes:

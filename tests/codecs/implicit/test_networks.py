@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcbench.codecs.implicit import fused
-from gcbench.codecs.implicit.networks import InLoop, Perceptrons, generators
+from gcbench.codecs.implicit.networks import InLoop, Perceptrons, generators, shapes
 from gcbench.codecs.implicit.weights import quantise_in_loop
 
 
@@ -215,6 +215,18 @@ def test_of_given_weights():
     made, inputs = Perceptrons.of(tensors, (3, 5, 1)), draw(1, 9, 3)
     hidden = np.maximum(inputs[0].numpy() @ tensors[0] + tensors[1], 0)
     np.testing.assert_allclose(made(inputs)[0].detach().numpy(), hidden @ tensors[2] + tensors[3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("skip", [None, 2])
+def test_tensors_are_those_that_it_was_made_of(skip):
+    widths = (3, 4, 5, 2)
+    tensors = [draw(*shape, seed=i).numpy() for i, shape in enumerate(shapes(widths, skip))]
+    for a, b in zip(Perceptrons.of(tensors, widths, skip=skip).tensors(), tensors, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert shapes(widths, skip) == [(3, 4), (1, 4), (4, 5), (1, 5), (5 if skip is None else 8, 2), (1, 2)]
+    both = Perceptrons(2, widths, skip=skip, generators=generators([0, 1]))
+    with torch.no_grad():
+        assert torch.equal(Perceptrons.of(both.tensors(1), widths, skip=skip)(draw(1, 9, 3)), both(draw(1, 9, 3))[1:])
 
 
 def test_as_many_generators_as_networks():

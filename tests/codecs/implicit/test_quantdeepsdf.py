@@ -387,6 +387,14 @@ def test_foreign_streams_are_refused(stream, ctx):
                 use(bad, ctx)
 
 
+def test_a_volume_may_be_stopped():
+    def stop():
+        raise CodecTimeout
+
+    with pytest.raises(CodecTimeout):
+        Autodecoder.of(SMALL, hand_made(SMALL)).volume(latents(1)[0], stop)
+
+
 def test_a_volume_without_a_surface_is_a_mesh_without_faces(ctx):
     silent = [np.zeros(shape, np.float32) for shape in SMALL.shapes]
     silent[-1][0, 0] = 1.0
