@@ -137,7 +137,8 @@ def _fewer_meshes(part: pd.DataFrame) -> str:
     for codec, of_codec in part.groupby("codec", sort=True):
         fewer = of_codec[of_codec["meshes"] < most]
         for count, rates in fewer.groupby("meshes", sort=True):
-            which = "" if len(rates) == len(of_codec) else f" {', '.join(map(str, rates['rate']))}"
+            names = ", ".join(map(str, rates["rate"])) if len(rates) < 3 else f"{len(rates)} rates"
+            which = "" if len(rates) == len(of_codec) else f" {names}"
             said.append(f"{codec}{which} ({count})")
     return ", ".join(said)
 

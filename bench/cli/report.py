@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gcbench.bench.cli.run import last_run, run_path
-from gcbench.errors import UsageError
+from gcbench.bench.cli.show import opened
 
 
 def report_command(
@@ -41,11 +40,8 @@ def report_command(
         bench report --no-meshes                         a few hundred kB, at once
     """
     from gcbench.bench import report
-    from gcbench.bench.store import Run
 
-    store = Run(run_path(run) if run else last_run())
-    if not store.exists:
-        raise UsageError(f"no run at {store.path}; see: bench list runs")
+    store = opened(run)
     with _progress() as progress:
         built = report.build(
             store, out or store.path / "report.html", max_mb=max_mb, meshes=meshes, data=data, progress=progress

@@ -13,6 +13,8 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gcbench.bench.store import Run
+
 _MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
 RunArgument = Annotated[
@@ -166,15 +168,23 @@ def plot_command(
         typer.echo(figure)
 
 
-def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
-    """Folder and records of a run, or of the last one; what is left out of earlier versions of codecs is said."""
-    from gcbench.bench.analysis.frame import frame
-    from gcbench.bench.analysis.versions import newest
+def opened(run: str | None) -> Run:
+    """A run that is there, or the last one."""
     from gcbench.bench.store import Run
 
     store = Run(run_path(run) if run else last_run())
     if not store.exists:
-        raise UsageError(f"no run at {store.path}; see: bench list runs")
+        beside = f"; did you mean ./{run}?" if run and Run(Path(run)).exists else "; see: bench list runs"
+        raise UsageError(f"no run at {store.path}{beside}")
+    return store
+
+
+def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
+    """Folder and records of a run, or of the last one; what is left out of earlier versions of codecs is said."""
+    from gcbench.bench.analysis.frame import frame
+    from gcbench.bench.analysis.versions import newest
+
+    store = opened(run)
     found = newest(store)
     for line in found.notes:
         typer.echo(line, err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gcbench.bench.analysis.versions import newest
@@ -87,3 +89,21 @@ def test_nothing_is_held_against_a_session_of_unknown_version(run):
     store = run("2", record("r0"))
     assert kept(store) == [("r0", "a"), ("r1", "a")]
     assert newest(store).notes == ()
+
+
+def test_the_command_line_says_what_it_left_out(run, monkeypatch, capsys, tmp_path):
+    from gcbench.bench.cli import main
+
+    run("1", record("r0"), record("r1"))
+    store = run("2", record("r0"))
+    monkeypatch.setattr("sys.argv", ["bench", "table", str(store.path), "--per-mesh", "-f", "json"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr()
+    assert [row["rate"] for row in json.loads(said.out)] == ["r0"]
+    assert said.err.startswith("left out: 1 records of c at r1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["bench", "table", "run"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "did you mean ./run?" in capsys.readouterr().err

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEAST_MIB = 1.0  # drawn at this: whether a call needs one page more or none would stretch the axis over decades
 AT = "cd_p2s"  # the metric at equal values of which codecs are compared: exact, so it does not saturate
 
 
@@ -77,13 +78,14 @@ def pareto(
     costs = pd.DataFrame() if value is None else at_quality(summary, AT, value)
     if value is None or len(costs) < 2:
         return None
+    costs["decode_added_mib"] = costs["decode_added_mib"].clip(lower=_LEAST_MIB)
     look = looks(summary["codec"].unique()) if look is None else look
     absent = sorted(set(summary["codec"]) - set(costs.index))
     with canvas(8.4, 4.0) as figure:
         axes = figure.subplots(1, 2)
         for ax, (column, label) in zip(
             axes,
-            (("decode_ms", "decode, ms a mesh"), ("decode_added_mib", "decode, MiB added at the peak")),
+            (("decode_ms", "decode, ms a mesh"), ("decode_added_mib", "decode, MiB added at the peak, 1 or more")),
             strict=True,
         ):
             front = _front(costs, column)
@@ -98,7 +100,7 @@ def pareto(
             figure.draw_without_rendering()  # places are known after that
             _name_points(ax, {str(codec): (row["kilobytes"], row[column]) for codec, row in costs.iterrows()})
         scale, name = METRICS[AT].scale, METRICS[AT].label
-        without = f"; not reached by {', '.join(absent)}" if absent else ""
+        without = f"; not on the curves of {', '.join(absent)}" if absent else ""
         figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{without}", fontsize=10)
     return figure
 
