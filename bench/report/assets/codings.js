@@ -72,7 +72,7 @@ class Viewing {
   put(scene, place) {
     this.viewer ??= new Viewer();
     if (this.viewer.element.parentNode !== place) place.replaceChildren(this.viewer.element);
-    this.viewer.show(scene, this.caption(scene), this.report.at(scene.row, "p99_p2s"));
+    this.viewer.show(scene, this.caption(scene));
   }
 
   /** Show a scene in a dialog, in which one steps through `scenes`. */

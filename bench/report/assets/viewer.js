@@ -52,7 +52,7 @@ class Viewer {
     this.where = "decoded"; // whose error: of the decoded mesh's vertices, or of the original's
     this.wipe = 0.5;
     this.smooth = this.wires = false;
-    this.scale = "p99"; // what the colours end at
+    this.scale = "most"; // what the colours end at
     this.up = "y";
     this.element = h("div", { class: "viewer" });
     if (!this.gl) {
@@ -77,7 +77,7 @@ class Viewer {
     this.bar = h("canvas", { class: "colour-bar", width: "256", height: "1", "aria-hidden": "true" });
     this.barHigh = h("span", { class: "bar-high" });
     this.barTitle = h("span", { class: "bar-title" });
-    const scales = [["p99", "99 % of the samples"], ["own", "this coding's largest"], ["quarter", "¼ of its largest"], ["0.02", "20 ×10⁻³"], ["0.005", "5 ×10⁻³"], ["0.001", "1 ×10⁻³"]];
+    const scales = [["most", "99 % of the vertices"], ["own", "this coding's largest"], ["quarter", "¼ of its largest"], ["0.02", "20 ×10⁻³"], ["0.005", "5 ×10⁻³"], ["0.001", "1 ×10⁻³"]];
     this.caption = h("div", { class: "caption" });
     this.element.append(
       h("div", { class: "toolbar" },
@@ -121,20 +121,17 @@ class Viewer {
   }
 
   /** Show a scene; `caption` is nodes to put under it. */
-  /** @param p99 the distance that 99 % of the samples keep, or null */
-  async show(scene, caption, p99) {
+  async show(scene, caption) {
     if (!this.gl) return;
     const turn = this.turn = (this.turn ?? 0) + 1;
     this.stage.classList.add("busy");
     const [original, decoded, error, missed] = await Promise.all([scene.original, scene.decoded, scene.error, scene.missed].map(unpackBlob));
     if (turn !== this.turn) return; // another was asked for meanwhile
     for (const mesh of Object.values(this.meshes ?? {})) this.release(mesh);
-    this.meshes = {
-      original: this.upload(unpackMesh(original), unpackErrors(missed)),
-      decoded: this.upload(unpackMesh(decoded), unpackErrors(error)),
-    };
+    const codes = { original: unpackErrors(missed), decoded: unpackErrors(error) };
+    this.meshes = { original: this.upload(unpackMesh(original), codes.original), decoded: this.upload(unpackMesh(decoded), codes.decoded) };
+    this.most = { original: mostErrors(codes.original), decoded: mostErrors(codes.decoded) };
     this.scene = scene;
-    this.p99 = p99;
     this.caption.replaceChildren(...caption);
     this.frameBox();
     this.stage.classList.remove("busy");
@@ -269,7 +266,7 @@ class Viewer {
   /** The distance at the end of the colours. */
   get top() {
     // A few far vertices would turn all others the same dark colour: the 99th percentile is what the colours start with.
-    if (this.scale === "p99") return Math.min(this.largest, this.p99 ?? this.largest);
+    if (this.scale === "most") return this.largest * (this.most[this.where] || 1);
     return this.scale === "own" ? this.largest : this.scale === "quarter" ? this.largest / 4 : Number(this.scale);
   }
 
@@ -349,7 +346,7 @@ class Viewer {
     this.canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); this.meshes = null; }); // a GPU that slept
     this.canvas.addEventListener("webglcontextrestored", () => {
       this.prepare();
-      if (this.scene) this.show(this.scene, [...this.caption.childNodes], this.p99);
+      if (this.scene) this.show(this.scene, [...this.caption.childNodes]);
     });
     this.canvas.addEventListener("dblclick", () => this.resetCamera());
     this.canvas.addEventListener("wheel", (event) => {

@@ -190,6 +190,21 @@ def test_the_page_unpacks_what_was_packed(open_page, store):
     assert sorted(turned) == sorted(tuple(np.roll(face, -int(np.argmin(face)))) for face in mesh.faces)
 
 
+def test_colours_start_with_what_99_percent_of_the_vertices_keep(open_page):
+    page = open_page()
+    codes = [0] * 50 + [51] * 49 + [255]
+    assert page.evaluate(f"mostErrors(Uint8Array.from({codes}))") == pytest.approx(0.04)
+    assert page.evaluate(f"mostErrors(Uint8Array.from({[0] * 99 + [255]}))") == 0
+    assert page.evaluate("mostErrors(Uint8Array.from([7]))") == pytest.approx((7 / 255) ** 2)
+    canvas = pick(page, "test-exact", "d1")
+    shown = page.locator(".bar-high").inner_text()
+    before = pixels(canvas)
+    page.get_by_role("combobox", name="Colours up to").select_option("own")
+    drawn(page)
+    assert shown.startswith("≥ ") == (np.abs(pixels(canvas) - before).mean() > 0)
+    assert not page.locator(".bar-high").inner_text().startswith("≥")
+
+
 def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
     page = open_page()
     canvas = pick(page, "test-exact", "d1")
