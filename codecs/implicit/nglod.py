@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort, decoded_mesh
-from gcbench.codecs.implicit.perceptron_codec import MARKS, MAX_BITS, MIN_BITS, RESOLUTIONS, Fit
+from gcbench.codecs.implicit.perceptron_codec import MARKS, MAX_BITS, MIN_BITS, RESOLUTIONS, Fit, watched
 from gcbench.codecs.implicit.stream import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
 
@@ -180,10 +180,6 @@ class Nglod(ModelCodec):
             error = model.error(points[where], distances[where], quantise)
             return (error + per_bit * model.feature_bits())[None] if is_coded else error[None]
 
-        def progress(done: float, message: str) -> None:
-            ctx.check_deadline()
-            ctx.progress(done, message)
-
         per_bit = _BIT_WEIGHT / len(model.tree.voxels)
         is_coded = self._coding == "range"
         schedule = Schedule(
@@ -196,7 +192,7 @@ class Nglod(ModelCodec):
         )
         # On several threads, torch adds up the gradients of scales, of all corners, in whatever order these come.
         with all_threads():
-            train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=progress)
+            train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=watched(ctx))
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Evaluate the field on a grid, coarse to fine, and mesh it.

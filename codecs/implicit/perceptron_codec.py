@@ -191,7 +191,7 @@ class PerceptronCodec(ModelCodec):
             return networks.absolute_error(inputs, targets, quantise, clamp=CLAMP)
 
         def fitted(schedule: Schedule, mask: Mask | None) -> None:
-            train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=_watched(ctx), mask=mask)
+            train(networks.parameters(), loss, fit.samples, schedule, seed=ctx.seed, progress=watched(ctx), mask=mask)
 
         with ctx.stage("training"), all_threads():
             fitted(schedule, None)
@@ -269,7 +269,9 @@ def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
     return [Rate(f"l{n}w{w}{MARKS[effort]}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
 
 
-def _watched(ctx: Context) -> Callable[[float, str], None]:
+def watched(ctx: Context) -> Callable[[float, str], None]:
+    """Progress that is told, or stopped at the deadline."""
+
     def progress(done: float, message: str) -> None:
         ctx.check_deadline()
         ctx.progress(done, message)

@@ -22,7 +22,7 @@ Chosen here:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
-from gcbench.codecs.implicit.perceptron_codec import MARKS
+from gcbench.codecs.implicit.perceptron_codec import MARKS, watched
 from gcbench.errors import BadMesh, UsageError
 from gcbench.necgs.settings import Objective, effort_settings
 
@@ -183,7 +183,7 @@ class QuantDeepSdf(SetCodec):
             self._bits,
         )
         with ctx.stage("volumes"):
-            progress = part(_watched(ctx), 0, _FITTING_SHARE)
+            progress = part(watched(ctx), 0, _FITTING_SHARE)
             volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress=progress, work=work)
             samples = draw(volumes, ctx.seed)
         torch.set_num_threads(ctx.threads)
@@ -203,7 +203,7 @@ class QuantDeepSdf(SetCodec):
                 schedule,
                 seed=ctx.seed,
                 device=ctx.device,
-                progress=part(_watched(ctx), _FITTING_SHARE, 1),
+                progress=part(watched(ctx), _FITTING_SHARE, 1),
                 checkpoint=work / f"training-{samples.digest()}.safetensors" if work else None,
             )
         with ctx.stage("coding"):
@@ -268,15 +268,15 @@ class QuantDeepSdf(SetCodec):
         reader, autodecoder = self._open(stream, ctx)
         present = np.stack([reader.latent(i) for i in range(reader.mesh_count)])
         resolution = reader.architecture.resolution
-        progress = part(_watched(ctx), 0, _FITTING_SHARE)
+        progress = part(watched(ctx), 0, _FITTING_SHARE)
         volumes = self._volumes(meshes, resolution, effort, ctx, progress=progress)
         schedule = Schedule(ADDING_STEPS, ADDING_BATCH, ADDING_RATE, seconds=self._seconds)
         latents = []
         for i, volume in enumerate(volumes):
             begin, end = (_FITTING_SHARE + (1 - _FITTING_SHARE) * n / len(volumes) for n in (i, i + 1))
-            watched = part(_watched(ctx), begin, end)
+            progress = part(watched(ctx), begin, end)
             samples = draw(volume[None], ctx.seed)
-            latents.append(fit_latent(autodecoder, samples, present, schedule, seed=ctx.seed, progress=watched))
+            latents.append(fit_latent(autodecoder, samples, present, schedule, seed=ctx.seed, progress=progress))
         return append(stream, np.stack(latents))
 
     def layout(self, stream: bytes) -> StreamLayout:
@@ -338,11 +338,3 @@ def _mesh(reader: Reader, autodecoder: Autodecoder, index: int, ctx: Context) ->
         vertices, faces = extract(torch.from_numpy(volume), Grid(reader.architecture.resolution))
     points = vertices.numpy().astype(np.float64)
     return trimesh.Trimesh(points, faces.numpy(), process=False, validate=False)
-
-
-def _watched(ctx: Context) -> Callable[[float, str], None]:
-    def progress(done: float, message: str) -> None:
-        ctx.check_deadline()
-        ctx.progress(done, message)
-
-    return progress

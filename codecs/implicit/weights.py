@@ -19,7 +19,6 @@ from gcbench.errors import BitstreamError
 from gcbench.necgs.range_coder import RangeCoder, RangeSink, RangeSource
 
 Coding = Literal["range", "sparse", "float16", "float32"]
-CODINGS: tuple[Coding, ...] = ("range", "sparse", "float16", "float32")
 
 _SCALE = struct.Struct("<f")
 _COUNTS = struct.Struct("<II")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcbench.codecs.implicit import weights
+from gcbench.codecs.implicit.perceptron_codec import CODINGS
 from gcbench.errors import BitstreamError
 
 MATRIX = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -15,7 +16,7 @@ MATRIX = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)),
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(MATRIX, min_size=1, max_size=4), st.sampled_from(weights.CODINGS), st.integers(2, 12))
+@given(st.lists(MATRIX, min_size=1, max_size=4), st.sampled_from(CODINGS), st.integers(2, 12))
 def test_the_decoder_has_what_the_quantiser_gave(tensors, coding, bits):
     data = weights.encode(tensors, coding, bits)
     decoded = weights.decode(data, [t.shape for t in tensors], coding, bits)
@@ -65,7 +66,7 @@ def test_the_range_coder_is_near_the_entropy():
     assert size * 8 < 1.02 * -(counts * np.log2(p)).sum()
 
 
-@pytest.mark.parametrize("coding", weights.CODINGS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_damaged_weights_are_refused_or_other_weights(coding):
     tensor = np.random.default_rng(2).normal(size=(9, 11)).astype(np.float32)
     data = weights.encode([tensor], coding, 8)
