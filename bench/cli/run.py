@@ -168,11 +168,13 @@ def short_name(store: Run) -> str:
 
 def _of_plan(plan: Plan, store: Run) -> list[Record]:
     """Records of the run that are about what was asked for: also those of a timing pass over the same meshes."""
+    from gcbench.bench.analysis.versions import newest
+
     splits = dict(plan.datasets)
     meshes = {(mesh.source.dataset, mesh.source.mesh) for mesh in plan.meshes}
     return [
         r
-        for r in store.records()
+        for r in newest(store).records
         if (r.dataset, r.mesh) in meshes
         and r.split == splits.get(r.dataset)
         and r.codec in plan.codecs
