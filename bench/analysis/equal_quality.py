@@ -14,10 +14,11 @@ COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_added_mib", "decode_adde
 
 
 def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame:
-    """Costs of every codec whose curve reaches a quality.
+    """Costs of every codec that reaches a quality.
 
     Between the two neighbouring points of its Pareto front, the logarithm of a cost goes linearly with quality.
-    Nothing is extrapolated: a codec whose curve does not span the quality is left out.
+    Nothing is extrapolated: a codec that is better at all of its rates has the costs of the smallest, and one that is
+    worse at all of them is left out.
 
     Parameters
     ----------
@@ -31,20 +32,20 @@ def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        Index ``codec``, columns :data:`COSTS`.
+        Index ``codec``, columns :data:`COSTS` and ``better``: whether it is better than asked at its smallest rate.
     """
     target = float(oriented([value], metric)[0])
     rows = {}
     for codec, curve in curves(summary, metric).items():
-        if not len(curve.rate) or not curve.quality[0] <= target <= curve.quality[-1]:
+        if not len(curve.rate) or target > curve.quality[-1]:
             continue
         part = summary[summary["codec"] == codec].drop_duplicates("kilobytes").set_index("kilobytes")
         on_front = part.loc[list(curve.rate)]
         rows[codec] = {
             cost: _interpolate(target, curve.quality, curve.rate if cost == "kilobytes" else on_front[cost].to_numpy())
             for cost in COSTS
-        }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COSTS)).rename_axis("codec")
+        } | {"better": bool(target < curve.quality[0])}  # np.interp stays at the end of the curve
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*COSTS, "better"]).rename_axis("codec")
 
 
 def common_quality(summary: pd.DataFrame, metric: str) -> float | None:

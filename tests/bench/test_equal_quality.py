@@ -22,7 +22,7 @@ A = [(1, 1e-2, 10), (4, 1e-3, 20), (16, 1e-4, 80)]
 def test_a_measured_point_is_its_own_cost():
     row = at_quality(summary(a=A), "cd_p2s", 1e-3).loc["a"]
     assert dict(row) == pytest.approx(
-        {"kilobytes": 4, "encode_ms": 1, "decode_ms": 20, "encode_added_mib": 8, "decode_added_mib": 2}
+        {"kilobytes": 4, "encode_ms": 1, "decode_ms": 20, "encode_added_mib": 8, "decode_added_mib": 2, "better": False}
     )
 
 
@@ -34,8 +34,16 @@ def test_between_points_costs_are_geometric_means():
 def test_nothing_is_extrapolated():
     rows = summary(a=A, b=[(1, 1e-2, 1), (2, 5e-3, 1)], c=[(1, 0.0, 1)])
     assert list(at_quality(rows, "cd_p2s", 1e-3).index) == ["a"]
-    assert list(at_quality(rows, "cd_p2s", 7e-3).index) == ["a", "b"]
-    assert at_quality(rows, "cd_p2s", 1.0).empty
+    found = at_quality(rows, "cd_p2s", 7e-3)
+    assert list(found.index) == ["a", "b"]
+    assert not found["better"].any()
+    assert at_quality(rows, "cd_p2s", 1e-5).empty
+
+
+def test_a_codec_that_is_better_at_all_of_its_rates_has_the_costs_of_the_smallest():
+    found = at_quality(summary(a=A, b=[(5, 1e-3, 3), (9, 1e-4, 4)]), "cd_p2s", 5e-3)
+    assert list(found["better"]) == [False, True]
+    assert (found.loc["b", "kilobytes"], found.loc["b", "decode_ms"]) == (pytest.approx(5), pytest.approx(3))
 
 
 def test_a_beaten_point_does_not_bend_the_curve():

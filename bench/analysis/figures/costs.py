@@ -83,16 +83,15 @@ def pareto(
     absent = sorted(set(summary["codec"]) - set(costs.index))
     with canvas(8.4, 4.0) as figure:
         axes = figure.subplots(1, 2)
-        for ax, (column, label) in zip(
-            axes,
-            (("decode_ms", "decode, ms a mesh"), ("decode_added_mib", "decode, MiB added at the peak, 1 or more")),
-            strict=True,
-        ):
+        drawn_costs = {"decode_ms": "decode, ms a mesh", "decode_added_mib": "decode, MiB added (1 or more)"}
+        for ax, (column, label) in zip(axes, drawn_costs.items(), strict=True):
             front = _front(costs, column)
             ax.plot(front["kilobytes"], front[column], drawstyle="steps-post", color="0.6", lw=1.0, zorder=1)
             for codec, row in costs.iterrows():
                 drawn = look[str(codec)]
-                ax.plot(row["kilobytes"], row[column], marker=drawn.marker, ms=7, color=drawn.color, ls="", zorder=2)
+                face = "white" if row["better"] else drawn.color
+                style = {"marker": drawn.marker, "ms": 7, "color": drawn.color, "mfc": face, "ls": "", "zorder": 2}
+                ax.plot(row["kilobytes"], row[column], **style)
             ax.set(xscale="log", yscale="log", xlabel="kB a mesh", ylabel=label)
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
@@ -100,8 +99,9 @@ def pareto(
             figure.draw_without_rendering()  # places are known after that
             _name_points(ax, {str(codec): (row["kilobytes"], row[column]) for codec, row in costs.iterrows()})
         scale, name = METRICS[AT].scale, METRICS[AT].label
-        without = f"; not on the curves of {', '.join(absent)}" if absent else ""
-        figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{without}", fontsize=10)
+        without = f"; not reached by {', '.join(absent)}" if absent else ""
+        hollow = "; hollow: better than that at every rate, drawn at the smallest" if costs["better"].any() else ""
+        figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{hollow}{without}", fontsize=10)
     return figure
 
 
