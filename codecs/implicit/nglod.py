@@ -119,7 +119,8 @@ class Nglod(ModelCodec):
 
     def version(self) -> str:
         """Revision of these modules, and the packages whose numbers end in the stream."""
-        return f"1+torch-{installed_version('torch')}+libigl-{installed_version('libigl')}"
+        packages = ("torch", "constriction", "libigl")
+        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Levels of detail, and the steps of training by which efforts differ."""

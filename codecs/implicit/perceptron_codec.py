@@ -135,7 +135,8 @@ class PerceptronCodec(ModelCodec):
 
     def version(self) -> str:
         """Revision of these modules, and the packages whose numbers end in the stream."""
-        return f"1+torch-{installed_version('torch')}+libigl-{installed_version('libigl')}"
+        packages = ("torch", "constriction", "libigl")
+        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""
