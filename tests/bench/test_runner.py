@@ -203,6 +203,7 @@ def test_runner_killed_at_random_and_resumed_gives_the_same_table_to_the_byte(ma
     assert len(table(Run(killed)).splitlines()) == 1 + 3 + 1
 
 
+@pytest.mark.slow
 def test_workers_and_templates_killed_at_random_cost_nothing(many, tmp_path):
     assert start(many, tmp_path / "quiet").wait() == 0
     chance = random.Random(1)
