@@ -203,18 +203,26 @@ class Run:
             safe, and the same call goes on.
         """
         known = {session["session"] for session in self.sessions()}
-        for facts in other.sessions():
-            if facts["session"] not in known:
+        theirs = {facts["session"]: facts for facts in other.sessions()}
+        for session, facts in theirs.items():
+            if session not in known:
                 self.note(**facts)
-        here = {cell.key for cell in self.cells()}
+        here: dict[str, set[str]] = {}  # key → sessions
+        for cell in self.cells():
+            here.setdefault(cell.key, set()).add(cell.session)
         adopted = 0
+        twice: dict[str, set[str]] = {}  # session → keys that came from another one
         for cell in other.cells():
             if cell.key in here:
+                if cell.session not in here[cell.key]:
+                    twice.setdefault(cell.session, set()).add(cell.key)
                 continue
             names = dict.fromkeys(r.stream_sha256 for r in cell.records if r.stream_sha256)
             self.append(cell.key, cell.session, cell.records, [other.stream(name) for name in names])
-            here.add(cell.key)
+            here[cell.key] = {cell.session}
             adopted += 1
+        for session, keys in twice.items():  # else it would seem to have lost them
+            self.note(session, cells_twice=len(keys) + theirs.get(session, {}).get("cells_twice", 0))
         return adopted
 
     def _keep(self, stream: bytes) -> None:

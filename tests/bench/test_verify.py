@@ -354,3 +354,20 @@ def test_the_command(original, tampered, monkeypatch, capsys):
     shutil.copy(original.path / "records.jsonl", tampered.path / "records.jsonl")
     bench(tampered.path, "--sample", "0", code=3)
     bench(tampered.path, "--sample", "0", "-d", f"shapes={moved.with_name('moved')}", code=0)
+
+
+def test_merged_runs_that_share_cells_hold(original, tmp_path):
+    """Of a cell that both coded only one is taken in, and the session of the other has lost nothing by it."""
+    folder = original.path.parent / "shapes"
+    again, both = Run(tmp_path / "again"), Run(tmp_path / "both")
+    run(plan(str(folder), "test-exact", rates=["d2", "d3"]), again, threads=1)
+    for _ in range(2):
+        for part in (original, again):
+            with both.writing():
+                both.adopt(part)
+    report = verify(both, sample=NONE)
+    assert not report.differs, report.differs
+    further = Run(tmp_path / "further")
+    with further.writing():
+        further.adopt(both)
+    assert not verify(further, sample=NONE).differs
