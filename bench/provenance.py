@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -110,9 +111,12 @@ def _version(package: str) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments],  # noqa: S607 (the user's git, wherever it is)
+            [git, "-C", str(root), *arguments],
             capture_output=True,
             text=True,
             timeout=20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
@@ -96,7 +97,7 @@ class Necgs(SetCodec):
     def prepare(self) -> None:
         """Import torch and what comes with it."""
         super().prepare()
-        from gcbench.necgs import compression  # noqa: F401  # heavy
+        import_module("gcbench.necgs.compression")
 
     def settings(self, rate: Rate) -> Settings:
         """What a rate of this address stands for."""

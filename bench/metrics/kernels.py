@@ -45,7 +45,7 @@ def place_samples(corners: Floats, faces: Ints, uv: Floats, points: Floats) -> N
 
 
 @njit(nogil=True, cache=True)
-def compare_normals(  # noqa: PLR0917 - numba knows no keyword-only arguments
+def compare_normals(
     points: Floats,
     normals: Floats,
     other_points: Floats,
@@ -165,7 +165,7 @@ def _move_down(key: Floats, order: Ints, low: int, high: int, limit: float) -> i
 
 
 @njit(nogil=True, cache=True)
-def search(  # noqa: PLR0917 - numba knows no keyword-only arguments
+def search(
     queries: Floats,
     primitives: Floats,
     boxes: Floats,

@@ -114,7 +114,7 @@ class Baseline:
 
     def tolerance(self, name: str) -> Tolerance:
         """Return the tolerance of a class, with what this baseline sets otherwise."""
-        return replace(_CLASSES[name], **self.tolerances.get(name, {}))  # type: ignore[arg-type]  # names are checked by read()
+        return Tolerance(**{**asdict(_CLASSES[name]), **self.tolerances.get(name, {})})
 
     def updated(self, new: Baseline) -> Baseline:
         """Take over what ``new`` measured, codec by codec; codecs that it did not run stay as they are."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -76,8 +77,8 @@ def perceptrons(inputs: Tensor, parameters: Tensor, shape: Shape) -> Tensor:
     """
     _check(inputs, parameters, shape)
     if torch.is_grad_enabled() and (inputs.requires_grad or parameters.requires_grad):
-        found: Tensor = _Perceptrons.apply(inputs, parameters, shape)  # type: ignore[no-untyped-call]  # torch's
-        return found
+        apply: Callable[[Tensor, Tensor, Shape], Tensor] = _Perceptrons.apply
+        return apply(inputs, parameters, shape)
     return _evaluate(inputs, parameters, shape)
 
 
@@ -102,8 +103,8 @@ def absolute_error(
     _check(inputs, parameters, shape)
     if targets.shape != (len(parameters), inputs.shape[1], shape.widths[-1]):
         raise ValueError(f"targets of shape {tuple(targets.shape)} for inputs {tuple(inputs.shape)}")
-    error: Tensor = _AbsoluteError.apply(inputs, targets, parameters, shape, clamp)  # type: ignore[no-untyped-call]  # torch's
-    return error
+    apply: Callable[[Tensor, Tensor, Tensor, Shape, float], Tensor] = _AbsoluteError.apply
+    return apply(inputs, targets, parameters, shape, clamp)
 
 
 class _Perceptrons(torch.autograd.Function):
@@ -227,7 +228,7 @@ def _chunks(points: int) -> tuple[int, int]:
 
 # --- Threads ----------------------------------------------------------------------------------------------------------
 
-_granted: int | None = None
+_granted: ContextVar[int | None] = ContextVar("granted threads", default=None)
 
 
 @contextmanager
@@ -237,19 +238,19 @@ def all_threads() -> Iterator[None]:
     Between two operators torch's own threads wait in a loop, on the cores that these would run on: on two cores,
     training 16 networks of 8 × 32 then takes as long as on one.
     """
-    global _granted  # noqa: PLW0603 - like torch's number of threads, it is the process's
-    before, _granted = (_granted, torch.get_num_threads()), torch.get_num_threads()
+    threads = torch.get_num_threads()
+    granted = _granted.set(threads)
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        _granted = before[0]
-        torch.set_num_threads(before[1])
+        _granted.reset(granted)
+        torch.set_num_threads(threads)
 
 
 def _share(units: int, work: Callable[[int, int], None]) -> None:
     """Do ``work`` for units [first, last) of each of torch's threads; this one does its share too."""
-    threads = max(1, min(_granted or torch.get_num_threads(), units))
+    threads = max(1, min(_granted.get() or torch.get_num_threads(), units))
     bounds = [units * i // threads for i in range(threads + 1)]
     others = [_pool(os.getpid()).submit(work, first, last) for first, last in pairwise(bounds[1:])]
     work(bounds[0], bounds[1])

@@ -72,7 +72,7 @@ def _block_product(vectors: int) -> Any:
     """
 
     @intrinsic
-    def product(  # noqa: PLR0917 - numba knows no keyword-only arguments
+    def product(
         typing_context: Any,
         s: Any,
         a: Any,
@@ -138,9 +138,7 @@ def _gate_and_add() -> Any:
     """Make a loop down LANES columns: set to 0 where the gate is not positive, and add what is left to a total."""
 
     @intrinsic
-    def gate_and_add(  # noqa: PLR0917 - numba knows no keyword-only arguments
-        typing_context: Any, s: Any, gate: Any, values: Any, row: Any, rows: Any, total: Any
-    ) -> Any:
+    def gate_and_add(typing_context: Any, s: Any, gate: Any, values: Any, row: Any, rows: Any, total: Any) -> Any:
         del typing_context, gate, values, row, rows, total
         return types.void(s, *[types.int64] * 5), generate
 
@@ -187,7 +185,7 @@ _gate = _gate_and_add()
 
 
 @njit(nogil=True, cache=True)
-def _product(  # noqa: PLR0917 - numba knows no keyword-only arguments
+def _product(
     s: Floats,
     a: int,
     a_row: int,
@@ -278,9 +276,7 @@ def _forward(s: Floats, table: Ints, points: Floats, begin: int, end: int) -> No
 
 
 @njit(nogil=True, cache=True)
-def _read(  # noqa: PLR0917 - numba knows no keyword-only arguments
-    s: Floats, tile: int, stride: int, rows: Floats, begin: int, end: int
-) -> None:
+def _read(s: Floats, tile: int, stride: int, rows: Floats, begin: int, end: int) -> None:
     """Copy a tile to rows [begin, end), at most."""
     for t in range(min(TILE, end - begin)):
         for i in range(rows.shape[1]):
@@ -288,9 +284,7 @@ def _read(  # noqa: PLR0917 - numba knows no keyword-only arguments
 
 
 @njit(nogil=True, cache=True)
-def _turn(  # noqa: PLR0917 - numba knows no keyword-only arguments
-    s: Floats, table: Ints, given: Floats, begin: int, end: int, weight: np.float32, clamp: np.float32
-) -> float:
+def _turn(s: Floats, table: Ints, given: Floats, begin: int, end: int, weight: np.float32, clamp: np.float32) -> float:
     """Put the gradient by a tile's outputs into DELTA.
 
     With a weight, what is given are targets, and the gradient is that of the weighted absolute errors, whose sum
@@ -374,7 +368,7 @@ def collect(table: Ints, totals: Floats, gradients: Floats, first: int, last: in
     cache=True,
     error_model="numpy",
 )
-def run(  # noqa: PLR0917 - numba knows no keyword-only arguments
+def run(
     table: Ints,
     s: Floats,
     parameters: Floats,
@@ -438,9 +432,7 @@ def add_squares(values: Floats, totals: Floats) -> None:
     cache=True,
     error_model="numpy",
 )
-def adam(  # noqa: PLR0917 - numba knows no keyword-only arguments
-    values: Floats, gradients: Floats, factors: Floats, means: Floats, squares: Floats, constants: Floats
-) -> None:
+def adam(values: Floats, gradients: Floats, factors: Floats, means: Floats, squares: Floats, constants: Floats) -> None:
     """Do a step of Adam for parameters (B, n), their gradients taken times ``factors`` (B,).
 
     ``constants`` are what the running averages of the gradient and of its square forget, the rate, what the root of

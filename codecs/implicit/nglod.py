@@ -23,6 +23,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, ClassVar
 
@@ -132,7 +133,8 @@ class Nglod(ModelCodec):
         super().prepare()
         import torch
 
-        from gcbench.codecs.implicit import meshing, samples, training, weights  # noqa: F401  # heavy
+        for heavy in ("meshing", "samples", "training", "weights"):
+            import_module(f"gcbench.codecs.implicit.{heavy}")
         from gcbench.codecs.implicit.octree import Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
 

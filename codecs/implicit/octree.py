@@ -7,6 +7,7 @@ itself imported where it is used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -128,8 +129,8 @@ class Octree:
         -------
         (P, C) float32
         """
-        found: Tensor = _Interpolation.apply(features, points, self._grids)  # type: ignore[no-untyped-call]  # torch's
-        return found
+        apply: Callable[[Tensor, Tensor, _Grids], Tensor] = _Interpolation.apply
+        return apply(features, points, self._grids)
 
     def holds(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether points (P, 3) are in a voxel of the finest level: (P,)."""

@@ -10,6 +10,7 @@ import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, ClassVar
 
@@ -141,7 +142,8 @@ class PerceptronCodec(ModelCodec):
     def prepare(self) -> None:
         """Import torch and what comes with it."""
         super().prepare()
-        from gcbench.codecs.implicit import meshing, samples, training, weights  # noqa: F401  # heavy
+        for heavy in ("meshing", "samples", "training", "weights"):
+            import_module(f"gcbench.codecs.implicit.{heavy}")
 
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
         """Fit the networks of all meshes side by side."""

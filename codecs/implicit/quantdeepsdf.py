@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from gcbench.necgs.progress import Progress
 
 RESOLUTIONS = (32, 64, 128, 256)
-_OBJECTIVES = ("", *get_args(Objective))
+_OBJECTIVES: dict[str, Objective | None] = {"": None, **{name: name for name in get_args(Objective)}}
 _OCTAVES = {"plain": 0, "fourier": 4}
 _FITTING_SHARE = 0.4  # of the time to encode, for the progress
 _LADDER: dict[Effort, tuple[int, ...]] = {
@@ -122,7 +123,7 @@ class QuantDeepSdf(SetCodec):
         self._k = k
         self._latent = latent
         self._octaves = _OCTAVES[encoding]
-        self._objective = objective
+        self._objective = _OBJECTIVES[objective]
         self._bits = bits
         self._epochs = epochs
         self._seconds = seconds or math.inf
@@ -141,8 +142,8 @@ class QuantDeepSdf(SetCodec):
     def prepare(self) -> None:
         """Import torch and what comes with it."""
         super().prepare()
-        from gcbench.codecs.implicit import autodecoder  # noqa: F401  # heavy
-        from gcbench.necgs import dmc, volumes  # noqa: F401  # heavy
+        for heavy in ("codecs.implicit.autodecoder", "necgs.dmc", "necgs.volumes"):
+            import_module(f"gcbench.{heavy}")
 
     # --- A set --------------------------------------------------------------------------------------------------------
 
@@ -317,8 +318,7 @@ class QuantDeepSdf(SetCodec):
                 placement(mesh)
             except BadMesh as error:
                 raise BadMesh(f"mesh {i}: {error}") from error
-        # The type of the keyword is a literal; the constructor has compared it.
-        fitting = effort_settings(effort).with_(objective=self._objective or None).fitting  # type: ignore[arg-type]
+        fitting = effort_settings(effort).with_(objective=self._objective).fitting
         recipe = Recipe(Grid(resolution), fitting, deformation=True, bits=SYMBOL_BITS, seed=ctx.seed, device=ctx.device)
         folder = work / "volumes" if work else None
         return fit_all(meshes, recipe, workers=ctx.threads, folder=folder, progress=progress)

@@ -198,7 +198,8 @@ class _State:
             numbers = file.metadata()
             if numbers.get("training") != name:
                 raise ValueError(f"{path} is a checkpoint of another training: {numbers.get('training')}")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+            names = file.keys()
+            tensors = {key: file.get_tensor(key) for key in names}
         self.order, self.tail = tensors["order"], tensors["tail"]
         self.generator.set_state(tensors["generator"])
         self.counted, self.step, self.used = (int(numbers[key]) for key in ("counted", "step", "used"))
