@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gcbench.bench.analysis.frame import frame, summarise
-    from gcbench.bench.cell import Limit
+    from gcbench.bench.run.slot import Limit
     from gcbench.bench.conformance import check
-    from gcbench.bench.records import Record
-    from gcbench.bench.runner import run
-    from gcbench.bench.store import Run
-    from gcbench.bench.sweep import Plan, plan
+    from gcbench.bench.store.records import Record
+    from gcbench.bench.run.runner import run
+    from gcbench.bench.store.run import Run
+    from gcbench.bench.plan.planning import Plan, plan
 
 # Imported at first use: pandas, trimesh and numba take seconds, and `bench --help` needs none of them.
 _HOME = {
-    "Limit": "gcbench.bench.cell",
-    "Plan": "gcbench.bench.sweep",
-    "Record": "gcbench.bench.records",
+    "Limit": "gcbench.bench.run.slot",
+    "Plan": "gcbench.bench.plan.planning",
+    "Record": "gcbench.bench.store.records",
     "Run": "gcbench.bench.store",
     "check": "gcbench.bench.conformance",
     "frame": "gcbench.bench.analysis.frame",
-    "plan": "gcbench.bench.sweep",
-    "run": "gcbench.bench.runner",
+    "plan": "gcbench.bench.plan.planning",
+    "run": "gcbench.bench.run.runner",
     "summarise": "gcbench.bench.analysis.frame",
 }
 

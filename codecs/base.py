@@ -110,6 +110,10 @@ class Context:
         Takes the fraction done in [0, 1] and a short message, which go to the worker's log in the run's folder.
     scratch : Path
         An empty folder, the working directory of the call, removed after it.
+    work : Path or None
+        For encoding only: a folder that belongs to this very coding and survives a kill, for checkpoints of a long
+        training. The same coding finds it again when the run is resumed; it is removed when the coding is kept. None
+        where nothing can be resumed. Whatever a codec finds there may be torn: a checkpoint is written in one step.
     stage_s : dict
         Wall seconds by :meth:`stage`, as they add up during the call.
     """
@@ -120,6 +124,7 @@ class Context:
     deadline: float | None = None
     progress: Callable[[float, str], None] = _no_progress
     scratch: Path = Path()
+    work: Path | None = None
     stage_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 import pandas as pd
 
 from gcbench.bench.metrics import METRICS
-from gcbench.bench.records import Record
+from gcbench.bench.store.records import Record
 
 #: What a row of the summary is: one codec at one rate on one split of one dataset, over its meshes and seeds.
 #: The part up to the codec is what makes rows comparable: a block of a table, a figure.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gcbench.bench.records import Record
-from gcbench.bench.store import CellRecords, Run
+from gcbench.bench.store.records import Record
+from gcbench.bench.store.run import CellRecords, Run
 
 Ladder = tuple[str, str, str, str, str]  # dataset, split, effort, device, codec
 
@@ -21,7 +21,7 @@ class Newest:
     Parameters
     ----------
     records : list of Record
-        In the order of :meth:`gcbench.bench.store.Run.records`.
+        In the order of :meth:`gcbench.bench.store.run.Run.records`.
     notes : tuple of str
         A line for each codec and dataset of which records were left out, or of which one rate mixes versions.
     """

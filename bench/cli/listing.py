@@ -117,7 +117,7 @@ def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
 def runs_command(*, as_json: Json = False) -> None:
     """Show the runs in results/runs: what they hold and whether they were finished."""
     from gcbench.bench.cli.run import RUNS
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
 
     rows: list[dict[str, Any]] = []
     for path in sorted(RUNS.glob("*/records.jsonl")):

@@ -25,7 +25,7 @@ def merge_command(
 
         bench merge machine-a/run machine-b/run --into ./both
     """
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
     from gcbench.errors import StoreError
 
     sources = [Run(run_path(run)) for run in runs]

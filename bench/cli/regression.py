@@ -1,4 +1,4 @@
-"""``bench compare`` and ``bench gate``: is it worse than it was. A thin layer over `gcbench.bench.regression`."""
+"""``bench compare`` and ``bench gate``: is it worse than it was. A thin layer over `gcbench.bench.audit`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gcbench.bench.cli.run import progress_bars, run_path
 from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from gcbench.bench.regression.comparison import Verdict
-    from gcbench.bench.store import Run
+    from gcbench.bench.audit.comparison import Verdict
+    from gcbench.bench.store.run import Run
 
 NOT_MEASURED = 2
 _EXIT_CODES: Mapping[Verdict, int] = {"equal": 0, "better": 0, "worse": 1, "not measured": NOT_MEASURED}
@@ -59,7 +59,7 @@ def compare_command(
         0 nothing is worse   1 RUN_B is worse
         2 it could not be told: no run, nothing in common, other meshes
     """
-    from gcbench.bench.regression import compare_results, measured, render
+    from gcbench.bench.audit import compare_results, measured, render
     from gcbench.registry import split_addresses
 
     format_ = "json" if as_json else format_
@@ -148,8 +148,8 @@ def gate_command(
         0 nothing is worse   1 worse
         2 it could not be measured, wrong usage included
     """
-    from gcbench.bench.regression import Baseline, Subset, gate, measure, render
-    from gcbench.bench.runner import default_threads
+    from gcbench.bench.audit import Baseline, Subset, gate, measure, render
+    from gcbench.bench.run.runner import default_threads
     from gcbench.registry import split_addresses
 
     jobs = jobs or default_threads(1)
@@ -218,7 +218,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _store(run: str) -> Run:
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
 
     store = Run(run_path(run))
     if not store.exists:

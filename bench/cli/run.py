@@ -17,10 +17,10 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from gcbench.bench.records import Record
-    from gcbench.bench.runner import Summary, Tick
-    from gcbench.bench.store import Run
-    from gcbench.bench.sweep import Plan
+    from gcbench.bench.store.records import Record
+    from gcbench.bench.run.runner import Summary, Tick
+    from gcbench.bench.store.run import Run
+    from gcbench.bench.plan.planning import Plan
 
 RUNS = Path("results/runs")
 _PLAIN_PROGRESS_PERIOD_S = 20.0
@@ -94,11 +94,11 @@ def run_command(
 
     from gcbench.bench.analysis.frame import frame, summarise
     from gcbench.bench.analysis.table import render
-    from gcbench.bench.cell import Limit
-    from gcbench.bench.runner import default_threads
-    from gcbench.bench.runner import run as run_plan
-    from gcbench.bench.store import Run
-    from gcbench.bench.sweep import plan as make_plan
+    from gcbench.bench.run.slot import Limit
+    from gcbench.bench.run.runner import default_threads
+    from gcbench.bench.run.runner import run as run_plan
+    from gcbench.bench.store.run import Run
+    from gcbench.bench.plan.planning import plan as make_plan
     from gcbench.registry import split_addresses
 
     with progress_bars(quiet=as_json) as progress:

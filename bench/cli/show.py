@@ -13,7 +13,7 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
 
 _MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
@@ -170,7 +170,7 @@ def plot_command(
 
 def opened(run: str | None) -> Run:
     """A run that is there, or the last one."""
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
 
     store = Run(run_path(run) if run else last_run())
     if not store.exists:

@@ -1,4 +1,4 @@
-"""``bench verify``: does a run hold. A thin layer over `gcbench.bench.verify`."""
+"""``bench verify``: does a run hold. A thin layer over `gcbench.bench.audit.verify`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gcbench.bench.cli.run import last_run, run_path
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcbench.bench.consistency import Finding
-    from gcbench.bench.verify import Verification
+    from gcbench.bench.audit.consistency import Finding
+    from gcbench.bench.audit.verify import Verification
 
 SHOWN = 20  # findings before the list is cut; --json has all
 
@@ -74,11 +74,11 @@ def verify_command(
         2 wrong usage
         3 something could not be checked: data, codec or version missing
     """
-    from gcbench.bench.cell import Limit
-    from gcbench.bench.remeasure import Sample
-    from gcbench.bench.runner import default_threads
-    from gcbench.bench.store import Run
-    from gcbench.bench.verify import verify
+    from gcbench.bench.run.slot import Limit
+    from gcbench.bench.audit.remeasure import Sample
+    from gcbench.bench.run.runner import default_threads
+    from gcbench.bench.store.run import Run
+    from gcbench.bench.audit.verify import verify
 
     folders = {}
     for given in dataset or []:

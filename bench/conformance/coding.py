@@ -12,7 +12,7 @@ from gcbench.bench.conformance.contract import Broken, passed, warned
 from gcbench.bench.conformance.lab import Lab, Role, Trouble, Unmet, same_meshes
 from gcbench.bench.conformance.report import Verdict
 from gcbench.bench.conformance.trial import Decoded, Encoded, Raised
-from gcbench.bench.stages import MeshArrays
+from gcbench.bench.run.stages import MeshArrays
 from gcbench.codecs import Rate
 
 TOP_DISTANCE, ANY_DISTANCE = 0.05, 0.2

@@ -18,11 +18,11 @@ from typing import Literal, TypeVar
 import numpy as np
 import psutil
 
-from gcbench.bench.cell import PREPARE_LIMIT_S
+from gcbench.bench.run.slot import PREPARE_LIMIT_S
 from gcbench.bench.conformance import trial
 from gcbench.bench.conformance.shapes import good_meshes
 from gcbench.bench.conformance.trial import Decoded, Encoded, Facts, Raised
-from gcbench.bench.process import (
+from gcbench.bench.run.process import (
     CallFailed,
     DeadlineExceeded,
     Limits,
@@ -32,7 +32,7 @@ from gcbench.bench.process import (
     Worker,
     WorkerDied,
 )
-from gcbench.bench.stages import MeshArrays
+from gcbench.bench.run.stages import MeshArrays
 from gcbench.codecs import Rate
 from gcbench.codecs.base import Effort
 from gcbench.errors import StoreError

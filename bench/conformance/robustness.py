@@ -13,8 +13,8 @@ from gcbench.bench.conformance.lab import Lab, Trouble, Unmet, same_meshes
 from gcbench.bench.conformance.report import Verdict
 from gcbench.bench.conformance.shapes import HardMesh
 from gcbench.bench.conformance.trial import Decoded, Encoded
-from gcbench.bench.process import Limits
-from gcbench.bench.stages import MeshArrays
+from gcbench.bench.run.process import Limits
+from gcbench.bench.run.stages import MeshArrays
 
 FAR_OFF = 0.25
 """A decoded mesh further away than that, where the longest side is 2, is another shape."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcbench.bench.stages import MeshArrays
+from gcbench.bench.run.stages import MeshArrays
 
 Floats = NDArray[np.float64]
 

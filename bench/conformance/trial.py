@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcbench.bench.conformance.place import call_place, watch_files
-from gcbench.bench.stages import MeshArrays
+from gcbench.bench.run.stages import MeshArrays
 from gcbench.codecs import CODECS, Availability, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
 from gcbench.errors import BenchError

@@ -1,23 +1,9 @@
-"""Quality of decoded meshes: distances with their noise floor, PSNR, topology.
+"""Suites of metrics: what each measures, and the registry that tables, figures and reports read columns from.
 
-Knows meshes only; the engine, codecs and datasets are out of sight. Everything outside uses the names exported here.
+A suite knows meshes only; the engine, codecs and datasets are out of its sight.
 """
 
-from __future__ import annotations
+from gcbench.bench.metrics.base import Cloud, Column, Suite
+from gcbench.bench.metrics.registry import DEFAULT_SUITES, SUITES, columns, floors, ranking, suite_of
 
-from gcbench.bench.metrics.distortion import METRIC_VERSION, N_SAMPLES, PSNR_MAX_DB, Floor, Reference, measure
-from gcbench.bench.metrics.table import METRICS, Metric
-from gcbench.bench.metrics.topology import Topology, topology
-
-__all__ = [
-    "METRICS",
-    "METRIC_VERSION",
-    "N_SAMPLES",
-    "PSNR_MAX_DB",
-    "Floor",
-    "Metric",
-    "Reference",
-    "Topology",
-    "measure",
-    "topology",
-]
+__all__ = ["DEFAULT_SUITES", "SUITES", "Cloud", "Column", "Suite", "columns", "floors", "ranking", "suite_of"]

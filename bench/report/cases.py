@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gcbench.bench.records import Record
+from gcbench.bench.store.records import Record
 
 Role = Literal["worst", "median", "best", "other"]
 _ROUNDS: tuple[Role, ...] = ("worst", "median", "best", "other")

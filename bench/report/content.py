@@ -15,7 +15,7 @@ from gcbench.bench.analysis.figures.curves import SMALLEST_DISTANCE
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.rate_distortion import bd_matrix
 from gcbench.bench.metrics import METRICS
-from gcbench.bench.records import Record
+from gcbench.bench.store.records import Record
 from gcbench.bench.report.cases import RANKING
 
 BLOCK = ["dataset", "split", "effort", "device"]  # rows that can be compared

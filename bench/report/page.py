@@ -22,7 +22,7 @@ import gcbench
 from gcbench.bench.analysis.versions import newest
 from gcbench.bench.report import cases, scenes
 from gcbench.bench.report.content import content
-from gcbench.bench.store import Run
+from gcbench.bench.store.run import Run
 from gcbench.errors import StoreError, UsageError
 
 DEFAULT_MAX_MB = 15.0

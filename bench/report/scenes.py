@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.bench.kept import Decoder, KeptInputs, NotHere, load_unchanged
-from gcbench.bench.records import Record
+from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
+from gcbench.bench.store.records import Record
 from gcbench.bench.report.cases import Case
 from gcbench.bench.report.packing import Floats, PackedMesh, pack_errors, pack_mesh
-from gcbench.bench.store import Run
+from gcbench.bench.store.run import Run
 from gcbench.datasets import MeshSource
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from gcbench.bench.analysis.choose import Limit, choose, choose_from
 from gcbench.bench.analysis.frame import frame
-from gcbench.bench.records import Cost, Record
+from gcbench.bench.store.records import Cost, Record
 
 ROWS = pd.DataFrame(
     [

@@ -6,7 +6,7 @@ import pytest
 
 from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.frame import frame
-from gcbench.bench.records import Record
+from gcbench.bench.store.records import Record
 
 
 def record(mesh="a", codec="c", i=0, **more) -> Record:

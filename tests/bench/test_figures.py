@@ -8,7 +8,7 @@ import pytest
 from gcbench.bench.analysis.figures import amortisation, pareto, rate_distortion, save_figures, scatter, timing
 from gcbench.bench.analysis.figures.style import _round_numbers, looks
 from gcbench.bench.analysis.frame import frame, summarise
-from gcbench.bench.records import Cost, Record
+from gcbench.bench.store.records import Cost, Record
 
 FLOORS = {"cd_floor": 2.7e-3, "nc_floor": 0.98, "f1_0005_floor": 0.93, "f1_001_floor": 1.0}
 

@@ -11,7 +11,7 @@ import pytest
 from gcbench.bench.analysis import tables
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.text import FORMATS, block
-from gcbench.bench.records import Cost, Record
+from gcbench.bench.store.records import Cost, Record
 
 FLOORS = {"cd_floor": 1e-4, "nc_floor": 1.0, "f1_0005_floor": 1.0, "f1_001_floor": 1.0}
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from gcbench.bench.analysis.versions import newest
-from gcbench.bench.records import Record
-from gcbench.bench.store import Run
+from gcbench.bench.store.records import Record
+from gcbench.bench.store.run import Run
 
 
 def record(rate="r0", mesh="a", codec="c", **more) -> Record:

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from gcbench.bench.runner import run
-from gcbench.bench.store import Run
-from gcbench.bench.sweep import plan
+from gcbench.bench.run.runner import run
+from gcbench.bench.store.run import Run
+from gcbench.bench.plan.planning import plan
 
 pytestmark = pytest.mark.benchmark
 
@@ -19,7 +19,7 @@ IN_ONE_PROCESS = """
 import time
 import trimesh
 from gcbench.bench import metrics
-from gcbench.bench.sweep import plan
+from gcbench.bench.plan.planning import plan
 from gcbench.codecs import CODECS, Context
 from gcbench.datasets import cache_dir, load
 

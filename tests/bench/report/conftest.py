@@ -9,9 +9,9 @@ import pytest
 import trimesh
 
 from gcbench.bench.report import build
-from gcbench.bench.runner import run
-from gcbench.bench.store import Run
-from gcbench.bench.sweep import plan
+from gcbench.bench.run.runner import run
+from gcbench.bench.store.run import Run
+from gcbench.bench.plan.planning import plan
 
 # Ids of meshes are paths, so that this is a file in a folder called `<`.
 MESH = "</script><script>window.harm=1"

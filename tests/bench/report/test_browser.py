@@ -403,7 +403,7 @@ def test_contrast_of_text_is_enough(open_page):
 
 def test_a_run_without_meshes_or_without_any_good_coding_still_has_its_pages(open_page, store, tmp_path):
     from gcbench.bench.report import build
-    from gcbench.bench.store import Run
+    from gcbench.bench.store.run import Run
 
     page = open_page(build(store, tmp_path / "bare.html", meshes=False).path)
     page.locator(".point").first.click()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gcbench.bench.records import Record
+from gcbench.bench.store.records import Record
 from gcbench.bench.report.cases import in_order_of_interest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gcbench.bench.records import Cost, Record
+from gcbench.bench.store.records import Cost, Record
 from gcbench.bench.report.content import content
 
 FLOORS = {"cd_floor": 1e-4, "nc_floor": 1.0, "f1_0005_floor": 1.0, "f1_001_floor": 1.0}

@@ -16,7 +16,7 @@ import pytest
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.cli import main
 from gcbench.bench.report import build
-from gcbench.bench.store import Run
+from gcbench.bench.store.run import Run
 from gcbench.errors import StoreError, UsageError
 
 
@@ -172,7 +172,7 @@ def test_inputs_that_are_gone_cost_the_meshes_and_nothing_else(copied, tmp_path)
 
 def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkeypatch):
     """An input that is another one now, a stream that was tampered with, codecs that hang, die and talk nonsense."""
-    monkeypatch.setattr("gcbench.bench.kept.DECODE_LIMIT_S", 1.0)
+    monkeypatch.setattr("gcbench.bench.run.kept.DECODE_LIMIT_S", 1.0)
     lines = [json.loads(line) for line in (copied.path / "records.jsonl").read_text().splitlines()]
     of = {(r["mesh"], r["rate"]): r for line in lines for r in line["records"] if r["codec"] == "test-exact"}
     of["ball", "d1"]["input_sha256"] = "f" * 64

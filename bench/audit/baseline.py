@@ -1,0 +1,263 @@
+"""A baseline: which subset of a benchmark, what came of it, and with which versions. One small JSON file.
+
+Its order is stable and every cell is one line, so that a change of a baseline can be reviewed. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from gcbench.bench.metrics import METRIC_VERSION
+from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, Measured, Tolerance
+from gcbench.errors import BenchError, UsageError
+
+FORMAT = 1
+_DIGITS = 12  # significant, of a metric in the file: finer than any tolerance
+
+
+class BaselineUnreadable(BenchError):
+    """A file that is no baseline, or one of another format."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What of a benchmark is run: arguments of `gcbench.bench.plan`.
+
+    Parameters
+    ----------
+    datasets : tuple of str
+        Names or folders.
+    split : str or None
+        None is each dataset's own.
+    effort : str
+        Of the ladders.
+    seed : int
+        Of codecs and metrics.
+    rates, meshes : tuple of str
+        Only these labels and identifiers; empty is all.
+    """
+
+    datasets: tuple[str, ...] = ("mixed",)
+    split: str | None = None
+    effort: str = "quick"
+    seed: int = 0
+    rates: tuple[str, ...] = ()
+    meshes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodecFacts:
+    """What decided the numbers of a codec: its version, and the packages that its version names."""
+
+    version: str
+    packages: Mapping[str, str]
+    deterministic: bool
+
+    @classmethod
+    def here(cls, version: str, *, deterministic: bool) -> CodecFacts:
+        """Of this process; ``1+DracoPy-2.2.0`` names a package that is installed in that version."""
+        return cls(version, dict(sorted(_named_packages(version))), deterministic)
+
+
+@dataclass(frozen=True)
+class TimingRatio:
+    """CPU seconds of a codec at a rate over the control codec's on the same mesh: the median over meshes."""
+
+    encode: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times as ratios to a control codec that ran interleaved; ``codec rate`` → ratio."""
+
+    control: str
+    ratios: Mapping[str, TimingRatio]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Results that new ones are held against.
+
+    Parameters
+    ----------
+    subset : Subset
+        What was run.
+    cells : mapping
+        Results by cell.
+    codecs : mapping
+        Address → facts.
+    processor : str
+        Of the machine that made it, to be told when results differ.
+    metric_version : str
+        Of the metrics.
+    tolerances : mapping
+        Class of codecs → fields of `Tolerance` that this baseline sets otherwise; written by hand, kept by updates.
+    timing : Timing or None
+        Where it was asked for.
+    """
+
+    subset: Subset
+    cells: Mapping[CellId, Measured]
+    codecs: Mapping[str, CodecFacts]
+    processor: str = ""
+    metric_version: str = METRIC_VERSION
+    tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    timing: Timing | None = None
+
+    def tolerance(self, name: str) -> Tolerance:
+        """Return the tolerance of a class, with what this baseline sets otherwise."""
+        return Tolerance(**{**asdict(_CLASSES[name]), **self.tolerances.get(name, {})})
+
+    def updated(self, new: Baseline) -> Baseline:
+        """Take over what ``new`` measured, codec by codec; codecs that it did not run stay as they are."""
+        kept = {cell: value for cell, value in self.cells.items() if cell.codec not in new.codecs}
+        ratios = dict(self.timing.ratios) if self.timing and not new.timing else {}
+        timing = new.timing or (Timing(self.timing.control, ratios) if self.timing else None)
+        return replace(
+            new,
+            cells=kept | dict(new.cells),
+            codecs={**self.codecs, **new.codecs},
+            tolerances=self.tolerances,
+            timing=timing,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all.
+
+        Raises
+        ------
+        BenchError
+            It cannot be written.
+        """
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text("\n".join(self._lines()) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise BenchError(f"cannot write {path}: {error.strerror}") from error
+
+    def _lines(self) -> Iterator[str]:
+        meshes = {f"{cell.dataset}/{cell.mesh}": value.input_sha256 for cell, value in self.cells.items()}
+        yield "{"
+        yield f' "format": {FORMAT},'
+        yield f' "subset": {json.dumps(asdict(self.subset))},'
+        yield f' "metric_version": {json.dumps(self.metric_version)},'
+        yield f' "processor": {json.dumps(self.processor)},'
+        yield f' "tolerances": {json.dumps(self.tolerances, sort_keys=True)},'
+        yield from _block("codecs", {name: asdict(facts) for name, facts in sorted(self.codecs.items())})
+        yield from _block("inputs", dict(sorted(meshes.items())))
+        if self.timing is not None:
+            ratios = {name: _rounded(asdict(ratio), 3) for name, ratio in sorted(self.timing.ratios.items())}
+            yield f' "control": {json.dumps(self.timing.control)},'
+            yield from _block("timing", ratios)
+        yield ' "cells": ['
+        rows = [json.dumps(_row(cell, self.cells[cell])) for cell in sorted(self.cells)]
+        yield ",\n".join(f"  {row}" for row in rows)
+        yield " ]"
+        yield "}"
+
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """Read a file that `write` wrote.
+
+        Raises
+        ------
+        BaselineUnreadable
+            There is none, or it is something else.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BaselineUnreadable(f"there is no baseline {path}; write one with --update") from None
+        except (OSError, ValueError) as error:
+            raise BaselineUnreadable(f"{path} cannot be read as a baseline: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else None
+            raise BaselineUnreadable(f"{path} has format {found}, this gcbench reads {FORMAT}; write it anew: --update")
+        try:
+            return cls._from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BaselineUnreadable(f"{path} is no complete baseline: {error!r}") from error
+
+    @classmethod
+    def _from_json(cls, data: Mapping[str, Any]) -> Baseline:
+        tolerances = data["tolerances"]
+        settable = {f.name for f in fields(Tolerance)} - {"name", "metrics"}
+        for name, values in tolerances.items():
+            if name not in _CLASSES or not set(values) <= settable:
+                known = f"{', '.join(_CLASSES)} with {', '.join(sorted(settable))}"
+                raise UsageError(f"tolerances of '{name}': there are {known}")
+        named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["subset"].items()}
+        subset = Subset(**named)
+        timing = None
+        if "control" in data:
+            timing = Timing(data["control"], {name: TimingRatio(**ratio) for name, ratio in data["timing"].items()})
+        inputs: Mapping[str, str | None] = data["inputs"]
+        return cls(
+            subset=subset,
+            cells=dict(_cell(row, subset, inputs) for row in data["cells"]),
+            codecs={name: CodecFacts(**facts) for name, facts in data["codecs"].items()},
+            processor=data["processor"],
+            metric_version=data["metric_version"],
+            tolerances=tolerances,
+            timing=timing,
+        )
+
+
+_CLASSES = {tolerance.name: tolerance for tolerance in (EXACT, TRAINED, OTHER_INPUT)}
+
+
+def _row(cell: CellId, value: Measured) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "codec": cell.codec,
+        "rate": cell.rate,
+        "dataset": cell.dataset,
+        "split": cell.split,
+        "mesh": cell.mesh,
+        "status": value.status,
+    }
+    if value.stream_bytes is not None:
+        row["bytes"] = _short(value.stream_bytes)
+    return row | _rounded(value.metrics, _DIGITS) | ({"error": value.error} if value.error else {})
+
+
+def _cell(row: Mapping[str, Any], subset: Subset, inputs: Mapping[str, str | None]) -> tuple[CellId, Measured]:
+    cell = CellId(
+        row["dataset"], row["split"], row["mesh"], row["codec"], row["rate"], subset.effort, subset.seed, "cpu"
+    )
+    metrics = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "bytes"}
+    sha256 = inputs[f"{cell.dataset}/{cell.mesh}"]
+    return cell, Measured(row["status"], row.get("bytes"), sha256, metrics, row.get("error"))
+
+
+def _block(name: str, values: Mapping[str, Any]) -> Iterator[str]:
+    yield f' "{name}": {{'
+    yield ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
+    yield " },"
+
+
+def _rounded(values: Mapping[str, float], digits: int) -> dict[str, float]:
+    return {name: float(f"{value:.{digits}g}") for name, value in values.items()}
+
+
+def _short(size: float) -> float:
+    return int(size) if size == int(size) else size
+
+
+def _named_packages(version: str, find: Callable[[str], str] = installed_version) -> Iterator[tuple[str, str]]:
+    for token in version.split("+"):
+        if match := re.fullmatch(r"([A-Za-z0-9._-]+?)-([0-9][A-Za-z0-9.]*)", token):
+            try:
+                if find(match[1]) == match[2]:
+                    yield match[1], match[2]
+            except PackageNotFoundError:
+                continue

@@ -1,0 +1,325 @@
+"""Run the subset that a baseline names, and hold the results against it.
+
+A change of a package that a codec's bytes depend on, or of the input meshes, is told from a change of the codec. Times
+are CPU seconds, compared only as ratios to a control codec that runs interleaved, on the same meshes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gcbench.bench.run import provenance
+from gcbench.bench.run.slot import Limit
+from gcbench.bench.store.records import Record
+from gcbench.bench.audit.baseline import Baseline, CodecFacts, Subset, Timing, TimingRatio
+from gcbench.bench.audit.comparison import (
+    CellComparison,
+    CellId,
+    Comparison,
+    Measured,
+    Tolerance,
+    Verdict,
+    compare,
+    is_deterministic,
+    measured,
+)
+from gcbench.bench.run.runner import Tick, run
+from gcbench.bench.store.run import Run
+from gcbench.bench.plan.planning import Plan, plan
+from gcbench.errors import UsageError
+
+# Times the ratio of the baseline. On two cores with ten programs, five gates in a row came to .77 to 1.01 times it
+# for calls of 10 ms and more, and of .91 to 1.50 for calls of less than one (wall seconds: .35 to 8).
+SLOWER = 2.0
+DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True)
+class TimingComparison:
+    """One codec at one rate: ratios to the control then and now."""
+
+    what: str  # "draco q10 decode"
+    old: float
+    new: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What came of a gate.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Cell by cell, and means by codec.
+    timing : tuple of TimingComparison
+        Empty where it was not asked for.
+    notes : tuple of str
+        What explains the results: versions, packages, inputs, new cells.
+    wall_s : float
+        Seconds that the subset took.
+    """
+
+    comparison: Comparison
+    timing: tuple[TimingComparison, ...]
+    notes: tuple[str, ...]
+    wall_s: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Worse if anything is; else not measured if anything was not; else better or equal."""
+        if any(t.verdict == "worse" for t in self.timing):
+            return "worse"
+        return self.comparison.verdict
+
+
+def gate(
+    baseline: Baseline,
+    codecs: Sequence[str] = (),
+    *,
+    timing: bool = False,
+    jobs: int = 1,
+    data: Path | None = None,
+    keep: Path | None = None,
+    on_tick: Callable[[Tick], None] | None = None,
+) -> GateReport:
+    """Run a baseline's subset and compare.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        From `Baseline.read`.
+    codecs : sequence of str
+        Only these of the baseline's codecs; empty is all.
+    timing : bool
+        Compare times too.
+    jobs : int
+        Cells at a time; timing runs alone.
+    data : Path, optional
+        Data root.
+    keep : Path, optional
+        New folder for the run, to look at it afterwards; default: a temporary one.
+    on_tick : callable, optional
+        Told of progress.
+
+    Raises
+    ------
+    UsageError
+        A codec that the baseline does not have, or a subset that names what is not there.
+    BenchError
+        Nothing could be measured: a codec or a dataset is missing, a disk is full.
+    """
+    wanted = tuple(codecs) or tuple(baseline.codecs)
+    if unknown := [codec for codec in wanted if codec not in baseline.codecs]:
+        raise UsageError(f"the baseline has no codec {', '.join(unknown)}; add it with --update")
+    if timing and baseline.timing is None:
+        raise UsageError("the baseline has no times; add them with --update --timing")
+    control = baseline.timing.control if timing and baseline.timing else None
+    new, wall_s = measure(baseline.subset, wanted, control=control, jobs=jobs, data=data, keep=keep, on_tick=on_tick)
+    return judge(baseline, new, wall_s)
+
+
+def judge(baseline: Baseline, new: Baseline, wall_s: float = 0.0) -> GateReport:
+    """Hold what was measured now against a baseline; only the codecs that were.
+
+    Parameters
+    ----------
+    baseline, new : Baseline
+        The old and the new results, both from `measure`.
+    wall_s : float
+        Seconds that the new ones took.
+    """
+    old = {cell: value for cell, value in baseline.cells.items() if cell.codec in new.codecs}
+    comparison = compare(old, new.cells, _tolerances(baseline, new))
+    lost = tuple(CellComparison(cell, "not measured", "", note="is no longer run") for cell in comparison.only_old)
+    comparison = replace(comparison, cells=comparison.cells + lost)
+    comparison, blamed = _excuse(comparison, baseline, new)
+    return GateReport(comparison, _compare_times(baseline, new), (*blamed, *_notes(comparison, baseline, new)), wall_s)
+
+
+def measure(
+    subset: Subset,
+    codecs: Sequence[str],
+    *,
+    control: str | None = None,
+    jobs: int = 1,
+    data: Path | None = None,
+    keep: Path | None = None,
+    on_tick: Callable[[Tick], None] | None = None,
+) -> tuple[Baseline, float]:
+    """Run a subset, and return its results as a baseline, and the seconds it took.
+
+    Parameters
+    ----------
+    subset : Subset
+        What to run.
+    codecs : sequence of str
+        Addresses.
+    control : str, optional
+        Codec that times are ratios to; None takes no times.
+    jobs, data, keep, on_tick
+        As for `gate`.
+    """
+    with tempfile.TemporaryDirectory(prefix="gcbench-gate-") as temporary:
+        store = Run(keep or Path(temporary) / "run")
+        if store.exists:  # its cells would not run again, whatever changed in a codec that kept its version
+            raise UsageError(f"{store.path} is there already; a gate measures afresh")
+        limit = Limit(deadline_s=DEADLINE_S)
+        made = _plan(subset, codecs, data)
+        summary = run(made, store, jobs=jobs, threads=1, limit=limit, on_tick=on_tick)
+        wall_s = summary.wall_s
+        if control is not None:
+            timed = _plan(subset, [control, *(c for c in codecs if c != control)], data, timing=True)
+            wall_s += run(timed, store, limit=limit, on_tick=on_tick).wall_s
+        keys = {cell.key for cell in made.cells}
+        records = [r for cell in store.cells() if cell.key in keys for r in cell.records]
+        ratios = _ratios(store.records(), control) if control is not None else None
+    facts = {
+        cell.codec: CodecFacts.here(cell.codec_version, deterministic=is_deterministic(cell.codec))
+        for cell in made.cells
+    }
+    new = Baseline(
+        subset=subset,
+        cells=measured(r for r in records if not r.timing),
+        codecs=facts,
+        processor=provenance.processor(),
+        timing=Timing(control, ratios) if control is not None and ratios is not None else None,
+    )
+    return new, wall_s
+
+
+def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: bool = False) -> Plan:
+    """Plan a subset; a set consists of the meshes that are asked for."""
+    made = plan(
+        subset.datasets,
+        codecs,
+        split=subset.split,
+        effort=subset.effort,
+        seed=subset.seed,
+        data=data,
+        timing=timing,
+    )
+    # Rates are those of all codecs of the baseline, of which only some may be wanted now.
+    made = replace(made, cells=tuple(c for c in made.cells if not subset.rates or c.rate.label in subset.rates))
+    if not subset.meshes:
+        return made
+    known = {mesh.source.mesh for mesh in made.meshes}
+    if unknown := [mesh for mesh in subset.meshes if mesh not in known]:
+        raise UsageError(f"{', '.join(subset.datasets)}: no mesh {', '.join(unknown)}")
+    kept = (replace(c, meshes=tuple(m for m in c.meshes if m.source.mesh in subset.meshes)) for c in made.cells)
+    return replace(
+        made,
+        cells=tuple(cell for cell in kept if cell.meshes),
+        meshes=tuple(m for m in made.meshes if m.source.mesh in subset.meshes),
+    )
+
+
+def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, Measured, Measured], Tolerance | str]:
+    def choose(cell: CellId, before: Measured, after: Measured) -> Tolerance | str:
+        if baseline.metric_version != new.metric_version:
+            return f"measured with metrics of version {baseline.metric_version}, here is {new.metric_version}"
+        if not new.codecs[cell.codec].deterministic:
+            return baseline.tolerance("trained")
+        return baseline.tolerance("exact" if before.input_sha256 == after.input_sha256 else "other input")
+
+    return choose
+
+
+def _excuse(comparison: Comparison, baseline: Baseline, new: Baseline) -> tuple[Comparison, list[str]]:
+    """Turn what is worse into "not measured" for codecs whose packages changed: it is not told who is to blame."""
+    changed: dict[str, str] = {}
+    for codec, facts in new.codecs.items():
+        then, now = baseline.codecs[codec].packages, facts.packages
+        parts = [
+            f"{p} {then.get(p, 'none')} → {now.get(p, 'none')}" for p in {**then, **now} if then.get(p) != now.get(p)
+        ]
+        if parts:
+            changed[codec] = ", ".join(parts)
+    worse = {cell.cell.codec for cell in comparison.of("worse")} | {mean.codec for mean in comparison.worse_means}
+    notes = [
+        f"{codec}: {what}; "
+        + (
+            "a package that decides its results changed, so the codec is not blamed: install the version of the "
+            "baseline, or write the baseline anew (--update)"
+            if codec in worse
+            else "no result is worse for it"
+        )
+        for codec, what in sorted(changed.items())
+    ]
+    if not worse & set(changed):
+        return comparison, notes
+    cells = tuple(
+        replace(c, verdict="not measured", note=changed[c.cell.codec])
+        if c.verdict == "worse" and c.cell.codec in changed
+        else c
+        for c in comparison.cells
+    )
+    means = tuple(
+        replace(m, verdict="not measured") if m.verdict == "worse" and m.codec in changed else m
+        for m in comparison.means
+    )
+    return replace(comparison, cells=cells, means=means), notes
+
+
+def _notes(comparison: Comparison, baseline: Baseline, new: Baseline) -> list[str]:
+    notes = []
+    for codec, facts in sorted(new.codecs.items()):
+        if facts.version != baseline.codecs[codec].version and facts.packages == baseline.codecs[codec].packages:
+            notes.append(f"{codec}: version {baseline.codecs[codec].version} → {facts.version}")
+    other = {c.cell.mesh for c in comparison.cells if c.tolerance == "other input"}
+    if other:
+        notes.append(
+            f"{len(other)} input meshes are not those of the baseline to the last digit: deterministic codecs are "
+            "compared within a band"
+        )
+    if new.processor != baseline.processor and comparison.verdict != "equal":
+        notes.append(f"the baseline was made on another processor ({baseline.processor or 'unknown'})")
+    if comparison.only_new:
+        notes.append(f"{len(comparison.only_new)} cells are not in the baseline; add them with --update")
+    return notes
+
+
+def _ratios(records: Sequence[Record], control: str) -> dict[str, TimingRatio]:
+    """Median over meshes of each codec's seconds over the control's, which are summed over its rates."""
+    ok = [r for r in records if r.timing and r.status == "ok"]
+    base: dict[str, dict[str, float]] = {"encode": defaultdict(float), "decode": defaultdict(float)}
+    ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: {"encode": [], "decode": []})
+    for r in ok:
+        if r.codec == control:
+            for stage, of_mesh in base.items():
+                of_mesh[r.mesh] += _seconds(r, stage)
+    for r in ok:
+        for stage, of_mesh in base.items():
+            if r.codec != control and of_mesh.get(r.mesh):
+                ratios[f"{r.codec} {r.rate}"][stage].append(_seconds(r, stage) / of_mesh[r.mesh])
+    return {
+        what: TimingRatio(statistics.median(of["encode"]), statistics.median(of["decode"]))
+        for what, of in ratios.items()
+        if of["encode"] and of["decode"]
+    }
+
+
+def _seconds(record: Record, stage: str) -> float:
+    """CPU seconds, which other programs on the machine hardly add to; of a set codec its share for one mesh."""
+    cost = getattr(record, stage)
+    return 0.0 if cost is None else cost.cpu_s / record.set_size
+
+
+def _compare_times(baseline: Baseline, new: Baseline) -> tuple[TimingComparison, ...]:
+    if baseline.timing is None or new.timing is None:
+        return ()
+    rows = []
+    for what, then in baseline.timing.ratios.items():
+        now = new.timing.ratios.get(what)
+        if now is None:
+            continue
+        for stage in ("encode", "decode"):
+            old, fresh = getattr(then, stage), getattr(now, stage)
+            verdict: Verdict = "worse" if fresh > old * SLOWER else "better" if fresh * SLOWER < old else "equal"
+            rows.append(TimingComparison(f"{what} {stage}", old, fresh, verdict))
+    return tuple(rows)

@@ -1,0 +1,534 @@
+"""Comparing results: exact judgements on values made by hand, and a gate that catches what is injected."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import sys
+
+import pytest
+import trimesh
+import typer
+
+from gcbench.bench.cli import app, main
+from gcbench.bench.metrics import METRICS
+from gcbench.bench.store.records import Cost, Record
+from gcbench.bench.audit import Baseline, Subset, compare_results, gate, measure, measured, render
+from gcbench.bench.audit.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio, _named_packages
+from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, Measured, compare
+from gcbench.bench.audit.gate import _ratios, judge
+from gcbench.bench.run.runner import run
+from gcbench.bench.store.run import Run
+from gcbench.bench.plan.planning import plan
+from gcbench.errors import UsageError
+
+VALUES = {
+    "cd": 0.004,
+    "nc": 0.98,
+    "f1_0005": 0.7,
+    "f1_001": 0.9,
+    "cd_p2s": 0.001,
+    "nc_p2s": 0.99,
+    "hausdorff_p2s": 0.02,
+    "p99_p2s": 0.004,
+    "f1_p2s_0005": 0.8,
+    "f1_p2s_001": 0.95,
+    "d1_psnr_bbox": 60.0,
+    "d2_psnr_bbox": 70.0,
+}
+
+
+def cell(number: int, codec: str = "draco") -> CellId:
+    return CellId("shapes", "all", f"m{number}", codec, "q10", "quick", 0, "cpu")
+
+
+def result(stream_bytes: float = 1000, **metrics: float) -> Measured:
+    return Measured("ok", stream_bytes, "a" * 64, VALUES | metrics)
+
+
+def judged(old: Measured, new: Measured, tolerance=EXACT, cells: int = 1):
+    return compare({cell(i): old for i in range(cells)}, {cell(i): new for i in range(cells)}, lambda *_: tolerance)
+
+
+class TestCompare:
+    def test_equal(self):
+        comparison = judged(result(), result())
+        assert comparison.verdict == "equal"
+        assert comparison.cells[0].differences == ()
+
+    @pytest.mark.parametrize("name", ["bytes", *METRICS])
+    def test_exact_sees_the_smallest_change_of_any_figure(self, name):
+        change = {} if name == "bytes" else {name: VALUES[name] * (1 + 1e-6)}
+        comparison = judged(result(), result(1001 if name == "bytes" else 1000, **change))
+        (difference,) = comparison.cells[0].differences
+        better = name != "bytes" and METRICS[name].better == "higher"
+        assert difference.name == name
+        assert comparison.verdict == ("better" if better else "worse")
+        assert judged(result(), result(**{k: v * (1 + 1e-13) for k, v in VALUES.items()})).verdict == "equal"
+
+    def test_one_figure_worse_makes_a_cell_worse_whatever_became_better(self):
+        (one,) = judged(result(), result(900, cd_p2s=0.0011)).cells
+        assert one.verdict == "worse"
+        assert {d.name: d.change for d in one.differences} == pytest.approx({"bytes": -0.1, "cd_p2s": 0.1})
+
+    @pytest.mark.parametrize("tolerance", [TRAINED, OTHER_INPUT], ids=lambda t: t.name)
+    def test_a_band_forgives_a_cell_and_not_the_mean(self, tolerance):
+        limit = tolerance.cell_bytes
+        assert judged(result(), result(1000 * (1 + 0.9 * tolerance.mean_bytes)), tolerance, 10).verdict == "equal"
+        old = {cell(i): result() for i in range(10)}
+        # One cell inside its limit, which moves the mean by a tenth of it.
+        new = old | {cell(0): result(1000 * (1 + 0.9 * limit))}
+        moved = 0.09 * limit
+        (mean, *_) = compare(old, new, lambda *_: tolerance).means
+        assert (mean.name, mean.cells) == ("bytes", 10)
+        assert mean.change == pytest.approx(moved)
+        assert mean.verdict == ("worse" if moved > tolerance.mean_bytes else "equal")
+        # All of them by a little: no cell is worse, the codec is.
+        every = judged(result(), result(1000 * (1 + 1.1 * tolerance.mean_bytes)), tolerance, 10)
+        assert every.of("worse") == ()
+        assert every.verdict == "worse"
+        assert every.worse_means[0].name == "bytes"
+        beyond = judged(result(), result(1000 * (1 + 1.1 * limit)), tolerance)
+        assert beyond.cells[0].verdict == "worse"
+
+    def test_what_the_gate_promises_also_holds_for_meshes_of_another_machine(self):
+        """1 % in bytes or 2 % in p2s, in all cells."""
+        assert judged(result(), result(1010), OTHER_INPUT, 4).verdict == "worse"
+        assert judged(result(), result(cd_p2s=0.00102), OTHER_INPUT, 4).verdict == "worse"
+
+    def test_bands_do_not_look_at_noise(self):
+        noisy = result(hausdorff_p2s=0.5, p99_p2s=0.5, cd=0.1, d1_psnr_bbox=10.0)
+        assert judged(result(), noisy, TRAINED).verdict == "equal"
+        lossless = result(cd_p2s=1e-8)
+        assert judged(lossless, result(cd_p2s=9e-7), TRAINED).verdict == "equal"  # under the last digit of a file
+        assert judged(lossless, result(cd_p2s=3e-6), TRAINED).verdict == "worse"
+
+    def test_failures(self):
+        failed = Measured("failed", None, "a" * 64, error="a bug")
+        (worse,) = judged(result(), failed).cells
+        assert (worse.verdict, worse.note) == ("worse", "was ok, is failed: a bug")
+        assert judged(failed, result()).verdict == "better"
+        assert judged(failed, failed).verdict == "equal"
+        assert judged(failed, dataclasses.replace(failed, status="timeout")).verdict == "equal"
+
+    def test_what_is_not_in_both(self):
+        comparison = compare(
+            {cell(0): result(), cell(1): result()}, {cell(1): result(), cell(2): result()}, lambda *_: EXACT
+        )
+        assert [c.cell for c in comparison.cells] == [cell(1)]
+        assert (comparison.only_old, comparison.only_new) == ((cell(0),), (cell(2),))
+        assert comparison.verdict == "equal"
+        assert compare({cell(0): result()}, {cell(1): result()}, lambda *_: EXACT).verdict == "not measured"
+
+    def test_results_of_runs_get_the_tolerance_of_their_class(self):
+        other = dataclasses.replace(result(), input_sha256="b" * 64)
+        assert compare_results({cell(0): result()}, {cell(0): other}).cells[0].note == "the meshes are not the same"
+        for codec, verdict in (
+            ("draco", "worse"),
+            ("necgs[k=64]", "equal"),
+            ("test-trained", "equal"),
+            ("who", "worse"),
+        ):
+            old, new = ({cell(i, codec): result(size) for i in range(3)} for size in (1000, 1005))
+            assert compare_results(old, new).verdict == verdict, codec
+            assert compare_results(old, new, allowed=0.01).verdict == "equal"
+            assert compare_results(old, new, allowed=0.001).verdict == "worse"
+
+
+class TestRender:
+    def test_everything_is_named(self):
+        old = {cell(i): result() for i in range(40)}
+        new = old | {
+            cell(0): result(1011, cd_p2s=0.00102),
+            cell(1): result(990),
+            cell(2): Measured("failed", None, "a" * 64),
+        }
+        comparison = compare(old, new, lambda *_: EXACT)
+        said = render.text(comparison, notes=["hm"])
+        assert said.splitlines()[0] == "40 cells: 2 worse, 1 better, 37 equal"
+        assert "draco q10 on shapes/m0: bytes 1000 → 1011 (+1.1 %); p2s ×10⁻³ 1 → 1.02 (+2 %)" in said
+        assert "draco q10 on shapes/m2: was ok, is failed" in said
+        assert "draco q10 on shapes/m1: bytes 1000 → 990 (-1 %)" in said
+        assert said.endswith("note: hm")
+        markdown = render.markdown("bench gate", comparison, notes=["hm"])
+        assert markdown.startswith("### bench gate: worse\n")
+        assert "| draco | 40 | 2 | 1 |" in markdown
+        assert "| draco | q10 | shapes/m0 | bytes 1000 → 1011 (+1.1 %)" in markdown
+        assert json.loads(json.dumps(render.as_json(comparison)))["cells"][0]["verdict"] == "worse"
+
+    def test_long_lists_are_cut_and_names_cannot_break_out(self):
+        names = [CellId("a|b", "all", f"`<script>@you\n{i}", "draco", "q10", "quick", 0, "cpu") for i in range(40)]
+        comparison = compare(dict.fromkeys(names, result()), dict.fromkeys(names, result(1001)), lambda *_: EXACT)
+        markdown = render.markdown("t", comparison)
+        assert "and 10 more" in markdown
+        assert "<script" not in markdown
+        assert "@you" not in markdown
+        rows = [line for line in markdown.splitlines() if "script" in line]
+        assert len(rows) == render.SHOWN
+        assert all(len(re.split(r"(?<!\\)\|", row)) == 6 for row in rows)
+
+
+class TestBaseline:
+    @pytest.fixture
+    def baseline(self):
+        failed = dataclasses.replace(result(), status="failed", stream_bytes=None, metrics={}, error="a bug")
+        return Baseline(
+            Subset(("mixed",), "mini", "quick", 0, ("q10",), ("m0", "m1", "m2")),
+            {
+                CellId("mixed", "mini", "m0", "draco", "q10", "quick", 0, "cpu"): result(1000.5),
+                CellId("mixed", "mini", "m1", "draco", "q10", "quick", 0, "cpu"): failed,
+                CellId("mixed", "mini", "m0", "necgs", "q10", "quick", 0, "cpu"): result(10),
+            },
+            {
+                "draco": CodecFacts("1+DracoPy-2.2.0", {"DracoPy": "2.2.0"}, deterministic=True),
+                "necgs": CodecFacts("4", {}, deterministic=False),
+            },
+            processor="a fast one",
+            tolerances={"trained": {"mean_bytes": 0.5}},
+            timing=Timing("draco", {"necgs q10": TimingRatio(100.0, 2.5)}),
+        )
+
+    def test_a_file_holds_all_of_it_in_a_stable_order(self, baseline, tmp_path):
+        baseline.write(tmp_path / "new" / "b.json")
+        text = (tmp_path / "new" / "b.json").read_text()
+        assert Baseline.read(tmp_path / "new" / "b.json") == baseline
+        shuffled = dataclasses.replace(baseline, cells=dict(reversed(list(baseline.cells.items()))))
+        shuffled.write(tmp_path / "b.json")
+        assert (tmp_path / "b.json").read_text() == text
+        assert sum('"mesh"' in line for line in text.splitlines()) == 3
+        assert list(tmp_path.glob("*partial")) == []
+
+    def test_tolerances_can_be_set_by_hand_and_survive_an_update(self, baseline):
+        assert baseline.tolerance("trained") == dataclasses.replace(TRAINED, mean_bytes=0.5)
+        assert baseline.tolerance("exact") == EXACT
+        new = dataclasses.replace(
+            baseline,
+            cells={CellId("mixed", "mini", "m0", "necgs", "q10", "quick", 0, "cpu"): result(9)},
+            codecs={"necgs": CodecFacts("5", {}, deterministic=False)},
+            tolerances={},
+            timing=None,
+        )
+        updated = baseline.updated(new)
+        assert {c.codec: r.stream_bytes for c, r in updated.cells.items() if r.status == "ok"} == {
+            "draco": 1000.5,
+            "necgs": 9,
+        }
+        assert updated.codecs["necgs"].version == "5"
+        assert updated.codecs["draco"].version == "1+DracoPy-2.2.0"
+        assert updated.tolerances == baseline.tolerances
+        assert updated.timing == baseline.timing
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("nonsense", "cannot be read as a baseline"),
+            ("[]", "has format None, this gcbench reads 1"),
+            ('{"format": 99}', "has format 99"),
+            ('{"format": 1}', "no complete baseline"),
+            ('{"format": 1, "tolerances": {"exact": {"name": 1}}}', "there are exact"),
+            ('{"format": 1, "tolerances": {"sloppy": {}}}', "tolerances of 'sloppy'"),
+        ],
+    )
+    def test_what_is_no_baseline(self, tmp_path, text, message):
+        (tmp_path / "b.json").write_text(text)
+        with pytest.raises((BaselineUnreadable, UsageError), match=message):
+            Baseline.read(tmp_path / "b.json")
+        with pytest.raises(BaselineUnreadable, match="there is no baseline"):
+            Baseline.read(tmp_path / "nowhere.json")
+
+    def test_packages_that_a_version_names(self):
+        here = {"pymeshlab": "2025.7.post1", "DracoPy": "2.2.0", "scikit-image": "0.26.0"}.__getitem__
+        version = "1+pymeshlab-2025.7.post1+draco-1+DracoPy-2.2.0+scikit-image-0.26.0+numpy-9.9"
+        import importlib.metadata
+
+        def find(name):
+            try:
+                return here(name)
+            except KeyError:
+                raise importlib.metadata.PackageNotFoundError from None
+
+        assert dict(_named_packages(version, find)) == {
+            "pymeshlab": "2025.7.post1",
+            "DracoPy": "2.2.0",
+            "scikit-image": "0.26.0",
+        }
+
+
+def test_times_are_medians_of_ratios_on_the_same_mesh():
+    def timed(codec, rate, mesh, encode, decode):
+        costs = {name: Cost(s, s, 0, 0, 5) for name, s in (("encode", encode), ("decode", decode))}
+        return Record("d", "all", mesh, codec, "model", rate, 0, "quick", 0, True, "ok", **costs)
+
+    records = [timed("c", rate, mesh, s, 0.1) for mesh, s in (("a", 1), ("b", 2), ("x", 4)) for rate in ("1", "2")]
+    records += [timed("mine", "1", mesh, s, 0.4) for mesh, s in (("a", 1), ("b", 40), ("x", 24), ("unknown", 9))]
+    assert _ratios(records, "c") == {"mine 1": TimingRatio(3.0, pytest.approx(2.0))}
+
+
+# The gate, run for real on two small meshes.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gate") / "shapes"
+    path.mkdir()
+    trimesh.creation.icosphere(2).export(path / "ball.ply")
+    trimesh.creation.torus(2, 0.5).export(path / "ring.ply")
+    return path
+
+
+@pytest.fixture(scope="module")
+def baseline(folder):
+    """Two codecs on two meshes at one rate, with times."""
+    subset = Subset((str(folder),), rates=("d2",))
+    return measure(subset, ["test-drift", "test-trained"], control="test-exact", jobs=2)[0]
+
+
+def test_an_unchanged_tree_passes(baseline):
+    report = gate(baseline, jobs=2)
+    assert report.verdict == "equal"
+    assert [c.verdict for c in report.comparison.cells] == ["equal"] * 4
+    assert {c.cell.codec: c.tolerance for c in report.comparison.cells} == {
+        "test-drift": "exact",
+        "test-trained": "trained",
+    }
+    assert report.notes == ()
+
+
+@pytest.mark.slow
+def test_an_unchanged_tree_passes_ten_times_in_a_row(baseline):
+    for _ in range(10):
+        report = gate(baseline, ["test-drift"], jobs=2)
+        assert report.verdict == "equal"
+        assert len(report.comparison.cells) == 2
+
+
+@pytest.mark.parametrize(("drift", "figure", "by"), [("bytes:0.01", "bytes", 0.01), ("p2s:0.02", "cd_p2s", 0.02)])
+def test_an_injected_regression_is_caught(baseline, monkeypatch, drift, figure, by):
+    monkeypatch.setenv("GCBENCH_TEST_DRIFT", drift)
+    report = gate(baseline, ["test-drift"])
+    assert report.verdict == "worse"
+    assert {c.cell.mesh for c in report.comparison.of("worse")} == {"ball", "ring"}
+    for one in report.comparison.of("worse"):
+        (change,) = [d.change for d in one.differences if d.name == figure]
+        assert change == pytest.approx(by, rel=0.05)
+    assert figure in {mean.name for mean in report.comparison.worse_means}
+
+
+def only(baseline, codec, *, larger=0.0, **changes):
+    """What measuring one codec of a baseline again would give, bytes larger by ``larger``."""
+    cells = {
+        c: dataclasses.replace(r, stream_bytes=r.stream_bytes * (1 + larger))
+        for c, r in baseline.cells.items()
+        if c.codec == codec
+    }
+    return dataclasses.replace(baseline, cells=cells, codecs={codec: baseline.codecs[codec]}, timing=None, **changes)
+
+
+def test_a_trained_codec_that_is_worse_beyond_its_band(baseline):
+    assert judge(baseline, only(baseline, "test-trained", larger=0.009)).verdict == "equal"
+    report = judge(baseline, only(baseline, "test-trained", larger=0.011))
+    assert report.verdict == "worse"
+    assert report.comparison.of("worse") == ()
+    assert report.comparison.worse_means[0].name == "bytes"
+
+
+def test_better_is_fine_and_said(baseline):
+    report = judge(baseline, only(baseline, "test-drift", larger=-0.05))
+    assert report.verdict == "better"
+    assert len(report.comparison.of("better")) == len(report.comparison.cells) == 2
+
+
+def test_another_package_is_not_blamed_on_the_codec(baseline):
+    facts = baseline.codecs["test-drift"]
+    assert list(facts.packages) == ["numpy"]
+    older = dataclasses.replace(facts, version="1+numpy-1.0", packages={"numpy": "1.0"})
+    aged = dataclasses.replace(baseline, codecs={**baseline.codecs, "test-drift": older})
+    report = judge(aged, only(baseline, "test-drift"))
+    assert report.verdict == "equal"
+    assert report.notes[0].endswith("no result is worse for it")
+    report = judge(aged, only(baseline, "test-drift", larger=0.01))
+    assert report.verdict == "not measured"
+    assert re.search(r"test-drift: numpy 1.0 → \S+; a package that decides its results changed", report.notes[0])
+
+
+def test_a_new_version_of_the_codec_itself_is_judged(baseline):
+    facts = baseline.codecs["test-drift"]
+    older = dataclasses.replace(facts, version=facts.version.replace("1+", "0+", 1))
+    aged = dataclasses.replace(baseline, codecs={**baseline.codecs, "test-drift": older})
+    report = judge(aged, only(baseline, "test-drift", larger=0.01))
+    assert report.verdict == "worse"
+    assert report.notes == (f"test-drift: version {older.version} → {facts.version}",)
+
+
+def test_meshes_of_another_machine_are_compared_within_a_band(baseline):
+    moved = {c: dataclasses.replace(r, input_sha256="0" * 64) for c, r in baseline.cells.items()}
+    elsewhere = dataclasses.replace(baseline, cells=moved, processor="another")
+    report = judge(elsewhere, only(baseline, "test-drift", larger=0.001))
+    assert {c.tolerance for c in report.comparison.cells} == {"other input"}
+    assert report.verdict == "equal"
+    assert report.notes[0].startswith("2 input meshes are not those of the baseline")
+    report = judge(elsewhere, only(baseline, "test-drift", larger=0.01))
+    assert report.verdict == "worse"
+    assert report.notes[-1] == "the baseline was made on another processor (another)"
+
+
+def test_metrics_of_another_version_cannot_be_compared(baseline):
+    report = judge(baseline, only(baseline, "test-drift", metric_version="0"))
+    assert report.verdict == "not measured"
+    assert "here is 0" in report.comparison.cells[0].note
+
+
+def test_cells_that_are_no_longer_run_or_are_new(baseline):
+    gone = CellId("shapes", "all", "ball", "test-drift", "d7", "quick", 0, "cpu")
+    first = next(c for c in baseline.cells if c.codec == "test-drift")
+    cells = {c: r for c, r in baseline.cells.items() if c != first} | {gone: result()}
+    report = judge(dataclasses.replace(baseline, cells=cells), only(baseline, "test-drift"))
+    assert report.verdict == "not measured"
+    (lost,) = report.comparison.of("not measured")
+    assert (lost.cell, lost.note) == (gone, "is no longer run")
+    assert "1 cells are not in the baseline; add them with --update" in report.notes
+
+
+def test_times_are_judged_by_their_ratio_to_the_control(baseline):
+    assert set(baseline.timing.ratios) == {"test-drift d2", "test-trained d2"}
+    then = Timing("test-exact", {"test-drift d2": TimingRatio(1.0, 2.0)})
+    now = dataclasses.replace(then, ratios={"test-drift d2": TimingRatio(2.1, 0.9), "test-drift d9": TimingRatio(1, 1)})
+    new = dataclasses.replace(only(baseline, "test-drift"), timing=now)
+    report = judge(dataclasses.replace(baseline, timing=then), new)
+    assert [(t.what, t.verdict) for t in report.timing] == [
+        ("test-drift d2 encode", "worse"),
+        ("test-drift d2 decode", "better"),
+    ]
+    assert report.comparison.verdict == "equal"
+    assert report.verdict == "worse"
+    said = render.text(report.comparison, report.timing)
+    assert "worse in time: test-drift d2 encode: 1.00 → 2.10 × the control" in said
+    assert "1 times worse" in render.markdown("t", report.comparison, report.timing)
+
+
+@pytest.mark.slow
+def test_a_codec_that_became_slow(baseline, monkeypatch):
+    monkeypatch.setenv("GCBENCH_TEST_DRIFT", "slow:0.05")
+    report = gate(baseline, ["test-drift"], timing=True)
+    assert {t.what: t.verdict for t in report.timing}["test-drift d2 encode"] == "worse"
+    assert report.comparison.verdict == "equal"
+    assert report.verdict == "worse"
+
+
+def test_only_some_meshes_also_of_a_set(folder):
+    new, _ = measure(Subset((str(folder),), meshes=("ring",)), ["test-set"])
+    assert [c.mesh for c in new.cells] == ["ring"]
+    assert next(iter(new.cells.values())).status == "ok"
+    with pytest.raises(UsageError, match="no mesh rang"):
+        measure(Subset((str(folder),), meshes=("rang",)), ["test-set"])
+
+
+def test_what_cannot_be_asked_for(baseline, folder, tmp_path):
+    with pytest.raises(UsageError, match="the baseline has no codec draco; add it with --update"):
+        gate(baseline, ["draco"])
+    with pytest.raises(UsageError, match="has no times"):
+        gate(dataclasses.replace(baseline, timing=None), timing=True)
+    Run(tmp_path / "run").writing().__exit__()
+    with pytest.raises(UsageError, match="is there already"):
+        gate(baseline, keep=tmp_path / "run")
+
+
+class TestCommands:
+    @pytest.fixture
+    def bench(self, monkeypatch, capsys, tmp_path):
+        monkeypatch.chdir(tmp_path)
+
+        def call(*arguments, code):
+            monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+            with pytest.raises(SystemExit) as end:
+                main()
+            out, err = capsys.readouterr()
+            assert end.value.code == code, out + err
+            return out + err
+
+        return call
+
+    def test_gate(self, bench, folder, tmp_path, monkeypatch):
+        said = bench("gate", "-b", "b.json", code=2)
+        assert "there is no baseline b.json; write one with --update" in said
+        assert "needs --codec" in bench("gate", "-b", "b.json", "--update", code=2)
+        new = ["-c", "test-drift", "-d", folder, "--rates", "d2", "--meshes", "ring", "--update"]
+        misspelt = [*new[:5], "d2,d99", *new[6:]]
+        assert "no chosen codec has a rate called d99" in bench("gate", "-b", "c.json", *misspelt, code=2)
+        assert not (tmp_path / "c.json").exists()
+        assert "1 cells of test-drift" in bench("gate", "-b", "b.json", *new, code=0)
+        report = json.loads(bench("gate", "-b", "b.json", "--json", "--markdown", "m.md", "--keep", "kept", code=0))
+        assert report["verdict"] == "equal"
+        assert Run(tmp_path / "kept").records()[0].status == "ok"
+        monkeypatch.setenv("GCBENCH_TEST_DRIFT", "bytes:0.01")
+        said = bench("gate", "-b", "b.json", "--markdown", "m.md", code=1)
+        assert "(+1 %)" in said
+        headings = re.findall("^### .*", (tmp_path / "m.md").read_text(), re.MULTILINE)
+        assert headings == ["### bench gate: equal", "### bench gate: worse"]
+        (before,) = Baseline.read(tmp_path / "b.json").cells.values()
+        bench("gate", "-b", "b.json", "--update", code=0)  # so be it
+        (after,) = Baseline.read(tmp_path / "b.json").cells.values()
+        assert after.stream_bytes == pytest.approx(1.01 * before.stream_bytes, abs=1)
+        bench("gate", "-b", "b.json", "-c", "draco", code=2)
+        assert "--effort: what is run is in the baseline" in bench("gate", "-b", "b.json", "--effort", "paper", code=2)
+        baseline = json.loads((tmp_path / "b.json").read_text())
+        baseline["subset"]["datasets"] = ["nowhere"]
+        (tmp_path / "b.json").write_text(json.dumps(baseline))
+        assert "neither a dataset nor a folder" in bench("gate", "-b", "b.json", "--markdown", "m.md", code=2)
+        assert "### bench gate: could not be measured\n\n    'nowhere' is neither" in (tmp_path / "m.md").read_text()
+        bench("gate", code=2)
+
+    def test_gate_of_some_codecs_takes_their_rates_of_those_in_the_baseline(self, bench, folder):
+        both = ["-c", "test-drift,draco", "-d", folder, "--rates", "d2,q08", "--meshes", "ring", "--update"]
+        assert "2 cells of test-drift, draco" in bench("gate", "-b", "b.json", *both, code=0)
+        assert "1 cells: 1 equal" in bench("gate", "-b", "b.json", "-c", "draco", code=0)
+
+    def test_compare(self, bench, folder, tmp_path, monkeypatch):
+        made = plan(str(folder), "test-drift", rates=["d2"], limit=1)
+        run(made, Run(tmp_path / "a"))
+        monkeypatch.setenv("GCBENCH_TEST_DRIFT", "bytes:0.01")
+        run(made, Run(tmp_path / "b"))
+        a, b = tmp_path / "a", tmp_path / "b"
+        assert "1 cells: 1 worse" in bench("compare", a, b, code=1)
+        assert "something is better" in bench("compare", b, a, code=0)
+        assert "nothing is worse" in bench("compare", a, a, code=0)
+        assert "nothing is worse" in bench("compare", a, b, "--tolerance", "1.5%", code=0)
+        assert json.loads(bench("compare", a, b, "--json", code=1))["verdict"] == "worse"
+        assert bench("compare", a, b, "-f", "markdown", code=1).startswith("### ")
+        assert "nothing in common" in bench("compare", a, b, "-c", "draco", code=2)
+        assert "no run at" in bench("compare", a, tmp_path / "c", code=2)
+        bench("compare", a, b, "--tolerance", "much", code=2)
+        bench("compare", a, b, "-f", "html", code=2)
+        assert measured(Run(a).records(), ["draco"]) == {}
+
+
+def test_every_command_of_the_page_can_be_typed(request):
+    """Names and options, also in the workflow: an option that is renamed must not stay in the documentation."""
+    page = (request.config.rootpath / "docs" / "gate.md").read_text()
+    command = typer.main.get_command(app)
+    typed = re.findall(r"^(?: {4,}|- run: |run: )?(?:run: )?(bench (?:verify|compare|gate|run) .*)", page, re.MULTILINE)
+    typed += re.findall(r"run: (bench .*)", page)
+    assert len(typed) >= 8
+    for line in typed:
+        name, *arguments = shlex.split(re.split(r" {2,}", line.replace(" #", "  #"))[0])[1:]
+        with command.commands[name].make_context(name, arguments):
+            pass
+
+
+def test_the_tolerances_of_the_page_are_those_of_the_code(request):
+    page = (request.config.rootpath / "docs" / "gate.md").read_text()
+    for tolerance in (TRAINED, OTHER_INPUT):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{tolerance.name}`"))
+        percent = [float(x) / 100 for x in re.findall(r"([\d.]+) %", row)]
+        assert percent == [tolerance.cell_bytes, tolerance.cell_metric, tolerance.mean_bytes, tolerance.mean_metric]
+
+
+def test_the_committed_baseline_is_one_of_the_minis(request):
+    path = request.config.rootpath / "results" / "baselines" / "minis.json"
+    baseline = Baseline.read(path)
+    assert list(baseline.codecs) == ["draco", "draco-qem", "raw-zstd"]
+    assert {c.split for c in baseline.cells} == {"mini"}
+    assert all(r.status == "ok" and r.stream_bytes and set(r.metrics) == set(METRICS) for r in baseline.cells.values())
+    assert path.stat().st_size < 50_000

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import gcbench
+from gcbench.bench.run import provenance
+
+PACKAGE = Path(gcbench.__file__).parent
+
+
+def test_it_is_plain_json_and_says_what_matters():
+    facts = json.loads(json.dumps(provenance.collect()))
+    assert facts["packages"]["numpy"]
+    assert facts["machine"]["cores"] >= 1
+    assert facts["machine"]["memory_bytes"] > 2**28
+    assert facts["gcbench"] == gcbench.__version__
+    assert re.fullmatch("[0-9a-f]{64}", facts["source_sha256"])
+
+
+def test_external_programs_are_named_by_version_and_hash(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.collect()["programs"] == {}
+    program = tmp_path / "tmc3"
+    program.write_text("#!/bin/sh\necho MPEG PCC tmc3 version release-v23.0-rc2\n")
+    program.chmod(0o755)
+    found = json.loads(json.dumps(provenance.collect()["programs"]))
+    sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+    assert found == {"tmc3": {"version": "release-v23.0-rc2", "sha256": sha256}}
+
+
+def test_the_hash_of_the_sources_changes_with_any_of_them_and_with_nothing_else(tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("bench", "codecs", "datasets", "necgs"):
+        shutil.copytree(PACKAGE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in PACKAGE.glob("*.py"):
+        shutil.copy(file, copy)
+    assert provenance.source_sha256(copy) == provenance.source_sha256(PACKAGE)
+    (copy / "notes.txt").write_text("x")
+    assert provenance.source_sha256(copy) == provenance.source_sha256(PACKAGE)
+    (copy / "bench" / "store.py").write_text("x")
+    assert provenance.source_sha256(copy) != provenance.source_sha256(PACKAGE)
+
+
+def test_commit_of_the_checkout_it_was_installed_from_only_while_the_sources_agree(tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    for name in ("bench", "codecs", "datasets", "necgs"):
+        shutil.copytree(PACKAGE / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in PACKAGE.glob("*.py"):
+        shutil.copy(file, checkout)
+    git = ["git", "-C", str(checkout), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    monkeypatch.setattr(provenance, "_installed_from", lambda: checkout)
+    monkeypatch.setattr(gcbench, "__file__", str(tmp_path / "copy" / "__init__.py"))
+    shutil.copytree(checkout, tmp_path / "copy", ignore=shutil.ignore_patterns(".git"))
+    assert re.fullmatch("[0-9a-f]{40}", provenance.commit()["commit"])
+    assert provenance.commit()["dirty"] is False
+    (checkout / "notes.txt").write_text("x")
+    assert provenance.commit()["dirty"] is True
+    (checkout / "bench" / "store.py").write_text("changed after installing")
+    assert provenance.commit() is None
