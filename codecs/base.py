@@ -5,6 +5,7 @@ A codec knows meshes and bytes. It does not know datasets, metrics, files or the
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +14,30 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from gcbench.codecs.arrays import decoded_mesh  # a codec's author looks for it here
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
 
 if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
     import trimesh
-    from numpy.typing import ArrayLike
+
+__all__ = [
+    "EFFORTS",
+    "Availability",
+    "Codec",
+    "Context",
+    "Effort",
+    "Kind",
+    "ModelCodec",
+    "Rate",
+    "SetCodec",
+    "StreamLayout",
+    "as_effort",
+    "check_index",
+    "decoded_mesh",
+    "synchronise",
+]
 
 Effort = Literal["quick", "standard", "paper"]
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
@@ -47,7 +65,10 @@ class Rate:
     Parameters
     ----------
     label : str
-        Key of the point in results, e.g. ``q10``. Stable for ever: a new meaning needs a new label.
+        Key of the point in results, e.g. ``q10``. Stable for ever: a new meaning needs a new label. A label has the
+        same ``params`` at every effort and at every address of its codec: of ``gpcc-octree[bits=11]``, other points
+        than of ``gpcc-octree`` are called ``b11r01``. What else an address changes (a coder, a weight of the loss) is
+        no part of a label, so that addresses can be compared at equal labels.
     params : mapping
         What the codec needs to code at this point; plain JSON values.
     """
@@ -86,6 +107,13 @@ class StreamLayout:
 
     shared_bytes: int
     mesh_bytes: tuple[int, ...]
+
+
+def synchronise(device: str) -> None:
+    """Wait for the GPU, whose work is queued: a clock read before that measures nothing. Never imports torch."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
+        torch.cuda.synchronize(device)
 
 
 def _no_progress(_done: float, _message: str) -> None:
@@ -131,11 +159,14 @@ class Context:
     def stage(self, name: str) -> Iterator[None]:
         """Time a part of the call that results report apart, e.g. the conversion to points.
 
-        Stages do not nest; entered again, the seconds add up.
+        Stages do not nest; entered again, the seconds add up. What was queued on a GPU before belongs to no stage, and
+        a stage ends when its own work there is done.
         """
+        synchronise(self.device)
         begin = time.perf_counter()
         try:
             yield
+            synchronise(self.device)
         finally:
             self.stage_s[name] = self.stage_s.get(name, 0.0) + time.perf_counter() - begin
 
@@ -163,10 +194,24 @@ class Codec(ABC):
     # Whether the same versions give the same bytes and meshes on every machine. False where a network runs in floating
     # point: results then agree within a band, and are compared within one.
     deterministic: ClassVar[bool] = True
+    # Distributions that can change bytes or meshes, as pip names them. numpy and trimesh need not be named.
+    packages: ClassVar[tuple[str, ...]] = ()
+    # ``"module:app"`` of the typer.Typer that trains what ships with the codec: `bench train NAME` runs it. The `obj`
+    # of its context is a function that yields the built-in meshes, since a codec knows no datasets: name, (V, 3)
+    # vertices and (F, 3) faces of each.
+    training: ClassVar[str | None] = None
 
     @abstractmethod
     def version(self) -> str:
-        """Identify everything that decides the bytes: a change of it makes stored results stale."""
+        """Identify everything that decides bytes and decoded meshes: a change of it makes stored results stale.
+
+        Made by :func:`gcbench.versions.source_version` from the number of the stream's format, the modules that decide,
+        and ``packages``; modules that only time, log or describe are no part of it.
+        """
+
+    def programs(self) -> Mapping[str, str]:
+        """External programs that the codec would run here, by name, and which version each is. Never raises."""
+        return {}
 
     def availability(self) -> Availability:
         """Say whether the codec can run here. Cheap, and never raises."""
@@ -198,6 +243,12 @@ class Codec(ABC):
         """
 
 
+def check_index(index: int, count: int) -> None:
+    """Raise BitstreamError where a stream of ``count`` meshes has none of this index."""
+    if not 0 <= index < count:
+        raise BitstreamError(f"there is no mesh {index}: the stream holds {count}, from 0")
+
+
 class ModelCodec(Codec):
     """A codec that codes each mesh by itself."""
 
@@ -224,6 +275,7 @@ class SetCodec(Codec):
     """A codec that shares information across a set of meshes."""
 
     kind: Kind = "set"
+    random_access: ClassVar[bool] = False  # whether decode_one decodes that mesh alone, at the cost of one
 
     @abstractmethod
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
@@ -232,6 +284,18 @@ class SetCodec(Codec):
     @abstractmethod
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode every mesh, in the order of encoding."""
+
+    def decode_one(self, stream: bytes, index: int, ctx: Context) -> trimesh.Trimesh:
+        """Decode the mesh ``index``, counted from 0: exactly the one that ``decode_set`` has there.
+
+        Raises
+        ------
+        BitstreamError
+            As of ``decode_set``, or the stream has no such mesh.
+        """
+        meshes = self.decode_set(stream, ctx)
+        check_index(index, len(meshes))
+        return meshes[index]
 
     @abstractmethod
     def layout(self, stream: bytes) -> StreamLayout:
@@ -244,34 +308,3 @@ class SetCodec(Codec):
     def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the set."""
         return self.decode_set(stream, ctx)
-
-
-def decoded_mesh(vertices: ArrayLike, faces: ArrayLike) -> trimesh.Trimesh:
-    """Make a mesh of decoded arrays, as they are: nothing is merged, dropped or reordered.
-
-    Parameters
-    ----------
-    vertices : (V, 3) float
-        Positions.
-    faces : (F, 3) int
-        Vertex indices.
-
-    Raises
-    ------
-    BitstreamError
-        No faces, a position that is not finite, an index out of range, or arrays of another shape.
-    """
-    import numpy as np
-    import trimesh
-
-    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    for array in (points, triangles):
-        if array.ndim != 2 or array.shape[1] != 3:
-            raise BitstreamError(f"the decoded arrays have shapes {points.shape} and {triangles.shape}, not (n, 3)")
-    if not len(triangles):
-        raise BitstreamError("the decoded mesh has no faces")
-    if not np.isfinite(points).all():
-        raise BitstreamError("a decoded position is not finite")
-    if triangles.min() < 0 or triangles.max() >= len(points):
-        raise BitstreamError(f"a decoded face uses a vertex that is not among the {len(points)}")
-    return trimesh.Trimesh(points, triangles, process=False)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate, decoded_mesh
+from gcbench.codecs.arrays import checked_faces, decoded_mesh
+from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
 from gcbench.errors import BitstreamError, CodecFailed
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -51,10 +52,11 @@ class Draco(ModelCodec):
     """
 
     name = "draco"
+    packages = ("DracoPy",)
 
     def version(self) -> str:
-        """Revision of this module, and the version of DracoPy."""
-        return f"1+DracoPy-{installed_version('DracoPy')}"
+        """Identify this module, and DracoPy."""
+        return source_version(1, __name__, "gcbench.codecs.arrays", packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether DracoPy is installed."""
@@ -118,11 +120,12 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
     Raises
     ------
     CodecFailed
-        There is nothing to code, or Draco refuses the mesh.
+        There is nothing to code, a face has a vertex that is not there, or Draco refuses the mesh.
     """
     import DracoPy
 
-    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    points = np.asarray(vertices, np.float64)
+    triangles = checked_faces(faces, len(points))
     if not len(triangles):
         raise CodecFailed("the mesh has no face with three different corners")
     if len(triangles) > MAX_FACES:

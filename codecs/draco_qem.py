@@ -6,7 +6,6 @@ Streams are those of ``draco``; this module decides what mesh goes into them. Kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,10 @@ import numpy as np
 
 from gcbench import native
 from gcbench.codecs import draco
+from gcbench.codecs.arrays import checked_faces
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
 from gcbench.errors import CodecFailed, SystemLibraryMissing
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -80,13 +81,14 @@ class DracoQem(ModelCodec):
     """
 
     name = "draco-qem"
+    packages = ("pymeshlab", *draco.Draco.packages)
 
     def __init__(self) -> None:
         self._draco = draco.Draco()
 
     def version(self) -> str:
-        """Revision of this module, the version of pymeshlab, and the version of the ``draco`` codec."""
-        return f"1+pymeshlab-{installed_version('pymeshlab')}+draco-{self._draco.version()}"
+        """Identify this module and that of ``draco``, pymeshlab and DracoPy."""
+        return source_version(1, __name__, "gcbench.codecs.draco", "gcbench.codecs.arrays", packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether DracoPy and pymeshlab are installed, and whether the libraries that pymeshlab links are."""
@@ -160,9 +162,10 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
     Raises
     ------
     CodecFailed
-        MeshLab raised an error of its own.
+        A face has a vertex that is not there, or MeshLab raised an error of its own.
     """
-    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    points = np.asarray(vertices, np.float64)
+    triangles = checked_faces(faces, len(points))
     # MeshLab crashes on faces that name a vertex twice; they cover nothing, and Draco drops them anyway.
     a, b, c = triangles.T
     triangles = triangles[(a != b) & (b != c) & (c != a)]

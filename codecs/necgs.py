@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
-from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
+from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort, check_index
 from gcbench.errors import UsageError
-from gcbench.necgs import VERSION
+from gcbench.necgs import MODULES, PACKAGES, VERSION
 from gcbench.necgs.settings import RESOLUTIONS, Coder, Encoder, Objective, Settings, effort_settings
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -49,6 +49,8 @@ class Necgs(SetCodec):
 
     name = "necgs"
     deterministic = False
+    packages = PACKAGES
+    random_access = True
 
     def __init__(
         self,
@@ -83,16 +85,19 @@ class Necgs(SetCodec):
         }
 
     def version(self) -> str:
-        """NeCGS's own version, and the packages whose numbers end in the stream."""
-        packages = "".join(
-            f"+{package}-{installed_version(package)}" for package in ("torch", "constriction", "libigl")
-        )
-        return VERSION + packages
+        """NeCGS's own version, its modules, and the packages whose numbers end in stream or mesh."""
+        return source_version(VERSION, __name__, *MODULES, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Resolution, and width of the decoder's first module, the others in proportion; the effort goes along."""
-        k = self._k or effort_settings(effort).architecture.resolution
-        return [Rate(f"k{k}w{top}", {"top": top, "effort": effort}) for top in _LADDER[effort]]
+        """Resolution, and width of the decoder's first module, the others in proportion; the effort goes along.
+
+        At a resolution that is not the effort's own its initial ends the label, since efforts train differently:
+        ``k64w16`` is of ``standard``, ``k64w16q`` of ``quick`` at 64.
+        """
+        own = effort_settings(effort).architecture.resolution
+        k = self._k or own
+        mark = "" if k == own else effort[0]
+        return [Rate(f"k{k}w{top}{mark}", {"top": top, "effort": effort}) for top in _LADDER[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""
@@ -108,7 +113,7 @@ class Necgs(SetCodec):
         )
 
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
-        """Fit, train, and write the stream."""
+        """Fit, train, and write the stream; what a stopped encoding left in ``ctx.work`` is gone on from."""
         from gcbench.necgs.compression import compress
 
         def progress(done: float, message: str) -> None:
@@ -116,7 +121,14 @@ class Necgs(SetCodec):
             ctx.progress(done, message)
 
         return compress(
-            meshes, self.settings(rate), seed=ctx.seed, threads=ctx.threads, device=ctx.device, progress=progress
+            meshes,
+            self.settings(rate),
+            seed=ctx.seed,
+            threads=ctx.threads,
+            device=ctx.device,
+            work=ctx.work,
+            anew=True,
+            progress=progress,
         )
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
@@ -124,6 +136,15 @@ class Necgs(SetCodec):
         from gcbench.necgs.compression import decompress
 
         return [mesh for _, mesh in decompress(stream, threads=ctx.threads, device=ctx.device)]
+
+    def decode_one(self, stream: bytes, index: int, ctx: Context) -> trimesh.Trimesh:
+        """Decode one mesh; the features of others are not looked at."""
+        from gcbench.necgs.bitstream import Reader
+        from gcbench.necgs.compression import decompress
+
+        check_index(index, Reader(stream).mesh_count)
+        ((_, mesh),) = decompress(stream, [index], threads=ctx.threads, device=ctx.device)
+        return mesh
 
     def layout(self, stream: bytes) -> StreamLayout:
         """Header and decoder are shared; features belong to one mesh each."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate, decoded_mesh
+from gcbench.codecs.arrays import checked_faces, decoded_mesh
+from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
 from gcbench.errors import BitstreamError, CodecFailed
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -33,10 +34,11 @@ class RawZstd(ModelCodec):
     """The arrays of a mesh as they lie in memory, through zstd; vertices and faces keep their order."""
 
     name = "raw-zstd"
+    packages = ("zstandard",)
 
     def version(self) -> str:
-        """Format version, and the version of the zstandard package (which fixes that of zstd)."""
-        return f"{_VERSION}+zstandard-{installed_version('zstandard')}"
+        """Format version, this module, and the package zstandard (which fixes the version of zstd)."""
+        return source_version(_VERSION, __name__, "gcbench.codecs.arrays", packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether zstandard is installed."""
@@ -61,11 +63,12 @@ class RawZstd(ModelCodec):
         Raises
         ------
         CodecFailed
-            The mesh has no faces, a coordinate that is not a finite float32, or more than 2 GiB of arrays.
+            The mesh has no faces, a coordinate that is not a finite float32, a face with a vertex that is not there, or
+            more than 2 GiB of arrays.
         """
         import zstandard
 
-        vertices, faces = np.asarray(mesh.vertices, "<f4"), np.asarray(mesh.faces, "<i4")
+        vertices, faces = np.asarray(mesh.vertices, "<f4"), checked_faces(mesh.faces, len(mesh.vertices))
         payload_bytes = _ROW_BYTES * (len(vertices) + len(faces))
         if not len(faces):
             raise CodecFailed("the mesh has no faces")
@@ -77,7 +80,7 @@ class RawZstd(ModelCodec):
             level=int(rate.params["level"]), write_checksum=True, write_content_size=True, threads=0
         )
         header = _HEADER.pack(_MAGIC, _VERSION, _RESERVED, len(vertices), len(faces))
-        return header + compressor.compress(vertices.tobytes() + faces.tobytes())
+        return header + compressor.compress(vertices.tobytes() + faces.astype("<i4").tobytes())
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh.

@@ -40,6 +40,7 @@ def compress(
     threads: int = 1,
     device: str = "cpu",
     work: Path | None = None,
+    anew: bool = False,
     progress: Progress = silent,
 ) -> bytes:
     """Compress a set of meshes into one stream.
@@ -60,7 +61,9 @@ def compress(
     device : str
         As torch names devices.
     work : Path or None
-        Folder for fitted volumes and checkpoints; with it, stopped work goes on where it was.
+        Folder for fitted volumes and checkpoints; with it, stopped work goes on where it was, to the same bytes.
+    anew : bool
+        Whether a checkpoint there that is torn or of another training is replaced; else it is refused.
     progress : callable
         Takes the fraction done and a message; may raise, to stop.
 
@@ -75,6 +78,8 @@ def compress(
         A mesh that cannot be used; the message says which.
     CodecFailed
         Training diverged, or a worker died.
+    UsageError
+        No meshes, or a checkpoint that is refused.
     """
     if not meshes:
         raise UsageError("no meshes to compress")
@@ -97,6 +102,7 @@ def compress(
         threads=threads,
         device=device,
         checkpoint=work / "training.pt" if work else None,
+        anew=anew,
         progress=part(progress, _FITTING_SHARE, 1),
     )
     return write(

@@ -25,9 +25,10 @@ from gcbench.necgs import straight_through
 from gcbench.necgs.encoder import Encoder
 from gcbench.necgs.loss import regression_loss
 from gcbench.necgs.network import Decoder
+from gcbench.necgs.precision import precision_of
 from gcbench.necgs.progress import Progress, silent
 from gcbench.necgs.ranks import Ranks
-from gcbench.necgs.settings import Architecture, Precision, Training
+from gcbench.necgs.settings import Architecture, Training
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,7 @@ def train(
     threads: int = 1,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    anew: bool = False,
     progress: Progress = silent,
 ) -> Trained:
     """Train decoder and features on volumes.
@@ -96,6 +98,9 @@ def train(
     checkpoint : Path or None
         File that is replaced every half a minute, when ``progress`` raises, and at the end; if it is there, training
         goes on from it.
+    anew : bool
+        Whether a checkpoint that cannot be gone on from is replaced, with a warning in the log, by a training from the
+        beginning. Else it is refused: it may be the work of days, and the settings a slip of the hand.
     progress : callable
         Takes the fraction done and a message with loss and time left; may raise, to stop. The first process calls it.
 
@@ -109,7 +114,7 @@ def train(
     CodecFailed
         The loss is not finite.
     UsageError
-        The checkpoint is of other volumes or settings, or is none.
+        The checkpoint is of other volumes or settings, or is none, and not to be replaced.
     ValueError
         The volumes are not the architecture's.
     """
@@ -119,7 +124,13 @@ def train(
     run = _Run(volumes, architecture, training, seed, ranks)
     identity = run.identity() if checkpoint else ""
     if checkpoint and checkpoint.exists():
-        run.load(checkpoint, identity)
+        try:
+            run.load(checkpoint, identity)
+        except UsageError as error:
+            if not anew:
+                raise
+            log.warning("training starts anew: %s", error.__cause__ or error)
+            run = _Run(volumes, architecture, training, seed, ranks)
     clock = _Clock(progress if ranks.rank == 0 else silent, run.steps_done, run.steps)
     while run.steps_done < run.steps:
         loss, due = run.step(checkpoint_due=checkpoint is not None and clock.checkpoint_due())
@@ -205,17 +216,6 @@ def fit_features(
             clock.report(number * steps + step + 1, _finite(loss.item(), step))
         fitted[batch] = straight_through.symbols(features, architecture.bits).cpu().numpy()
     return fitted
-
-
-def precision_of(wanted: Precision, device: torch.device) -> torch.dtype:
-    """Type of the activations in training: bfloat16 if it is asked for, or left open and in the hardware."""
-    if wanted != "auto":
-        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return torch.bfloat16 if fast else torch.float32
 
 
 class _Run:
@@ -422,6 +422,13 @@ class _Run:
             raise UsageError(f"{path} is not a checkpoint of a training; delete it to start anew") from error
         if found != identity:
             raise UsageError(f"{path} is a checkpoint of other meshes or settings; delete it to start anew")
+        try:
+            self._go_to(state)
+        except (KeyError, IndexError, RuntimeError, ValueError) as error:
+            raise UsageError(f"{path} is not a whole checkpoint of a training; delete it to start anew") from error
+        log.info("going on from %s, step %d of %d", path, self.steps_done, self.steps)
+
+    def _go_to(self, state: dict[str, Any]) -> None:
         if self.features is not None:
             own = torch.arange(self.ranks.rank, self.count, self.ranks.count, device=self.ranks.device)
             state["features"] = state["features"][own]
@@ -434,7 +441,6 @@ class _Run:
         self.brake = state["brake"]
         self.lost_epochs = state["lost_epochs"]
         self.best = state["best"]
-        log.info("going on from %s, step %d of %d", path, self.steps_done, self.steps)
 
 
 class _Clock:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -163,7 +164,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.int16] | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             symbols: NDArray[np.int16] = archive["symbols"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return symbols if symbols.shape == shape and symbols.dtype == np.int16 else None
 

@@ -6,6 +6,7 @@ Knows summaries; how the answer is shown is not its business.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,21 @@ import pandas as pd
 
 from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.frame import summarise
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.measured import find, ranking_column
+from gcbench.bench.metrics import columns
+from gcbench.errors import UsageError
 
-#: What decides between choices that are all within the limits: (column, is more better).
-OBJECTIVES = (("kilobytes", False), ("cd_p2s", False), ("decode_ms", False))
+#: Columns that are no metric, and what they are called: sizes, times and memory.
+COSTS = {
+    "kilobytes": "kB/mesh",
+    "ratio": "ratio",
+    "bits_per_vertex": "bits/vertex",
+    "encode_ms": "encode ms",
+    "decode_ms": "decode ms",
+    "encode_added_mib": "encode +MiB",
+    "decode_added_mib": "decode +MiB",
+}
+_LIMIT = re.compile(r"\s*(?P<column>[\w.-]+?)\s*(?P<sign><=|>=|≤|≥)\s*(?P<bound>\S+)\s*")
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,46 @@ class Limit:
         return (missed.clip(lower=0) / max(abs(self.bound), 1e-12)).fillna(math.inf)
 
     def __str__(self) -> str:
-        shown = METRICS[self.column].label if self.column in METRICS else _UNITS.get(self.column, self.column)
-        scale = METRICS[self.column].scale if self.column in METRICS else 1.0
-        return f"{shown} {'≥' if self.at_least else '≤'} {self.bound * scale:g}"
+        shown = COSTS.get(self.column) or columns()[self.column].label
+        return f"{shown} {'≥' if self.at_least else '≤'} {self.shown(self.bound):g}"
+
+    def shown(self, value: float) -> float:
+        """Scale a value as its label says."""
+        return value if self.column in COSTS else value * columns()[self.column].scale
+
+
+def limit_from(text: str, summary: pd.DataFrame, run: str = "RUN") -> Limit:
+    """Read a limit, ``NAME<=VALUE`` or ``NAME>=VALUE``: a column of a suite or of :data:`COSTS`, in its own unit.
+
+    Parameters
+    ----------
+    text : str
+        What was written.
+    summary : DataFrame
+        In which the column must have a value.
+    run : str
+        What the run is called, for messages.
+
+    Raises
+    ------
+    UsageError
+        It is no limit, of no column, or of one that was not measured.
+    """
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"'{text}' is no limit; write NAME<=VALUE or NAME>=VALUE, in quotes")
+    try:
+        bound = float(match["bound"])
+    except ValueError:
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise UsageError(f"'{match['bound']}' in '{text}' is no number")
+    name = match["column"]
+    if name not in COSTS:
+        find(summary, name, run, others=COSTS)
+    elif name not in summary or not summary[name].notna().any():
+        raise UsageError(f"this run has no '{name}'")
+    return Limit(name, bound, at_least=match["sign"] in {">=", "≥"})
 
 
 @dataclass(frozen=True)
@@ -126,7 +175,7 @@ def choose_from(rows: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
 
 def _beyond_the_floor(summary: pd.DataFrame, limits: Sequence[Limit]) -> Iterator[tuple[Limit, float]]:
     for limit in limits:
-        floor = METRICS[limit.column].floor if limit.column in METRICS else None
+        floor = None if limit.column in COSTS else columns()[limit.column].floor
         if floor is None or floor not in summary or summary.empty:
             continue
         best = float(summary[floor].mean())
@@ -170,16 +219,14 @@ def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
 
 
 def _pareto(rows: pd.DataFrame) -> list[bool]:
-    """Where no other row is at least as good in every objective and better in one; unknown values are worst."""
-    known = [name for name, _ in OBJECTIVES if name in rows]
-    values = rows[known].astype(float).fillna(math.inf).to_numpy()
-    return [not ((values <= row).all(1) & (values < row).any(1)).any() for row in values]
+    """Where no other row is at least as good in size, quality and decoding time, and better in one.
 
-
-_UNITS = {
-    "kilobytes": "kB/mesh",
-    "ratio": "ratio",
-    "decode_ms": "decode ms",
-    "encode_ms": "encode ms",
-    "decode_added_mib": "decode +MiB",
-}
+    Quality is by the column that ranks. Unknown values are worst.
+    """
+    ranking = ranking_column(rows)
+    values = [rows[name].astype(float) for name in ("kilobytes", "decode_ms") if name in rows]
+    if ranking is not None:
+        quality = rows[ranking.name].astype(float)
+        values.append(-quality if ranking.better == "higher" else quality)
+    table = pd.concat(values, axis=1).fillna(math.inf).to_numpy()
+    return [not ((table <= row).all(1) & (table < row).any(1)).any() for row in table]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gcbench.bench.analysis.frame import GROUP
+from gcbench.bench.metrics import columns
 
 BLOCK = GROUP[:-2]  # what has to be equal for records to be compared
 
@@ -23,7 +24,8 @@ class Common:
     Parameters
     ----------
     rows : DataFrame
-        Of the meshes in common, at the rates that coded all of them; with the records of bad input.
+        Of the meshes in common, at the rates that coded all of them; with the records of bad input. Where a column of
+        a suite lacks values, those of other meshes than all have are blank too.
     aside : DataFrame
         Every record at the other rates.
     notes : tuple of str
@@ -54,7 +56,8 @@ def common(rows: pd.DataFrame) -> Common:
         meshes = _best(coded)
         rate_of = pd.MultiIndex.from_frame(block[["codec", "rate"]])
         covers = rate_of.isin([name for name, of_rate in coded.items() if of_rate and meshes <= of_rate])
-        kept.append(block[covers & (block["mesh"].isin(meshes) | (block["status"] == "bad-input"))])
+        inside = block["mesh"].isin(meshes) | (block["status"] == "bad-input")
+        kept.append(_same_values(block[covers & inside]))
         aside.append(block[~covers])
         if note := _note(coded, meshes):
             notes.append(f"{'/'.join(map(str, key[:2]))}: {note}")
@@ -62,6 +65,44 @@ def common(rows: pd.DataFrame) -> Common:
         return Common(rows, rows.iloc[:0])
     order = rows.index
     return Common(_joined(kept, order), _joined(aside, order), tuple(notes))
+
+
+def _same_values(block: pd.DataFrame) -> pd.DataFrame:
+    """Blank values of suites, so that a column has them of the same meshes for every codec and rate that has any.
+
+    A suite may have no value for a mesh (no inside, a limit that was met) though every codec coded it.
+    """
+    ok = (block["status"] == "ok") & ~block["timing"]
+    done: dict[bytes, pd.Series[bool]] = {}  # columns of one suite lack the same ones
+    blanked = block
+    for column in columns().values():
+        if column.name not in block:
+            continue
+        there = block[column.name].notna() & ok
+        if not there.any() or there[ok].all():
+            continue
+        pattern = there.to_numpy().tobytes()
+        if pattern not in done:
+            done[pattern] = _outside_of_the_best(block[ok].assign(there=there[ok])).reindex(
+                block.index, fill_value=False
+            )
+        names = [name for name in (column.name, column.floor) if name is not None and name in block]
+        if done[pattern].any():
+            blanked = blanked.assign(**{name: blanked[name].mask(done[pattern]) for name in names})
+    return blanked
+
+
+def _outside_of_the_best(ok: pd.DataFrame) -> pd.Series[bool]:
+    """Where a record is not of the meshes, codecs and rates that can be compared by the values that are there."""
+    whole = ok["there"].groupby([ok["codec"], ok["rate"], ok["mesh"]], sort=True).all()
+    sets: dict[tuple[str, str], set[str]] = {}
+    for codec, rate, mesh in whole.index[whole]:
+        sets.setdefault((codec, rate), set()).add(mesh)
+    if not sets:
+        return pd.Series(data=True, index=ok.index)
+    meshes = _best({name: frozenset(of) for name, of in sets.items()})
+    covers = pd.MultiIndex.from_frame(ok[["codec", "rate"]]).isin([name for name, of in sets.items() if meshes <= of])
+    return ~(ok["mesh"].isin(meshes) & covers)
 
 
 def _joined(parts: Sequence[pd.DataFrame], order: pd.Index[int]) -> pd.DataFrame:

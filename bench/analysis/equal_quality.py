@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from gcbench.bench.analysis.rate_distortion import curves, oriented
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.rate_distortion import curves, oriented, unoriented
 
 COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_added_mib", "decode_added_mib")
 
@@ -25,7 +24,7 @@ def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame
     summary : DataFrame
         Rows of one dataset, split, effort and device.
     metric : str
-        A name of METRICS.
+        A column of a suite.
     value : float
         Of the metric.
 
@@ -57,9 +56,7 @@ def common_quality(summary: pd.DataFrame, metric: str) -> float | None:
         spanning = sum(span[0] <= low and high <= span[1] for span in spans)
         if spanning > best:
             best, middle = spanning, (low + high) / 2
-    if middle is None or METRICS[metric].better == "higher":
-        return middle
-    return float(10**-middle)
+    return None if middle is None else unoriented(middle, metric)
 
 
 def _interpolate(target: float, quality: np.ndarray, cost: np.ndarray) -> float:

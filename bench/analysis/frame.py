@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.metrics import columns
 from gcbench.bench.store.records import Record
 
 #: What a row of the summary is: one codec at one rate on one split of one dataset, over its meshes and seeds.
@@ -24,12 +25,22 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 def _columns() -> list[str]:
     """Columns that every frame has: those of a record in which nothing was measured."""
     required = {f.name: None for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
-    return list(Record.from_json(required).flat())
+    nothing: Any = Record  # values of no type: only the names count
+    return list(nothing(**required).flat())
 
 
-#: What a failed coding counts as where failures are penalised: nothing of the surface was got right. A distance is
-#: then half the longest side of the mesh.
-WORST = {"length": 1.0, "fraction": 0.0, "cosine": 0.0, "dB": 0.0}
+#: What the times of a row are of: times of two kinds of machine are neither averaged nor compared.
+MACHINE = ["cpu", "gpu", "threads"]
+
+
+def machine(rows: pd.DataFrame) -> pd.Series[str]:
+    """Name the kind of machine of each record, ``CPU model, 2 threads``; empty where it is not known."""
+    names = []
+    for cpu, gpu, threads in rows[MACHINE].itertuples(index=False):
+        parts = [part for part in (cpu, gpu) if isinstance(part, str) and part]
+        parts += [f"{threads:.0f} thread{'' if threads == 1 else 's'}"] if parts else []
+        names.append(", ".join(parts))
+    return pd.Series(names, index=rows.index, dtype=object)
 
 
 def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
@@ -40,7 +51,7 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
     rows : DataFrame
         From :func:`frame`.
     penalise : bool
-        Means of metrics count a failed coding as :data:`WORST`, instead of leaving it out.
+        Means of metrics count a failed coding as the worst value that a column says it has, instead of leaving it out.
 
     Returns
     -------
@@ -53,26 +64,52 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
         - ``success``: ok / (ok + failed);
         - ``ratio``: Σ obj_bytes / Σ stream_bytes (DESIGN section 6), ``kilobytes``: mean stream size in 1000 bytes;
         - ``bits_per_vertex``: mean;
-        - every metric and its floor: mean over codings;
-        - ``timed``: whether times and memory are from the timing pass, which must be ok for every mesh that has an
+        - every column of a metric suite, and its floor: mean over the codings that have a value;
+        - ``timed``: whether times and memory are from a timing pass, which must be ok for every mesh that has an
           ok coding; else they are from single shots of the quality pass;
         - ``timing_failed``: failures in the timing pass;
+        - ``machine``: the kind of machine that the times are of. Where timing passes ran on several kinds, one of
+          them counts: that of most rows of the block. Of single shots on several kinds, their names with ``+``;
         - ``encode_ms``, ``decode_ms``: mean, of a set codec its share for one mesh;
         - ``encode_stage_NAME_ms``, ``decode_stage_NAME_ms``: the same of the parts that codecs told apart;
         - ``encode_added_mib``, ``decode_added_mib``: the most memory that a call added to what its process held before,
-          which are the libraries and weights of every codec that the worker has served so far.
+          which are the libraries and weights of every codec that the worker has served so far;
+        - ``encode_gpu_mib``, ``decode_gpu_mib``: the most GPU memory of a call, where that is known;
+        - ``encode_calls_least``, ``encode_calls_most``, the same of ``decode``: how many calls a time is the median of,
+          over the meshes: a call that is long is not repeated.
     """
     if rows.empty:
         counts = ["meshes", "codings", "ok", "bad_input", "failed"]
         return pd.DataFrame(columns=[*GROUP, "rate_index", *counts, "ratio"])
+    named = rows.assign(machine=machine(rows))
+    usual = {block: _usual_machines(part) for block, part in named.groupby(GROUP[:-2], sort=True)}
     summary = []
-    for key, group in rows.groupby(GROUP, sort=True):
+    for key, group in named.groupby(GROUP, sort=True):
         quality, timing = group[~group["timing"]], group[group["timing"]]
         codings = quality if len(quality) else timing
+        of_one = _of_one_machine(codings, timing, usual[key[:-2]])
+        codings = quality if len(quality) else of_one
         row = dict(zip(GROUP, key, strict=True)) | {"rate_index": group["rate_index"].iloc[-1]}
-        summary.append(row | _quality(codings, penalise=penalise) | _cost(codings, timing))
+        row |= _quality(codings, penalise=penalise) | {"timing_failed": _failed(timing)}
+        summary.append(row | _cost(codings, of_one))
     by_ladder = [*GROUP[:-1], "rate_index", "rate"]
     return pd.DataFrame(summary).sort_values(by_ladder, ignore_index=True)
+
+
+def _usual_machines(block: pd.DataFrame) -> list[str]:
+    """Kinds of machine of the timing passes of a block, the one with most codecs and rates first."""
+    timing = block[block["timing"]]
+    rates = timing.drop_duplicates(["codec", "rate", "machine"])["machine"].value_counts()
+    return sorted(rates.index, key=lambda name: (-int(rates[name]), str(name)))
+
+
+def _of_one_machine(codings: pd.DataFrame, timing: pd.DataFrame, usual: list[str]) -> pd.DataFrame:
+    """Keep the timing pass of one kind of machine: the most usual one that timed every mesh, else any."""
+    meshes = set(_ok(codings)["mesh"])
+    kinds = [name for name in usual if (timing["machine"] == name).any()]
+    whole = [name for name in kinds if meshes <= set(_ok(timing[timing["machine"] == name])["mesh"])]
+    kept = next(iter(whole or kinds), None)
+    return timing[timing["machine"] == kept]
 
 
 def _quality(codings: pd.DataFrame, *, penalise: bool) -> dict[str, object]:
@@ -89,12 +126,15 @@ def _quality(codings: pd.DataFrame, *, penalise: bool) -> dict[str, object]:
     row["ratio"] = ok["obj_bytes"].sum() / ok["stream_bytes"].sum() if len(ok) else float("nan")
     row["kilobytes"] = ok["stream_bytes"].mean() / 1000
     row["bits_per_vertex"] = ok["bits_per_vertex"].mean()
-    for metric in METRICS.values():
-        for column in filter(None, (metric.name, metric.floor)):
-            if column not in ok:
-                continue
-            counted = usable[column].fillna(WORST[metric.unit]) if penalise and column == metric.name else ok[column]
-            row[column] = counted.mean()
+    failed = usable["status"] != "ok"
+    for column in columns().values():
+        if column.name in ok:
+            counted = usable[column.name].astype(float).mask(failed)
+            if penalise and column.worst is not None:
+                counted = counted.mask(failed, column.worst)  # an ok coding that was not measured is no failure
+            row[column.name] = counted.mean()
+        if column.floor is not None and column.floor in ok:
+            row[column.floor] = ok[column.floor].astype(float).mean()
     return row
 
 
@@ -105,13 +145,16 @@ def _cost(codings: pd.DataFrame, timing: pd.DataFrame) -> dict[str, object]:
     timed = bool(meshes) and meshes <= set(repeated["mesh"])
     ok = repeated[repeated["mesh"].isin(meshes)] if timed else single
     share = ok["set_size"].where(ok["kind"] == "set", 1)
-    cost: dict[str, object] = {"timed": timed, "timing_failed": _failed(timing)}
+    cost: dict[str, object] = {"timed": timed, "machine": " + ".join(sorted(set(ok["machine"]) - {""}))}
     for stage in ("encode", "decode"):
         cost[f"{stage}_ms"] = float((ok[f"{stage}_s"] / share).mean() * 1000)
         for part in _stage_columns(ok, stage):
             name = part.removesuffix("_s") + "_ms"
             cost[name] = float((ok[part].fillna(0.0) / share).mean() * 1000) if ok[part].notna().any() else float("nan")
         cost[f"{stage}_added_mib"] = float(ok[f"{stage}_added_bytes"].max() / 2**20)
+        cost[f"{stage}_gpu_mib"] = float(ok[f"{stage}_gpu_bytes"].astype(float).max() / 2**20)
+        calls = ok[f"{stage}_repeats"].astype(float)
+        cost |= {f"{stage}_calls_least": calls.min(), f"{stage}_calls_most": calls.max()}
     return cost
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from gcbench.bench.analysis.table import inside_floor
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor
+from gcbench.bench.metrics import columns
 
 MIN_POINTS = 4  # a cubic has four coefficients; with fewer points the number is the interpolation's, not the codec's
 MIN_OVERLAP = 0.5  # of the shorter curve's range of quality
@@ -43,7 +43,7 @@ class Curve:
     rate : (N,) float
         Bytes, bits or any other size; increasing.
     quality : (N,) float
-        Oriented so that more is better: distances as −log10, the rest as it is; increasing.
+        Oriented so that more is better: distances as −log10, the rest as it is or negated; increasing.
     dropped : tuple of str
         What was left out, and why, a line each.
     refusal : Refusal or None
@@ -125,7 +125,7 @@ def curve(
     rate, value : (N,) float
         Sizes, and values of the metric.
     metric : str
-        A name of :data:`gcbench.bench.metrics.METRICS`.
+        A column of a suite.
     labels : sequence of str, optional
         What to call the points; their sizes by default.
     at_floor : (N,) bool, optional
@@ -156,11 +156,21 @@ def curve(
 
 def oriented(value: ArrayLike, metric: str) -> NDArray[np.float64]:
     """Turn values of a metric so that more is better: distances become −log10, with NaN for what is not positive."""
-    values = np.asarray(value, np.float64)
-    if METRICS[metric].better == "higher":
+    values, column = np.asarray(value, np.float64), columns()[metric]
+    if column.better == "higher":
         return values.copy()
+    if column.unit not in LOGARITHMIC:
+        return -values
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(values > 0, -np.log10(values), np.nan)
+
+
+def unoriented(quality: float, metric: str) -> float:
+    """Inverse of :func:`oriented` for one value."""
+    column = columns()[metric]
+    if column.better == "higher":
+        return quality
+    return 10**-quality if column.unit in LOGARITHMIC else -quality
 
 
 def bd_rate(anchor: Curve, test: Curve) -> BDRate:
@@ -187,7 +197,7 @@ def curves(summary: pd.DataFrame, metric: str, size: str = "kilobytes") -> dict[
     summary : DataFrame
         Rows of :func:`gcbench.bench.analysis.frame.summarise`.
     metric : str
-        Column, a name of METRICS.
+        A column of a suite.
     size : str
         Column of the rate.
     """
@@ -208,7 +218,7 @@ def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) ->
     summary : DataFrame
         Rows of one dataset, split, effort and device: means over the same meshes.
     metric : str
-        A name of METRICS.
+        A column of a suite.
     absent : iterable of str
         Codecs of which means at some rates are missing, because they are over other meshes: with what is left not
         being enough, that is the reason.

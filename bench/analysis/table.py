@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from gcbench.bench.analysis.frame import GROUP, MACHINE
+from gcbench.bench.analysis.measured import headlines, inside_floor, lacking, ranking_column, reasons_of
 from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.metrics import Column
+
+BLOCK = GROUP[:-2]
+_OF_A_PLACE = {"host", "slot", *MACHINE, "machine"}
 
 
 @dataclass(frozen=True)
-class Column:
+class Shown:
     """A column of the table: where its value is in the summary, and how people read it."""
 
     name: str
@@ -22,40 +28,28 @@ class Column:
     show: Callable[[float], str]
 
 
-def _metric(name: str, digits: int) -> Column:
-    scale = METRICS[name].scale
-    return Column(name, METRICS[name].label, lambda value: f"{value * scale:.{digits}f}")
+SIZES = (Shown("ratio", "ratio", lambda v: f"{v:.1f}"), Shown("kilobytes", "kB/mesh", lambda v: f"{v:.2f}"))
+TIMES = (Shown("encode_ms", "enc ms", lambda v: f"{v:.1f}"), Shown("decode_ms", "dec ms", lambda v: f"{v:.1f}"))
 
 
-COLUMNS = (
-    Column("ratio", "ratio", lambda v: f"{v:.1f}"),
-    Column("kilobytes", "kB/mesh", lambda v: f"{v:.2f}"),
-    _metric("cd", 3),
-    _metric("nc", 4),
-    _metric("f1_0005", 4),
-    _metric("f1_001", 4),
-    _metric("cd_p2s", 3),
-    Column("encode_ms", "enc ms", lambda v: f"{v:.1f}"),
-    Column("decode_ms", "dec ms", lambda v: f"{v:.1f}"),
-)
+def show(column: Column, value: float) -> str:
+    """Write a value under the column's label; a dash for none."""
+    return "–" if math.isnan(value) else f"{value * column.scale:.{column.digits}f}"
 
 
-def inside_floor(summary: pd.DataFrame, metric: str) -> pd.Series[bool]:
-    """Where a mean metric is so near its noise floor that differences in it say nothing.
-
-    Near is: an error at most 3 % above the floor's. The floor of a mean over some tens of meshes is known to about 1 %,
-    and on AMA frames every codec from 10 bits of quantisation on, sixteen-fold apart in true error, is within 2 %.
-    """
-    floor = METRICS[metric].floor
-    if floor is None or floor not in summary or metric not in summary:
-        return pd.Series(data=False, index=summary.index)
-    value, noise = summary[metric], summary[floor]
-    if METRICS[metric].better == "higher":  # NC and F1: errors are the distances from 1
-        value, noise = 1 - value, 1 - noise
-    return value <= noise * 1.03
+def shown(columns: Sequence[Column]) -> list[Shown]:
+    """Columns of the table: sizes, those of the suites, times."""
+    return [*SIZES, *(Shown(c.name, c.label, partial(show, c)) for c in columns), *TIMES]
 
 
-def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = True) -> str:
+def render(
+    summary: pd.DataFrame,
+    format_: Format = "text",
+    *,
+    timing: bool = True,
+    columns: Sequence[Column] | None = None,
+    rows: pd.DataFrame | None = None,
+) -> str:
     """Write the summary as a table.
 
     Parameters
@@ -67,67 +61,86 @@ def render(summary: pd.DataFrame, format_: Format = "text", *, timing: bool = Tr
         In CSV and JSON the frame of records does as well as a summary.
     timing : bool
         Without timing, everything in the table is reproducible to the last byte: no column of times or memory.
+    columns : sequence of Column, optional
+        Of the suites; by default the headlines of those that were measured.
+    rows : DataFrame, optional
+        The records of the summary, to say below the table which of them were not measured, and why.
     """
     if not timing:
         summary = summary[[column for column in summary if not _measures_time_or_memory(str(column))]]
-    if format_ == "csv":
+    if format_ in {"csv", "json"}:
+        summary = summary.drop(columns=[name for name in _OPTIONAL if name in summary and _is_empty(summary[name])])
+        if format_ == "json":
+            return json_rows(_plain(summary))
         return csv_lines([list(summary.columns), *(list(row.values()) for row in _plain(summary))])
-    if format_ == "json":
-        return json_rows(_plain(summary))
+    columns = headlines(summary) if columns is None else columns
     blocks = []
-    for (dataset, split, effort, device), part in summary.groupby(["dataset", "split", "effort", "device"], sort=True):
-        where = "" if device == "cpu" else f", on {device}"
-        blocks.append(_block(f"{dataset}, split {split}, effort {effort}{where}", part, format_))
+    for key, part in summary.groupby(BLOCK, sort=True):
+        of_block = None if rows is None else rows[(rows[BLOCK] == list(key)).all(axis=1)]
+        blocks.append(_block(block_title(*map(str, key)), part, of_block, columns, format_))
     return "\n".join(blocks) if blocks else "no records\n"
 
 
+def block_title(dataset: str, split: str, effort: str, device: str) -> str:
+    """Say what rows of one table have in common."""
+    return f"{dataset}, split {split}, effort {effort}" + ("" if device == "cpu" else f", on {device}")
+
+
+#: Columns that are in CSV and JSON only where there is something in them.
+_OPTIONAL = (*("unmeasured", "host", "slot", *MACHINE, "machine"), *("encode_gpu_bytes", "decode_gpu_bytes"),
+             *("encode_gpu_mib", "decode_gpu_mib"))  # fmt: skip
+
+
+def _is_empty(values: pd.Series[Any]) -> bool:
+    return bool((values.isna() | (values == "")).all())
+
+
 def _measures_time_or_memory(column: str) -> bool:
-    return column.startswith(("encode_", "decode_")) or column in {"measure_s", "timed", "timing_failed"}
+    of_time = {"measure_s", "timed", "timing_failed"}
+    return column.startswith(("encode_", "decode_")) or column in of_time | _OF_A_PLACE
 
 
-def _block(title: str, part: pd.DataFrame, format_: Format) -> str:
-    columns = [c for c in COLUMNS if c.name in part]
-    rows = [["codec", "rate", *(c.heading for c in columns), "ok"]]
-    near = {c.name: inside_floor(part, c.name) for c in columns if c.name in METRICS}
+def _block(
+    title: str, part: pd.DataFrame, rows: pd.DataFrame | None, columns: Sequence[Column], format_: Format
+) -> str:
+    there = [c for c in columns if c.name in part and part[c.name].notna().any()]
+    heads = [c for c in shown(there) if c.name in part]
+    cells = [["codec", "rate", *(c.heading for c in heads), "ok"]]
+    near = {c.name: inside_floor(part, c.name) for c in there}
     for position, (_, row) in enumerate(part.iterrows()):
-        cells = [str(row["codec"]), str(row["rate"])]
-        for column in columns:
-            value = float(row[column.name])
-            mark = "~" if column.name in near and bool(near[column.name].iloc[position]) else ""
-            cells.append("–" if math.isnan(value) else column.show(value) + mark)
-        rows.append([*cells, f"{row['ok']}/{row['codings']}"])
-    return block(title, rows, _notes(part, near), format_)
+        line = [str(row["codec"]), str(row["rate"])]
+        for head in heads:
+            value = float(row[head.name])
+            mark = "~" if head.name in near and bool(near[head.name].iloc[position]) else ""
+            line.append("–" if math.isnan(value) else head.show(value) + mark)
+        cells.append([*line, f"{row['ok']}/{row['codings']}"])
+    notes = list(_notes(part, there, any(bool(flags.any()) for flags in near.values())))
+    if rows is not None:
+        notes += map(str, lacking(rows, there))
+    return block(title, cells, notes, format_)
 
 
-def _notes(part: pd.DataFrame, near: dict[str, pd.Series[bool]]) -> list[str]:
-    notes = []
-    floors = [
-        f"{c.heading} {c.show(float(part[METRICS[c.name].floor].mean()))}"
-        for c in COLUMNS
-        if c.name in METRICS and METRICS[c.name].floor in part
-    ]
+def _notes(part: pd.DataFrame, columns: Sequence[Column], any_near: bool) -> Iterator[str]:
+    floors = [f"{c.label} {show(c, float(part[c.floor].mean()))}" for c in columns if c.floor and c.floor in part]
     if floors:
-        notes.append(f"noise floor: {', '.join(floors)}")
-    if any(bool(flags.any()) for flags in near.values()):
-        notes.append("~ at the noise floor of sampled points: such values do not rank codecs, p2s does")
-    per_mesh = part.groupby("codec")[["meshes", "bad_input"]].max().max()
-    if per_mesh["bad_input"]:
-        notes.append(
-            f"bad input: {per_mesh['bad_input']} of {per_mesh['meshes']} meshes cannot be used (bench table --failures)"
-        )
+        yield f"noise floor: {', '.join(floors)}"
+    if any_near:
+        ranking = ranking_column(part)
+        instead = f", {ranking.label.partition(' ×')[0]} does" if ranking is not None and ranking.floor is None else ""
+        yield f"~ at the noise floor of sampled points: such values do not rank codecs{instead}"
+    meshes, bad = part.groupby("codec")[["meshes", "bad_input"]].max().max()
+    if bad:
+        yield f"bad input: {bad} of {meshes} meshes cannot be used (bench table --failures)"
     if fewer := _fewer_meshes(part):
-        notes.append(
-            f"not on all of {part['meshes'].max()} meshes: {fewer}; over the same ones: bench table --means common"
-        )
+        most = part["meshes"].max()
+        yield f"not on all of {most} meshes: {fewer}; over the same ones: bench table --means common"
     if failed := int(part["failed"].sum()):
-        notes.append(
-            f"failed: {failed} of {part['codings'].sum()} codings (bench table --failures); means are over the rest"
-        )
+        yield f"failed: {failed} of {part['codings'].sum()} codings (bench table --failures); means are over the rest"
     if "timed" in part:
-        notes.append(f"enc, dec ms: mean over meshes, {_how_timed(part)}")
+        yield f"enc, dec ms: mean over meshes, {how_timed(part)}"
+        yield from machine_notes(part)
         if failed := int(part["timing_failed"].sum()):
-            notes.append(f"failed in the timing pass: {failed} (bench table --failures)")
-    return notes
+            yield f"failed in the timing pass: {failed} (bench table --failures)"
 
 
 def _fewer_meshes(part: pd.DataFrame) -> str:
@@ -143,16 +156,68 @@ def _fewer_meshes(part: pd.DataFrame) -> str:
     return ", ".join(said)
 
 
-def _how_timed(part: pd.DataFrame) -> str:
-    timed = part.loc[part["encode_ms"].notna(), "timed"]
-    if len(timed) and timed.all():
-        return "median of repeated, pinned calls"
-    where = f"in {int((~timed).sum())} of {len(timed)} rows single shots" if timed.any() else "single shots"
-    return f"{where}; to quote them, bench run --timing"
+def how_timed(part: pd.DataFrame) -> str:
+    """Say what the times of the rows of a block are: medians of how many calls, and which are of single ones."""
+    known = part[part["encode_ms"].notna()]
+    timed, untimed = known[known["timed"]], known[~known["timed"]]
+    said = []
+    if len(timed):
+        medians = [calls for calls in _most_calls(timed) if calls > 1]
+        span = f"{min(medians)}" if len(set(medians)) == 1 else f"{min(medians)} to {max(medians)}" if medians else ""
+        said += [f"median of {span} pinned calls"] if medians else []
+        if long := _single_calls(timed):
+            said.append(f"single pinned calls, too long to repeat: {long}")
+    if len(untimed):
+        where = f"in {len(untimed)} of {len(known)} rows single shots" if len(timed) else "single shots"
+        said.append(f"{where}; to quote them, bench run --timing")
+    return "; ".join(said)
+
+
+def _most_calls(rows: pd.DataFrame) -> list[int]:
+    return [int(v) for call in ("encode", "decode") for v in rows[f"{call}_calls_most"] if not math.isnan(v)]
+
+
+def _single_calls(rows: pd.DataFrame) -> str:
+    """Name the rows of which a call was made once: ``necgs k64w32 (encode)``; a codec alone where it is all of them."""
+    said = []
+    for codec, of_codec in rows.groupby("codec", sort=True):
+        by_which: dict[str, list[str]] = {}
+        for row in of_codec.to_dict("records"):
+            if (which := _which_single(row)) is not None:
+                by_which.setdefault(which, []).append(str(row["rate"]))
+        for which, rates in by_which.items():
+            names = "" if 1 < len(rates) == len(of_codec) else f" {', '.join(rates)}"
+            said.append(f"{codec}{names}{which}")
+    return "; ".join(said)
+
+
+def _which_single(row: dict[Any, Any]) -> str | None:
+    """Which calls of a row were made once on some mesh, in words to put behind its name; None for none."""
+    single = [call for call in ("encode", "decode") if row[f"{call}_calls_least"] == 1]
+    if not single:
+        return None
+    some = any(row[f"{call}_calls_most"] > 1 for call in single)
+    words = [*(single if len(single) == 1 else []), *(["some meshes"] if some else [])]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def machine_notes(part: pd.DataFrame) -> Iterator[str]:
+    """Warn where the times of a block are of different kinds of machine, in timing passes and in single shots."""
+    known = part[part["encode_ms"].notna() & (part["machine"] != "")]
+    for timed, what in ((True, "timing passes"), (False, "single shots")):
+        of = known[known["timed"] == timed]
+        if of["machine"].nunique() < 2 and not of["machine"].str.contains(" + ", regex=False).any():
+            continue
+        who: dict[str, list[str]] = {}
+        for name, rows in of.groupby("machine", sort=True):
+            who[str(name)] = sorted(set(rows["codec"].astype(str)))
+        places = "; ".join(f"{name}: {', '.join(codecs)}" for name, codecs in who.items())
+        apart = " (apart: bench table -k timing)" if timed else ""
+        yield f"{what} of different kinds of machine, do not compare{apart}: {places}"
 
 
 def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
-    """List every record that is not ok, equal ones on one line.
+    """List every record that is not ok, or that a suite could not measure, equal ones on one line.
 
     Parameters
     ----------
@@ -164,7 +229,7 @@ def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
     columns = ["dataset", "mesh", "codec", "rates", "status", "stage", "error"]
     by = [column for column in columns if column != "rates"]
     found: list[dict[str, Any]] = []
-    for key, group in rows[rows["status"] != "ok"].groupby(by, sort=True, dropna=False):
+    for key, group in _failed(rows).groupby(by, sort=True, dropna=False):
         rates = list(dict.fromkeys(group.sort_values("rate_index")["rate"]))
         known = dict(zip(by, (_or_none(value) for value in key), strict=True)) | {"rates": rates}
         found.append({column: known[column] for column in columns})
@@ -180,6 +245,20 @@ def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
     if not found:
         return "no failures\n"
     return block("", lines, (), format_, right=False)
+
+
+def _failed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Records that are not ok; and those that are, once for each suite that has no values, as of the stage measure."""
+    failed = rows[rows["status"] != "ok"]
+    if "unmeasured" not in rows:
+        return failed
+    without = rows[(rows["status"] == "ok") & rows["unmeasured"].notna()]
+    parts = [failed]
+    for place, text in without["unmeasured"].items():
+        for suite, why in reasons_of(str(text)).items():
+            status, _, error = why.partition(": ")
+            parts.append(without.loc[[place]].assign(status=status, stage="measure", error=f"{suite}: {error}"))
+    return pd.concat(parts) if len(parts) > 1 else failed
 
 
 def _plain(summary: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,25 +1,24 @@
-"""The other tables of a run: datasets, times, Bjøntegaard deltas, resolutions, and published figures beside ours.
+"""The other tables of a run: datasets, times, Bjøntegaard deltas and resolutions.
 
-The rate-distortion table, which has a row for each codec and rate, is in ``table.py``.
+The rate-distortion table, which has a row for each codec and rate, is in ``table.py``; figures of papers beside ours
+are in ``published.py``.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
 from gcbench.bench.analysis.coverage import common
-from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.analysis.frame import machine, summarise
 from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix, per_mesh
+from gcbench.bench.analysis.table import BLOCK, block_title, machine_notes, show
 from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.metrics import Column
 
-BLOCK = ["dataset", "split", "effort", "device"]
 _HEADINGS_WIDTH = 90  # of a terminal of 120 columns, what is left beside the names of the rows
 
 
@@ -66,30 +65,50 @@ def datasets(rows: pd.DataFrame) -> list[Table]:
     for (dataset, split), part in rows.groupby(["dataset", "split"], sort=True):
         bad = part.loc[part["status"] == "bad-input", "mesh"].nunique()
         known = part[part["obj_bytes"].notna()].drop_duplicates("mesh")
-        facts = part.dropna(subset=["in_faces"]).drop_duplicates("mesh") if "in_faces" in part else part.iloc[:0]
         row = {
             "dataset": str(dataset),
             "split": str(split),
             "meshes": part["mesh"].nunique(),
             "bad_input": bad,
             "obj_megabytes": float(known["obj_bytes"].sum() / 1e6),
-            "mean_vertices": float(facts["in_vertices"].mean()) if len(facts) else None,
-            "mean_faces": float(facts["in_faces"].mean()) if len(facts) else None,
-            "watertight": int(facts["in_watertight"].sum()) if len(facts) else None,
+            "mean_vertices": float(known["vertices"].astype(float).mean()) if len(known) else None,
+            "mean_faces": float(known["faces"].astype(float).mean()) if len(known) else None,
         }
         data.append(row)
         cells.append(
             [
                 *(str(dataset), str(split), str(row["meshes"]), str(bad), f"{row['obj_megabytes']:.2f}"),
-                *(_or_dash(row[name], "{:.0f}") for name in ("mean_vertices", "mean_faces", "watertight")),
+                *(_or_dash(row[name], "{:.0f}") for name in ("mean_vertices", "mean_faces")),
             ]
         )
-    heading = ("dataset", "split", "meshes", "bad input", "OBJ MB", "vertices", "faces", "watertight")
+    heading = ("dataset", "split", "meshes", "bad input", "OBJ MB", "vertices", "faces")
     return [Table("datasets", heading, cells, data, ("OBJ MB: normalised, six decimals; vertices, faces: mean",))]
 
 
-def timing(summary: pd.DataFrame) -> list[Table]:
-    """Say what coding takes: times, of a set codec its share for one mesh, and the memory it adds."""
+def timing(rows: pd.DataFrame) -> list[Table]:
+    """Say what coding takes: times, of a set codec its share for one mesh, and the memory it adds.
+
+    Timing passes of different kinds of machine are tables of their own; then come the rows that only have the single
+    shots of the quality pass.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records.
+    """
+    passes = rows["timing"]
+    kinds = machine(rows)
+    tables = []
+    of_passes = sorted(set(kinds[passes]))
+    for kind in of_passes:
+        summary = summarise(rows[~passes | (kinds == kind)])
+        tables += _timing(summary[summary["timed"]], kind)
+    summary = summarise(rows)
+    tables += _timing(summary[~summary["timed"].astype(bool)], "single shots" if of_passes else "")
+    return tables
+
+
+def _timing(summary: pd.DataFrame, which: str) -> list[Table]:
     headings = {
         "encode_ms": "encode ms",
         "encode_stage_coding_ms": "of it coding",  # the rest is conversion
@@ -97,22 +116,40 @@ def timing(summary: pd.DataFrame) -> list[Table]:
         "decode_stage_coding_ms": "of it coding",
         "encode_added_mib": "encode +MiB",
         "decode_added_mib": "decode +MiB",
+        "encode_gpu_mib": "encode GPU MiB",
+        "decode_gpu_mib": "decode GPU MiB",
     }
-    columns = [name for name in headings if name in summary and ("stage" not in name or summary[name].notna().any())]
-    heading = ("codec", "rate", *(headings[name] for name in columns), "how")
+    optional = [name for name in headings if "stage" in name or "gpu" in name]
+    columns = [name for name in headings if name in summary and (name not in optional or summary[name].notna().any())]
+    heading = ("codec", "rate", *(headings[name] for name in columns), "encode calls", "decode calls", "how")
+    calls = [f"{call}_calls_{end}" for call in ("encode", "decode") for end in ("least", "most")]
     tables = []
     for where, part in _blocks(summary[summary["encode_ms"].notna()]):
         cells = [
-            [str(r["codec"]), str(r["rate"]), *(_or_dash(r[c], "{:.1f}") for c in columns), _how(bool(r["timed"]))]
+            [
+                *(str(r["codec"]), str(r["rate"]), *(_or_dash(r[c], "{:.1f}") for c in columns)),
+                *(_calls(r, "encode"), _calls(r, "decode"), "pinned" if r["timed"] else "single"),
+            ]
             for r in part.to_dict("records")
         ]
-        data = part[[*BLOCK, "codec", "rate", *columns, "timed"]].to_dict("records")
+        data = part[[*BLOCK, "codec", "rate", *columns, *calls, "timed", "machine"]].to_dict("records")
         notes = (
-            "pinned: median of repeated, pinned calls (bench run --timing); single: one call, beside others",
+            "pinned: median of so many pinned calls (bench run --timing), long calls are not repeated; "
+            "single: one call, beside others",
             "+MiB: peak of the call above what its process held before, libraries and weights included",
+            *machine_notes(part),
         )
-        tables.append(Table(f"time and memory, {where}", heading, cells, [_named(r) for r in data], notes))
+        title = f"time and memory, {where}" + (f", {which}" if which else "")
+        tables.append(Table(title, heading, cells, [_named(r) for r in data], notes))
     return tables
+
+
+def _calls(row: dict[Any, Any], call: str) -> str:
+    """How many calls a time is the median of; over the meshes ``1–5``."""
+    least, most = row[f"{call}_calls_least"], row[f"{call}_calls_most"]
+    if pd.isna(least):
+        return "–"
+    return f"{least:.0f}" if least == most else f"{least:.0f}–{most:.0f}"
 
 
 def stages(summary: pd.DataFrame) -> list[Table]:
@@ -138,7 +175,7 @@ def stages(summary: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def bd(rows: pd.DataFrame, metric: str) -> list[Table]:
+def bd(rows: pd.DataFrame, metric: Column) -> list[Table]:
     """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval.
 
     Means are over the meshes that codecs have in common.
@@ -147,26 +184,28 @@ def bd(rows: pd.DataFrame, metric: str) -> list[Table]:
     ----------
     rows : DataFrame
         Records.
-    metric : str
-        A name of METRICS.
+    metric : Column
+        Of the qualities. Records without a value of it are left out.
     """
     tables = []
+    name = metric.name
     quality = rows[~rows["timing"]]
-    for where, records in _blocks(quality if metric in rows else rows.iloc[:0]):
-        measured = records[(records["status"] == "ok") & records[metric].notna()]
+    for where, records in _blocks(quality if name in rows else rows.iloc[:0]):
+        measured = records[(records["status"] == "ok") & records[name].notna()]
         shared = common(records)
         part = summarise(shared.rows[shared.rows["codec"].isin(measured["codec"])])
-        matrix = bd_matrix(part, metric, sorted(set(shared.aside["codec"]) & set(measured["codec"])))
+        elsewhere = {*shared.aside["codec"], *part.loc[part[name].isna(), "codec"]}  # or measured on other meshes
+        matrix = bd_matrix(part, name, sorted(elsewhere & set(measured["codec"])))
         if len(matrix) < 2:
             continue
         key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
         data = [
-            {**key, "metric": metric, **_delta(measured, matrix.loc[test, anchor], str(test), str(anchor), metric)}
+            {**key, "metric": name, **_delta(measured, matrix.loc[test, anchor], str(test), str(anchor), name)}
             for test in matrix.index
             for anchor in matrix.columns
             if test != anchor
         ]
-        title = f"BD-rate % in {METRICS[metric].label}, {where}"
+        title = f"BD-rate % in {metric.label}, {where}"
         tables.append(_matrix_table(matrix, title, data, shared.notes))
         if lines := _per_mesh_lines(data):
             head = ("codec", "against", "mean %", "95 % low", "high", "meshes", "without", "wins")
@@ -204,64 +243,31 @@ def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]], 
     return Table(title, ("codec", "no." if numbered else "against", *heading), cells, data, tuple(notes))
 
 
-def resolution(summary: pd.DataFrame) -> list[Table]:
+def resolution(summary: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
     """Compare resolutions of volumes: the paper's Table 3, for rates whose label names one (``k64w32``)."""
     found = summary.assign(k=summary["rate"].astype(str).str.extract(r"^k(\d+)", expand=False))
     found = found[found["k"].notna() & (found["ok"] > 0)]
-    names = ("ratio", "cd", "nc", "f1_0005", "f1_001", "cd_p2s")
-    heading = ("codec", "rate", "K", "ratio", *(METRICS[n].label for n in names[1:]), "encode s/mesh", "decode ms")
+    heading = ("codec", "rate", "K", "ratio", *(c.label for c in columns), "encode s/mesh", "decode ms")
     tables = []
     for where, part in _blocks(found.assign(k=found["k"].astype(int))):
         ordered = part.sort_values(["k", "ratio"], ascending=[True, False])
         cells = [
             [
                 *(str(r["codec"]), str(r["rate"]), str(r["k"]), f"{r['ratio']:.1f}"),
-                *(_or_dash(r[n] * METRICS[n].scale, "{:.3f}") for n in names[1:]),
-                *(f"{r['encode_ms'] / 1000:.1f}", f"{r['decode_ms']:.1f}"),
+                *(show(c, r[c.name]) for c in columns),
+                *(_or_dash(r["encode_ms"] / 1000, "{:.1f}"), _or_dash(r["decode_ms"], "{:.1f}")),
             ]
             for r in ordered.to_dict("records")
         ]
-        data = ordered[[*BLOCK, "codec", "rate", "k", *names, "encode_ms", "decode_ms"]].to_dict("records")
+        names = [*BLOCK, "codec", "rate", "k", "ratio", *(c.name for c in columns), "encode_ms", "decode_ms"]
+        data = ordered[names].to_dict("records")
         tables.append(Table(f"resolutions, {where}", heading, cells, [_named(r) for r in data]))
     return tables
 
 
-def published(summary: pd.DataFrame) -> list[Table]:
-    """Figures of papers beside those of the run, for the same codec, dataset and, where it has one, resolution.
-
-    They are of other sets: published ones of 500 to 1000 meshes, on the machine named. The difference is shown, not
-    judged.
-    """
-    names = {"cd_p2p_e3": ("cd", 1e-3), "nc": ("nc", 1.0), "f1_0005": ("f1_0005", 1.0), "f1_001": ("f1_001", 1.0)}
-    cells, data = [], []
-    for row in _published():
-        targets = {ours: float(row[theirs]) * unit for theirs, (ours, unit) in names.items() if row[theirs]}
-        base = summary["codec"].astype(str).str.partition("[")[0]
-        like = summary[(base == row["codec"]) & (summary["dataset"] == row["dataset"].lower()) & (summary["ok"] > 0)]
-        if row["setting"].startswith("K="):
-            like = like[like["rate"].astype(str).str.startswith(f"k{row['setting'][2:]}w")]
-        if not targets or like.empty:
-            continue
-        where = f"{row['source'].partition(' (')[0]}, {row['table']}"
-        cells.append([row["codec"], where, row["dataset"], row["setting"], row["ratio"], *_shown(targets)])
-        for ours in map(_named, like.to_dict("records")):
-            address = f"{ours['codec']} {ours['rate']}"
-            cells.append([address, "ours", f"{ours['meshes']} meshes", "", f"{ours['ratio']:.2f}", *_shown(ours)])
-            deviation = {f"{n}_deviation": float(ours[n]) / target - 1 for n, target in targets.items() if ours.get(n)}
-            data.append({**{k: row[k] for k in ("source", "table", "dataset", "setting")}, **ours, **deviation})
-    heading = ("codec", "source", "dataset", "setting", "ratio", *(METRICS[n].label for n, _ in names.values()))
-    note = "published sets have 500 to 1000 meshes, ours those that were run: ratios of set codecs grow with the set"
-    return [Table("published figures and ours", heading, cells, data, (note,))]
-
-
-def _published() -> list[dict[str, str]]:
-    text = (files("gcbench.results") / "published.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
-
-
 def _blocks(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for (dataset, split, effort, device), part in summary.groupby(BLOCK, sort=True):
-        yield f"{dataset}, split {split}, effort {effort}" + ("" if device == "cpu" else f", on {device}"), part
+        yield block_title(str(dataset), str(split), str(effort), str(device)), part
 
 
 def _cell(delta: object, reasons: dict[str, str]) -> str:
@@ -290,19 +296,8 @@ def _per_mesh_lines(data: Sequence[dict[str, Any]]) -> list[list[str]]:
     return lines
 
 
-def _shown(values: dict[str, Any]) -> list[str]:
-    return [_or_dash(values.get(n), f"{{:.{d}f}}", METRICS[n].scale) for n, d in _DIGITS.items()]
-
-
-_DIGITS = {"cd": 3, "nc": 3, "f1_0005": 3, "f1_001": 3}
-
-
 def _or_dash(value: Any, shown: str, scale: float = 1.0) -> str:
     return "–" if value is None or pd.isna(value) else shown.format(value * scale)
-
-
-def _how(timed: bool) -> str:
-    return "pinned" if timed else "single"
 
 
 def _named(row: dict[Any, Any]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""``bench check CODEC``: the conformance suite on the terminal."""
+"""``bench check CODEC`` and ``bench check --suite NAME``: conformance on the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from gcbench.bench.conformance import Check, Finding
@@ -16,8 +18,11 @@ _STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
 def check_command(
-    codec: Annotated[str, typer.Argument(help="Name, or with parameters: NAME\\[key=value]; see: bench list codecs.")],
+    codec: Annotated[
+        str, typer.Argument(help="Name, or with parameters: NAME\\[key=value]; see: bench list codecs.")
+    ] = "",
     *,
+    suite: Annotated[str, typer.Option(help="Try out a metric suite instead; see: bench list metrics.")] = "",
     effort: Annotated[str, typer.Option(help="Whose ladder is tried: quick, standard or paper.")] = "quick",
     rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
     only: Annotated[str, typer.Option(help="Run only these checks, comma-separated.")] = "",
@@ -32,48 +37,66 @@ def check_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads for each call.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    r"""Try out whether a codec keeps the contract: round trip, bytes alone, determinism, hard meshes, damaged streams.
+    r"""Try out whether a codec, or a metric suite, keeps the contract.
+
+    Of a codec: round trip, bytes alone, determinism, hard meshes, damaged streams. Of a suite: what it declares and
+    returns, determinism, whether damage makes values worse, meshes that cannot be measured.
 
     Each check passes, warns, fails, or is skipped, with one line of reason; a failure also says what the contract
-    demands. The codec runs in processes that can be killed: a crash or a hang is a finding.
+    demands. What is tried runs in processes that can be killed: a crash or a hang is a finding.
 
     [bold]Examples[/bold]
 
         bench check draco                        half a minute at most
         bench check my-codec --only round-trip,damaged-cut,damaged-changed
         bench check "necgs\[k=64]" --rates k64w16 --quick --deadline 600
+        bench check --suite surface
         bench -v check my-codec                  with the tracebacks of what failed
 
     [bold]Exit codes[/bold]
 
         0     passed, perhaps with warnings
         1     a check failed
-        2     no such codec, rate or check
+        2     no such codec, suite, rate or check
         3     the codec cannot run here, and says why
     """
-    from gcbench.bench.conformance import check
+    if bool(codec) == bool(suite):
+        raise UsageError("name either a codec, or a metric suite with --suite")
+    from gcbench.bench.conformance import check, check_suite
 
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    memory_bytes = int(memory * 2**30) if memory else None
     with _progress(quiet=as_json) as (started, found):
-        report = check(
-            codec,
-            effort=effort,
-            rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
-            only=[name.strip() for name in only.split(",") if name.strip()],
-            quick=quick,
-            deadline_s=deadline,
-            memory_bytes=int(memory * 2**30) if memory else None,
-            device=device,
-            threads=threads,
-            on_start=started,
-            on_finding=found,
-        )
+        if suite:
+            report = check_suite(
+                suite,
+                only=names,
+                deadline_s=deadline,
+                memory_bytes=memory_bytes,
+                on_start=started,
+                on_finding=found,
+            )
+        else:
+            report = check(
+                codec,
+                effort=effort,
+                rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
+                only=names,
+                quick=quick,
+                deadline_s=deadline,
+                memory_bytes=memory_bytes,
+                device=device,
+                threads=threads,
+                on_start=started,
+                on_finding=found,
+            )
     typer.echo(json.dumps(report.to_json(), indent=1) if as_json else report.summary())
     if not report.ok:
         raise typer.Exit(1)
 
 
 @contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check, int, int], None], Callable[[Finding], None]]]:
+def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check[Any], int, int], None], Callable[[Finding], None]]]:
     """Print findings as they come; on a terminal, what is being tried stands below them."""
     from rich.console import Console
     from rich.text import Text
@@ -82,7 +105,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check, int, int], None
     live = out if out.is_terminal else Console(stderr=True)  # one console for both, else they write into each other
     status = live.status("starting")
 
-    def started(check: Check, number: int, total: int) -> None:
+    def started(check: Check[Any], number: int, total: int) -> None:
         status.update(f"{number + 1}/{total}  {check.name}")
 
     def found(finding: Finding) -> None:

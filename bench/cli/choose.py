@@ -24,25 +24,28 @@ def choose_command(
     max_encode_ms: Annotated[float | None, typer.Option(help="Mean encoding time of a mesh.")] = None,
     max_decode_ms: Annotated[float | None, typer.Option(help="Mean decoding time of a mesh.")] = None,
     max_decode_mib: Annotated[float | None, typer.Option(help="Memory that decoding adds at its peak.")] = None,
-    max_p2s: Annotated[
-        float | None, typer.Option(help="Mean exact point-to-surface distance; the mesh spans 2.")
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME<=VALUE or NAME>=VALUE, of the mean, in the column's own unit: a metric (bench list metrics), "
+            "kilobytes, ratio, bits_per_vertex, encode_ms, decode_ms, encode_added_mib, decode_added_mib. Repeatable.",
+            metavar="LIMIT",
+        ),
     ] = None,
-    max_cd: Annotated[float | None, typer.Option(help="Mean CD.")] = None,
-    min_f1: Annotated[float | None, typer.Option(help="Mean F1-0.005.")] = None,
-    min_nc: Annotated[float | None, typer.Option(help="Mean NC.")] = None,
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only this dataset. Default: each by itself.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Name the codecs and rates that meet all constraints, smallest first; or what to relax.
 
-    Marked * are those that no other choice beats in size, error (p2s) and decoding time together.
+    Marked * are those that no other choice beats in size, quality (the metric that ranks) and decoding time together.
 
     [bold]Examples[/bold]
 
-        bench choose --max-kb 20 --max-decode-ms 16 --min-f1 0.9
-        bench choose ama-all-standard --min-ratio 100 --max-p2s 2e-3
+        bench choose --max-kb 20 --max-decode-ms 16
+        bench choose ama-all-standard --min-ratio 100 --where 'cd_p2s<=0.002'
+        bench choose --where 'f1_0005>=0.9' --where 'hausdorff_p2s<=0.01'
     """
-    from gcbench.bench.analysis.choose import Limit, choose_from
+    from gcbench.bench.analysis.choose import choose_from, limit_from
     from gcbench.bench.analysis.frame import summarise
 
     asked = (
@@ -51,19 +54,14 @@ def choose_command(
         ("encode_ms", max_encode_ms, False),
         ("decode_ms", max_decode_ms, False),
         ("decode_added_mib", max_decode_mib, False),
-        ("cd_p2s", max_p2s, False),
-        ("cd", max_cd, False),
-        ("f1_0005", min_f1, True),
-        ("nc", min_nc, True),
     )
-    limits = [Limit(column, bound, at_least) for column, bound, at_least in asked if bound is not None]
+    texts = [f"{column}{'>=' if at_least else '<='}{bound!r}" for column, bound, at_least in asked if bound is not None]
     path, rows = read_run(run)
     rows = rows[(rows["device"] == device) & ((rows["dataset"] == dataset) | (not dataset))]
     if rows.empty:
         raise UsageError(f"{path} has no record of {dataset or 'any dataset'} on {device}")
     known = summarise(rows)
-    if absent := [limit.column for limit in limits if limit.column not in known]:
-        raise UsageError(f"{path} has no measured {', '.join(absent)}")
+    limits = [limit_from(text, known, str(run or path)) for text in [*texts, *(where or [])]]
     found = False
     for (name, split, effort), part in rows.groupby(["dataset", "split", "effort"], sort=True):
         choice = choose_from(part, limits)
@@ -75,20 +73,24 @@ def choose_command(
 
 
 def _show(choice: Choice, limits: list[Limit]) -> None:
+    from gcbench.bench.analysis.table import machine_notes
+
     if len(choice.within):
-        for line in _table(choice.within):
+        for line in _table(choice.within, limits):
             typer.echo(line)
         typer.echo("\n* nothing else is as small, as near to the original and as quick to decode")
+        for line in machine_notes(choice.within):
+            typer.echo(line)
     else:
         typer.echo("nothing meets all of these")
         for relax in choice.relaxations:
             typer.echo(f"  {_moved(relax.limit, relax.bound)} would let in {relax.codec} {relax.rate}")
         if choice.nearest is not None and len(limits) > 1:
             typer.echo("  no single one would do; nearest are")
-            for line in _table(choice.nearest):
+            for line in _table(choice.nearest, limits):
                 typer.echo(f"  {line}")
     for limit, floor in choice.beyond:
-        typer.echo(f"{limit} cannot be met: a second sampling of the original itself gives {_value(limit, floor)}")
+        typer.echo(f"{limit} cannot be met: a second sampling of the original itself gives {limit.shown(floor):.4g}")
     if choice.excluded:
         typer.echo(f"left out: {_rates(choice.excluded)} at which codings failed (bench table --failures)")
     if choice.elsewhere:
@@ -96,12 +98,6 @@ def _show(choice: Choice, limits: list[Limit]) -> None:
             f"left out: {_rates(choice.elsewhere)} not coded for all of the same meshes (bench table --means common)"
         )
     typer.echo()
-
-
-def _value(limit: Limit, value: float) -> str:
-    from gcbench.bench.metrics import METRICS
-
-    return f"{value * METRICS[limit.column].scale:.4g}"
 
 
 def _rates(count: int) -> str:
@@ -117,11 +113,15 @@ def _moved(limit: Limit, bound: float) -> str:
     return str(replace(limit, bound=float(context.create_decimal(Decimal(bound)))))
 
 
-def _table(rows: pd.DataFrame) -> list[str]:
-    from gcbench.bench.analysis.table import COLUMNS
+def _table(rows: pd.DataFrame, limits: list[Limit]) -> list[str]:
+    from gcbench.bench.analysis.choose import COSTS
+    from gcbench.bench.analysis.measured import headlines
+    from gcbench.bench.analysis.table import shown
     from gcbench.bench.analysis.text import aligned
+    from gcbench.bench.metrics import columns as registry
 
-    columns = [c for c in COLUMNS if c.name in rows]
+    asked = [registry()[limit.column] for limit in limits if limit.column not in COSTS]
+    columns = [c for c in shown(list(dict.fromkeys([*headlines(rows), *asked]))) if c.name in rows]
     cells = [["", "codec", "rate", *(c.heading for c in columns)]]
     for row in rows.to_dict("records"):
         values = [float(row[c.name]) for c in columns]

@@ -1,20 +1,28 @@
-"""``bench list codecs | datasets | runs``: what there is, what is missing and how to get it."""
+"""``bench list codecs | metrics | datasets | runs``: what there is, what is missing and how to get it."""
 
 from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from gcbench.errors import BenchError
 
 if TYPE_CHECKING:
+    from gcbench.bench.metrics import Suite
     from gcbench.codecs import Codec
+    from gcbench.registry import Registry
 
-app = typer.Typer(no_args_is_help=True, help="List codecs, datasets or runs; what is missing, and how to get it.")
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True, help="List codecs, metrics, datasets or runs; what is missing, and how to get it."
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[Path | None, typer.Option(help="Data root. Default: BENCH_DATA, else the user's data folder.")]
 
@@ -24,21 +32,7 @@ def codecs_command(*, as_json: Json = False) -> None:
     """Show every codec: kind, ladder, whether it can run here, where it comes from; broken plugins with traceback."""
     from gcbench.codecs import CODECS
 
-    broken = {plugin.name: plugin for plugin in CODECS.broken()}
-    rows: list[dict[str, Any]] = []
-    for name in CODECS.names():
-        if name in broken:
-            plugin = broken[name]
-            rows.append({"codec": name, "origin": plugin.origin, "error": plugin.reason, "traceback": plugin.traceback})
-            continue
-        row: dict[str, Any] = {"codec": name, "origin": CODECS.origin(name)}
-        try:
-            row |= _facts(CODECS.create(name))
-        except Exception as error:  # a third party's constructor or method, which may fail in any way
-            if CODECS.is_builtin(name):
-                raise
-            row |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        rows.append(row)
+    rows = _entries(CODECS, "codec", _facts)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -57,6 +51,60 @@ def codecs_command(*, as_json: Json = False) -> None:
                 typer.echo(f"    {', '.join(efforts)}: {ladder}")
         else:
             typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
+
+
+def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say what is known of every entry of a registry; of one that cannot be used, the error and its traceback."""
+    broken = {plugin.name: plugin for plugin in registry.broken()}
+    rows: list[dict[str, Any]] = []
+    for name in registry.names():
+        if name in broken:
+            plugin = broken[name]
+            rows.append({noun: name, "origin": plugin.origin, "error": plugin.reason, "traceback": plugin.traceback})
+            continue
+        row: dict[str, Any] = {noun: name, "origin": registry.origin(name)}
+        try:
+            row |= facts(registry.create(name))
+        except Exception as error:  # a third party's constructor or method, which may fail in any way
+            if registry.is_builtin(name):
+                raise
+            row |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        rows.append(row)
+    return rows
+
+
+@app.command("metrics")
+def metrics_command(*, as_json: Json = False) -> None:
+    """Show every suite of metrics and its columns: what each is, exactly; broken plugins with traceback."""
+    from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
+
+    rows = _entries(SUITES, "suite", _suite_facts)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        if "traceback" in row:
+            typer.echo(f"{row['suite']}  BROKEN  {row['error']}\n{row['traceback']}")
+            continue
+        default = ", measured by default" if row["suite"] in DEFAULT_SUITES else ""
+        of = "meshes" if row["takes"] == "mesh" else "clouds of points"
+        typer.echo(f"{row['suite']}  (of {of}{default}; {row['origin']})")
+        typer.echo(f"    {row['what']}")
+        typer.echo(f"    version: {row['version']}")
+        width = max((len(column["name"]) for column in row["columns"]), default=0)
+        for column in row["columns"]:
+            traits = [f"{column['better']} is better"] if column["better"] else ["a fact"]
+            traits += ["ranks"] if column["ranks"] else []
+            traits += [f"floor {column['floor']}"] if column["floor"] else []
+            mark = "*" if column["headline"] else " "
+            typer.echo(f"  {mark} {column['name'].ljust(width)}  {column['definition']} ({', '.join(traits)})")
+    typer.echo("* shown where no metric is named; any other: bench table -m NAME")
+
+
+def _suite_facts(suite: Suite[Any]) -> dict[str, Any]:
+    doc = (type(suite).__doc__ or "").strip().splitlines()
+    columns = [asdict(column) for column in suite.columns]
+    return {"version": suite.version(), "takes": suite.takes, "what": doc[0] if doc else "", "columns": columns}
 
 
 def _facts(codec: Codec) -> dict[str, Any]:
@@ -120,8 +168,10 @@ def runs_command(*, as_json: Json = False) -> None:
     from gcbench.bench.store.run import Run
 
     rows: list[dict[str, Any]] = []
-    for path in sorted(RUNS.glob("*/records.jsonl")):
-        store = Run(path.parent)
+    for path in sorted(RUNS.glob("*")):
+        store = Run(path)
+        if not store.exists:
+            continue
         records, sessions = store.records(), store.sessions()
         last = sessions[-1] if sessions else {}
         rows.append(

@@ -14,12 +14,12 @@ def merge_command(
     *,
     into: Annotated[str, typer.Option(help="Name or folder of the run that takes them in; made if there is none.")],
 ) -> None:
-    """Put the cells of runs, with their streams, into one run.
+    """Put the codings of runs, with their streams and measurements, into one run.
 
-    A cell that is there already stays as it is: cells are the same when
-    codec, version, rate, effort, seed, meshes and metrics are. Where two runs
-    have the same coding by different versions, that of the later argument
-    counts.
+    A coding that is there already stays as it is: codings are the same when
+    codec, version, rate, effort, seed, device and meshes are, and in timing
+    passes the kind of machine. Where two runs have the same coding by
+    different versions, that of the later argument counts.
 
     [bold]Examples[/bold]
 
@@ -37,7 +37,6 @@ def merge_command(
             if source.path.resolve() == target.path.resolve():
                 continue
             adopted = target.adopt(source)
-            typer.echo(
-                f"{source.path}: {adopted} cells taken in, {sum(1 for _ in source.cells()) - adopted} were there"
-            )
-        typer.echo(f"{sum(1 for _ in target.cells())} cells \u2192 {target.path}")
+            there = sum(1 for _ in source.codings()) - adopted
+            typer.echo(f"{source.path}: {adopted} codings taken in, {there} were there")
+        typer.echo(f"{sum(1 for _ in target.codings())} codings \u2192 {target.path}")

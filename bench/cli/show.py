@@ -13,12 +13,25 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gcbench.bench.metrics import Column
     from gcbench.bench.store.run import Run
 
 _MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
 RunArgument = Annotated[
     str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
+]
+
+
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        "-m",
+        help="Columns of metric suites, comma-separated, instead of those that suites put forward; "
+        "+NAME adds one. See bench list metrics.",
+        metavar="NAME,...",
+    ),
 ]
 
 
@@ -34,9 +47,7 @@ def table_command(
             "--means", help="Over what: ok (codings that succeeded), common (meshes that codecs share), penalised."
         ),
     ] = "ok",
-    metric: Annotated[
-        str, typer.Option("--metric", "-m", help="Of the BD-rates, e.g. cd_p2s, cd, f1_0005.")
-    ] = "cd_p2s",
+    metric: MetricOption = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown, latex, csv or json.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timing: Annotated[
@@ -51,12 +62,14 @@ def table_command(
 
     [bold]Kinds[/bold]
 
-        rd           sizes, quality and times of every codec at every rate
+        rd           sizes, quality and times of every codec at every rate; quality in the
+                     metrics that the run's suites put forward, or those of -m
         datasets     what was compressed
         timing       times, and the memory that coding adds
-        stages       where the time goes: conversion to points and back apart from coding, for codecs that tell
-        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest number;
-                     always over common meshes
+        stages       where the time goes: conversion to points and back apart from coding,
+                     for codecs that tell
+        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest
+                     number; always over common meshes; in the metric that ranks, or those of -m
         resolution   rates that name a resolution (k64w32), side by side
         published    figures of papers beside ours
 
@@ -65,6 +78,7 @@ def table_command(
         bench table                                  the last run
         bench table mixed-mini-quick -f markdown
         bench table --means common                   over the same meshes; rates that lack some are left out
+        bench table -m cd_p2s,hausdorff_p2s          these metrics; -m +nc_p2s adds one
         bench table ama-all-standard -k bd -m cd -f latex
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh --json
@@ -73,8 +87,9 @@ def table_command(
     from gcbench.bench.analysis import table, tables
     from gcbench.bench.analysis.coverage import common
     from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.measured import chosen
+    from gcbench.bench.analysis.published import beside_published
     from gcbench.bench.analysis.text import FORMATS
-    from gcbench.bench.metrics import METRICS
 
     format_ = "json" if as_json else format_
     if format_ not in FORMATS:
@@ -83,11 +98,11 @@ def table_command(
         raise UsageError(f"unknown kind '{kind}'; known: {', '.join(_KINDS)}")
     if means not in _MEANS:
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
-    if metric not in METRICS:
-        raise UsageError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}")
     if per_mesh and format_ in {"markdown", "latex"}:
         raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
-    _, rows = read_run(run)
+    path, rows = read_run(run)
+    names = _names(metric)
+    columns = chosen(rows, names, str(run or path))
     if means == "common":
         shared = common(rows)
         rows = shared.rows
@@ -97,20 +112,37 @@ def table_command(
         typer.echo(table.failures(rows, format_), nl=False)
     elif per_mesh:
         typer.echo(table.render(rows, "csv" if format_ == "text" else format_, timing=timing), nl=False)
-    elif kind == "rd":
-        summary = summarise(rows, penalise=means == "penalised")
-        typer.echo(table.render(summary, format_, timing=timing), nl=False)
     else:
         summary = summarise(rows, penalise=means == "penalised")
-        made = {
-            "datasets": lambda: tables.datasets(rows),
-            "timing": lambda: tables.timing(summary),
-            "stages": lambda: tables.stages(summary),
-            "bd": lambda: tables.bd(rows, metric),
-            "resolution": lambda: tables.resolution(summary),
-            "published": lambda: tables.published(summary),
-        }[kind]()
-        typer.echo(tables.render(made, format_), nl=False)
+        if kind == "rd":
+            made = table.render(summary, format_, timing=timing, columns=columns, rows=rows)
+        else:
+            of_kind = {
+                "datasets": lambda: tables.datasets(rows),
+                "timing": lambda: tables.timing(rows),
+                "stages": lambda: tables.stages(summary),
+                "bd": lambda: [one for column in _ranked(rows, columns, names) for one in tables.bd(rows, column)],
+                "resolution": lambda: tables.resolution(summary, columns),
+                "published": lambda: beside_published(summary),
+            }
+            made = tables.render(of_kind[kind](), format_)
+        typer.echo(made, nl=False)
+
+
+def _names(metric: str) -> list[str]:
+    return [name.strip() for name in metric.split(",") if name.strip()]
+
+
+def _ranked(rows: pd.DataFrame, columns: list[Column], names: list[str]) -> list[Column]:
+    """Columns to compare by: those that were named, else the one that ranks."""
+    from gcbench.bench.analysis.measured import ranking_column
+
+    if names:
+        if unranked := [column.name for column in columns if column.better is None]:
+            raise UsageError(f"'{unranked[0]}' is a fact that ranks nothing")
+        return columns
+    ranking = ranking_column(rows)
+    return [] if ranking is None else [ranking]
 
 
 def plot_command(
@@ -123,16 +155,20 @@ def plot_command(
     kind: Annotated[
         str, typer.Option("--kind", "-k", help="rd, timing, pareto, scatter, amortisation, comma-separated, or all.")
     ] = "all",
+    metric: MetricOption = "",
 ) -> None:
     """Draw figures, one of each kind for each dataset, as PNG and PDF.
 
     [bold]Kinds[/bold]
 
-        rd            CD, NC, F1-0.005 and p2s against the compression ratio; the noise floor of sampled metrics
-                      is a grey band, and points in it are hollow; small points are means over other meshes
+        rd            the metrics that the run's suites put forward, six at most, or those of -m,
+                      against the compression ratio; the noise floor of sampled metrics is a grey
+                      band, and points in it are hollow; small points are means over other meshes
         timing        encoding and decoding time of a mesh
-        pareto        decoding time and added memory against size, all codecs at the same p2s
-        scatter       every mesh: p2s and Hausdorff distance against bits for each vertex
+        pareto        decoding time and added memory against size, all codecs at the same quality:
+                      in the metric that ranks, or the first of -m
+        scatter       every mesh: the metric that ranks and the largest error, or those of -m,
+                      against bits for each vertex
         amortisation  set codecs: the ratio against the size of the set
 
     [bold]Examples[/bold]
@@ -140,9 +176,11 @@ def plot_command(
         bench plot                                   the last run
         bench plot ama-all-standard --out figures --kind rd
         bench plot ablation -c 'necgs,necgs[ssim=0]'
+        bench plot -k rd -m cd_p2s,mpeg_d1_psnr
     """
     from gcbench.bench.analysis.coverage import common
     from gcbench.bench.analysis.figures import KINDS, save_figures
+    from gcbench.bench.analysis.measured import chosen
     from gcbench.registry import split_addresses
 
     wanted = set(KINDS) if kind == "all" else set(kind.split(","))
@@ -159,9 +197,11 @@ def plot_command(
         rows = rows[rows["codec"].isin(names)]
     if not (rows["status"] == "ok").any():
         raise UsageError(f"{path} has no measured record to draw")
+    names = _names(metric)
+    columns = chosen(rows, names, str(run or path)) if names else None
     for line in common(rows).notes:
         typer.echo(line, err=True)
-    figures = save_figures(rows, out or path / "figures", path.name, kinds)
+    figures = save_figures(rows, out or path / "figures", path.name, kinds, columns)
     if not figures:
         raise UsageError(f"{path} has nothing to draw of kind {kind}")
     for figure in figures:

@@ -1,132 +1,58 @@
-"""``bench train``: the training of codecs whose weights ship with them. A thin layer over the codec's own training."""
+"""``bench train``: the training of codecs whose weights ship with them. Each codec brings its own command.
+
+Knows which codecs say that they can be trained, and what they are given: the built-in meshes.
+"""
 
 from __future__ import annotations
 
-import math
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import contextlib
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
-from gcbench.bench.cli.interruption import INTERRUPTED
+from gcbench.codecs.registry import CODECS
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcbench.codecs.pcgcv2.training import Progress
-
-_PLAIN_PROGRESS_PERIOD_S = 20.0
-_PUBLISHED = "rates"  # folder of the files that the codec reads, in that of the training
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Train a codec whose weights ship with it.")
+    from numpy.typing import NDArray
 
 
-@app.command("pcgcv2")
-def pcgcv2_command(
-    *,
-    out: Annotated[Path, typer.Option(help="Folder of the training; what is there already is gone on with.")],
-    rates: Annotated[str, typer.Option(help="Labels, comma-separated. Default: the whole ladder.")] = "",
-    first: Annotated[str, typer.Option(help="The rate to begin with; the others start from it.")] = "r4",
-    earlier: Annotated[
-        Path | None,
-        typer.Option(help="Folder of an earlier training whose weights the first rate starts from, not from nothing."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of the first rate.")] = 6000,
-    warm_share: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Steps of each later rate, as a share of those.")
-    ] = 0.25,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so long, with a checkpoint.")] = None,
-    patches: Annotated[int, typer.Option(min=1, help="Patches to cut from shapes, once.")] = 1600,
-    batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 1,
-    built_in: Annotated[
-        bool, typer.Option(help="Cut every other patch from the built-in meshes, not all from made-up shapes.")
-    ] = True,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
-) -> None:
-    """Train the weights of PCGCv2 on made-up shapes and the built-in meshes.
+class _Trainings(TyperGroup):
+    """A command for each codec that names one in ``Codec.training``, imported when it is asked for."""
 
-    From one rate of the ladder outwards; each starts from its neighbour.
-    Ctrl-C, a crash or --minutes may end it at any time: the same command goes on
-    from the last checkpoint, at most a minute old, and comes to the same weights.
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return [name for name in CODECS if _training(name)]
 
-    FOLDER/rates then has a file for each rate, and FOLDER/log.jsonl what held-out
-    patches gave on the way.
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        training = _training(cmd_name)
+        if not training:
+            return None
+        module, _, attribute = training.partition(":")
+        return typer.main.get_command(getattr(import_module(module), attribute))
 
-    [bold]Examples[/bold]
 
-        bench train pcgcv2 --out pcgcv2-weights
-        bench train pcgcv2 --out w --device cuda --steps 60000 --batch 8 --patches 20000
-        GCBENCH_PCGCV2_WEIGHTS=w/rates bench run --codec pcgcv2
+def _training(name: str) -> str | None:
+    with contextlib.suppress(UsageError):  # no codec, or one of a third party that is broken
+        return CODECS.get(name).training
+    return None
 
-    [bold]Exit codes[/bold]
 
-        0     done, or stopped by --minutes
-        2     wrong usage, or the folder holds a training with other settings
-        130   interrupted
-    """
-    import torch
+app = typer.Typer(cls=_Trainings, no_args_is_help=True, rich_markup_mode="rich")
 
-    from gcbench.codecs.pcgcv2 import ladder
-    from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, train
+
+@app.callback()
+def train_command(ctx: typer.Context) -> None:
+    """Train a codec whose weights ship with it."""
+    ctx.obj = _built_in
+
+
+def _built_in() -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
     from gcbench.datasets.minis import generate
 
-    labels = [label.strip() for label in rates.split(",") if label.strip()] or list(LAMBDAS)
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: torch sees no such device here")
-    torch.set_num_threads(threads)
-    settings = Settings(
-        first_rate=first,
-        steps=steps,
-        warm_share=warm_share,
-        patches=patches,
-        patches_per_step=batch,
-        built_in=built_in,
-        seed=seed,
-    )
-    limit = math.inf if minutes is None else minutes
-    try:
-        done = train(
-            out,
-            labels,
-            settings,
-            meshes=lambda: (mesh for family in ("humans", "animals", "cad") for mesh in generate(family)),
-            earlier=earlier,
-            minutes=limit,
-            device=device,
-            report=_reporter(),
-        )
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted; the same command goes on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        (out / _PUBLISHED).mkdir(parents=True, exist_ok=True)
-        for trained in sorted(out.glob("r?.safetensors")):
-            ladder.publish(trained, out / _PUBLISHED / trained.name)
-    typer.echo(f"{'done' if done else 'stopped; the same command goes on'}: {out / _PUBLISHED}", err=True)
-    typer.echo(f"next: GCBENCH_PCGCV2_WEIGHTS={out / _PUBLISHED} bench run --codec pcgcv2", err=True)
-
-
-def _reporter() -> Callable[[Progress], None]:
-    """Report on one line that is written over on a terminal, and now and then on a new line elsewhere."""
-    terminal = sys.stderr.isatty()
-    last = -math.inf
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        now, ended = time.monotonic(), progress.step == progress.steps
-        if now - last < (0.2 if terminal else _PLAIN_PROGRESS_PERIOD_S) and not ended:
-            return
-        last = now
-        hours, seconds = divmod(round(progress.seconds_left), 3600)
-        line = (
-            f"{progress.rate}  {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
-            f"occupancy {progress.occupancy_bits:.4f} bits  {progress.bits_per_point:.4f} bits/point  "
-            f"{hours}:{seconds // 60:02}:{seconds % 60:02} left"
-        )
-        typer.echo(f"\r\x1b[K{line}" if terminal else line, err=True, nl=ended or not terminal)
-
-    return report
+    for family in ("humans", "animals", "cad"):
+        yield from generate(family)

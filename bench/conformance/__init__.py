@@ -1,8 +1,8 @@
-"""The conformance suite: what every codec must do, ours and those of others, tried out in processes that may be killed.
+"""What every codec and every metric suite must do, ours and those of others, tried out in processes that may be killed.
 
-As a codec's own tests use it::
+As the tests of a codec, or of a suite, use it::
 
-    from gcbench.bench import check
+    from gcbench.bench.conformance import check, check_suite
 
     report = check("my-codec")
     assert report.ok, report
@@ -14,22 +14,29 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-import psutil
-
+from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.checks import CHECKS
 from gcbench.bench.conformance.contract import Broken, Check
-from gcbench.bench.conformance.lab import Crew, Lab, Settings, Trouble, Unmet
+from gcbench.bench.conformance.lab import Crew, Lab, Settings, Unmet
+from gcbench.bench.conformance.measuring import SuiteFacts
 from gcbench.bench.conformance.report import Finding, Report, Verdict
+from gcbench.bench.conformance.suite_checks import SUITE_CHECKS
+from gcbench.bench.conformance.suite_lab import SuiteLab, SuiteSettings
 from gcbench.bench.conformance.trial import Facts
+from gcbench.bench.metrics import SUITES
+from gcbench.bench.run import machine
 from gcbench.codecs import CODECS
 from gcbench.codecs.base import EFFORTS
 from gcbench.errors import CodecUnavailable, UsageError
 from gcbench.registry import split_address
 
-__all__ = ["CHECKS", "Check", "Crew", "Finding", "Report", "Verdict", "check"]
+__all__ = ["CHECKS", "SUITE_CHECKS", "Check", "Crew", "Finding", "Report", "Verdict", "check", "check_suite"]
 
 log = logging.getLogger(__name__)
+L = TypeVar("L", Lab, SuiteLab)
+OnStart = Callable[[Check[Any], int, int], None]  # a check, its number, how many there are
 
 _WITHOUT_RUNNING = frozenset({"available", "parameters", "version", "ladder"})
 
@@ -46,7 +53,7 @@ def check(
     device: str = "cpu",
     threads: int = 1,
     seed: int = 0,
-    on_start: Callable[[Check, int, int], None] | None = None,
+    on_start: OnStart | None = None,
     on_finding: Callable[[Finding], None] | None = None,
     crew: Crew | None = None,
 ) -> Report:
@@ -70,7 +77,7 @@ def check(
     deadline_s : float
         For each single call.
     memory_bytes : int, optional
-        For each worker. Default: half of the machine's memory.
+        For each worker. Default: half of the memory that is to be had.
     on_start : callable, optional
         Told of each check before it runs, with its number and how many there are.
     on_finding : callable, optional
@@ -91,7 +98,7 @@ def check(
         CODECS.get(name)  # raises, and says what was perhaps meant
     if effort not in EFFORTS:
         raise UsageError(f"unknown effort '{effort}'; there are {', '.join(EFFORTS)}")
-    _refuse_unknown(only)
+    _refuse_unknown(only, CHECKS)
     settings = Settings(
         effort=effort,
         rates=tuple(rates),
@@ -99,10 +106,9 @@ def check(
         threads=threads,
         device=device,
         deadline_s=deadline_s,
-        memory_bytes=memory_bytes or psutil.virtual_memory().total // 2,
+        memory_bytes=memory_bytes or machine.memory_bytes() // 2,
         quick=quick,
     )
-    findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(Lab(codec, settings, crew or stack.enter_context(Crew(threads))))
         facts = lab.facts()
@@ -116,21 +122,14 @@ def check(
             if (one.name in only or not (only or (one.for_sets and not lab.is_set())))
             and (one.name in _WITHOUT_RUNNING or not unavailable)
         ]
-        for number, one in enumerate(chosen):
-            if on_start is not None:
-                on_start(one, number, len(chosen))
-            findings.append(_finding(one, lab))
-            if on_finding is not None:
-                on_finding(findings[-1])
-        if any(finding.status == "fail" for finding in findings):
-            log.debug("what the workers printed:\n%s", lab.log.read_text(errors="replace"))
+        findings = _run(chosen, lab, on_start, on_finding)
     report = Report(
-        codec=codec,
+        name=codec,
         version=str(facts.version) if isinstance(facts, Facts) else "",
         kind=str(facts.kind) if isinstance(facts, Facts) else "",
         effort=effort,
         rates=labels,
-        findings=tuple(findings),
+        findings=findings,
         wall_s=time.perf_counter() - begin,
     )
     if unavailable and report.ok:
@@ -138,9 +137,69 @@ def check(
     return report
 
 
-def _refuse_unknown(checks: Sequence[str]) -> None:
-    known = [check.name for check in CHECKS]
-    for name in checks:
+def check_suite(
+    suite: str,
+    *,
+    only: Sequence[str] = (),
+    deadline_s: float = 120.0,
+    memory_bytes: int | None = None,
+    on_start: OnStart | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
+    crew: Crew | None = None,
+) -> Report:
+    """Try out whether a metric suite keeps the contract.
+
+    Parameters
+    ----------
+    suite : str
+        Name, e.g. ``surface``.
+    only : sequence of str
+        Run only these checks; empty runs all. The names are those in ``SUITE_CHECKS``.
+    deadline_s, memory_bytes, on_start, on_finding, crew
+        As of :func:`check`.
+
+    Raises
+    ------
+    UsageError
+        No such suite or check.
+    """
+    begin = time.perf_counter()
+    if (name := split_address(suite, "metric suite")[0]) not in SUITES.names():
+        SUITES.get(name)  # raises, and says what was perhaps meant
+    _refuse_unknown(only, SUITE_CHECKS)
+    settings = SuiteSettings(deadline_s, memory_bytes or machine.memory_bytes() // 2)
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(SuiteLab(suite, settings, crew or stack.enter_context(Crew())))
+        facts = lab.facts()
+        if isinstance(facts, Trouble) and facts.kind == "UsageError":
+            raise UsageError(facts.message.removeprefix("UsageError: "))
+        chosen = [one for one in SUITE_CHECKS if not only or one.name in only]
+        findings = _run(chosen, lab, on_start, on_finding)
+    said = facts.version if isinstance(facts, SuiteFacts) else ""
+    return Report(suite, str(said), "suite", findings, time.perf_counter() - begin)
+
+
+def _run(
+    checks: Sequence[Check[L]],
+    lab: L,
+    on_start: OnStart | None,
+    on_finding: Callable[[Finding], None] | None,
+) -> tuple[Finding, ...]:
+    findings = []
+    for number, one in enumerate(checks):
+        if on_start is not None:
+            on_start(one, number, len(checks))
+        findings.append(_finding(one, lab))
+        if on_finding is not None:
+            on_finding(findings[-1])
+    if any(finding.status == "fail" for finding in findings):
+        log.debug("what the workers printed:\n%s", lab.log.read_text(errors="replace"))
+    return tuple(findings)
+
+
+def _refuse_unknown(names: Sequence[str], checks: Sequence[Check[Any]]) -> None:
+    known = [check.name for check in checks]
+    for name in names:
         if name not in known:
             raise UsageError(f"unknown check '{name}'; there are {', '.join(known)}")
 
@@ -171,7 +230,7 @@ def _refusal(facts: Facts | Trouble) -> CodecUnavailable | None:
     return CodecUnavailable(*facts.available[1:])
 
 
-def _finding(check: Check, lab: Lab) -> Finding:
+def _finding(check: Check[L], lab: L) -> Finding:
     begin = time.perf_counter()
     try:
         verdict = check.run(lab)

@@ -1,4 +1,4 @@
-"""The checks of the conformance suite, in their order: each a name, a sentence of the contract, and a function."""
+"""The checks of codecs, in their order: each a name, a sentence of the contract, and a function."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from gcbench.bench.conformance import claims, coding, damage, robustness
 from gcbench.bench.conformance.contract import Check
+from gcbench.bench.conformance.lab import Lab
 from gcbench.bench.conformance.shapes import HARD_MESHES
 
 
-def _all() -> Iterator[Check]:
+def _all() -> Iterator[Check[Lab]]:
     yield Check(
         "available",
         "availability() is cheap, never raises, and is right; a no comes with reason and remedy",
@@ -66,4 +67,4 @@ def _all() -> Iterator[Check]:
     )
 
 
-CHECKS: tuple[Check, ...] = tuple(_all())
+CHECKS: tuple[Check[Lab], ...] = tuple(_all())

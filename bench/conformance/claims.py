@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from gcbench.bench.conformance.attempt import Raised
+from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.contract import Broken, passed
-from gcbench.bench.conformance.lab import Lab, Trouble, Unmet
+from gcbench.bench.conformance.lab import Lab, Unmet
 from gcbench.bench.conformance.report import Verdict
-from gcbench.bench.conformance.trial import Facts, Raised
+from gcbench.bench.conformance.trial import Facts
 from gcbench.codecs import Rate
 from gcbench.registry import split_address
 

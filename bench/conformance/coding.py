@@ -7,12 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from gcbench.bench.conformance.attempt import Raised
+from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.claims import says_unavailable
 from gcbench.bench.conformance.contract import Broken, passed, warned
-from gcbench.bench.conformance.lab import Lab, Role, Trouble, Unmet, same_meshes
+from gcbench.bench.conformance.lab import Lab, Role, Unmet, same_meshes
 from gcbench.bench.conformance.report import Verdict
-from gcbench.bench.conformance.trial import Decoded, Encoded, Raised
-from gcbench.bench.run.stages import MeshArrays
+from gcbench.bench.conformance.trial import Decoded, Encoded
+from gcbench.bench.run.arrays import MeshArrays
 from gcbench.codecs import Rate
 
 TOP_DISTANCE, ANY_DISTANCE = 0.05, 0.2

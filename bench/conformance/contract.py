@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from gcbench.bench.conformance.report import Verdict
 
-if TYPE_CHECKING:
-    from gcbench.bench.conformance.lab import Lab
+L = TypeVar("L")
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check.
+class Check(Generic[L]):
+    """One check; ``L`` is the laboratory that it works in.
 
     Parameters
     ----------
     name : str
         Stable; what ``--only`` takes.
     contract : str
-        What every codec must do.
+        What every codec, or every metric suite, must do.
     run : callable
         Gives the verdict.
     for_sets : bool
@@ -30,12 +29,12 @@ class Check:
 
     name: str
     contract: str
-    run: Callable[[Lab], Verdict]
+    run: Callable[[L], Verdict]
     for_sets: bool = False
 
 
 def passed(reason: str, **figures: float) -> Verdict:
-    """Make the verdict of a check that the codec passes."""
+    """Make the verdict of a check that is passed."""
     return Verdict("pass", reason, figures)
 
 
@@ -45,7 +44,7 @@ def warned(reason: str, **figures: float) -> Verdict:
 
 
 class Broken(Exception):
-    """The codec does not keep the contract: the verdict of a check that fails."""
+    """The contract is not kept: the verdict of a check that fails."""
 
     def __init__(self, reason: object, **figures: float) -> None:
         super().__init__(str(reason))

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -18,24 +19,16 @@ from typing import Literal, TypeVar
 import numpy as np
 import psutil
 
-from gcbench.bench.run.slot import PREPARE_LIMIT_S
 from gcbench.bench.conformance import trial
+from gcbench.bench.conformance.attempt import Raised
+from gcbench.bench.conformance.calls import Trouble, call
 from gcbench.bench.conformance.shapes import good_meshes
-from gcbench.bench.conformance.trial import Decoded, Encoded, Facts, Raised
-from gcbench.bench.run.process import (
-    CallFailed,
-    DeadlineExceeded,
-    Limits,
-    MemoryExceeded,
-    Template,
-    TemplateFailed,
-    Worker,
-    WorkerDied,
-)
-from gcbench.bench.run.stages import MeshArrays
+from gcbench.bench.conformance.trial import Decoded, Encoded, Facts
+from gcbench.bench.run.arrays import MeshArrays
+from gcbench.bench.run.process import Limits, Template, Worker
+from gcbench.bench.run.slot import PREPARE_LIMIT_S
 from gcbench.codecs import Rate
 from gcbench.codecs.base import Effort
-from gcbench.errors import StoreError
 from gcbench.registry import split_address
 
 A = TypeVar("A")
@@ -44,31 +37,7 @@ Role = Literal["author", "reader", "stranger", "judge"]
 
 _DESCRIBE_LIMIT_S = 120.0  # imports of a large framework on a busy machine
 _MEASURE_LIMIT_S = 120.0
-_OUTSIDE_KILL_RETRIES = 3
 _DYING_S = 1.0  # what was killed may take as long to be gone
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A call that gave no value.
-
-    Parameters
-    ----------
-    what : {"raised", "timeout", "out-of-memory", "crashed"}
-        ``timeout`` only where the worker had to be killed.
-    kind : str
-        Class of the exception.
-    meant : bool
-        An error of the contract, raised on purpose.
-    """
-
-    what: Literal["raised", "timeout", "out-of-memory", "crashed"]
-    message: str
-    kind: str = ""
-    meant: bool = False
-
-    def __str__(self) -> str:
-        return self.message if self.what == "raised" else f"{self.what}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +67,7 @@ class Settings:
 
 
 class Crew:
-    """Two interpreters to fork workers from, and the worker that measures: the same for any number of codecs.
+    """Two interpreters to fork workers from, and the worker that measures; any number of codecs and suites share them.
 
     Parameters
     ----------
@@ -107,8 +76,8 @@ class Crew:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        preload = ("gcbench.bench.conformance.trial", "trimesh")
-        self.here, self.elsewhere = Template(threads, preload), Template(threads, preload)
+        self.preload = ("gcbench.bench.conformance.trial", "gcbench.bench.conformance.measuring", "trimesh")
+        self.here, self.elsewhere = Template(threads, self.preload), Template(threads, self.preload)
         self.here.start()
         self.elsewhere.start()
         self.judge = Worker(self.here)
@@ -344,29 +313,10 @@ class Lab:
     def _call(
         self, role: Role, codec: str | None, function: Callable[[A], R | Raised], job: A, limits: Limits
     ) -> R | Trouble:
-        worker = self._workers[role]
-        for attempt in range(_OUTSIDE_KILL_RETRIES + 1):
-            try:
-                raised = None if codec is None else self._prepare(worker, codec)
-                value = raised or worker.call(function, job, limits)[0]
-            except DeadlineExceeded as error:
-                return Trouble("timeout", str(error))
-            except MemoryExceeded as error:
-                return Trouble("out-of-memory", str(error))
-            except TemplateFailed as error:
-                raise StoreError(str(error)) from None
-            except CallFailed as error:  # what came back cannot be sent, or the trial itself is wrong
-                return Trouble("raised", str(error), error.kind)
-            except WorkerDied as error:
-                if not error.from_outside or attempt == _OUTSIDE_KILL_RETRIES:
-                    return Trouble("crashed", str(error))
-            else:
-                if isinstance(value, Raised):
-                    return Trouble("raised", str(value), value.kind, value.meant)
-                return value
-        raise AssertionError("unreachable")
+        prepare = None if codec is None else partial(self._prepare, codec)
+        return call(self._workers[role], function, job, limits, prepare)
 
-    def _prepare(self, worker: Worker, codec: str) -> Raised | None:
+    def _prepare(self, codec: str, worker: Worker) -> Raised | None:
         """Load the codec in this very process, once, before any deadline counts."""
         worker.start()
         if (worker.pid, codec) in self._prepared:

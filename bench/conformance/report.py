@@ -1,4 +1,4 @@
-"""What the conformance suite found: one verdict for each check, and what they come to. Knows no codec."""
+"""What the conformance suite found: one verdict for each check, and what they come to. Knows no codec and no suite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding:
     check : str
         Name of the check, stable.
     contract : str
-        What the contract demands of every codec.
+        What the contract demands.
     wall_s : float
         How long the check took.
     """
@@ -47,26 +47,29 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings on one codec.
+    """All findings on one codec or one metric suite.
 
     Parameters
     ----------
-    codec : str
-        Address.
-    version, kind : str
-        As the codec says.
+    name : str
+        Address of the codec, name of the suite.
+    version : str
+        As it says.
+    kind : str
+        As a codec says, ``model`` or ``set``; or ``suite``.
     effort : str
+        Of a codec.
     rates : tuple of str
-        Labels of the rates that were tried.
+        Labels of a codec's rates that were tried.
     """
 
-    codec: str
+    name: str
     version: str
     kind: str
-    effort: str
-    rates: tuple[str, ...]
     findings: tuple[Finding, ...]
     wall_s: float
+    effort: str = ""
+    rates: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -80,7 +83,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings that a user of the codec should know of, though the contract allows them."""
+        """The findings that a user should know of, though the contract allows them."""
         return self._of("warn")
 
     def __getitem__(self, check: str) -> Finding:
@@ -103,7 +106,7 @@ class Report:
         parts += [f"{count['fail']} FAILED"] if count["fail"] else []
         parts += [f"{count['warn']} warning{'s' if count['warn'] > 1 else ''}"] if count["warn"] else []
         parts += [f"{count['skip']} skipped"] if count["skip"] else []
-        return f"{len(self.findings)} checks of {self.codec}: {', '.join(parts)}; {self.wall_s:.1f} s"
+        return f"{len(self.findings)} checks of {self.name}: {', '.join(parts)}; {self.wall_s:.1f} s"
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.findings), self.summary()])

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from gcbench.bench.conformance import damage
+from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.contract import Broken, passed, warned
-from gcbench.bench.conformance.lab import Lab, Trouble, Unmet, same_meshes
+from gcbench.bench.conformance.lab import Lab, Unmet, same_meshes
 from gcbench.bench.conformance.report import Verdict
 from gcbench.bench.conformance.shapes import HardMesh
 from gcbench.bench.conformance.trial import Decoded, Encoded
+from gcbench.bench.run.arrays import MeshArrays
 from gcbench.bench.run.process import Limits
-from gcbench.bench.run.stages import MeshArrays
 
 FAR_OFF = 0.25
 """A decoded mesh further away than that, where the longest side is 2, is another shape."""

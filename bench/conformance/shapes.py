@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gcbench.bench.run.stages import MeshArrays
+from gcbench.bench.run.arrays import MeshArrays
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 def _arrays(vertices: ArrayLike, faces: ArrayLike) -> MeshArrays:
     return MeshArrays(
         np.asarray(vertices, np.float64).reshape(-1, 3),
-        np.ascontiguousarray(np.asarray(faces).reshape(-1, 3), np.int32),
+        np.ascontiguousarray(np.asarray(faces).reshape(-1, 3), np.int64),
     )
 
 

@@ -8,48 +8,29 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import resource
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gcbench.bench.conformance.attempt import Raised, attempt, differs, trimesh_of
 from gcbench.bench.conformance.place import call_place, watch_files
-from gcbench.bench.run.stages import MeshArrays
+from gcbench.bench.metrics import SUITES, Suite, ranking
+from gcbench.bench.run.arrays import MeshArrays
 from gcbench.codecs import CODECS, Availability, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
-from gcbench.errors import BenchError
 from gcbench.registry import split_address
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-SAMPLES = 10_000
-"""Points per surface: the mean distance of a trial is then known to about one per cent, which is enough for a check."""
+SUITE = "surface"
+"""Suite of metrics that judges decoded meshes, by the column that it ranks codecs by: a distance."""
 
 _PLAIN = (bool, int, float, str)
-
-
-@dataclass(frozen=True)
-class Raised:
-    """An exception: of what class, with what text, from which line; ``meant`` if it is one of gcbench's errors."""
-
-    kind: str
-    message: str
-    where: str
-    meant: bool
-
-    def __str__(self) -> str:
-        text = f"{self.kind}: {self.message}" if self.message else self.kind
-        return text if self.meant else f"{text} ({self.where})"
 
 
 @dataclass(frozen=True)
@@ -158,24 +139,24 @@ class Distance:
 
 def prepare(address: str) -> Raised | None:
     """Create a codec and load what it needs."""
-    answer = _attempt(lambda: _codec(address))
+    answer = attempt(lambda: _codec(address))
     return answer if isinstance(answer, Raised) else None
 
 
 def describe(address: str) -> Facts | Raised:
     """Ask a codec everything that it says of itself."""
-    codec = _attempt(lambda: CODECS.create(address))
+    codec = attempt(lambda: CODECS.create(address))
     if isinstance(codec, Raised):
         return codec
     begin = time.perf_counter()
-    available = _attempt(lambda: _availability(codec))
+    available = attempt(lambda: _availability(codec))
     availability_s = time.perf_counter() - begin
     problems: list[str] = []
     ladders: dict[Effort, tuple[Rate, ...] | Raised] = {}
     for effort in EFFORTS:
         ask = partial(_plain_rates, codec, effort, problems)
-        ladders[effort] = _attempt(ask)
-        if not isinstance(ladders[effort], Raised) and _attempt(ask) != ladders[effort]:
+        ladders[effort] = attempt(ask)
+        if not isinstance(ladders[effort], Raised) and attempt(ask) != ladders[effort]:
             problems.append(f"rates({effort!r}) answers differently when asked twice")
     name, _ = split_address(address, "codec")
     return Facts(
@@ -183,7 +164,7 @@ def describe(address: str) -> Facts | Raised:
         decoder_bytes=codec.decoder_bytes if type(codec.decoder_bytes) is int else -1,
         available=available,
         availability_s=availability_s,
-        version=_attempt(lambda: _version(codec)),
+        version=attempt(lambda: _version(codec)),
         ladders=ladders,
         problems=tuple(dict.fromkeys(problems)),
         parameters=tuple(_parameters(CODECS.get(name))),
@@ -193,16 +174,16 @@ def describe(address: str) -> Facts | Raised:
 def encode(trial: EncodeTrial) -> Encoded | Raised:
     """Encode in an empty working directory, and see what else was done."""
     codec = _codec(trial.codec)
-    meshes = [_trimesh(arrays) for arrays in trial.meshes]
+    meshes = [trimesh_of(arrays) for arrays in trial.meshes]
     begin = time.perf_counter()
     with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
-        value: object = _attempt(lambda: codec.encode(meshes, trial.rate, ctx))
+        value: object = attempt(lambda: codec.encode(meshes, trial.rate, ctx))
         # What was in the scratch folder is gone after the call, whatever the decoder would like.
         written = files.written_outside(scratch)
     wall_s = time.perf_counter() - begin
     touched = tuple(
-        i for i, (mesh, arrays) in enumerate(zip(meshes, trial.meshes, strict=True)) if _differs(mesh, arrays)
+        i for i, (mesh, arrays) in enumerate(zip(meshes, trial.meshes, strict=True)) if differs(mesh, arrays)
     )
     if isinstance(value, Raised):
         return value
@@ -215,7 +196,7 @@ def encode(trial: EncodeTrial) -> Encoded | Raised:
         return Encoded((), fault, None, touched, written, wall_s)
     layout = None
     if codec.kind == "set" and isinstance(codec, SetCodec):
-        layout = _attempt(lambda: _layout(codec, value[0]))
+        layout = attempt(lambda: _layout(codec, value[0]))
     return Encoded(tuple(value), "", layout, touched, written, wall_s)
 
 
@@ -225,7 +206,7 @@ def decode(trial: DecodeTrial) -> Decoded | Raised:
     begin = time.perf_counter()
     with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
-        value: object = _attempt(lambda: codec.decode(trial.stream, ctx))
+        value: object = attempt(lambda: codec.decode(trial.stream, ctx))
         read = frozenset(files.opened & trial.written)
     wall_s = time.perf_counter() - begin
     if isinstance(value, Raised):
@@ -243,12 +224,10 @@ def decode(trial: DecodeTrial) -> Decoded | Raised:
 
 
 def distance(pair: Distance) -> float | Raised:
-    """Mean distance between samples of either surface and the other surface, of the original's longest side = 2.
+    """Distance between two surfaces by the ranking column of the suite `SUITE`, of the original's longest side = 2.
 
     Both meshes are moved and scaled as normalising the original would do, so that it is in the units of a run.
     """
-    from gcbench.bench import metrics
-
     vertices = pair.original.vertices
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     centre, half = (low + high) / 2, float((high - low).max()) / 2
@@ -258,10 +237,28 @@ def distance(pair: Distance) -> float | Raised:
             return MeshArrays((arrays.vertices - centre) / half, arrays.faces)
 
     def measured() -> float:
-        reference = metrics.Reference(_trimesh(normalised(pair.original)), seed=0, samples=SAMPLES)
-        return metrics.measure(reference, _trimesh(normalised(pair.decoded)))["cd_p2s"]
+        original = normalised(pair.original)
+        reference = _reference(original.vertices.tobytes(), original.faces.tobytes())
+        values = _suite().measure(reference, trimesh_of(normalised(pair.decoded)))
+        return float(values[str(ranking(values))])
 
-    return _attempt(measured)
+    return attempt(measured)
+
+
+@lru_cache(maxsize=1)
+def _suite() -> Suite[Any]:
+    suite = SUITES.create(SUITE)
+    suite.prepare()
+    return suite
+
+
+@lru_cache(maxsize=4)
+def _reference(vertices: bytes, faces: bytes) -> Any:
+    """Prepare an original once: it is compared with what came of every rate."""
+    original = MeshArrays(
+        np.frombuffer(vertices, np.float64).reshape(-1, 3), np.frombuffer(faces, np.int64).reshape(-1, 3)
+    )
+    return _suite().reference(trimesh_of(original), seed=0, threads=1)
 
 
 @lru_cache(maxsize=4)
@@ -269,18 +266,6 @@ def _codec(address: str) -> Codec:
     codec = CODECS.create(address)
     codec.prepare()
     return codec
-
-
-def _attempt(call: Callable[[], T]) -> T | Raised:
-    try:
-        return call()
-    except Exception as error:  # of a codec under test: judging it is what we are here for
-        if not isinstance(error, BenchError):
-            log.exception("a trial raised")
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        text = " ".join(str(error).split())
-        return Raised(type(error).__name__, text[:300], where, isinstance(error, BenchError))
 
 
 def _availability(codec: Codec) -> tuple[bool, str, str]:
@@ -339,33 +324,20 @@ def _context(trial: EncodeTrial | DecodeTrial, scratch: Path) -> Context:
     )
 
 
-def _trimesh(arrays: MeshArrays) -> Any:
-    import trimesh
-
-    return trimesh.Trimesh(arrays.vertices.copy(), arrays.faces.copy(), process=False, validate=False)
-
-
-def _differs(mesh: Any, arrays: MeshArrays) -> bool:
-    def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
-        return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
-
-    return not (same(np.asarray(mesh.vertices), arrays.vertices) and same(np.asarray(mesh.faces), arrays.faces))
-
-
 def _arrays(mesh: Any) -> MeshArrays | str:
     """Arrays of a decoded mesh, or what makes it none."""
     if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
         return f"decode() returned {_name(mesh)}, not trimesh.Trimesh"
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     if not (vertices.size or faces.size):
-        return MeshArrays(vertices.reshape(0, 3), faces.reshape(0, 3).astype(np.int32))
+        return MeshArrays(vertices.reshape(0, 3), faces.reshape(0, 3))
     if vertices.ndim != 2 or vertices.shape[1] != 3 or (faces.size and (faces.ndim != 2 or faces.shape[1] != 3)):
         return f"decode() returned arrays of shapes {vertices.shape} and {faces.shape}, not (n, 3)"
     if not np.isfinite(vertices).all():
         return "decode() returned positions that are not finite"
     if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
         return f"decode() returned faces that use vertices which are not among the {len(vertices)}"
-    return MeshArrays(vertices, faces.reshape(-1, 3).astype(np.int32))
+    return MeshArrays(vertices, faces.reshape(-1, 3))
 
 
 def _name(value: object) -> str:

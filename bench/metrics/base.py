@@ -86,7 +86,11 @@ class Column:
     @property
     def worst(self) -> float | None:
         """What a failed coding counts as where failures are penalised; None where it cannot be said."""
-        return None if self.better is None else WORST.get(self.unit)
+        if self.better is None:
+            return None
+        if self.better == "lower" and self.unit in {"fraction", "cosine", "similarity"}:
+            return 1.0
+        return WORST.get(self.unit)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,18 +54,7 @@ class Surface:
             The mesh has no faces, faces that point at no vertex, coordinates that are not finite or beyond 1e30,
             or no area. The message completes the sentence "the mesh ...".
         """
-        vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
-        faces = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
-        if len(faces) == 0:
-            raise ValueError("has no faces")
-        if faces.min() < 0 or faces.max() >= len(vertices):
-            raise ValueError(f"has faces that point at vertices outside 0..{len(vertices) - 1}")
-        bad = int(np.count_nonzero(~np.isfinite(vertices).all(axis=1)))
-        if bad:
-            raise ValueError(f"has {bad} of {len(vertices)} vertices with coordinates that are not finite")
-        largest = float(np.abs(vertices).max())
-        if largest > _LARGEST_COORDINATE:
-            raise ValueError(f"has coordinates up to {largest:.3g}")
+        vertices, faces = triangles(mesh)
         corners = vertices[faces]
         doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         areas = 0.5 * np.sqrt(np.einsum("ij,ij->i", doubled, doubled))
@@ -82,6 +71,30 @@ class Surface:
     def area(self) -> float:
         """Total area."""
         return float(self.areas.sum())
+
+
+def triangles(mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
+    """Take vertices (V, 3) and faces (F, 3) of a mesh, checked.
+
+    Raises
+    ------
+    ValueError
+        The mesh has no faces, faces that point at no vertex, coordinates that are not finite or beyond 1e30.
+        The message completes the sentence "the mesh ...".
+    """
+    vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
+    faces = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
+    if len(faces) == 0:
+        raise ValueError("has no faces")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"has faces that point at vertices outside 0..{len(vertices) - 1}")
+    bad = int(np.count_nonzero(~np.isfinite(vertices).all(axis=1)))
+    if bad:
+        raise ValueError(f"has {bad} of {len(vertices)} vertices with coordinates that are not finite")
+    largest = float(np.abs(vertices).max())
+    if largest > _LARGEST_COORDINATE:
+        raise ValueError(f"has coordinates up to {largest:.3g}")
+    return vertices, faces
 
 
 def sample(surface: Surface, count: int, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:

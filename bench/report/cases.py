@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gcbench.bench.metrics import Column, columns, ranking
 from gcbench.bench.store.records import Record
 
 Role = Literal["worst", "median", "best", "other"]
 _ROUNDS: tuple[Role, ...] = ("worst", "median", "best", "other")
-RANKING = "cd_p2s"  # the metric that ranks: exact, and so without noise
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Case:
     row : int
         Its index in the records.
     role : {"worst", "median", "best", "other"}
-        Which one it is among the meshes of its codec and rate, by point-to-surface distance.
+        Which one it is among the meshes of its codec and rate, by the metric that ranks.
     """
 
     row: int
@@ -36,12 +36,14 @@ def in_order_of_interest(records: Sequence[Record]) -> list[Case]:
     First the worst mesh of every codec and rate, then the median, then the best, then the rest. In a round, rates come
     by rank, so that a budget that ends early has dropped the same rates of every codec.
     """
+    name = ranking(metric for record in records for metric in record.metrics)
+    column = None if name is None else columns()[name]
     groups: dict[tuple[object, ...], list[int]] = {}
     for row, record in enumerate(records):
         if record.status == "ok" and not record.timing and record.stream_sha256:
             key = (record.dataset, record.split, record.effort, record.device, record.codec, record.rate)
             groups.setdefault(key, []).append(row)
-    ranked = [sorted(rows, key=lambda row: _distance(records[row])) for rows in groups.values()]
+    ranked = [sorted(rows, key=lambda row: _badness(records[row], column)) for rows in groups.values()]
     found: list[tuple[int, int, int, Case]] = []  # the round, the turn in it, the rung; and the case
     for rows in ranked:
         for rank, row in enumerate(rows):
@@ -61,6 +63,9 @@ def _role(rank: int, count: int) -> Role:
     return "best" if rank == 0 else "other"
 
 
-def _distance(record: Record) -> float:
-    value = record.metrics.get(RANKING, math.nan)
-    return math.inf if math.isnan(value) else value
+def _badness(record: Record, column: Column | None) -> float:
+    """Value of the column, turned so that more is worse; what was not measured is worst."""
+    value = math.nan if column is None else record.metrics.get(column.name, math.nan)
+    if column is None or math.isnan(value):
+        return math.inf
+    return -value if column.better == "higher" else value

@@ -11,12 +11,12 @@ import pandas as pd
 
 from gcbench.bench.analysis import table
 from gcbench.bench.analysis.coverage import common
-from gcbench.bench.analysis.figures.curves import SMALLEST_DISTANCE
 from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor, lacking, measured, ranking_column
 from gcbench.bench.analysis.rate_distortion import bd_matrix
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.table import how_timed, machine_notes
+from gcbench.bench.metrics import Column
 from gcbench.bench.store.records import Record
-from gcbench.bench.report.cases import RANKING
 
 BLOCK = ["dataset", "split", "effort", "device"]  # rows that can be compared
 _DIGITS = 6  # significant; the file of records has all of them
@@ -24,8 +24,7 @@ _DIGITS = 6  # significant; the file of records has all of them
 _COLUMNS = (
     *("dataset", "split", "effort", "device", "seed", "timing", "mesh", "codec", "rate", "rate_index"),
     *("status", "stage", "error", "obj_bytes", "stream_bytes", "bits_per_vertex", "shared_bytes", "set_size"),
-    *("encode_s", "decode_s", "encode_added_bytes", "decode_added_bytes"),
-    *("in_vertices", "in_faces", "in_watertight", "out_vertices", "out_faces", "out_watertight", "out_components"),
+    *("encode_s", "decode_s", "encode_added_bytes", "decode_added_bytes", "vertices", "faces", "unmeasured"),
     *("stream_sha256", "input_sha256"),
 )
 _COUNTS = ("meshes", "bad_input", "codings", "ok", "failed", "success", "timing_failed")  # of all that was run
@@ -49,14 +48,15 @@ def content(
         What was left out of the run, or is mixed in it, because of earlier versions of codecs; a line each.
     """
     rows = frame(records)
-    present = [metric for metric in METRICS.values() if metric.name in rows and rows[metric.name].notna().any()]
+    present = measured(rows)
+    ranking = ranking_column(rows)
     return {
         "run": name,
-        "ranking": RANKING,
-        "smallest_distance": SMALLEST_DISTANCE,
-        "metrics": [vars(metric) for metric in present],
-        "blocks": _blocks(rows, [metric.name for metric in present]),
-        "records": _columnar(rows, [metric.name for metric in present]),
+        "ranking": None if ranking is None else ranking.name,
+        # The smallest value on an axis of logarithms; without one, an axis is linear.
+        "metrics": [vars(column) | {"least": LOGARITHMIC.get(column.unit)} for column in present],
+        "blocks": _blocks(rows, present),
+        "records": _columnar(rows, present),
         "failures": json.loads(table.failures(rows, "json")),
         "unavailable": _unavailable(sessions),
         "leftovers": list(leftovers),
@@ -64,7 +64,7 @@ def content(
     }
 
 
-def _blocks(rows: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any]]:
     """Points of curves: means over the meshes in common, and beside them those of rates that lack some of these."""
     blocks = []
     for key, part in rows.groupby(BLOCK, sort=True):
@@ -77,24 +77,32 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
             means = counted if row is None else row | {name: counted[name] for name in _COUNTS}
             points.append({str(column): value for column, value in means.items() if column not in BLOCK})
             points[-1]["beside"] = row is None
-        noise = {metric: table.inside_floor(pd.DataFrame(points), metric).tolist() for metric in metrics}
+        sampled = [column.name for column in metrics if column.floor is not None]
+        noise = {name: inside_floor(pd.DataFrame(points), name).tolist() for name in sampled}
         for place, point in enumerate(points):
-            inside = [metric for metric in metrics if noise[metric][place]]
+            inside = [name for name in sampled if noise[name][place]]
             points[place] = {name: _plain(value) for name, value in point.items()} | {"inside": inside}
-        bd = _bd(summarise(shared.rows), metrics, sorted(set(shared.aside["codec"])))
-        facts = {"meshes": meshes, "coverage": [note.partition(": ")[2] for note in shared.notes]}
+        bd = _bd(summarise(shared.rows), metrics, set(shared.aside["codec"]))
+        facts = {
+            "meshes": meshes,
+            "coverage": [note.partition(": ")[2] for note in shared.notes],
+            "unmeasured": [str(one) for one in lacking(part, [column for column in metrics if column.headline])],
+            "timed": [how_timed(every), *machine_notes(every)],
+        }
         blocks.append(dict(zip(BLOCK, key, strict=True)) | {"points": points, "bd": bd, **facts})
     return blocks
 
 
-def _bd(part: pd.DataFrame, metrics: Sequence[str], absent: Sequence[str]) -> dict[str, Any]:
+def _bd(part: pd.DataFrame, metrics: Sequence[Column], absent: set[str]) -> dict[str, Any]:
     """BD-rate matrices by metric: rows against columns, a number of percent or the reason for none."""
     matrices = {}
-    for metric in metrics:
-        if metric not in part or not part[metric].notna().any():
+    for column in metrics:
+        if column.better is None or column.name not in part or not part[column.name].notna().any():
             continue
-        matrix = bd_matrix(part, metric, absent)
-        matrices[metric] = {
+        there = part[part["codec"].isin(part.loc[part[column.name].notna(), "codec"])]
+        elsewhere = absent | set(there.loc[there[column.name].isna(), "codec"])
+        matrix = bd_matrix(there, column.name, sorted(elsewhere))
+        matrices[column.name] = {
             "codecs": [str(codec) for codec in matrix.index],
             "cells": [
                 [
@@ -115,14 +123,14 @@ def _bd(part: pd.DataFrame, metrics: Sequence[str], absent: Sequence[str]) -> di
     return matrices
 
 
-def _columnar(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+def _columnar(rows: pd.DataFrame, metrics: Sequence[Column]) -> dict[str, Any]:
     """Columns of values; those of text as codes into their different values, None where there is nothing."""
     columns: dict[str, Any] = {}
+    floors = [column.floor for column in metrics if column.floor is not None]
     for metric in metrics:
-        if METRICS[metric].floor is not None:
-            columns[f"{metric}_inside"] = [bool(inside) for inside in table.inside_floor(rows, metric)]
-    floors = [METRICS[metric].floor for metric in metrics]
-    for name in (*_COLUMNS, *metrics, *filter(None, floors)):
+        if metric.floor is not None:
+            columns[f"{metric.name}_inside"] = [bool(inside) for inside in inside_floor(rows, metric.name)]
+    for name in (*_COLUMNS, *(metric.name for metric in metrics), *floors):
         if name not in rows:
             continue
         values = [_plain(value) for value in rows[name].tolist()]

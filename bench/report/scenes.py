@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
-from gcbench.bench.store.records import Record
 from gcbench.bench.report.cases import Case
 from gcbench.bench.report.packing import Floats, PackedMesh, pack_errors, pack_mesh
+from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
+from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
 from gcbench.datasets import MeshSource
 
@@ -112,19 +112,37 @@ def make(
         Told of every case.
     """
     scenes, kept, sizes = Scenes(), _Blobs(budget_bytes), _Sizes()
-    rounds = list(dict.fromkeys(case.role for case in cases))
     large = budget_bytes * _LARGE_CASE
-    cases = sorted(cases, key=lambda c: (rounds.index(c.role), _faces(records[c.row]) * _TYPICAL_BYTES > large))
     inputs, decoder = _Inputs(KeptInputs(run, data)), Decoder(run)
+
+    def keep(packed: _Packed) -> None:
+        try:
+            scenes.scenes.append(packed.kept_in(kept))
+        except NotShown as reason:
+            scenes.refused.append((packed.case, str(reason)))
+
+    done = 0
     try:
-        for done, case in enumerate(cases):
-            record = records[case.row]
-            if progress is not None:
-                progress(done, len(cases), f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}")
-            try:
-                scenes.scenes.append(_scene(case, record, inputs=inputs, decoder=decoder, kept=kept, sizes=sizes))
-            except (NotShown, NotHere) as reason:
-                scenes.refused.append((case, str(reason)))
+        for role in dict.fromkeys(case.role for case in cases):
+            of_role = [case for case in cases if case.role == role]
+            late: list[_Packed] = []
+            for case in sorted(of_role, key=lambda c: _input_faces(records[c.row]) * _TYPICAL_BYTES > large):
+                record = records[case.row]
+                if progress is not None:
+                    progress(done, len(cases), f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}")
+                done += 1
+                try:
+                    packed = _packed(case, record, inputs=inputs, decoder=decoder, kept=kept, sizes=sizes)
+                except (NotShown, NotHere) as reason:
+                    scenes.refused.append((case, str(reason)))
+                    continue
+                # What waits is in memory: no more of it than could be kept.
+                if packed.size(kept) > large and sum(one.size(kept) for one in late) < kept.left:
+                    late.append(packed)
+                else:
+                    keep(packed)
+            for packed in late:
+                keep(packed)
     finally:
         decoder.close()
     if progress is not None:
@@ -144,12 +162,16 @@ class _Blobs:
     def __contains__(self, key: tuple[str, object]) -> bool:
         return key in self._index
 
+    def size(self, wanted: Mapping[tuple[str, object], bytes]) -> int:
+        """Bytes that these blobs would take, as base64, without those that are kept already."""
+        return sum(4 * ((len(blob) + 2) // 3) + _ELEMENT_BYTES for key, blob in wanted.items() if key not in self)
+
     def keep(self, wanted: Mapping[tuple[str, object], bytes]) -> list[int]:
         """Indices of these blobs; all are kept or none is."""
-        new = {key: base64.b64encode(blob).decode() for key, blob in wanted.items() if key not in self}
-        size = sum(len(text) + _ELEMENT_BYTES for text in new.values())
+        size = self.size(wanted)
         if size > self.left:
             raise NotShown(_OVER_BUDGET)
+        new = {key: base64.b64encode(blob).decode() for key, blob in wanted.items() if key not in self}
         self.left -= size
         for key, text in new.items():
             self._index[key] = len(self.texts)
@@ -162,28 +184,55 @@ class _Sizes:
     """What meshes take, learnt from those that were packed: what cannot fit is not decoded, which may take a minute."""
 
     least: float | None = None  # bytes of a face
+    # Of a codec at a rate: the least faces of a decoded mesh, and the least of them for each face of its input.
+    decoded: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
-    def expect(self, faces: int) -> float:
+    def faces(self, record: Record) -> float:
+        """How many faces the decoded mesh of a record has at least; 0 before the first one of its codec and rate."""
+        faces, for_each = self.decoded.get((record.codec, record.rate), (0.0, 0.0))
+        return min(faces, for_each * _input_faces(record))
+
+    def expect(self, faces: float) -> float:
         """Bytes that so many faces take at the very least."""
         return faces * (_BYTES_PER_FACE if self.least is None else 0.9 * self.least)
 
-    def learn(self, faces: int, size_bytes: int) -> None:
-        """Look at a case that was packed."""
+    def learn(self, record: Record, decoded: int, faces: int, size_bytes: int) -> None:
+        """Look at a case that was packed: faces of the decoded mesh, all faces in the blobs, and bytes of these."""
+        key, for_each = (record.codec, record.rate), decoded / max(1, _input_faces(record))
+        least = self.decoded.get(key, (decoded, for_each))
+        self.decoded[key] = (min(least[0], decoded), min(least[1], for_each))
         if faces >= _ENOUGH_FACES:
             seen = size_bytes / faces
             self.least = seen if self.least is None else min(self.least, seen)
 
 
-def _faces(record: Record, *, with_input: bool = False) -> int:
-    return int(record.facts.get("out_faces", 0)) + (int(record.facts.get("in_faces", 0)) if with_input else 0)
+def _input_faces(record: Record) -> int:
+    return record.faces or 0
 
 
-def _scene(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kept: _Blobs, sizes: _Sizes) -> Scene:
+@dataclass(frozen=True)
+class _Packed:
+    """A case whose meshes are packed."""
+
+    case: Case
+    blobs: Mapping[tuple[str, object], bytes]  # original, decoded, error, missed
+    error_max: float
+    missed_max: float
+
+    def size(self, kept: _Blobs) -> int:
+        return kept.size(self.blobs)
+
+    def kept_in(self, kept: _Blobs) -> Scene:
+        original, decoded, error, missed = kept.keep(self.blobs)
+        return Scene(self.case, original, decoded, error, missed, self.error_max, self.missed_max)
+
+
+def _packed(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kept: _Blobs, sizes: _Sizes) -> _Packed:
     from gcbench.bench.metrics.nearest import PointTree, TriangleTree, nearest
 
     the_input = ("input", record.input_sha256)
-    faces = _faces(record, with_input=the_input not in kept)
-    if sizes.expect(faces) > kept.left:
+    of_input = 0 if the_input in kept else _input_faces(record)
+    if sizes.expect(sizes.faces(record) + of_input) > kept.left:
         raise NotShown(_OVER_BUDGET)
     original = inputs.get(record)
     vertices, triangles = decoder.mesh(record)
@@ -203,9 +252,8 @@ def _scene(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kep
         ("error", case.row): error_data,
         ("missed", case.row): missed_data,
     }
-    sizes.learn(faces, sum(len(blob) for key, blob in blobs.items() if key not in kept) * 4 // 3)
-    at_original, at_decoded, at_error, at_missed = kept.keep(blobs)
-    return Scene(case, at_original, at_decoded, at_error, at_missed, error_max, missed_max)
+    sizes.learn(record, packed.faces, packed.faces + of_input, kept.size(blobs))
+    return _Packed(case, blobs, error_max, missed_max)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ hide; and its environment is set before its first import, which is the only mome
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -19,19 +21,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
+from gcbench.bench.run import machine
+from gcbench.bench.run.tree import descendants, is_zombie, tree_rss_bytes
+from gcbench.bench.run.wire import BrokenMessage, Exchange, Kind, Message, error_of, header, value_of
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 WATCH_PERIOD_S = 0.05  # how often memory is looked at: a page fault takes ~0.25 µs/KiB, so ≲ 200 MB can slip by
 _TEMPLATE_TRIES = 4
+_DYING_S = 2.0  # a process that has closed its pipe because it ends is gone as soon
+# What heeds none of these and starts a thread for each core: TBB (in open3d: normals, neighbours, ray casting; in
+# manifold3d), the screened Poisson reconstructions of open3d and pymeshlab, torch.jit.fork. They have arguments, some
+# of them; all are held by the cores that a worker is pinned to.
 _THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
+    "IGL_NUM_THREADS",  # of libigl and point-cloud-utils
+    "OMP_NUM_THREADS",  # of torch too
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "NUMBA_NUM_THREADS",
@@ -60,10 +68,16 @@ class WorkerDied(WorkerError):
     ----------
     exit_code : int
         As ``subprocess`` gives it: negative for a signal.
+    out_of_memory : bool
+        The kernel killed it because memory ran out, by the kernel's own count.
     """
 
-    def __init__(self, exit_code: int) -> None:
+    def __init__(self, exit_code: int, out_of_memory: bool = False) -> None:
         self.exit_code = exit_code
+        self.out_of_memory = out_of_memory
+        if out_of_memory:
+            super().__init__("the kernel killed the worker process because memory ran out")
+            return
         if exit_code < 0:
             with contextlib.suppress(ValueError):
                 super().__init__(f"worker process died of {signal.Signals(-exit_code).name}")
@@ -74,6 +88,13 @@ class WorkerDied(WorkerError):
     def from_outside(self) -> bool:
         """Whether it was killed by a person or the kernel (SIGKILL, SIGTERM) and not by its own fault."""
         return self.exit_code in {-signal.SIGKILL, -signal.SIGTERM}
+
+
+class Broken(WorkerError):
+    """What came back is not an answer; the worker was killed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"what came back is broken: {why}")
 
 
 class TemplateFailed(WorkerError):
@@ -222,14 +243,27 @@ class Worker:
         Cores to pin it to; None is all.
     log : Path or None
         File for what it prints.
+    oom_kills : callable
+        The kernel's count of processes killed for lack of memory.
     """
 
-    def __init__(self, template: Template, *, cores: tuple[int, ...] | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        template: Template,
+        *,
+        cores: tuple[int, ...] | None = None,
+        log: Path | None = None,
+        oom_kills: Callable[[], int | None] = machine.oom_kills,
+    ) -> None:
         self._template = template
         self._cores = cores
         self._log = log
+        self._oom_kills = oom_kills
+        self._oom_kills_before: int | None = None
         self._forked: _Forked | None = None
-        self._pipe: Connection[Any, Any] | None = None
+        self._pipe: socket.socket | None = None
+        self._calls = itertools.count()
+        self._longest = machine.memory_bytes()
         self.says = ""  # the last word of a call that is under way on its progress
 
     @property
@@ -238,13 +272,20 @@ class Worker:
         return self._forked.pid if self._forked else None
 
     def start(self) -> None:
-        """Start the process unless there is one."""
+        """Start the process unless there is one; one that has written what nobody asked for is replaced."""
+        if self._pipe is not None and self._forked is not None:
+            with contextlib.suppress(OSError):  # nothing to read is as it should be; the end shows in the call
+                if self._pipe.recv(1, socket.MSG_PEEK):
+                    self.kill()
         if self._forked is not None:
             return
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unused:
+            unused.callback(ours.close)
             self._forked = self._template.fork(theirs, self._log, self._cores)
-        self._pipe = Connection(ours.detach())
+            unused.pop_all()
+        ours.setblocking(False)
+        self._pipe = ours
 
     def call(self, function: Callable[[A], R], argument: A, limits: Limits = Limits()) -> tuple[R, int]:
         """Call a module-level function in the worker.
@@ -253,6 +294,7 @@ class Worker:
         -------
         value, peak_rss_bytes
             What it returned, and the highest resident memory seen from outside (0 for a call shorter than the watch).
+            The value is plain data: numbers, text, containers, numpy arrays, classes of gcbench.
 
         Raises
         ------
@@ -260,43 +302,77 @@ class Worker:
             The worker was killed.
         WorkerDied
             It crashed, or somebody else killed it.
+        Broken
+            What came back is not an answer; the worker was killed.
         CallFailed
-            The function raised.
+            The function raised, or its value cannot be sent.
         """
+        request = pickle.dumps((function, argument), pickle.HIGHEST_PROTOCOL)
+        number = next(self._calls) % (1 << 32)
+        self._oom_kills_before = self._oom_kills()
         self.start()
-        assert self._pipe is not None
-        assert self._forked is not None
-        pid = self._forked.pid
-        begin, peak = time.monotonic(), 0
         try:
-            self._pipe.send((function, argument))
-            while True:
-                if self._pipe.poll(WATCH_PERIOD_S):
-                    outcome, value = self._pipe.recv()
-                    if outcome != "progress":
-                        break
-                    self.says = value
-                if _is_zombie(pid):  # it died, and something that it started holds the pipe open
-                    raise WorkerDied(self.kill())
-                peak = max(peak, tree_rss_bytes(pid))
-                if limits.memory_bytes is not None and peak > limits.memory_bytes:
-                    self.kill()
-                    raise MemoryExceeded(f"used {peak >> 20} MiB, the limit is {limits.memory_bytes >> 20} MiB")
-                if limits.deadline_s is not None and time.monotonic() - begin > limits.deadline_s:
-                    self.kill()
-                    raise DeadlineExceeded(f"took longer than {limits.deadline_s:g} s")
-        except (EOFError, OSError):  # the other end is gone
-            raise WorkerDied(self.kill()) from None
+            answer, peak = self._exchange(number, request, limits)
+            if answer.kind is Kind.VALUE:
+                return value_of(answer.payload), peak
+            failure = CallFailed(*error_of(answer.payload))
+        except BrokenMessage as error:
+            self.kill()
+            raise Broken(str(error)) from None
+        except BaseException:  # given up in the middle of a message: the worker is of no use
+            self.kill()
+            raise
         finally:
             self.says = ""
-        if outcome == "error":
-            raise CallFailed(*value)
-        return value, peak
+        raise failure
+
+    def _exchange(self, number: int, request: bytes, limits: Limits) -> tuple[Message, int]:
+        """Send a request while watching the worker, and take in what it says until the answer is complete."""
+        assert self._pipe is not None
+        assert self._forked is not None
+        pid, pipe = self._forked.pid, self._pipe
+        exchange = Exchange(pipe, [header(Kind.CALL, number, request), request], self._longest)
+        begin = looked = time.monotonic()
+        peak = 0
+        while True:
+            try:
+                came = exchange.move(looked + WATCH_PERIOD_S - time.monotonic())
+            except OSError:
+                raise self._gone() from None
+            while (message := exchange.take(number)) is not None:
+                if message.kind is not Kind.PROGRESS:
+                    return message, peak
+                self.says = message.payload.decode(errors="replace")
+            if time.monotonic() < looked + WATCH_PERIOD_S:
+                continue
+            looked = time.monotonic()
+            if not came and is_zombie(pid):  # it died, and something that it started holds the pipe open
+                raise self._died(self.kill())
+            peak = max(peak, tree_rss_bytes(pid))
+            if limits.memory_bytes is not None and peak > limits.memory_bytes:
+                raise MemoryExceeded(f"used {peak >> 20} MiB, the limit is {limits.memory_bytes >> 20} MiB")
+            if limits.deadline_s is not None and looked - begin > limits.deadline_s:
+                raise DeadlineExceeded(f"took longer than {limits.deadline_s:g} s")
+
+    def _gone(self) -> WorkerError:
+        """Say what it means that the other end of the pipe is closed: nearly always that the process ends."""
+        assert self._forked is not None
+        pid = self._forked.pid
+        end = time.monotonic() + _DYING_S
+        while (lives := Path(f"/proc/{pid}").exists() and not is_zombie(pid)) and time.monotonic() < end:
+            time.sleep(0.005)
+        exit_code = self.kill()
+        return Broken("the worker closed its pipe") if lives else self._died(exit_code)
+
+    def _died(self, exit_code: int) -> WorkerDied:
+        before, now = self._oom_kills_before, self._oom_kills()
+        more = before is not None and now is not None and now > before
+        return WorkerDied(exit_code, out_of_memory=more and exit_code == -signal.SIGKILL)
 
     def interrupt(self) -> None:
         """Make a call that is under way in another thread end with WorkerDied."""
         if (forked := self._forked) is not None:
-            _kill_group(forked.pid)
+            _kill(forked)
 
     def kill(self) -> int:
         """Kill the process and every program it started, and forget it; its exit code, 0 if there was none."""
@@ -305,47 +381,17 @@ class Worker:
             return 0
         assert self._pipe is not None
         self._pipe.close()
-        _kill_group(forked.pid)  # does not change the exit code of one that is already ending
+        _kill(forked)  # does not change the exit code of one that is already ending
         return self._template.reap(forked)
 
 
-def tree_rss_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants, in bytes; 0 if it is gone."""
-    total, pending = 0, [pid]
-    try:
-        process_files = Path("/proc")
-        while pending:
-            one = pending.pop()
-            with contextlib.suppress(OSError, ValueError, IndexError):  # it may end while we look
-                total += int((process_files / str(one) / "statm").read_bytes().split()[1]) * _PAGE
-            with contextlib.suppress(OSError):
-                for task in (process_files / str(one) / "task").iterdir():
-                    pending += [int(child) for child in (task / "children").read_bytes().split()]
-    except OSError:
-        return total
-    return total or _portable_tree_rss_bytes(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """Whether a process has ended and waits to be reaped; False where that cannot be told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"Z", b"X"}
-    except (OSError, IndexError):
-        return False
-
-
-def _portable_tree_rss_bytes(pid: int) -> int:
-    """The same through psutil, for systems without /proc; slower, since it looks at every process there is."""
-    try:
-        process = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
-    except psutil.Error:
-        return 0
-
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def _kill_group(pid: int) -> None:
+def _kill(worker: _Forked) -> None:
+    """Kill a worker, its process group, and its descendants that left the group."""
+    started = list(descendants(worker.pid))
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(worker.pid, signal.SIGKILL)
+    if worker.parent is not None and worker.parent.poll() is None:  # else its id may be another process's by now
+        started.append(worker.pid)  # it may have left its group
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

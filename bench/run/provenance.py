@@ -9,8 +9,9 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,27 +19,17 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 import gcbench
-from gcbench.codecs.mpeg import programs
+from gcbench.codecs import Codec
+from gcbench.versions import installed
 
-# Packages that can change a number.
-_PACKAGES = (
-    "DracoPy",
-    "manifold3d",
-    "numba",
-    "numpy",
-    "open3d-cpu",
-    "open3d",
-    "pymeshlab",
-    "scikit-image",
-    "scipy",
-    "torch",
-    "trimesh",
-    "zstandard",
-)
+# Packages that can change a number whatever the codec: of meshes, their loading and making, and measurements.
+_PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "open3d", "scikit-image", "scipy", "trimesh")
 
 
-def collect() -> dict[str, Any]:
-    """Describe this process and machine in plain JSON values."""
+def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
+    """Describe this process and machine, and what the codecs of a run depend on, in plain JSON values."""
+    chosen = list(codecs)
+    packages = sorted({*_PACKAGES, *(package for codec in chosen for package in codec.packages)}, key=str.lower)
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
@@ -46,8 +37,8 @@ def collect() -> dict[str, Any]:
         "commit": commit(),
         "source_sha256": source_sha256(Path(gcbench.__file__).parent),
         "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-        "programs": programs.installed(),
+        "packages": {name: found for name in packages if (found := installed(name))},
+        "programs": {name: which for codec in chosen for name, which in codec.programs().items()},
         "machine": {
             "system": platform.platform(),
             "processor": processor(),
@@ -78,8 +69,8 @@ def commit() -> dict[str, Any] | None:
 def source_sha256(package: Path) -> str:
     """One hash over the Python files of gcbench under a folder: identifies the code even where there is no git."""
     digest = hashlib.sha256()
-    folders = ("bench", "codecs", "datasets", "necgs")
-    files = [*package.glob("*.py"), *(f for folder in folders for f in (package / folder).rglob("*.py"))]
+    folders = [init.parent for init in package.glob("*/__init__.py")]  # in a checkout, tests are no package
+    files = [*package.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
     for file in sorted(files):
         digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -101,13 +92,6 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -1,6 +1,6 @@
 """The child's side of ``process.py``: a template that imports modules and forks, and workers that serve calls.
 
-Run as ``python -m gcbench.bench.run.worker FD [MODULE ...]``. Knows nothing of cells; imports what it is told to.
+Run as ``python -m gcbench.bench.run.worker FD [MODULE ...]``. Knows nothing of codecs; imports what it is told to.
 """
 
 from __future__ import annotations
@@ -12,52 +12,122 @@ import json
 import logging
 import math
 import os
+import pickle
 import signal
 import socket
 import sys
+import threading
 import time
-from multiprocessing.connection import Connection
-from typing import Any
+
+from gcbench.bench.run.wire import Incoming, Kind, Message, header
 
 log = logging.getLogger("gcbench.worker")
 PROGRESS_PERIOD_S = 0.3
 
 
-def serve(pipe: Connection[Any, Any]) -> None:
+class Line:
+    """The worker's end of the pipe to its parent: whole messages only, whichever thread sends them.
+
+    Parameters
+    ----------
+    pipe : socket.socket
+        Ours to close.
+    """
+
+    def __init__(self, pipe: socket.socket) -> None:
+        self._pipe = pipe
+        self._incoming = Incoming()
+        self._one_at_a_time = threading.Lock()
+        self._call: int | None = None  # the call that is under way
+        os.register_at_fork(after_in_child=self._drop)
+
+    def receive(self) -> Message | None:
+        """Wait for a call; None when the parent is gone."""
+        while (message := self._incoming.take()) is None:
+            try:
+                some = self._pipe.recv(1 << 20)
+            except ConnectionResetError:
+                return None
+            if not some:
+                return None
+            self._incoming.feed(some)
+        with self._one_at_a_time:
+            self._call = message.call
+        return message
+
+    def answer(self, kind: Kind, payload: bytes) -> None:
+        """Answer the call that is under way; what its threads say later is not sent."""
+        with self._one_at_a_time:
+            call, self._call = self._call, None
+            assert call is not None
+            self._send(kind, call, payload)
+
+    def say(self, text: str) -> None:
+        """Send a word of progress, if a call is under way and nothing else is being sent."""
+        if self._one_at_a_time.acquire(blocking=False):
+            try:
+                if self._call is not None:
+                    self._send(Kind.PROGRESS, self._call, text.encode(errors="replace"))
+            finally:
+                self._one_at_a_time.release()
+
+    def _send(self, kind: Kind, call: int, payload: bytes) -> None:
+        self._pipe.sendall(header(kind, call, payload))
+        self._pipe.sendall(payload)
+
+    def _drop(self) -> None:
+        """In a process that a codec forked: it must not answer, and must not keep the pipe open."""
+        self._pipe.close()
+        self._one_at_a_time = threading.Lock()  # the thread that held it may not be in this process
+        self._call = None
+
+
+def serve(line: Line) -> None:
     """Receive a function and its argument, call it, send back what came of it; until the parent is gone."""
-    while True:
-        try:
-            function, argument = pipe.recv()
-        except (EOFError, ConnectionResetError):
+    ours = os.getpid()
+    while (message := line.receive()) is not None:
+        kind, payload = _outcome(message.payload)
+        if os.getpid() != ours:  # the function forked and came back twice
             return
-        try:
-            answer: tuple[str, Any] = ("ok", function(argument))
-        except Exception as error:  # whatever a codec raises is the parent's to judge
+        line.answer(kind, payload)
+
+
+def _outcome(request: bytes) -> tuple[Kind, bytes]:
+    """Make the call; a value that cannot be sent is an error as one that is raised."""
+    function = None
+    try:
+        function, argument = pickle.loads(request)  # noqa: S301 - the parent's
+        return Kind.VALUE, pickle.dumps(function(argument), pickle.HIGHEST_PROTOCOL)
+    except BaseException as error:  # whatever a codec raises, SystemExit too, is the parent's to judge
+        with contextlib.suppress(BaseException):  # an exception may have a broken text
             log.exception("%s failed", getattr(function, "__name__", function))
-            answer = ("error", (type(error).__name__, _one_line(error), getattr(error, "errno", None)))
-        try:
-            pipe.send(answer)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+        errno = error.errno if isinstance(error, OSError) and type(error.errno) is int else None
+        return Kind.ERROR, json.dumps([type(error).__name__, _one_line(error), errno]).encode()
 
 
 class _Progress(logging.Handler):
     """Passes on what a call says of its progress, at most a few times a second."""
 
-    def __init__(self, pipe: Connection[Any, Any]) -> None:
+    def __init__(self, line: Line) -> None:
         super().__init__()
-        self._pipe = pipe
+        self._line = line
         self._last_s = -math.inf
 
     def emit(self, record: logging.LogRecord) -> None:
         if time.monotonic() - self._last_s >= PROGRESS_PERIOD_S:
             self._last_s = time.monotonic()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # serve() ends when it finds out
-                self._pipe.send(("progress", record.getMessage()))
+            with contextlib.suppress(Exception):  # a wrong format; a parent that is gone, as serve() finds out
+                self._line.say(_shortened(record.getMessage()))
 
 
-def _one_line(error: BaseException, limit: int = 300) -> str:
-    text = " ".join(str(error).split())
+def _one_line(error: BaseException) -> str:
+    text = "(an exception without a text)"
+    with contextlib.suppress(Exception):
+        text = str(error)
+    return _shortened(" ".join(text.split()))
+
+
+def _shortened(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -106,9 +176,9 @@ def _become_worker(template: int, pipe: int, output: int, cores: list[int] | Non
         os.close(output)
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        connection: Connection[Any, Any] = Connection(pipe)
-        logging.getLogger("gcbench.progress").addHandler(_Progress(connection))
-        serve(connection)
+        line = Line(socket.socket(fileno=pipe))
+        logging.getLogger("gcbench.progress").addHandler(_Progress(line))
+        serve(line)
         code = 0
     except BaseException:
         log.exception("the worker could not start")

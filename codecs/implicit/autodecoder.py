@@ -21,7 +21,7 @@ from gcbench.codecs.implicit.networks import Perceptrons, generators
 from gcbench.codecs.implicit.quantdeepsdf_stream import SKIP, SYMBOL_BITS, Architecture
 from gcbench.codecs.implicit.training import Loss, Progress, Quantise, Schedule, train
 from gcbench.necgs import straight_through
-from gcbench.necgs.train import precision_of
+from gcbench.necgs.precision import precision_of
 
 Evaluate = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 

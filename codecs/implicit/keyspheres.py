@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Context, Effort, Rate
-from gcbench.codecs.implicit.perceptron_codec import MARKS, PerceptronCodec
+from gcbench.codecs.implicit.efforts import MARKS
+from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
 from gcbench.codecs.implicit.stream import Envelope
 from gcbench.errors import BitstreamError, UsageError
 
@@ -64,6 +65,7 @@ class KeySpheres(PerceptronCodec):
     """
 
     name = "keyspheres"
+    own_modules = (__name__, "gcbench.codecs.implicit.spheres")
     envelope = Envelope(b"GCKS", 1)
 
     def __init__(

@@ -24,15 +24,17 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort, decoded_mesh
-from gcbench.codecs.implicit.perceptron_codec import MARKS, MAX_BITS, MIN_BITS, RESOLUTIONS, Fit, watched
+from gcbench.codecs.arrays import decoded_mesh
+from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
+from gcbench.codecs.implicit.efforts import Fit, watched
+from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, PerceptronCodec
 from gcbench.codecs.implicit.stream import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -58,6 +60,15 @@ _SAMPLES_PER_VOXEL, _FEWEST_SAMPLES = 40, 50_000
 _BIT_WEIGHT = 4e-4
 _MOST_SYMBOLS = 1 << 23  # features of all corners: what a decoder takes memory for
 _FIELDS = struct.Struct("<BBBBHHI")  # coding, bits, depth, channels, width, resolution, bytes of the octree
+
+_MODULES = (
+    "gcbench.codecs.arrays",
+    *(f"gcbench.codecs.implicit.{name}" for name in ("efforts", "fused", "kernels", "meshing", "networks", "nglod")),
+    *(f"gcbench.codecs.implicit.{name}" for name in ("octree", "octree_features", "octree_field", "perceptron_codec")),
+    *(f"gcbench.codecs.implicit.{name}" for name in ("samples", "stream", "training", "weights")),
+    *(f"gcbench.codecs.pcgcv2.{name}" for name in ("features", "mixed_features", "mixing", "octree", "range_coder")),
+    *(f"gcbench.necgs.{name}" for name in ("entropy", "range_coder", "surface", "tsdf")),
+)
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
@@ -94,6 +105,7 @@ class Nglod(ModelCodec):
 
     name = "nglod"
     deterministic: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = PerceptronCodec.packages
     envelope = Envelope(b"GCNL", 1)
 
     def __init__(
@@ -119,14 +131,18 @@ class Nglod(ModelCodec):
         self._seconds = seconds or math.inf
 
     def version(self) -> str:
-        """Revision of these modules, and the packages whose numbers end in the stream."""
-        packages = ("torch", "constriction", "libigl")
-        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
+        """The modules that decide bytes and meshes, and the packages whose numbers end in either."""
+        return source_version(self.envelope.version, *_MODULES, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Levels of detail, and the steps of training by which efforts differ."""
-        steps = f"{self._steps}{MARKS[effort]}" if self._steps else FITS[effort].steps
-        return [Rate(f"lod{n}s{steps}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
+        """Levels of detail, and steps of training.
+
+        Efforts differ in samples too: with steps that are not an effort's own, its initial ends the label: ``lod1s9q``.
+        """
+        own = FITS[effort].steps
+        steps = self._steps or own
+        mark = "" if steps == own else effort[0]
+        return [Rate(f"lod{n}s{steps}{mark}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:
         """Import torch and what comes with it, and compile the octree or load what was compiled."""

@@ -35,6 +35,7 @@ class Ni(PerceptronCodec):
     """
 
     name = "ni"
+    own_modules = (__name__,)
     envelope = Envelope(b"GCNI", 1)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:

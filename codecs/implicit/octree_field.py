@@ -6,6 +6,7 @@ Knows tensors and an octree; a mesh only as distances. Imports torch, so it is i
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,7 +110,7 @@ class OctreeField(nn.Module):
         bits = self.features.new_zeros(())
         for begin, end in itertools.pairwise(self.tree.starts):
             magnitudes = self.features[0, begin:end].abs().mean(0) / STEP
-            bits = bits + (end - begin) * torch.log2(1 + 2 * np.e * magnitudes).sum()
+            bits = bits + (end - begin) * torch.log2(1 + 2 * math.e * magnitudes).sum()
         return bits
 
     def encode(self, coding: Coding, bits: int) -> bytes:

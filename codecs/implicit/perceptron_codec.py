@@ -9,16 +9,17 @@ import math
 import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort, decoded_mesh
+from gcbench.codecs.arrays import decoded_mesh
+from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
+from gcbench.codecs.implicit.efforts import MARKS, Fit, watched
 from gcbench.codecs.implicit.stream import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -39,31 +40,17 @@ MAX_LAYERS, MAX_WIDTH = 16, 512
 _FIELDS = struct.Struct("<BBBHHI")  # coding, bits, hidden layers, width, resolution, bytes of the condition
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What an effort stands for.
-
-    Parameters
-    ----------
-    samples, steps, batch : int
-        Points drawn for a mesh, steps of the optimiser, points a step.
-    resolution : int
-        Cells along a side of the grid on which the mesh is made.
-    """
-
-    samples: int
-    steps: int
-    batch: int
-    resolution: int
-
-
 FITS: dict[Effort, Fit] = {
     "quick": Fit(100_000, 1500, 2048, 128),
     "standard": Fit(200_000, 5000, 4096, 128),
     "paper": Fit(1_000_000, 25_000, 4096, 256),  # Davies et al.: 10⁶ points, 100 epochs
 }
-# At the end of a rate's label: networks of the same shape, trained for longer, are another rate.
-MARKS: dict[Effort, str] = {"quick": "q", "standard": "", "paper": "p"}
+_MODULES = (
+    "gcbench.codecs.arrays",
+    *(f"gcbench.codecs.implicit.{name}" for name in ("efforts", "fused", "kernels", "meshing", "networks")),
+    *(f"gcbench.codecs.implicit.{name}" for name in ("perceptron_codec", "samples", "stream", "training", "weights")),
+    *(f"gcbench.necgs.{name}" for name in ("entropy", "range_coder", "surface", "tsdf")),
+)
 # Distances are compared up to here, as in DeepSDF (Park et al., 2019, Eq. 4): what lies farther off is not meshed, and
 # a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
 CLAMP = 0.1
@@ -89,7 +76,9 @@ class PerceptronCodec(ModelCodec):
     """
 
     deterministic: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch", "constriction", "libigl", "numba", "scikit-image", "scipy")
     envelope: ClassVar[Envelope]
+    own_modules: ClassVar[tuple[str, ...]]  # those that decide bytes and meshes beside what all perceptrons share
 
     def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         if coding not in CODINGS:
@@ -135,9 +124,8 @@ class PerceptronCodec(ModelCodec):
     # --- The codec ----------------------------------------------------------------------------------------------------
 
     def version(self) -> str:
-        """Revision of these modules, and the packages whose numbers end in the stream."""
-        packages = ("torch", "constriction", "libigl")
-        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
+        """What all perceptrons share, the codec's own modules, and the packages whose numbers end in stream or mesh."""
+        return source_version(self.envelope.version, *_MODULES, *self.own_modules, packages=self.packages)
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""
@@ -270,13 +258,3 @@ class PerceptronCodec(ModelCodec):
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:
     """Rates of networks given as (hidden layers, width)."""
     return [Rate(f"l{n}w{w}{MARKS[effort]}", {"layers": n, "width": w, "effort": effort}) for n, w in networks]
-
-
-def watched(ctx: Context) -> Callable[[float, str], None]:
-    """Progress that is told, or stopped at the deadline."""
-
-    def progress(done: float, message: str) -> None:
-        ctx.check_deadline()
-        ctx.progress(done, message)
-
-    return progress

@@ -45,6 +45,7 @@ class PrunedMlp(PerceptronCodec):
     """
 
     name = "pruned-mlp"
+    own_modules = (__name__,)
     envelope = Envelope(b"GCPM", 1)
 
     def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:

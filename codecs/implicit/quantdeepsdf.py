@@ -25,15 +25,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort
-from gcbench.codecs.implicit.perceptron_codec import MARKS, watched
+from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort, check_index
+from gcbench.codecs.implicit.efforts import watched
 from gcbench.errors import BadMesh, UsageError
+from gcbench.necgs import PACKAGES, VOLUME_MODULES
 from gcbench.necgs.settings import Objective, effort_settings
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,13 @@ if TYPE_CHECKING:
     from gcbench.codecs.implicit.quantdeepsdf_stream import Reader
     from gcbench.necgs.progress import Progress
 
+_MODULES = (
+    *VOLUME_MODULES,
+    *(f"gcbench.codecs.implicit.{name}" for name in ("autodecoder", "efforts", "fused", "kernels", "networks")),
+    *(f"gcbench.codecs.implicit.{name}" for name in ("quantdeepsdf", "quantdeepsdf_stream", "stream")),
+    *(f"gcbench.codecs.implicit.{name}" for name in ("training", "weights")),
+    *(f"gcbench.necgs.{name}" for name in ("entropy", "precision", "range_coder", "straight_through")),
+)
 RESOLUTIONS = (32, 64, 128, 256)
 _OBJECTIVES: dict[str, Objective | None] = {"": None, **{name: name for name in get_args(Objective)}}
 _OCTAVES = {"plain": 0, "fourier": 4}
@@ -98,6 +106,8 @@ class QuantDeepSdf(SetCodec):
 
     name = "quantdeepsdf"
     deterministic = False
+    packages = PACKAGES
+    random_access = True
 
     def __init__(
         self,
@@ -129,14 +139,14 @@ class QuantDeepSdf(SetCodec):
         self._seconds = seconds or math.inf
 
     def version(self) -> str:
-        """Revision of these modules, and the packages whose numbers end in the stream."""
-        packages = ("torch", "constriction", "libigl")
-        return "1" + "".join(f"+{package}-{installed_version(package)}" for package in packages)
+        """The modules that decide bytes and meshes, and the packages whose numbers end in either."""
+        return source_version(1, *_MODULES, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Resolution and width; the effort goes along."""
-        k = self._k or effort_settings(effort).architecture.resolution
-        mark = MARKS[effort] if self._k else ""  # efforts have resolutions of their own, if they may
+        """Resolution and width; at a resolution that is not the effort's own, its initial: ``k64w128q``."""
+        own = effort_settings(effort).architecture.resolution
+        k = self._k or own
+        mark = "" if k == own else effort[0]
         return [Rate(f"k{k}w{width}{mark}", {"width": width, "effort": effort}) for width in _LADDER[effort]]
 
     def prepare(self) -> None:
@@ -147,9 +157,7 @@ class QuantDeepSdf(SetCodec):
 
     # --- A set --------------------------------------------------------------------------------------------------------
 
-    def encode_set(
-        self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context, *, work: Path | None = None
-    ) -> bytes:
+    def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
         """Fit volumes, train network and latents on them, and write the stream.
 
         Parameters
@@ -158,8 +166,7 @@ class QuantDeepSdf(SetCodec):
             Normalised; at least one.
         rate : Rate
         ctx : Context
-        work : Path, optional
-            Folder for fitted volumes and checkpoints; with it, stopped work goes on where it was, to the same bytes.
+            Fitted volumes and checkpoints go into its ``work``: stopped work goes on where it was, to the same bytes.
 
         Raises
         ------
@@ -185,7 +192,7 @@ class QuantDeepSdf(SetCodec):
         )
         with ctx.stage("volumes"):
             progress = part(watched(ctx), 0, _FITTING_SHARE)
-            volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress=progress, work=work)
+            volumes = self._volumes(meshes, architecture.resolution, effort, ctx, progress=progress, work=ctx.work)
             samples = draw(volumes, ctx.seed)
         torch.set_num_threads(ctx.threads)
         training = _TRAINING[effort]
@@ -205,7 +212,7 @@ class QuantDeepSdf(SetCodec):
                 seed=ctx.seed,
                 device=ctx.device,
                 progress=part(watched(ctx), _FITTING_SHARE, 1),
-                checkpoint=work / f"training-{samples.digest()}.safetensors" if work else None,
+                checkpoint=ctx.work / f"training-{samples.digest()}.safetensors" if ctx.work else None,
             )
         with ctx.stage("coding"):
             return write(architecture, tensors, latents)
@@ -227,11 +234,11 @@ class QuantDeepSdf(SetCodec):
         Raises
         ------
         BitstreamError
-            As of :meth:`decode_set`.
-        IndexError
-            There is no such mesh.
+            As of :meth:`decode_set`, or there is no such mesh.
         """
-        return _mesh(*self._open(stream, ctx), index, ctx)
+        reader, autodecoder = self._open(stream, ctx)
+        check_index(index, reader.mesh_count)
+        return _mesh(reader, autodecoder, index, ctx)
 
     def add(
         self, stream: bytes, meshes: Sequence[trimesh.Trimesh], ctx: Context, *, effort: Effort = "standard"

@@ -6,6 +6,7 @@ no meshes.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gcbench.codecs.implicit import kernels
 from gcbench.codecs.implicit.networks import InLoop
-from gcbench.errors import CodecFailed
+from gcbench.errors import BenchError, CodecFailed
 
+log = logging.getLogger(__name__)
 Quantise = Callable[[Tensor], Tensor]
 #: Loss of each network, (B,), given which points of the pool to take, (P,), and how to quantise weights.
 Loss = Callable[[Tensor, Quantise | None], Tensor]
@@ -92,8 +94,9 @@ def train(
     mask : callable, optional
         Called after every step, to put back to 0 what is to stay there.
     checkpoint : Path, optional
-        A file to go on from if it is there, and to write to meanwhile; removed at the end. A training that was
-        interrupted comes out bit for bit as if it had not been, if ``loss`` depends on its arguments alone.
+        A file to go on from if it is there, and to write to meanwhile, when ``progress`` raises, and at the end. A
+        training that was interrupted comes out bit for bit as if it had not been, if ``loss`` depends on its arguments
+        alone. A file that is torn, or of another training, is replaced, with a warning in the log.
     checkpoint_s : float
         Seconds between checkpoints.
 
@@ -104,8 +107,6 @@ def train(
 
     Raises
     ------
-    ValueError
-        The checkpoint is of another training.
     CodecFailed
         A network's loss is not a number any more: neither are its weights, and there would be a stream of them.
     """
@@ -115,7 +116,10 @@ def train(
     optimiser = _Adam(trained)
     state = _State(pool, torch.Generator().manual_seed(seed), torch.zeros(len(trained[0])))
     if checkpoint and checkpoint.exists():
-        state.restore(checkpoint, name, optimiser)
+        try:
+            state.restore(checkpoint, name, optimiser)
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            log.warning("training starts anew: %s cannot be gone on from: %s", checkpoint, error)
     begin = time.monotonic() - state.seconds
     said, saved = -math.inf, time.monotonic()
     budget = max(schedule.seconds, 1e-9)  # what is spent already is enough for one step
@@ -137,12 +141,15 @@ def train(
         if progress and (now - said > 0.5 or state.step == schedule.steps):
             said, done = now, state.step / schedule.steps
             left = state.seconds * (1 / done - 1)
-            progress(done, f"loss {losses.mean().item():.2e}, {left:.0f} s left")
-        if checkpoint and now - saved >= checkpoint_s:
+            try:
+                progress(done, f"loss {losses.mean().item():.2e}, {left:.0f} s left")
+            except BaseException:
+                if checkpoint:
+                    state.save(checkpoint, name, optimiser)
+                raise
+        if checkpoint and (now - saved >= checkpoint_s or state.step == schedule.steps):
             saved = now
             state.save(checkpoint, name, optimiser)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     tail = state.tail / max(state.counted, 1)
     if not tail.isfinite().all():
         raise CodecFailed(f"the training of network {int(tail.isfinite().int().argmin())} of {len(tail)} diverged")
@@ -173,7 +180,13 @@ class _State:
         return self.order[self.used - count : self.used]
 
     def save(self, path: Path, name: str, optimiser: _Adam) -> None:
-        """Write everything that the rest of the training depends on, all or nothing."""
+        """Write everything that the rest of the training depends on, all or nothing.
+
+        Raises
+        ------
+        BenchError
+            It cannot be written.
+        """
         tensors = {"order": self.order, "generator": self.generator.get_state(), "tail": self.tail}
         for key, group in optimiser.tensors().items():
             tensors |= {f"{key}.{index}": tensor.detach() for index, tensor in enumerate(group)}
@@ -185,30 +198,39 @@ class _State:
             "adam": optimiser.steps,
         }
         beside = path.with_name(f"{path.name}.part")
-        save_file(
-            {key: tensor.contiguous() for key, tensor in tensors.items()},
-            beside,
-            {"training": name} | {key: repr(number) for key, number in numbers.items()},
-        )
-        beside.replace(path)
+        contents = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        facts = {"training": name} | {key: repr(number) for key, number in numbers.items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(contents, beside, facts)
+            beside.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise BenchError(f"cannot write the checkpoint {path}: {error}") from error
 
     def restore(self, path: Path, name: str, optimiser: _Adam) -> None:
-        """Inverse of :meth:`save`."""
+        """Inverse of :meth:`save`; what raises has changed nothing."""
         with safe_open(path, "pt") as file:
-            numbers = file.metadata()
+            numbers = file.metadata() or {}
             if numbers.get("training") != name:
-                raise ValueError(f"{path} is a checkpoint of another training: {numbers.get('training')}")
+                raise ValueError(f"it is of another training: {numbers.get('training')}")
             names = file.keys()
             tensors = {key: file.get_tensor(key) for key in names}
-        self.order, self.tail = tensors["order"], tensors["tail"]
+        counted, step, used, steps = (int(numbers[key]) for key in ("counted", "step", "used", "adam"))
+        seconds = float(numbers["seconds"])
+        moved = [
+            (tensor, tensors[f"{key}.{index}"])
+            for key, group in optimiser.tensors().items()
+            for index, tensor in enumerate(group)
+        ]
+        order, tail = tensors["order"], tensors["tail"]
+        if any(tensor.shape != kept.shape for tensor, kept in [*moved, (self.order, order), (self.tail, tail)]):
+            raise ValueError("its tensors have other shapes")
         self.generator.set_state(tensors["generator"])
-        self.counted, self.step, self.used = (int(numbers[key]) for key in ("counted", "step", "used"))
-        self.seconds = float(numbers["seconds"])
-        optimiser.steps = int(numbers["adam"])
-        for key, group in optimiser.tensors().items():
-            for index, tensor in enumerate(group):
-                with torch.no_grad():
-                    tensor.copy_(tensors[f"{key}.{index}"])
+        self.counted, self.step, self.used, self.seconds = counted, step, used, seconds
+        self.order, self.tail, optimiser.steps = order, tail, steps
+        with torch.no_grad():
+            for tensor, kept in moved:
+                tensor.copy_(kept)
 
 
 def _learning_rate(step: int, schedule: Schedule) -> float:

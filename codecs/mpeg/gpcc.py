@@ -13,10 +13,11 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.mpeg.ply import read_points, write_points
-from gcbench.codecs.mpeg.programs import TMC3, Bounds, work_folder
+from gcbench.codecs.mpeg.programs import TMC3, Bounds, found, work_folder
 from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 1 << 27
 # A million points take tmc3 a second and 0.5 GiB to decode, and those of 12 bits sixteen times that.
 DECODER_BOUNDS = Bounds(seconds=600, memory_bytes=12 << 30)
+DEFAULT_BITS = 10
 SCALE_DENOMINATOR = 32  # of every position scale in use: 1/32 … 1
 
 _OCTREE = (
@@ -155,22 +157,31 @@ class _Gpcc(PointCodec):
     After the wrapper's header a stream has a byte, 32 S, a CRC-16, and what tmc3 wrote.
     """
 
-    def __init__(self, *, bits: int = 10) -> None:
+    def __init__(self, *, bits: int = DEFAULT_BITS) -> None:
         if bits not in _SCALES:
             raise UsageError(f"{self.name}[bits={bits}]: possible are {', '.join(map(str, _SCALES))}")
         self._bits = bits
+
+    def label(self, name: str) -> str:
+        """Label of a point of the ladder: on a grid that is not the default's, other points have other names."""
+        return name if self._bits == DEFAULT_BITS else f"b{self._bits}{name}"
 
     @abstractmethod
     def options(self, rate: Rate) -> list[str]:
         """Options of tmc3 that make a rate."""
 
     def version(self) -> str:
-        """Revision of this module, version of tmc3, the beginning of its hash, and the version of the conversions."""
+        """These modules, version of tmc3, the beginning of its hash, and the version of the conversions."""
         try:
             program = TMC3.find().identity
         except CodecUnavailable:
             program = "tmc3-missing"
-        return f"1+{program}+{self.conversion_version()}"
+        own = source_version(1, __name__, "gcbench.codecs.mpeg.ply", "gcbench.codecs.mpeg.seal")
+        return f"{own}+{program}+{self.conversion_version()}"
+
+    def programs(self) -> Mapping[str, str]:
+        """Which tmc3 is here."""
+        return found(TMC3)
 
     def availability(self) -> Availability:
         """Say whether tmc3, and what the conversions need, is here."""
@@ -229,9 +240,11 @@ class GpccOctree(_Gpcc):
     magic = b"GPO"
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``r01`` to ``r06``; the first four, which are what meshes need, for ``quick``."""
+        """``r01`` to ``r06``, ``b11r01`` on 2^11; the first four, which are what meshes need, for ``quick``."""
         scales = _SCALES[self._bits][: 4 if effort == "quick" else None]
-        return [Rate(f"r{i:02d}", {"bits": self._bits, "scale": scale}) for i, scale in enumerate(scales, 1)]
+        return [
+            Rate(self.label(f"r{i:02d}"), {"bits": self._bits, "scale": scale}) for i, scale in enumerate(scales, 1)
+        ]
 
     def options(self, rate: Rate) -> list[str]:
         """Options of tmc3 that make a rate."""
@@ -256,14 +269,14 @@ class GpccTrisoup(_Gpcc):
     magic = b"GPT"
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """All eight; those of the test conditions for ``quick``."""
+        """All eight, ``b11r01`` on 2^11; those of the test conditions for ``quick``."""
         return [
             Rate(
-                label,
+                self.label(name),
                 {"bits": self._bits, "node_size_log2": node, "scale": scale, "centroids": centroids},
             )
-            for label, (node, scale, centroids) in _NODES.items()
-            if effort != "quick" or label.startswith("r")
+            for name, (node, scale, centroids) in _NODES.items()
+            if effort != "quick" or name.startswith("r")
         ]
 
     def options(self, rate: Rate) -> list[str]:

@@ -378,14 +378,13 @@ PCC_APP_DECODER = Program(
     upstream=_TMC2,
     inside="bin/PccAppDecoder",
 )
-PROGRAMS = (TMC3, PCC_APP_ENCODER, PCC_APP_DECODER)
 
 
-def installed() -> dict[str, dict[str, str]]:
-    """Version and SHA-256 of each program that is here, by name: for the provenance of a run."""
-    found = {}
-    for program in PROGRAMS:
+def found(*programs: Program) -> dict[str, str]:
+    """Version and SHA-256 of those programs that are here, by name: for the provenance of a run."""
+    here = {}
+    for program in programs:
         with contextlib.suppress(CodecUnavailable, OSError):
             one = program.find()
-            found[one.name] = {"version": one.version, "sha256": one.sha256}
-    return found
+            here[one.name] = f"{one.version} sha256:{one.sha256}"
+    return here

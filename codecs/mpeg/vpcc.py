@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,19 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg.ply import read_points, write_points
-from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, work_folder
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, found, work_folder
 from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
     from numpy.typing import NDArray
 
 MODES = ("all-intra", "random-access")
-BITS = (8, 9, 10)  # a coordinate of 1024 or more makes the encoder of the test conditions hang
+DEFAULT_BITS = 10
+BITS = (8, 9, DEFAULT_BITS)  # a coordinate of 1024 or more makes the encoder of the test conditions hang
 MAX_POINTS = 1 << 24  # of a frame: a surface of the whole cube at 10 bits is 6e6 points, and V-PCC may have two layers
 FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
 _GREY = 128  # the encoder crashes on points without a colour; they are not coded
@@ -58,7 +60,7 @@ class Vpcc(PointCodec, SetCodec):
     name = "vpcc"
     magic = b"VPC"
 
-    def __init__(self, *, mode: str = "all-intra", bits: int = 10) -> None:
+    def __init__(self, *, mode: str = "all-intra", bits: int = DEFAULT_BITS) -> None:
         for what, value, possible in (("mode", mode, MODES), ("bits", bits, BITS)):
             if value not in possible:
                 raise UsageError(f"vpcc[{what}={value}]: possible are {', '.join(map(str, possible))}")
@@ -67,20 +69,25 @@ class Vpcc(PointCodec, SetCodec):
         self.kind = "set" if mode == "random-access" else "model"
 
     def version(self) -> str:
-        """Revision of this module, what programs, configuration and conversions are."""
+        """These modules, and what programs, configuration and conversions are."""
         try:
             programs = f"{PCC_APP_ENCODER.find().identity}+{PCC_APP_DECODER.find().identity}"
             coder = f"{programs}+cfg-{self._configuration_sha256()[:12]}"
         except (CodecUnavailable, OSError):
             coder = "PccApp-missing"
-        return f"1+{coder}+{self.conversion_version()}"
+        own = source_version(1, __name__, "gcbench.codecs.mpeg.ply", "gcbench.codecs.mpeg.seal")
+        return f"{own}+{coder}+{self.conversion_version()}"
+
+    def programs(self) -> Mapping[str, str]:
+        """Which encoder and decoder are here."""
+        return found(PCC_APP_ENCODER, PCC_APP_DECODER)
 
     def availability(self) -> Availability:
         """Say whether both programs, the configuration folder, and what the conversions need, are here."""
         for program in (PCC_APP_ENCODER, PCC_APP_DECODER):
-            found = program.availability()
-            if not found.ok:
-                return found
+            available = program.availability()
+            if not available.ok:
+                return available
         try:
             _configuration()
         except CodecUnavailable as error:
@@ -88,9 +95,10 @@ class Vpcc(PointCodec, SetCodec):
         return super().availability()
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``r1`` to ``r5``; without ``r3`` for ``quick``."""
+        """``r1`` to ``r5``, ``b9r1`` on a grid of 2^9; without ``r3`` for ``quick``."""
         numbers = [n for n in range(1, _RATES + 1) if effort != "quick" or n != 3]
-        return [Rate(f"r{n}", {"bits": self._bits, "ctc_rate": n}) for n in numbers]
+        grid = "" if self._bits == DEFAULT_BITS else f"b{self._bits}"
+        return [Rate(f"{grid}r{n}", {"bits": self._bits, "ctc_rate": n}) for n in numbers]
 
     def prepare(self) -> None:
         """Find the programs and hash them."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.stream import FEATURE_CODERS, Cloud, unpack
 from gcbench.codecs.points.codec import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.ladder import Weights
@@ -28,7 +28,11 @@ STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
 MAX_BLOCK_VOXELS = 1_500_000  # coded at once; see the class for what that takes
 DEFAULT_BITS = 10
 _COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # rates below and beside the ladder, and quick ones
-_PACKAGES = ("torch", "safetensors", "numba")
+_NEEDED = ("torch", "safetensors", "numba")
+_MODULES = (
+    *("bottleneck", "codec", "features", "ladder", "mixed_features", "mixing"),
+    *("network", "octree", "range_coder", "sparse", "stream", "weights"),
+)
 
 
 class PCGCv2Codec(PointCodec):
@@ -66,6 +70,8 @@ class PCGCv2Codec(PointCodec):
     name = "pcgcv2"
     magic = b"PCG"
     deterministic = False
+    packages = ("torch", *PointCodec.packages)
+    training = "gcbench.codecs.pcgcv2.command:app"
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
 
     def __init__(self, *, bits: int = DEFAULT_BITS, features: str = "tables") -> None:
@@ -77,13 +83,14 @@ class PCGCv2Codec(PointCodec):
         self._features = features
 
     def version(self) -> str:
-        """Revision of this folder, the version of torch, what all weights are, and the version of the conversions."""
+        """Identify this folder but for its training, torch, all weights, and the conversions."""
         weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
-        return f"1+torch-{installed_version('torch')}+weights{weights}+{self.conversion_version()}"
+        own = source_version(1, *(f"gcbench.codecs.pcgcv2.{name}" for name in _MODULES), packages=("torch",))
+        return f"{own}+weights{weights}+{self.conversion_version()}"
 
     def availability(self) -> Availability:
         """Say whether torch, weights, and what the conversions need, are here."""
-        for package in _PACKAGES:
+        for package in _NEEDED:
             if find_spec(package) is None:
                 return Availability(False, f"the package {package} is not installed", f"pip install {package}")
         if not ladder.files():
@@ -97,14 +104,12 @@ class PCGCv2Codec(PointCodec):
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``b8r2``, ``b8r5``: weights r2 and r5 on a grid of 2^8, also for ``quick``; then ``r1`` … ``rN``.
 
-        A cloud of 2^10 takes a minute of a CPU, one of 2^8 two seconds.
+        A cloud of 2^10 takes a minute of a CPU, one of 2^8 two seconds. On another grid, its bits are in all labels.
         """
         labels = list(ladder.files())
-        fine = [Rate(label, {"bits": self._bits, "weights": label}) for label in labels]
+        fine = [_rate(self._bits, label) for label in labels]
         coarse = [
-            Rate(f"b{_COARSE_BITS}{label}", {"bits": _COARSE_BITS, "weights": label})
-            for label in _COARSE_LABELS
-            if label in labels and self._bits == DEFAULT_BITS
+            _rate(_COARSE_BITS, label) for label in _COARSE_LABELS if label in labels and self._bits == DEFAULT_BITS
         ]
         if effort == "quick":
             return coarse or fine[1::2][:2] or fine
@@ -196,6 +201,10 @@ class PCGCv2Codec(PointCodec):
             with _network(weights, ctx) as model:
                 decoded.append(model.decode(coordinates[block], latent[block].astype(np.float32), count))
         return np.concatenate(decoded).astype(np.float64) + 0.5
+
+
+def _rate(bits: int, weights: str) -> Rate:
+    return Rate(weights if bits == DEFAULT_BITS else f"b{bits}{weights}", {"bits": bits, "weights": weights})
 
 
 def _encode_features(

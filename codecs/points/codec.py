@@ -5,20 +5,19 @@ Knows meshes, voxels and bytes; what codes the points is a subclass's.
 
 from __future__ import annotations
 
-import contextlib
 import struct
 from abc import abstractmethod
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from gcbench import native
-from gcbench.codecs.base import Availability, Context, ModelCodec, Rate, decoded_mesh
+from gcbench.codecs.arrays import checked_faces, decoded_mesh
+from gcbench.codecs.base import Availability, Context, ModelCodec, Rate
 from gcbench.codecs.points.reconstruction import reconstruct
 from gcbench.codecs.points.sampling import voxelise
 from gcbench.errors import BitstreamError, CodecFailed, SystemLibraryMissing
+from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -29,6 +28,12 @@ _HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper,
 _VERSION = 1
 # Of sampling and reconstruction: any change of what they return is another one.
 CONVERSION_REVISION = 3
+_CONVERSION_MODULES = (
+    "gcbench.codecs.arrays",
+    *(f"gcbench.codecs.points.{name}" for name in ("codec", "kernels", "neighbours", "normals", "orientation")),
+    *(f"gcbench.codecs.points.{name}" for name in ("reconstruction", "sampling")),
+)
+_CONVERSION_PACKAGES = ("open3d", "numba", "scipy")
 
 
 class PointCodec(ModelCodec):
@@ -42,11 +47,12 @@ class PointCodec(ModelCodec):
     """
 
     magic: bytes  # three bytes
+    packages: ClassVar[tuple[str, ...]] = _CONVERSION_PACKAGES
 
     @staticmethod
     def conversion_version() -> str:
         """Identify the conversions, whose changes make results stale like those of a codec: a part of ``version()``."""
-        return f"points-{CONVERSION_REVISION}+open3d-{_open3d_version()}"
+        return source_version(f"points-{CONVERSION_REVISION}", *_CONVERSION_MODULES, packages=_CONVERSION_PACKAGES)
 
     def availability(self) -> Availability:
         """Say whether Open3D is installed, and whether the libraries that it links are."""
@@ -129,7 +135,7 @@ class PointCodec(ModelCodec):
         Raises
         ------
         CodecFailed
-            No faces, a coordinate that is not finite, or bits out of range.
+            No faces, a coordinate that is not finite, a face with a vertex that is not there, or bits out of range.
         """
         bits = int(rate.params.get("bits", 10))
         if not MIN_BITS <= bits <= MAX_BITS:
@@ -138,8 +144,9 @@ class PointCodec(ModelCodec):
             raise CodecFailed("the mesh has no faces")
         if not np.isfinite(mesh.vertices).all():
             raise CodecFailed("a coordinate is not finite")
+        faces = checked_faces(mesh.faces, len(mesh.vertices))
         with ctx.stage("sampling"):
-            voxels = voxelise(mesh.vertices, mesh.faces, bits, ctx.seed)
+            voxels = voxelise(mesh.vertices, faces, bits, ctx.seed)
         ctx.check_deadline()
         return voxels, bits
 
@@ -167,10 +174,3 @@ class PointCodec(ModelCodec):
         if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
             raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
         return stream[_HEADER.size :], bits
-
-
-def _open3d_version() -> str:
-    for name in ("open3d-cpu", "open3d"):
-        with contextlib.suppress(PackageNotFoundError):
-            return installed_version(name)
-    return "missing"

@@ -7,9 +7,11 @@ import math
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.choose import Limit, choose, choose_from
+from gcbench.bench.analysis.choose import Limit, choose, choose_from, limit_from
 from gcbench.bench.analysis.frame import frame
+from gcbench.bench.metrics import columns
 from gcbench.bench.store.records import Cost, Record
+from gcbench.errors import UsageError
 
 ROWS = pd.DataFrame(
     [
@@ -107,3 +109,48 @@ def test_says_what_sampling_cannot_show():
 )
 def test_limits_read_as_people_write_them(limit, text):
     assert str(limit) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("cd_p2s<=0.002", Limit("cd_p2s", 0.002)),
+        (" f1_0005 >= 9e-1 ", Limit("f1_0005", 0.9, at_least=True)),
+        ("decode_ms≤16", Limit("decode_ms", 16.0)),
+        ("kilobytes>=1", Limit("kilobytes", 1.0, at_least=True)),
+    ],
+)
+def test_limits_are_read(text, limit):
+    assert limit_from(text, ROWS) == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cd_p2s=2", "'cd_p2s=2' is no limit; write NAME<=VALUE or NAME>=VALUE"),
+        ("cd_p2s<=few", "'few' in 'cd_p2s<=few' is no number"),
+        ("cd_p2s<=nan", "'nan' in"),
+        ("cd_p2<=1", "unknown column 'cd_p2'; did you mean cd_p2s"),
+        ("kilobyte<=1", "unknown column 'kilobyte'; did you mean kilobytes"),
+        ("cd_floor<=1", "'cd_floor' is the noise floor of 'cd'"),
+        ("giou>=0.9", "it is of the suite 'volume'; bench measure my-run --suite volume"),
+        ("encode_ms<=1", "this run has no 'encode_ms'"),
+    ],
+)
+def test_limits_that_cannot_be_are_said(text, said):
+    with pytest.raises(UsageError) as error:
+        limit_from(text, ROWS, "my-run")
+    assert said in str(error.value)
+
+
+def test_quality_is_what_ranks_and_more_is_better_where_it_is(monkeypatch):
+    psnr = columns()["mpeg_d1_psnr"]
+    monkeypatch.setattr("gcbench.bench.analysis.choose.ranking_column", lambda _: psnr)
+    rows = ROWS.drop(columns="cd_p2s").assign(mpeg_d1_psnr=[60.0, 80.0, 50.0, 70.0, 99.0])
+    assert list(choose(rows, []).within["pareto"]) == [True, True, True, False]
+    better = rows.assign(mpeg_d1_psnr=[60.0, 80.0, 50.0, 81.0, 99.0])
+    assert list(choose(better, []).within["pareto"]) == [True, True, True, True]
+
+
+def test_without_a_metric_that_ranks_size_and_time_decide():
+    assert list(choose(ROWS.drop(columns="cd_p2s"), []).within["pareto"]) == [True, True, False, False]

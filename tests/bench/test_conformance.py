@@ -16,7 +16,7 @@ import pytest
 import trimesh
 
 from gcbench.bench.conformance import CHECKS, Crew, check, damage, shapes
-from gcbench.bench.metrics import topology
+from gcbench.bench.metrics.topology import topology
 from gcbench.codecs import CODECS
 from gcbench.errors import CodecUnavailable, UsageError
 
@@ -278,7 +278,7 @@ def test_exit_codes_of_the_command(arguments, code, out, err):
 def test_a_failure_in_json_and_its_exit_code():
     done = command("test-faulty[fault=text]", "--only", "streams", "--json")
     report = json.loads(done.stdout)
-    assert (report["ok"], report["codec"], done.returncode) == (False, "test-faulty[fault=text]", 1)
+    assert (report["ok"], report["name"], done.returncode) == (False, "test-faulty[fault=text]", 1)
     assert report["findings"][0]["status"] == "fail"
     assert not done.stderr
 

@@ -89,6 +89,20 @@ def test_bad_input_is_nobodys_fault_and_stays_in_sight():
     assert found.notes == ()
 
 
+def test_means_of_a_column_are_over_the_meshes_that_have_it():
+    def one(mesh, codec, *, volume=True):
+        return record(mesh, codec, metrics={"cd": 1.0, "cd_floor": 0.1} | ({"giou": 0.5} if volume else {}))
+
+    rows = frame([*(one(m, c, volume=(m, c) != ("b", "two")) for m in "abc" for c in ("one", "two")),
+                  *(one(m, "points", volume=False) for m in "abc")])  # fmt: skip
+    found = common(rows)
+    assert found.notes == ()
+    assert found.rows["cd"].notna().all()
+    have = found.rows[found.rows["giou"].notna()]
+    assert left(have) == {("one", "r0"): "ac", ("two", "r0"): "ac"}
+    assert rows["giou"].notna().sum() == 5  # the records are as they were
+
+
 @pytest.mark.parametrize("records", [[], coded("one", "ab", status="failed")])
 def test_nothing_in_common(records):
     rows = frame(records)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from gcbench.bench.analysis.figures import amortisation, pareto, rate_distortion, save_figures, scatter, timing
+from gcbench.bench.analysis.figures.curves import panels
 from gcbench.bench.analysis.figures.style import _round_numbers, looks
 from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.metrics import Column, columns
 from gcbench.bench.store.records import Cost, Record
 
 FLOORS = {"cd_floor": 2.7e-3, "nc_floor": 0.98, "f1_0005_floor": 0.93, "f1_001_floor": 1.0}
@@ -60,6 +62,27 @@ def test_the_scatter_has_every_mesh(rows):
     np.testing.assert_allclose(largest.get_lines()[0].get_ydata(), 9 * mean.get_lines()[0].get_ydata())
 
 
+def test_panels_are_the_headlines_that_were_measured_or_those_asked_for(rows):
+    known = columns()
+    labels = [ax.get_ylabel() for ax in rate_distortion(summarise(rows), "t").axes if ax.get_visible()]
+    there = [known[name] for name in known if name in rows and known[name].headline]
+    assert labels == [f"{column.label}  ({column.better} is better)" for column in there]
+    figure = rate_distortion(summarise(rows), "t", columns=[known["hausdorff_p2s"]])
+    assert [ax.get_ylabel() for ax in figure.axes] == ["Hausdorff ×10⁻³  (lower is better)"]
+    assert scatter(rows, "t", columns=[known["nc"]]).axes[0].get_yscale() == "linear"
+    nothing = rows.drop(columns=list(set(rows) & set(known)))
+    assert rate_distortion(summarise(nothing), "t") is None
+    assert scatter(nothing, "t") is None
+    assert pareto(summarise(nothing), "t") is None
+
+
+def test_a_figure_has_six_panels_at_most_and_the_ranking_one_among_them(rows, monkeypatch):
+    many = [Column(f"x{i}", f"x{i}", "", "length", headline=True, ranks=i == 8) for i in range(9)]
+    monkeypatch.setattr("gcbench.bench.analysis.figures.curves.headlines", lambda _: many)
+    monkeypatch.setattr("gcbench.bench.analysis.figures.curves.ranking_column", lambda _: many[8])
+    assert [column.name for column in panels(summarise(rows))] == ["x0", "x1", "x2", "x3", "x4", "x8"]
+
+
 def test_the_amortisation_curve_goes_through_what_was_measured(rows):
     lines = amortisation(rows, "t").axes[0].get_lines()
     curve, mark = lines[0], lines[1]
@@ -72,7 +95,7 @@ def test_means_over_other_meshes_are_small_points_beside_the_curves(rows):
     more = frame([*ladder("slow", 9.0), record("a", "few", 0, p2s=0.5), record("b", "slow", 0, status="failed")])
     curves = summarise(more[more["codec"] == "slow"])
     figure = rate_distortion(curves, "t", everything=summarise(more))
-    p2s = figure.axes[3]
+    p2s = next(ax for ax in figure.axes if ax.get_ylabel().startswith("p2s"))
     drawn = {(line.get_markersize(), line.get_linestyle()): line for line in p2s.get_lines() if len(line.get_xdata())}
     assert len(drawn) == 2
     assert drawn[3.0, "None"].get_ydata() == pytest.approx([500])

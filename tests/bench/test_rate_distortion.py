@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcbench.bench.analysis.rate_distortion import Refusal, bd_matrix, bd_rate, curve, oriented, per_mesh
+from gcbench.bench.analysis.rate_distortion import Refusal, bd_matrix, bd_rate, curve, oriented, per_mesh, unoriented
 
 RATE = np.array([10.0, 20, 40, 80, 160])
 DB = np.array([60.0, 64, 67, 69, 70])
-PSNR = "d1_psnr_bbox"
+PSNR = "sampled_d1_psnr_bbox"
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0, 3.7])
@@ -82,6 +82,8 @@ def test_what_is_dropped_is_said():
 def test_orientation():
     np.testing.assert_allclose(oriented([1e-3, 1e-2, 0, -1], "cd_p2s"), [3, 2, np.nan, np.nan])
     np.testing.assert_array_equal(oriented([0.2, 0.9], "nc"), [0.2, 0.9])
+    for name in ("cd_p2s", "nc", PSNR):
+        assert unoriented(float(oriented([0.3], name)[0]), name) == pytest.approx(0.3)
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), max_size=12))

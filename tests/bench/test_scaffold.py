@@ -1,4 +1,4 @@
-"""``bench new-codec``: what it writes installs without a network, is found, keeps the contract, passes its own test."""
+"""``bench new-codec`` and ``bench new-metric``: what they write installs without a network and passes its check."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
-from gcbench.bench.scaffold import new_codec
+from gcbench.bench.scaffold import new_codec, new_metric
 from gcbench.errors import StoreError, UsageError
 
 
@@ -103,14 +104,79 @@ def test_the_command_says_what_to_type_next(tmp_path):
     assert "exists already" in bench("new-codec", "my-codec", "--folder", str(tmp_path), code=2)
 
 
+def test_everything_of_a_metric_bears_the_new_name(tmp_path):
+    written = new_metric("lost-parts", tmp_path)
+    assert {path.name for path in written} == {"pyproject.toml", "README.md", "lost_parts.py", "test_lost_parts.py"}
+    project = tomllib.loads((tmp_path / "lost-parts" / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"] == {"gcbench.metrics": {"lost-parts": "lost_parts:LostParts"}}
+    source = (tmp_path / "lost-parts" / "lost_parts.py").read_text()
+    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert classes == ["Reference", "LostParts"]
+    assert 'name="lost_parts_p95"' in source
+    for path in written:
+        assert "example" not in path.read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("My-Metric", "'My-Metric' is not a name for a metric: .*, such as my-metric"),
+        ("statistics", "Python's own module statistics"),
+        ("scipy", "a module scipy is installed already"),
+        ("surface", "there is a metric suite 'surface' already: gcbench.bench.metrics.surface:Surface"),
+    ],
+)
+def test_names_of_metrics_that_cannot_be(tmp_path, name, message):
+    with pytest.raises(UsageError, match=message):
+        new_metric(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_for_metrics_says_what_to_type_next(tmp_path):
+    out = bench("new-metric", "my-metric", "--folder", str(tmp_path))
+    folder = tmp_path / "my-metric"
+    assert out.splitlines() == [
+        f"{folder}: pyproject.toml, README.md, my_metric.py, test_my_metric.py",
+        f"next: pip install -e {folder}",
+        "      bench check --suite my-metric",
+        "      bench run --dataset mixed --codec draco --measure surface,my-metric; bench table",
+    ]
+
+
+def installed(package: Path, site: Path) -> str:
+    """PYTHONPATH with a package installed: a wheel into a folder of its own, not into the environment of the tests."""
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(package))
+    return os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
+
+
+@pytest.mark.slow
+def test_the_metric_installs_and_keeps_the_contract(tmp_path):
+    (*_, test) = new_metric("my-metric", tmp_path)
+    path = installed(test.parent, tmp_path / "site")
+    assert "my-metric 0.1: my_metric:MyMetric" in bench("list", "metrics", PYTHONPATH=path)
+    assert "27 checks of my-metric: 27 passed" in bench("check", "--suite", "my-metric", PYTHONPATH=path)
+    assert "2 passed" in python("-m", "pytest", "-q", str(test), cwd=tmp_path, PYTHONPATH=path)
+
+
+@pytest.mark.slow
+def test_the_tutorial_for_metrics_can_be_followed(tmp_path):
+    """The code of docs/add-a-metric.md, put where it says, keeps the contract."""
+    text = (Path(__file__).parents[2] / "docs" / "add-a-metric.md").read_text()
+    inside, at_the_end = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (_, _, module, _) = new_metric("my-metric", tmp_path)
+    source = module.read_text()
+    begin, end = source.index("    columns = ("), source.index("def _samples(")
+    module.write_text(source[:begin] + indent(inside, "    ") + "\n\n" + source[end:] + "\n\n" + at_the_end)
+    path = installed(module.parent, tmp_path / "site")
+    assert "27 checks of my-metric: 27 passed" in bench("check", "--suite", "my-metric", PYTHONPATH=path)
+    commands = re.findall(r"^bench (new-metric|list|check|run|measure|table)\b", text, re.MULTILINE)
+    assert commands == ["new-metric", "list", "check", "run", "table", "table", "check", "measure", "table"]
+
+
 @pytest.mark.slow
 def test_the_package_installs_and_keeps_the_contract(tmp_path):
     (*_, test) = new_codec("my-codec", tmp_path)
-    site = tmp_path / "site"
-    # A wheel into a folder of its own: an editable install would go into the environment of these tests.
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    python(*install, str(test.parent))
-    path = os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
+    path = installed(test.parent, tmp_path / "site")
     assert "my-codec  (model codec, my-codec 0.1: my_codec:MyCodec)" in bench("list", "codecs", PYTHONPATH=path)
     assert "29 checks of my-codec: 29 passed" in bench("check", "my-codec", PYTHONPATH=path)
     assert "3 passed" in python("-m", "pytest", "-q", str(test), cwd=tmp_path, PYTHONPATH=path)
@@ -124,12 +190,9 @@ def test_the_tutorial_can_be_followed(tmp_path):
     (_, _, module, _) = new_codec("my-codec", tmp_path)
     source = module.read_text()
     begin, end = source.index("    def rates("), source.index("    def decode_mesh(")
-    source = source[:begin] + code + "\n" + source[end:]
+    source = source[:begin] + indent(code, "    ") + "\n" + source[end:]
     module.write_text(source.replace('b"MYCD", 1', 'b"MYCD", 2'))
-    site = tmp_path / "site"
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    python(*install, str(module.parent))
-    path = os.pathsep.join([str(site), os.environ["PYTHONPATH"]])
+    path = installed(module.parent, tmp_path / "site")
     assert "29 checks of my-codec: 29 passed" in bench("check", "my-codec", PYTHONPATH=path)
     commands = re.findall(r"^bench (new-codec|list|check|run|plot)\b", text, re.MULTILINE)
     assert commands == ["new-codec", "list", "check", "run", "plot", "check", "run", "plot", "run", "run"]

@@ -10,20 +10,22 @@ import pytest
 
 from gcbench.bench.analysis import tables
 from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.analysis.published import Published, beside_published, published
 from gcbench.bench.analysis.text import FORMATS, block
-from gcbench.bench.store.records import Cost, Record
+from gcbench.bench.metrics import columns
+from gcbench.bench.store.records import Cost, RanOn, Record
 
+P2S = columns()["cd_p2s"]
 FLOORS = {"cd_floor": 1e-4, "nc_floor": 1.0, "f1_0005_floor": 1.0, "f1_001_floor": 1.0}
 
 
 def record(mesh="a", codec="c", i=0, size=1.0, error=1e-3, **more) -> Record:
     metrics = {"cd": error, "nc": 0.9, "f1_0005": 0.5, "f1_001": 0.9, "cd_p2s": error / 2, **FLOORS}
-    facts = {"in_faces": 200, "in_vertices": 100, "in_watertight": mesh == "a"}
     values = {
         "dataset": "ama", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": f"r{i}",
         "rate_index": i, "effort": "quick", "seed": 0, "timing": False, "status": "ok",
-        "obj_bytes": 1_000_000, "stream_bytes": size * 1000.0, "bits_per_vertex": 4.0,
-        "encode": Cost(2.0, 2.0, 5 << 20, 1), "decode": Cost(0.1, 0.1, 4 << 20, 1), "metrics": metrics, "facts": facts,
+        "obj_bytes": 1_000_000, "stream_bytes": size * 1000.0, "bits_per_vertex": 4.0, "faces": 200, "vertices": 100,
+        "encode": Cost(2.0, 2.0, 5 << 20, 1), "decode": Cost(0.1, 0.1, 4 << 20, 1), "metrics": metrics,
     }  # fmt: skip
     return Record(**(values | more))
 
@@ -36,19 +38,19 @@ def ladder(codec, factor=1.0, meshes="ab", **more):
 
 def records():
     broken = record("b", "c", status="bad-input", obj_bytes=None, stream_bytes=None, encode=None, decode=None,
-                    bits_per_vertex=None, metrics={}, facts={})  # fmt: skip
+                    bits_per_vertex=None, metrics={}, faces=None, vertices=None)  # fmt: skip
     return frame([*ladder("one"), *ladder("two", 2.0), record("a", "c"), broken])
 
 
 def test_datasets():
     (table,) = tables.datasets(records())
-    assert table.rows == [["ama", "all", "2", "1", "2.00", "100", "200", "1"]]
+    assert table.rows == [["ama", "all", "2", "1", "2.00", "100", "200"]]
     assert table.data[0]["obj_megabytes"] == 2.0
 
 
 def test_bd_matrix_and_meshes():
     rows = records()
-    matrix, meshes = tables.bd(rows, "cd_p2s")
+    matrix, meshes = tables.bd(rows, P2S)
     assert matrix.heading == ("codec", "against", "c", "one", "two")
     assert [row[2:] for row in matrix.rows] == [
         ["·", "(a)", "(a)"],
@@ -67,7 +69,7 @@ def test_bd_matrix_and_meshes():
 
 def test_a_codec_of_other_meshes_has_a_reason_and_a_bd_rate_of_its_meshes():
     rows = frame([*ladder("one"), *ladder("two", 2.0), *ladder("few", 4.0, meshes="a")])
-    matrix, meshes = tables.bd(rows, "cd_p2s")
+    matrix, meshes = tables.bd(rows, P2S)
     assert matrix.rows[0] == ["few", "", "·", "(a)", "(a)"]
     assert "(a): not coded for all of the meshes in common" in matrix.notes
     assert meshes.rows == [
@@ -80,7 +82,7 @@ def test_a_codec_of_other_meshes_has_a_reason_and_a_bd_rate_of_its_meshes():
 @pytest.mark.parametrize("codecs", [3, 13])
 def test_the_matrix_of_many_codecs_fits_on_a_terminal(codecs):
     rows = frame([one for i in range(codecs) for one in ladder(f"codec-name{i:02}", 1.3**-i, meshes="a")])
-    matrix = tables.bd(rows, "cd_p2s")[0]
+    matrix = tables.bd(rows, P2S)[0]
     names = [row[0] for row in matrix.rows]
     if codecs == 3:
         assert list(matrix.heading) == ["codec", "against", *names]
@@ -91,44 +93,113 @@ def test_the_matrix_of_many_codecs_fits_on_a_terminal(codecs):
     assert max(map(len, lines)) <= 120
 
 
+def test_a_codec_whose_meshes_a_suite_could_not_measure_is_compared_over_the_others():
+    """What is not measured of one codec is left out of the means of both."""
+    rows = frame([*ladder("one", meshes="abz"), *ladder("two", 2.0, meshes="abz")])
+    gone = rows.assign(cd_p2s=rows["cd_p2s"].mask((rows["codec"] == "two") & (rows["mesh"] == "z")))
+    gone.loc[(gone["codec"] == "one") & (gone["mesh"] == "z"), "cd_p2s"] *= 100  # would bend the curve of one
+    matrix = tables.bd(gone, P2S)[0]
+    assert [row[2:] for row in matrix.rows] == [["·", "-50.0"], ["+100", "·"]]
+
+
 def test_one_codec_has_no_matrix():
     rows = frame(ladder("one"))
-    assert tables.bd(rows, "cd_p2s") == []
-    assert tables.bd(rows, "d1_psnr_bbox") == []
+    assert tables.bd(rows, P2S) == []
+    assert tables.bd(rows, columns()["mpeg_d1_psnr"]) == []
     assert tables.render([], "text") == "nothing to show\n"
 
 
-def test_timing_says_how():
-    rows = frame([record(), record(timing=True, metrics={}, encode=Cost(1.0, 1.0, 1 << 20, 1, 5))])
-    (table,) = tables.timing(summarise(rows))
-    assert table.rows == [["c", "r0", "1000.0", "100.0", "1.0", "4.0", "pinned"]]
-    (table,) = tables.timing(summarise(frame([record()])))
-    assert table.rows[0][-1] == "single"
+def timed(cost=None, **more) -> Record:
+    return record(
+        timing=True,
+        metrics={},
+        encode=cost or Cost(1.0, 1.0, 1 << 20, 1, 5),
+        decode=Cost(0.1, 0.1, 4 << 20, 1, 5),
+        **more,
+    )
+
+
+def test_timing_says_how_and_how_often():
+    (table,) = tables.timing(frame([record(), timed()]))
+    assert table.heading[-3:] == ("encode calls", "decode calls", "how")
+    assert table.rows == [["c", "r0", "1000.0", "100.0", "1.0", "4.0", "5", "5", "pinned"]]
+    (table,) = tables.timing(frame([record()]))
+    assert table.rows[0][-3:] == ["1", "1", "single"]
+    once = timed(Cost(99.0, 99.0, 1 << 20, 1, 1), mesh="b")
+    (table,) = tables.timing(frame([record(), record("b"), timed(), once]))
+    assert table.rows[0][-3:] == ["1–5", "5", "pinned"]
+
+
+def test_gpu_memory_is_a_column_where_it_is_known():
+    (table,) = tables.timing(frame([record(), record("b", encode=Cost(1.0, 1.0, 5 << 20, 1, gpu_bytes=3 << 20))]))
+    assert (table.heading[6], table.rows[0][6]) == ("encode GPU MiB", "3.0")
+    assert "decode GPU MiB" not in table.heading
+
+
+def test_timing_passes_of_two_kinds_of_machine_are_tables_of_their_own():
+    here, there = RanOn("h1", "0", 1, "CPU A"), RanOn("h2", "0", 1, "CPU B")
+    slow = Cost(8.0, 8.0, 1 << 20, 1, 5)
+    rows = frame([record(), timed(ran_on=here), timed(slow, ran_on=there), record(codec="d")])
+    one, two, single = tables.timing(rows)
+    assert [t.title.rpartition("quick, ")[2] for t in (one, two, single)] == [
+        "CPU A, 1 thread", "CPU B, 1 thread", "single shots",
+    ]  # fmt: skip
+    assert [t.rows[0][:3] for t in (one, two, single)] == [
+        ["c", "r0", "1000.0"], ["c", "r0", "8000.0"], ["d", "r0", "2000.0"],
+    ]  # fmt: skip
+    assert len(one.rows) == len(two.rows) == len(single.rows) == 1
 
 
 def test_resolutions_are_read_from_labels():
     rows = frame([record(codec="necgs", rate=f"k{k}w32", i=i, size=10.0) for i, k in enumerate((128, 64))])
-    (table,) = tables.resolution(summarise(rows))
+    (table,) = tables.resolution(summarise(rows), [P2S])
     assert [row[:4] for row in table.rows] == [["necgs", "k64w32", "64", "100.0"], ["necgs", "k128w32", "128", "100.0"]]
-    assert tables.resolution(summarise(frame([record()]))) == []
+    assert tables.resolution(summarise(frame([record()])), [P2S]) == []
 
 
 def test_published_figures_stand_beside_ours():
     rows = frame([record(codec="necgs[epochs=9]", rate="k64w32", error=4.271e-3 * 2), record(codec="draco")])
-    (table,) = tables.published(summarise(rows))
-    assert table.rows == [
-        ["necgs", "NeCGS, Table 3", "AMA", "K=64", "268.75", "4.271", "0.927", "0.721", "0.966"],
-        ["necgs[epochs=9] k64w32", "ours", "1 meshes", "", "1000.00", "8.542", "0.900", "0.500", "0.900"],
+    (table,) = beside_published(summarise(rows))
+    assert table.title == "published and ours: NeCGS (necgs.md), Table 3, AMA"
+    assert table.heading[3:] == ("ratio", *(columns()[name].label for name in ("cd", "nc", "f1_0005", "f1_001")))
+    assert [row[:5] for row in table.rows] == [
+        ["necgs", "K=64", "AMA", "268.8", "4.271"],
+        ["necgs[epochs=9]", "k64w32", "ours: ama, 1 mesh", "1000.0", "8.542"],
     ]
-    assert table.data[0]["cd_deviation"] == pytest.approx(1)
-    assert table.data[0]["f1_0005_deviation"] == pytest.approx(0.5 / 0.721 - 1)
+    theirs, ours = table.data
+    assert (theirs["codec"], theirs["cd"]) == ("necgs", 0.004271)
+    assert (ours["source"], ours["beside"]) == ("ours", "necgs K=64")
+    assert ours["cd_deviation"] == pytest.approx(1)
+    assert ours["f1_0005_deviation"] == pytest.approx(0.5 / 0.721 - 1)
+    assert beside_published(summarise(frame([record(codec="necgs", rate="k64w32", dataset="dt4d")]))) == []
+
+
+def test_methods_without_a_codec_of_ours_stand_where_another_one_does():
+    def of(method, codec, value):
+        return Published(
+            "a paper", "Table 1", "theirs", method, "", codec, "", "", {"kilobytes": 30.0, "cd_p2s": value}
+        )
+
+    figures = [of("DeepSDF", "", 1e-3), of("NI", "ni", 2e-3), of("Draco", "draco", 3e-3)]
+    summary = summarise(frame([record(codec="ni", error=2e-3)]))
+    (table,) = beside_published(summary, figures)
+    assert [row[0] for row in table.rows] == ["DeepSDF", "NI", "Draco", "ni"]
+    assert beside_published(summary, figures[:1]) == []
+    assert beside_published(summary.drop(columns="cd_p2s"), figures) == []  # the suite was not measured
+
+
+def test_published_figures_are_of_columns_that_there_are():
+    known = {*columns(), "ratio", "kilobytes", "set_megabytes", "fit_hours", "encode_hours", "decode_ms"}
+    figures = published()
+    assert {name for one in figures for name in one.values} <= known
+    assert {"giou", "squared_cd", "cd"} <= {name for one in figures for name in one.values}
+    assert len(figures) == 14 + 24
 
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_table_in_every_format(format_):
     rows = records()
-    summary = summarise(rows)
-    for made in (tables.datasets(rows), tables.bd(rows, "cd"), tables.timing(summary)):
+    for made in (tables.datasets(rows), tables.bd(rows, columns()["cd"]), tables.timing(rows)):
         text = tables.render(made, format_)
         if format_ == "json":
             assert json.loads(text)
@@ -158,7 +229,8 @@ def test_latex_escapes_what_it_takes_for_commands():
 def test_stages_show_coding_and_conversion_apart():
     encode = Cost(2.0, 2.0, 1 << 20, 1, stage_s={"sampling": 0.5, "coding": 1.25})
     decode = Cost(9.0, 9.0, 1 << 20, 1, stage_s={"coding": 1.0, "normals": 2.0, "poisson": 5.5})
-    summary = summarise(frame([record(encode=encode, decode=decode), record(codec="d")]))
+    rows = frame([record(encode=encode, decode=decode), record(codec="d")])
+    summary = summarise(rows)
     (table,) = tables.stages(summary)
     assert table.heading == (
         *("codec", "rate", "encode sampling", "encode coding", "encode rest"),
@@ -166,7 +238,7 @@ def test_stages_show_coding_and_conversion_apart():
     )
     assert table.rows == [["c", "r0", "500.0", "1250.0", "250.0", "1000.0", "2000.0", "5500.0", "500.0"]]
     assert table.data[0]["decode_stage_poisson_ms"] == 5500
-    (table,) = tables.timing(summary)
+    (table,) = tables.timing(rows)
     assert table.heading[2:6] == ("encode ms", "of it coding", "decode ms", "of it coding")
     assert [row[2:6] for row in table.rows] == [
         ["2000.0", "1250.0", "9000.0", "1000.0"],
@@ -177,7 +249,7 @@ def test_stages_show_coding_and_conversion_apart():
 
 def test_stages_are_the_share_of_one_mesh_and_of_the_timing_pass():
     single = Cost(2.0, 2.0, 1 << 20, 1, stage_s={"coding": 1.0})
-    repeated = Cost(1.0, 1.0, 1 << 20, 1, 5, {"coding": 0.5})
+    repeated = Cost(1.0, 1.0, 1 << 20, 1, 5, stage_s={"coding": 0.5})
     rows = [record(encode=single), record(timing=True, metrics={}, encode=repeated)]
     summary = summarise(frame(rows))
     assert summary["encode_stage_coding_ms"].tolist() == [500]

@@ -3,107 +3,102 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
 import pytest
 
 from gcbench.bench.analysis.versions import newest
-from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.records import CodedMesh, Coding, records_of
+from gcbench.errors import UsageError
 
 
-def record(rate="r0", mesh="a", codec="c", **more) -> Record:
+@dataclass
+class Store:
+    """The readings of a run that count: the last coding of a mesh, codec and rate, as `Run` has it."""
+
+    lines: list[Coding] = field(default_factory=list)
+
+    def codings(self):
+        return iter(self.lines)
+
+    def records(self):
+        last = {(c.dataset, c.effort, c.codec, c.rate, c.timing, c.meshes[0].mesh): c for c in self.lines}
+        found = [record for coding in last.values() for record in records_of(coding, {})]
+        return sorted(found, key=lambda r: (r.dataset, r.codec, r.rate, r.mesh))
+
+
+def coding(version, rate="r0", mesh="a", codec="c", **more) -> Coding:
     values = {
-        "dataset": "d", "split": "all", "mesh": mesh, "codec": codec, "kind": "model", "rate": rate,
-        "rate_index": int(rate[1:]), "effort": "quick", "seed": 0, "timing": False, "status": "ok",
+        "key": f"{version}{rate}{mesh}", "session": "s", "dataset": "d", "split": "all", "codec": codec,
+        "codec_version": version, "kind": "model", "rate": rate, "rate_index": int(rate[1:]), "effort": "quick",
+        "seed": 0, "meshes": tuple(CodedMesh(name, "0" * 64, 8, 12) for name in mesh),
     }  # fmt: skip
-    return Record(**(values | more))
+    return Coding(**(values | more))
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Appends cells of a session, in which codec c has a version: run("1.0", record(), ...)."""
-    store = Run(tmp_path / "run")
-    keys = iter(range(1000))
-
-    def append(version, *records):
-        session = f"s{next(keys)}"
-        with store.writing():
-            if version:
-                store.note(session, codecs={"c": version, "other": "7"})
-            for one in records:
-                store.append(f"{next(keys):064}", session, [one])
-        return store
-
-    return append
+def kept(*codings):
+    return [(r.rate, r.mesh) for r in newest(Store([*codings])).records]
 
 
-def kept(store):
-    return [(r.rate, r.mesh) for r in newest(store).records]
+def notes(*codings):
+    return newest(Store([*codings])).notes
 
 
-def test_one_version_is_left_as_it_is(run):
-    run("1", record("r0"), record("r1"))
-    store = run("1", record("r2"))
+def test_one_version_is_left_as_it_is():
+    store = Store([coding("1", rate) for rate in ("r0", "r1", "r2")])
     assert newest(store).records == store.records()
     assert newest(store).notes == ()
+    assert newest(Store()).records == []
 
 
-def test_rates_of_an_earlier_version_only_are_left_out_and_said(run):
-    run("1", record("r0"), record("r1"), record("r1", "b"))
-    store = run("2", record("r0"), record("r2"))
-    assert kept(store) == [("r0", "a"), ("r2", "a")]
-    assert newest(store).notes == (
-        "left out: 2 records of c at r1 on d/all, coded by its version 1; the newest here is 2",
-    )
+def test_rates_of_an_earlier_version_only_are_left_out_and_said():
+    codings = [*(coding("1", r, m) for r, m in (("r0", "a"), ("r1", "a"), ("r1", "b"))), coding("2"), coding("2", "r2")]
+    assert kept(*codings) == [("r0", "a"), ("r2", "a")]
+    assert notes(*codings) == ("left out: 2 records of c at r1 on d/all, coded by its version 1; the newest here is 2",)
 
 
-def test_what_was_asked_for_last_is_the_newest(run):
-    run("2", record("r0"), record("r2"))
-    store = run("1", record("r0"), record("r1"))
-    assert kept(store) == [("r0", "a"), ("r1", "a")]
+def test_what_was_asked_for_last_is_the_newest():
+    codings = [coding("2"), coding("2", "r2"), coding("1"), coding("1", "r1")]
+    assert kept(*codings) == [("r0", "a"), ("r1", "a")]
 
 
-def test_other_meshes_of_a_rate_stay_and_the_mixture_is_said(run):
-    run("1", record("r0"), record("r0", "b"))
-    store = run("2", record("r0"))
-    assert kept(store) == [("r0", "a"), ("r0", "b")]
-    assert newest(store).notes == (
+def test_other_meshes_of_a_rate_stay_and_the_mixture_is_said():
+    codings = [coding("1"), coding("1", mesh="b"), coding("2")]
+    assert kept(*codings) == [("r0", "a"), ("r0", "b")]
+    assert notes(*codings) == (
         "means over two versions: 1 records of c at r0 on d/all, coded by its version 1; the newest here is 2",
     )
 
 
-def test_another_dataset_effort_or_codec_is_a_matter_of_its_own(run):
-    run("1", record("r1"), record("r1", dataset="e"), record("r1", effort="paper"), record("r1", codec="other"))
-    store = run("2", record("r0"))
-    assert [(r.dataset, r.effort, r.codec, r.rate) for r in newest(store).records] == [
-        ("d", "quick", "c", "r0"),
-        ("d", "paper", "c", "r1"),
-        ("d", "quick", "other", "r1"),
-        ("e", "quick", "c", "r1"),
-    ]
-    assert len(newest(store).notes) == 1
+def test_every_mesh_of_a_set_goes_with_its_coding():
+    codings = [coding("1", "r1", "abc", kind="set"), coding("2", "r0", "abc", kind="set")]
+    assert kept(*codings) == [("r0", "a"), ("r0", "b"), ("r0", "c")]
+    assert notes(*codings)[0].startswith("left out: 3 records of c at r1")
 
 
-def test_nothing_is_held_against_a_session_of_unknown_version(run):
-    run(None, record("r1"))
-    store = run("2", record("r0"))
-    assert kept(store) == [("r0", "a"), ("r1", "a")]
-    assert newest(store).notes == ()
+@pytest.mark.parametrize("other", [{"dataset": "e"}, {"effort": "paper"}, {"codec": "other"}, {"device": "cuda"}])
+def test_another_dataset_effort_codec_or_device_is_a_matter_of_its_own(other):
+    codings = [coding("1", "r1", **other), coding("2", "r0")]
+    assert len(kept(*codings)) == 2
+    assert notes(*codings) == ()
 
 
-def test_the_command_line_says_what_it_left_out(run, monkeypatch, capsys, tmp_path):
-    from gcbench.bench.cli import main
+def test_the_command_line_says_what_it_left_out(monkeypatch, capsys, tmp_path):
+    from gcbench.bench.cli import show
 
-    run("1", record("r0"), record("r1"))
-    store = run("2", record("r0"))
-    monkeypatch.setattr("sys.argv", ["bench", "table", str(store.path), "--per-mesh", "-f", "json"])
-    with pytest.raises(SystemExit):
-        main()
-    said = capsys.readouterr()
-    assert [row["rate"] for row in json.loads(said.out)] == ["r0"]
-    assert said.err.startswith("left out: 1 records of c at r1")
+    store = Store([coding("1"), coding("1", "r1"), coding("2")])
+    store.path = tmp_path
+    monkeypatch.setattr(show, "opened", lambda _: store)
+    _, rows = show.read_run("x")
+    assert list(rows["rate"]) == ["r0"]
+    assert capsys.readouterr().err.startswith("left out: 1 records of c at r1")
+
+
+def test_a_run_that_is_a_folder_here_is_suggested(monkeypatch, tmp_path):
+    from gcbench.bench.cli import show
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "codings.jsonl").write_text(json.dumps(coding("1").to_json()) + "\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["bench", "table", "run"])
-    with pytest.raises(SystemExit):
-        main()
-    assert "did you mean ./run?" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"did you mean \./run\?"):
+        show.opened("run")

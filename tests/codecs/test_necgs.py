@@ -10,6 +10,7 @@ from gcbench.codecs import CODECS, Context, Rate, SetCodec
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.necgs import Necgs
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
+from gcbench.necgs import train as necgs_train
 
 TINY = Rate("tiny", {"top": 8, "effort": "quick"})
 
@@ -34,7 +35,7 @@ def test_it_is_a_set_codec_of_the_registry():
     assert isinstance(codec, SetCodec)
     assert codec.kind == "set"
     assert codec.decoder_bytes == 0  # the decoder is in the stream
-    assert re.match(r"\d+\+torch-", codec.version())
+    assert re.match(r"\d+\+[0-9a-f]{8}\+torch-", codec.version())
     assert codec.availability().ok
 
 
@@ -43,7 +44,8 @@ def test_labels_say_resolution_and_width_and_are_unique():
     labels = [rate.label for effort in EFFORTS for rate in codec.rates(effort)]
     assert len(set(labels)) == len(labels)
     assert [rate.label for rate in codec.rates("paper")] == ["k128w16", "k128w24", "k128w32", "k128w48", "k128w64"]
-    assert Necgs(k=64).rates("quick")[0].label == "k64w16"
+    assert [Necgs(k=64).rates(effort)[0].label for effort in EFFORTS] == ["k64w16q", "k64w16", "k64w16p"]
+    assert [Necgs(k=32).rates(effort)[0].label for effort in EFFORTS] == ["k32w16", "k32w16s", "k32w16p"]
 
 
 def test_the_published_settings():
@@ -93,6 +95,57 @@ def test_a_set_round_trips_through_a_fresh_codec(stream, meshes, ctx):
         assert mesh.is_watertight
         assert mesh.volume == pytest.approx(original.volume, rel=0.1)
         assert np.abs(mesh.bounds - original.bounds).max() < 0.1
+
+
+def test_one_mesh_alone_is_that_of_the_set(stream, ctx, monkeypatch):
+    codec = Necgs()
+    decoded = codec.decode_set(stream, ctx)
+    monkeypatch.setattr(codec, "decode_set", None)  # it is not how one mesh is decoded
+    assert codec.random_access
+    for i, mesh in enumerate(decoded):
+        alone = codec.decode_one(stream, i, ctx)
+        np.testing.assert_array_equal(alone.vertices, mesh.vertices)
+        np.testing.assert_array_equal(alone.faces, mesh.faces)
+    for missing in (-1, 2):
+        with pytest.raises(BitstreamError, match=f"no mesh {missing}"):
+            codec.decode_one(stream, missing, ctx)
+
+
+class _Killed(Exception):
+    """The end of a process, as far as a codec can tell."""
+
+
+def test_stopped_work_goes_on_to_the_same_bytes(meshes, stream, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(necgs_train, "REPORT_EVERY_S", 0.0)
+    codec, reports = Necgs(epochs=120, objective="none"), []
+
+    def counted(limit):
+        reports.append(0)
+
+        def progress(_done, message):
+            if message.startswith("loss"):
+                reports[-1] += 1
+                if reports[-1] == limit:
+                    raise _Killed
+
+        return progress
+
+    def encode(limit=10**9):
+        return codec.encode_set(meshes, TINY, Context(work=tmp_path, progress=counted(limit)))
+
+    with pytest.raises(_Killed):
+        encode(100)
+    assert encode() == stream
+    assert encode() == stream
+    whole = 240  # two meshes, one a step, 120 epochs
+    assert reports == [100, whole - 100, 0]
+    (checkpoint,) = tmp_path.glob("training*")
+    for bad in (b"", checkpoint.read_bytes()[:-1000]):
+        checkpoint.write_bytes(bad)
+        caplog.clear()
+        assert encode() == stream
+        assert reports[-1] == whole
+        assert "training starts anew" in caplog.text
 
 
 def test_layout_adds_up(stream):

@@ -18,7 +18,7 @@ from gcbench.necgs.grid import Grid
 from gcbench.necgs.loss import regression_loss
 from gcbench.necgs.network import Decoder, decode
 from gcbench.necgs.settings import Architecture, Training
-from gcbench.necgs.train import fit_features, precision_of, train
+from gcbench.necgs.train import fit_features, train
 
 SMALL = Architecture(resolution=32, widths=(8, 6, 4))
 SHORT = Training(epochs=6, batch=2)
@@ -256,6 +256,32 @@ class TestCheckpoint:
         path.write_bytes(content)
         with pytest.raises(UsageError, match="not a checkpoint"):
             train(volumes, SMALL, SHORT, checkpoint=path)
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize("kept", ["none", "half", "most", "foreign", "part"])
+    def test_where_asked_what_cannot_be_used_is_replaced(self, volumes, tmp_path, caplog, kept):
+        path, training = tmp_path / "training.pt", replace(SHORT, epochs=1)
+        whole = train(volumes, SMALL, training, checkpoint=path)
+        contents = path.read_bytes()
+        if kept == "foreign":
+            path.unlink()
+            train(volumes, SMALL, training, seed=1, checkpoint=path)
+        elif kept == "part":  # of this training, and without the features
+            state = torch.load(path, weights_only=True)
+            state["features"] = state["features"][:1]
+            torch.save(state, path)
+            with pytest.raises(UsageError, match="not a whole checkpoint"):
+                train(volumes, SMALL, training, checkpoint=path)
+        else:
+            path.write_bytes(contents[: {"none": 0, "half": len(contents) // 2, "most": len(contents) - 1}[kept]])
+        seen = []
+        again = train(
+            volumes, SMALL, training, checkpoint=path, anew=True, progress=lambda *report: seen.append(report)
+        )
+        assert same(whole, again)
+        assert seen
+        assert "training starts anew" in caplog.text
+        assert same(whole, train(volumes, SMALL, training, checkpoint=path))
 
 
 class TestSchedule:
@@ -267,12 +293,6 @@ class TestSchedule:
         assert module._schedule(1.0, 0.2) == pytest.approx(0.0)
         assert module._schedule(0.0, 0.0) == pytest.approx(1.0)
         assert module._schedule(0.5, 1.0) == pytest.approx(0.55)
-
-    def test_precision(self):
-        assert precision_of("float32", torch.device("cpu")) == torch.float32
-        assert precision_of("bfloat16", torch.device("cpu")) == torch.bfloat16
-        native = torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
-        assert precision_of("auto", torch.device("cpu")) == native
 
 
 class TestFitFeatures:

@@ -281,9 +281,9 @@ class Faulty(ModelCodec):
             return
         if self.fault == "late":
             raise CodecFailed("took too long")
-        if self.fault == "escapes":  # a program in a session of its own outlives the kill of our group
-            command = [sys.executable, "-c", "import time; time.sleep(60)"]
-            subprocess.Popen(command, start_new_session=True)
+        if self.fault == "escapes":  # a program in a session of its own, whose parent is gone, outlives the kill
+            command = ["sh", "-c", f"'{sys.executable}' -c 'import time; time.sleep(60)' &"]
+            subprocess.run(command, start_new_session=True, check=True)
             time.sleep(60)
 
 

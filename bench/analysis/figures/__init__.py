@@ -14,6 +14,7 @@ from gcbench.bench.analysis.figures.curves import amortisation, rate_distortion
 from gcbench.bench.analysis.figures.meshes import scatter
 from gcbench.bench.analysis.figures.style import Look, looks, save
 from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,13 @@ KINDS: tuple[Kind, ...] = ("rd", "timing", "pareto", "scatter", "amortisation")
 __all__ = ["KINDS", "Kind", "amortisation", "pareto", "rate_distortion", "save_figures", "scatter", "timing"]
 
 
-def save_figures(rows: pd.DataFrame, folder: Path, name: str, kinds: Sequence[Kind] = KINDS) -> list[Path]:
+def save_figures(
+    rows: pd.DataFrame,
+    folder: Path,
+    name: str,
+    kinds: Sequence[Kind] = KINDS,
+    columns: Sequence[Column] | None = None,
+) -> list[Path]:
     """Write ``<kind>-<dataset>-<split>-<effort>.png`` and ``.pdf``; returns the paths.
 
     Parameters
@@ -38,6 +45,8 @@ def save_figures(rows: pd.DataFrame, folder: Path, name: str, kinds: Sequence[Ki
     kinds : sequence of str
         Those of :data:`KINDS` to draw. One that says nothing about a dataset (no set codec, no quality in common) is
         left out. Means are over the meshes that codecs have in common (:mod:`gcbench.bench.analysis.coverage`).
+    columns : sequence of Column, optional
+        Metrics that are drawn, of which ``pareto`` takes the first; each kind has its own by default.
     """
     paths = []
     look = looks(rows["codec"].unique())
@@ -45,20 +54,34 @@ def save_figures(rows: pd.DataFrame, folder: Path, name: str, kinds: Sequence[Ki
         where = "" if device == "cpu" else f", {device}"
         stem = f"{str(dataset).replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
         for kind in kinds:
-            figure = _draw(kind, part, f"{dataset}, split {split}", f"({effort}{where}, run {name})", look)
+            figure = _draw(
+                kind, part, f"{dataset}, split {split}", f"({effort}{where}, run {name})", look=look, columns=columns
+            )
             if figure is not None:
                 paths += save(figure, folder, f"{kind}-{stem}")
     return paths
 
 
-def _draw(kind: Kind, rows: pd.DataFrame, what: str, how: str, look: Mapping[str, Look]) -> Figure | None:
+def _draw(
+    kind: Kind,
+    rows: pd.DataFrame,
+    what: str,
+    how: str,
+    *,
+    look: Mapping[str, Look],
+    columns: Sequence[Column] | None,
+) -> Figure | None:
     ok = rows[(rows["status"] == "ok") & ((kind == "timing") | ~rows["timing"])]
     if ok.empty:
         return None
     every = ok["mesh"].nunique()
     if kind in {"scatter", "amortisation"}:
         title = f"{what}: {_meshes(every)} {how}"
-        return (scatter if kind == "scatter" else amortisation)(rows, title, look=look)
+        return (
+            scatter(rows, title, look=look, columns=columns)
+            if kind == "scatter"
+            else amortisation(rows, title, look=look)
+        )
     shared = common(rows).rows
     compared = shared.loc[shared["status"] == "ok", "mesh"].nunique()
     over = _meshes(every) if compared == every else f"{compared} of {_meshes(every)}"
@@ -69,8 +92,9 @@ def _draw(kind: Kind, rows: pd.DataFrame, what: str, how: str, look: Mapping[str
     if kind == "timing":  # which depends less on the mesh: better of other meshes than not at all
         return timing(pd.concat([summary, elsewhere], ignore_index=True), title, look=look)
     if kind == "pareto":
-        return pareto(summary, title, look=look)
-    return rate_distortion(summary, title, everything=everything, look=look)
+        ranking = [column for column in columns or () if column.better is not None]
+        return pareto(summary, title, look=look, column=ranking[0] if ranking else None)
+    return rate_distortion(summary, title, everything=everything, look=look, columns=columns)
 
 
 def _meshes(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,15 @@ import pandas as pd
 
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
 from gcbench.bench.analysis.figures.style import Look, canvas, looks, plain_ticks
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.measured import ranking_column
+from gcbench.bench.analysis.table import how_timed, machine_notes
+from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LEAST_MIB = 1.0  # drawn at this: whether a call needs one page more or none would stretch the axis over decades
-AT = "cd_p2s"  # the metric at equal values of which codecs are compared: exact, so it does not saturate
 
 
 def timing(summary: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure:
@@ -34,7 +36,9 @@ def timing(summary: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None
     timed = summary[summary["encode_ms"].notna()]
     codecs = sorted(timed["codec"].unique())
     look = looks(summary["codec"].unique()) if look is None else look
-    with canvas(8.4, 1.4 + 0.34 * max(3, len(codecs))) as figure:
+    said = ["bar: the median rate; line: from the least to the most", how_timed(timed), *_machines(timed)]
+    notes = [line for text in said for line in textwrap.wrap(text, 110)]
+    with canvas(8.4, 0.9 + 0.17 * len(notes) + 0.34 * max(3, len(codecs))) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, stage in zip(axes, ("encode", "decode"), strict=True):
             for place, codec in enumerate(reversed(codecs)):
@@ -47,16 +51,23 @@ def timing(summary: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None
             ax.set_xlabel(f"{stage}, ms a mesh")
             ax.set_yticks(range(len(codecs)), codecs[::-1])
             ax.grid(visible=False, axis="y")
-        pinned = len(timed) and timed["timed"].all()
-        how = "pinned, repeated calls" if pinned else "single calls; to quote times: bench run --timing"
-        figure.suptitle(f"{title}\nbar: the median rate; line: from the least to the most; {how}", fontsize=10)
+        figure.suptitle("\n".join([title, *notes]), fontsize=10)
     return figure
 
 
+def _machines(summary: pd.DataFrame) -> list[str]:
+    return [line.partition(": ")[0] for line in machine_notes(summary)]
+
+
 def pareto(
-    summary: pd.DataFrame, title: str, *, value: float | None = None, look: Mapping[str, Look] | None = None
+    summary: pd.DataFrame,
+    title: str,
+    *,
+    value: float | None = None,
+    look: Mapping[str, Look] | None = None,
+    column: Column | None = None,
 ) -> Figure | None:
-    """Draw decoding time and the memory that decoding adds against size, each codec at the same p2s.
+    """Draw decoding time and the memory that decoding adds against size, each codec at the same quality.
 
     Parameters
     ----------
@@ -65,17 +76,22 @@ def pareto(
     title : str
         Of the figure.
     value : float, optional
-        The p2s; the one that most codecs reach by default.
+        The quality; by default the one that most codecs reach.
     look : mapping, optional
         How codecs are drawn.
+    column : Column, optional
+        What quality is: by default the one that ranks.
 
     Returns
     -------
     Figure or None
         None where no quality is reached by two codecs.
     """
-    value = common_quality(summary, AT) if value is None else value
-    costs = pd.DataFrame() if value is None else at_quality(summary, AT, value)
+    column = ranking_column(summary) if column is None else column
+    if column is None or column.name not in summary:
+        return None
+    value = common_quality(summary, column.name) if value is None else value
+    costs = pd.DataFrame() if value is None else at_quality(summary, column.name, value)
     if value is None or len(costs) < 2:
         return None
     costs["decode_added_mib"] = costs["decode_added_mib"].clip(lower=_LEAST_MIB)
@@ -84,24 +100,26 @@ def pareto(
     with canvas(8.4, 4.0) as figure:
         axes = figure.subplots(1, 2)
         drawn_costs = {"decode_ms": "decode, ms a mesh", "decode_added_mib": "decode, MiB added (1 or more)"}
-        for ax, (column, label) in zip(axes, drawn_costs.items(), strict=True):
-            front = _front(costs, column)
-            ax.plot(front["kilobytes"], front[column], drawstyle="steps-post", color="0.6", lw=1.0, zorder=1)
+        for ax, (cost, label) in zip(axes, drawn_costs.items(), strict=True):
+            front = _front(costs, cost)
+            ax.plot(front["kilobytes"], front[cost], drawstyle="steps-post", color="0.6", lw=1.0, zorder=1)
             for codec, row in costs.iterrows():
                 drawn = look[str(codec)]
                 face = "white" if row["better"] else drawn.color
                 style = {"marker": drawn.marker, "ms": 7, "color": drawn.color, "mfc": face, "ls": "", "zorder": 2}
-                ax.plot(row["kilobytes"], row[column], **style)
+                ax.plot(row["kilobytes"], row[cost], **style)
             ax.set(xscale="log", yscale="log", xlabel="kB a mesh", ylabel=label)
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
             plain_ticks(ax.yaxis)
             figure.draw_without_rendering()  # places are known after that
-            _name_points(ax, {str(codec): (row["kilobytes"], row[column]) for codec, row in costs.iterrows()})
-        scale, name = METRICS[AT].scale, METRICS[AT].label
+            _name_points(ax, {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()})
         without = f"; not reached by {', '.join(absent)}" if absent else ""
+        machines = "".join(f"\n{line}" for line in _machines(summary))
         hollow = "; hollow: better than that at every rate, drawn at the smallest" if costs["better"].any() else ""
-        figure.suptitle(f"{title}\nat {name} = {value * scale:.3g}{hollow}{without}", fontsize=10)
+        figure.suptitle(
+            f"{title}\nat {column.label} = {value * column.scale:.3g}{hollow}{without}{machines}", fontsize=10
+        )
     return figure
 
 

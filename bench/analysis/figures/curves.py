@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from gcbench.bench.analysis.figures.style import Look, canvas, legend_below, looks, note, plain_ticks
-from gcbench.bench.analysis.table import inside_floor
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.measured import LOGARITHMIC, headlines, inside_floor, ranking_column
+from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = ("cd", "nc", "f1_0005", "cd_p2s")
-# Distances below this (17 bits of quantisation) are drawn at it: a lossless codec would stretch the axis over decades.
-SMALLEST_DISTANCE = 1e-5
+MOST_PANELS = 6
 
 
 def rate_distortion(
@@ -27,8 +26,9 @@ def rate_distortion(
     *,
     everything: pd.DataFrame | None = None,
     look: Mapping[str, Look] | None = None,
-) -> Figure:
-    """Draw CD, NC, F1 and p2s against the compression ratio.
+    columns: Sequence[Column] | None = None,
+) -> Figure | None:
+    """Draw metrics against the compression ratio, a panel for each.
 
     The grey band holds what the noise floor of the sampled metrics hides: points in it are hollow.
 
@@ -44,29 +44,55 @@ def rate_distortion(
         curves: means over other meshes.
     look : mapping, optional
         How codecs are drawn; by default that of the codecs in the figure.
+    columns : sequence of Column, optional
+        What is drawn: by default the headlines that were measured, six at most.
+
+    Returns
+    -------
+    Figure or None
+        None where nothing of it was measured.
     """
     everything = summary if everything is None else everything
     look = looks(everything["codec"].unique()) if look is None else look
+    wanted = panels(summary) if columns is None else columns
+    panel_columns = [column for column in wanted if column.name in summary and summary[column.name].notna().any()]
+    if not panel_columns:
+        return None
     names = ["codec", "rate"]
     in_curves = pd.MultiIndex.from_frame(everything[names]).isin(pd.MultiIndex.from_frame(summary[names]))
     beside = everything[~in_curves]
-    with canvas(9.0, 6.4 + 0.07 * len(look)) as figure:
-        axes = figure.subplots(2, 2, sharex=True)
-        for ax, metric in zip(axes.flat, PANELS, strict=True):
-            _panel(ax, metric, summary, beside, look)
-        for ax in axes[1]:
-            ax.set_xlabel("compression ratio (OBJ bytes / stream bytes)")
+    across = {1: 1, 2: 2, 4: 2}.get(len(panel_columns), 3)
+    down = math.ceil(len(panel_columns) / across)
+    with canvas({1: 6.4, 2: 9.0, 3: 12.0}[across], 0.6 + 2.9 * down + 0.07 * len(look)) as figure:
+        axes = figure.subplots(down, across, sharex=True, squeeze=False)
+        drawn = list(zip(axes.flat, panel_columns, strict=False))
+        for ax, column in drawn:
+            _panel(ax, column, summary, beside, look)
+        for ax in axes.flat[len(drawn) :]:
+            ax.set_visible(False)
+        for ax in axes.flat[max(0, len(drawn) - across) : len(drawn)]:  # what is below it, if anything, is empty
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("compression ratio (OBJ bytes / stream bytes)" if across < 3 else "OBJ bytes / stream bytes")
         plain_ticks(axes[0, 0].xaxis)  # once all panels are there: they share it
-        _explain(axes[0, 0], summary, beside)
+        _explain(axes[0, 0], summary, beside, panel_columns)
         failed = everything[everything["failed"] > 0].groupby("codec")["failed"].sum()
         legend_below(figure, axes[0, 0], more={str(c): f"{c} ({n} failed)" for c, n in failed.items()})
         figure.suptitle(title)
     return figure
 
 
-def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame) -> None:
+def panels(summary: pd.DataFrame) -> list[Column]:
+    """Headlines that were measured, the first six; but the one that ranks is always among them."""
+    found = headlines(summary)
+    ranking = ranking_column(summary)
+    if ranking in found[MOST_PANELS:]:
+        return [*found[: MOST_PANELS - 1], ranking]
+    return found[:MOST_PANELS]
+
+
+def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame, columns: Sequence[Column]) -> None:
     """Add to the legend what hollow and small points are, where there are any."""
-    if any(inside_floor(summary, metric).any() for metric in PANELS):
+    if any(inside_floor(summary, column.name).any() for column in columns):
         ax.plot([], [], "o", color="0.35", mfc="white", mew=1.2, ms=5.5, label="hollow: noise floor")
     if (beside["ok"] > 0).any():
         ax.plot([], [], "o", color="0.35", ms=3, label="small: other meshes")
@@ -134,13 +160,13 @@ def _name_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
         )  # fmt: skip
 
 
-def _panel(ax: Axes, metric: str, summary: pd.DataFrame, beside: pd.DataFrame, look: Mapping[str, Look]) -> None:
-    info = METRICS[metric]
-    hollow = inside_floor(summary, metric)
+def _panel(ax: Axes, column: Column, summary: pd.DataFrame, beside: pd.DataFrame, look: Mapping[str, Look]) -> None:
+    name = column.name
+    hollow = inside_floor(summary, name)
     for codec in sorted(set(summary["codec"]) | set(beside["codec"])):
         drawn = look[codec]
-        rows = _drawable(summary, codec, metric)
-        values = _values(rows, metric)
+        rows = _drawable(summary, codec, name)
+        values = drawn_values(rows, column)
         ax.plot(
             rows["ratio"], values, marker=drawn.marker, ms=5.5, color=drawn.color, ls=drawn.line, lw=1.5, label=codec
         )
@@ -149,28 +175,33 @@ def _panel(ax: Axes, metric: str, summary: pd.DataFrame, beside: pd.DataFrame, l
             *(rows["ratio"][inside], values[inside]),
             marker=drawn.marker, ms=5.5, color=drawn.color, ls="", mfc="white", mew=1.2,
         )  # fmt: skip
-        others = _drawable(beside, codec, metric)
-        ax.plot(others["ratio"], _values(others, metric), marker=drawn.marker, ms=3, color=drawn.color, ls="")
+        others = _drawable(beside, codec, name)
+        ax.plot(others["ratio"], drawn_values(others, column), marker=drawn.marker, ms=3, color=drawn.color, ls="")
     ax.set_xscale("log")
-    if info.unit == "length":
+    if column.unit in LOGARITHMIC:
         ax.set_yscale("log")
-    if info.floor is not None and info.floor in summary and summary[info.floor].notna().any():
-        _floor_band(ax, float(summary[info.floor].mean()) * info.scale, higher_is_better=info.better == "higher")
-    ax.set_ylabel(f"{info.label}  ({info.better} is better)")
-    if info.unit == "length":
+    if column.floor is not None and column.floor in summary and summary[column.floor].notna().any():
+        floor = float(summary[column.floor].mean()) * column.scale
+        _floor_band(ax, floor, higher_is_better=column.better == "higher")
+    ax.set_ylabel(column.label if column.better is None else f"{column.label}  ({column.better} is better)")
+    if column.unit in LOGARITHMIC:
         plain_ticks(ax.yaxis)
-        if (summary[metric] < SMALLEST_DISTANCE).any():
-            edge = SMALLEST_DISTANCE * info.scale
+        least = LOGARITHMIC[column.unit]
+        if (summary[name] < least).any():
+            edge = least * column.scale
             note(ax, f"points at {edge:g} are at or below it", edge, above=True)
 
 
-def _drawable(summary: pd.DataFrame, codec: str, metric: str) -> pd.DataFrame:
-    return summary[(summary["codec"] == codec) & summary[metric].notna()].sort_values("ratio")
+def _drawable(summary: pd.DataFrame, codec: str, name: str) -> pd.DataFrame:
+    if name not in summary:
+        return summary.iloc[:0].assign(**{name: []})
+    return summary[(summary["codec"] == codec) & summary[name].notna()].sort_values("ratio")
 
 
-def _values(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
-    info = METRICS[metric]
-    return (rows[metric].clip(lower=SMALLEST_DISTANCE) if info.unit == "length" else rows[metric]) * info.scale
+def drawn_values(rows: pd.DataFrame, column: Column) -> pd.Series[float]:
+    """Values as they are drawn: scaled, and not below what an axis of logarithms has room for."""
+    values = rows[column.name].astype(float)
+    return values.clip(lower=LOGARITHMIC.get(column.unit)) * column.scale
 
 
 def _floor_band(ax: Axes, floor: float, *, higher_is_better: bool) -> None:

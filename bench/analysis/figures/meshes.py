@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gcbench.bench.analysis.figures.curves import SMALLEST_DISTANCE
+from gcbench.bench.analysis.figures.curves import drawn_values
 from gcbench.bench.analysis.figures.style import Look, canvas, legend_below, looks, plain_ticks
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.analysis.measured import LOGARITHMIC, measured, ranking_column
+from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS = ("cd_p2s", "hausdorff_p2s")
 
-
-def scatter(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure | None:
-    """Draw mean and largest error of every mesh against its bits for each vertex, at every rate.
+def scatter(
+    rows: pd.DataFrame,
+    title: str,
+    *,
+    look: Mapping[str, Look] | None = None,
+    columns: Sequence[Column] | None = None,
+) -> Figure | None:
+    """Draw metrics of every mesh against its bits for each vertex, at every rate.
 
     Parameters
     ----------
@@ -28,25 +34,46 @@ def scatter(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None =
         Of the figure.
     look : mapping, optional
         How codecs are drawn.
+    columns : sequence of Column, optional
+        What is drawn, a panel for each; by default the one that ranks and, of the same meshes, the largest error: the
+        first distance that is no mean.
+
+    Returns
+    -------
+    Figure or None
+        None where nothing of it was measured.
     """
     ok = rows[(rows["status"] == "ok") & ~rows["timing"]]
-    if ok.empty or "cd_p2s" not in ok:
+    wanted = _mean_and_extreme(ok) if columns is None else columns
+    panels = [column for column in wanted if column.name in ok and ok[column.name].notna().any()]
+    if not panels:
         return None
     look = looks(rows["codec"].unique()) if look is None else look
-    with canvas(9.0, 4.4) as figure:
-        axes = figure.subplots(1, 2)
-        for ax, metric in zip(axes, PANELS, strict=True):
-            info = METRICS[metric]
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    with canvas({1: 6.4, 2: 9.0, 3: 12.0}[across], 0.8 + 3.6 * down) as figure:
+        axes = figure.subplots(down, across, squeeze=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_visible(False)
+        for ax, column in zip(axes.flat, panels, strict=False):
             for codec, part in ok.groupby("codec", sort=True):
                 drawn = look[str(codec)]
                 ax.plot(
-                    *(part["bits_per_vertex"], part[metric].clip(lower=SMALLEST_DISTANCE) * info.scale),
+                    *(part["bits_per_vertex"], drawn_values(part, column)),
                     marker=drawn.marker, ms=4, color=drawn.color, ls="", alpha=0.75, mew=0.3, mec="white",
                     label=str(codec),
                 )  # fmt: skip
-            ax.set(xscale="log", yscale="log", xlabel="bits for each vertex of the input", ylabel=info.label)
+            ax.set(xscale="log", xlabel="bits for each vertex of the input", ylabel=column.label)
             plain_ticks(ax.xaxis)
-            plain_ticks(ax.yaxis)
-        legend_below(figure, axes[0], marker_scale=1.6)
+            if column.unit in LOGARITHMIC:
+                ax.set_yscale("log")
+                plain_ticks(ax.yaxis)
+        legend_below(figure, axes[0, 0], marker_scale=1.6)
         figure.suptitle(title)
     return figure
+
+
+def _mean_and_extreme(rows: pd.DataFrame) -> list[Column]:
+    ranking = ranking_column(rows)
+    extreme = [column for column in measured(rows) if column.unit == "length" and not column.robust][:1]
+    return [] if ranking is None else [ranking, *(column for column in extreme if column != ranking)]

@@ -8,9 +8,10 @@ class CodingsPage {
     const text = (name, heading = name, show = at(name)) => ({ name, heading, text: true, value: at(name), show });
     const value = (name, heading, of, show, title) => ({ name, heading, value: of, show: (row) => show(of(row)), title });
     const open = (scene) => viewing.browse(this.grid.sorted().map((row) => report.sceneOfRow.get(row)).filter(Boolean), scene);
-    const metrics = [...report.metrics].sort((a, b) => (b === report.mainMetric) - (a === report.mainMetric)); // the one that ranks first
     const seeds = new Set(report.columns.seed).size;
-    this.grid = new Grid("Every coding", [
+    this.place = h("div");
+    const sorted = (metric) => metric ? { name: metric.name, down: metric.better === "lower" } : { name: "mesh", down: false };
+    this.makeGrid = (more) => new Grid("Every coding", [
       text("mesh"), { name: "show", heading: "3-D", text: true, show: (row) => sceneButton(report, row, open) },
       ...(report.blocks.length > 1 ? [{ ...text("dataset"), show: (row) => report.blockName(report.blocks[report.blockOfRow[row]]) }] : []),
       text("codec"), { ...text("rate"), value: (row) => `${report.at(row, "codec")} ${String(report.at(row, "rate_index")).padStart(4, "0")}` },
@@ -19,13 +20,21 @@ class CodingsPage {
       value("stream_bytes", "bytes", at("stream_bytes"), count, "Bytes of the stream; of a set codec its share for one mesh"),
       value("ratio", "ratio", (row) => report.ratio(row), (v) => number(v, 3), "OBJ bytes / stream bytes"),
       value("bits_per_vertex", "bits/vertex", at("bits_per_vertex"), (v) => number(v, 3)),
-      ...metrics.map((metric) => value(metric.name, metric.label, at(metric.name), (v) => showMetric(metric, v), metric.definition)),
+      ...[...more, ...report.headlines].map((metric) => value(metric.name, metric.label, at(metric.name), (v) => showMetric(metric, v), metric.definition)),
       value("encode_s", "enc ms", at("encode_s"), milliseconds), value("decode_s", "dec ms", at("decode_s"), milliseconds),
-      value("in_vertices", "vertices in", at("in_vertices"), count), value("out_vertices", "vertices out", at("out_vertices"), count),
-      text("stage", "failed at", (row) => report.at(row, "stage") ?? ""), text("error", "error", (row) => report.at(row, "error") ?? ""),
-    ], report.mainMetric ? { name: report.mainMetric.name, down: report.mainMetric.better === "lower" } : { name: "mesh", down: false });
+      value("vertices", "vertices in", at("vertices"), count), value("faces", "faces in", at("faces"), count),
+      text("stage", "failed at", (row) => report.at(row, "stage") ?? ""), text("error", "error", (row) => report.at(row, "error") ?? report.at(row, "unmeasured") ?? ""),
+    ], sorted(more[0] ?? report.mainMetric));
     this.total = h("p", { class: "hint", role: "status" });
-    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.grid.element);
+    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.place);
+    this.showMore("");
+  }
+
+  /** The table, with one more metric in front of those that suites put forward. */
+  showMore(name) {
+    const more = this.report.metric.get(name);
+    this.grid = this.makeGrid(more ? [more] : []);
+    this.place.replaceChildren(this.grid.element);
     this.update();
   }
 
@@ -40,6 +49,7 @@ class CodingsPage {
       choice("Dataset", [["", "all"], ...report.blocks.map((block, i) => [String(i), report.blockName(block)])], "", set("dataset")),
       choice("Codec", any("codec"), "", set("codec")), choice("Status", any("status"), "", set("status")),
       report.columns.timing.some(Boolean) ? choice("Pass", [["quality", "quality"], ["timing", "timing"], ["", "both"]], "quality", set("pass")) : null,
+      report.otherMetrics.length ? choice("Also show", [["", "nothing more"], ...report.otherMetrics.map((m) => [m.name, m.label])], "", (name) => this.showMore(name)) : null,
       h("div", { class: "ticks" }, tick("with 3-D only", false, set("seen"))));
   }
 
@@ -102,15 +112,16 @@ class Viewing {
     const { report } = this, at = (column) => report.at(row, column);
     const facts = [
       ["bytes", count(at("stream_bytes"))], ["ratio", number(report.ratio(row), 4)], ["bits per vertex", number(at("bits_per_vertex"), 3)],
-      ["vertices", `${count(at("in_vertices"))} → ${count(at("out_vertices"))}`], ["faces", `${count(at("in_faces"))} → ${count(at("out_faces"))}`],
-      ...report.metrics.filter((metric) => ["cd", "f1_0005", "cd_p2s", "hausdorff_p2s", "d1_psnr_bbox"].includes(metric.name))
-        .map((metric) => [metric.label, showMetric(metric, at(metric.name))]),
+      ["vertices in", count(at("vertices"))], ["faces in", count(at("faces"))],
+      ...report.headlines.map((metric) => [metric.label, showMetric(metric, at(metric.name))]),
       ["encode, decode ms", `${milliseconds(at("encode_s"))}, ${milliseconds(at("decode_s"))}`],
     ];
+    const list = (pairs) => h("dl", { class: "facts" }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    const others = report.otherMetrics.map((metric) => [metric.label, showMetric(metric, at(metric.name))]);
     const rank = role === "other" ? "" : ` · ${role} of its codec and rate`;
     return [
       h("h3", {}, `${at("codec")} ${at("rate")} on ${at("mesh")}`, h("small", {}, `${at("dataset")}, ${at("split")}${rank}`)),
-      h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      list(facts), ...(others.length ? [h("details", {}, h("summary", {}, `${count(others.length)} more`), list(others))] : []),
     ];
   }
 }

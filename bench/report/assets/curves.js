@@ -64,11 +64,12 @@ class CurvesPage {
       this.update();
     };
     const blocks = report.blocks.map((block, i) => [i, report.blockName(block)]);
+    const ranked = report.otherMetrics.filter((m) => m.better !== null);
     this.controls.replaceChildren(
       choice("Dataset", blocks, this.block, (v) => { this.block = Number(v); this.mesh = ""; this.chart.picked = null; this.drawControls(); this.drawCodings(null); this.update(); }),
       choice("Mesh", [["", this.meanOf], ["one mesh", this.meshes.map((m) => [`=${m}`, m])]],
         this.mesh, change("mesh")),
-      choice("Quality", report.metrics.map((m) => [m.name, m.label]), this.metric?.name, change("metric", (v) => report.metric.get(v))),
+      choice("Quality", [...report.headlines.map((m) => [m.name, m.label]), ...(ranked.length ? [["others", ranked.map((m) => [m.name, m.label])]] : [])], this.metric?.name, change("metric", (v) => report.metric.get(v))),
       choice("Against", SIZES.map((one) => [one.name, one.short]), this.size.name, change("size", (v) => SIZES.find((one) => one.name === v))),
       h("div", { class: "ticks" },
         tick("log x", this.logX, change("logX")), tick("log y", this.logY, change("logY")), tick("convex hull", this.hull, change("hull"))));
@@ -115,12 +116,12 @@ class CurvesPage {
       this.notes.textContent = "No coding succeeded, or this run is a timing pass. The pages of timing and coverage say more.";
       return;
     }
-    const log = this.logY && metric.unit === "length";
+    const log = this.logY && metric.least !== null;
     let clipped = false;
     const shown = (value) => {
-      const clip = log && value < report.smallest_distance;
+      const clip = log && value < metric.least;
       clipped ||= clip;
-      return scaled(metric, clip ? report.smallest_distance : value);
+      return scaled(metric, clip ? metric.least : value);
     };
     const all = this.points();
     const series = [...new Set(block.points.map((p) => p.codec))].filter((codec) => !this.hidden.has(codec)).map((codec) => ({
@@ -140,8 +141,9 @@ class CurvesPage {
     }, keepZoom);
     this.notes.replaceChildren(`${metric.label}: ${metric.definition}.`,
       band === null ? "" : " The band is what sampling noise hides; hollow points are in it and do not rank codecs.",
+      block.unmeasured.length ? ` ${block.unmeasured.join("; ")}.` : "",
       all.some((p) => p.beside) ? " Small points are means over other meshes: no curve goes through them, and no BD-rate counts them." : "",
-      clipped ? ` Points at ${tickText(report.smallest_distance * metric.scale)} are at or below it.` : "",
+      clipped ? ` Points at ${tickText(metric.least * metric.scale)} are at or below it.` : "",
       this.hull ? " The hull is that of the axes as drawn." : "");
     this.drawBd(block);
   }

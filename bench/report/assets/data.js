@@ -52,9 +52,19 @@ class Report {
     return [...Array(this.rows).keys()].filter((row) => this.blockOfRow[row] === index);
   }
 
-  /** The ranking metric where it was measured, else the first there is. */
+  /** The metric that ranks; where none does, the first that could. */
   get mainMetric() {
-    return this.metric.get(this.ranking) ?? this.metrics[0] ?? null;
+    return this.metric.get(this.ranking) ?? this.metrics.find((m) => m.better !== null) ?? null;
+  }
+
+  /** Those that suites put forward, and the others; the one that ranks comes first. */
+  get headlines() {
+    const first = this.mainMetric;
+    return this.metrics.filter((m) => m.headline || m === first).sort((a, b) => (b === first) - (a === first));
+  }
+
+  get otherMetrics() {
+    return this.metrics.filter((m) => !this.headlines.includes(m));
   }
 
   ratio(row) {
@@ -70,6 +80,8 @@ function scaled(metric, value) {
 
 function showMetric(metric, value) {
   if (value === null || value === undefined) return NONE;
-  if (metric.unit === "length") return number(value * metric.scale, 4);
-  return fixed(value * metric.scale, metric.unit === "dB" ? 2 : 4);
+  if (metric.unit === "flag") return value ? "yes" : "no";
+  if (metric.unit === "count") return count(value);
+  if (metric.least !== null) return number(value * metric.scale, 4);
+  return fixed(value * metric.scale, metric.digits);
 }

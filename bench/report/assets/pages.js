@@ -20,16 +20,13 @@ class TimingPage {
       return h("div", { class: "bar", style: { "--colour": report.style.get(p.codec).colour, "--part": `${(100 * part).toFixed(1)}%` } },
         h("span", {}, number(value, digits)), h("small", {}, this.stages(p, name.split("_")[0], name.endsWith("_ms"))));
     };
-    const timed = points.filter((p) => p.timed).length;
-    const how = timed === points.length ? "median of repeated, pinned calls after a warm-up"
-      : `single shots${timed ? `, but for ${timed} of ${points.length} rows` : ""}; to quote times: bench run --timing`;
     let before = null;
     const rows = points.map((p) => {
       const name = p.codec === before ? h("span", { class: "again" }, p.codec) : h("span", { class: "codec" }, swatch(report.style.get(p.codec)), p.codec);
       before = p.codec;
       return [name, p.rate, bar(p, "encode_ms", times, 3), bar(p, "decode_ms", times, 3), bar(p, "encode_added_mib", memory, 3), bar(p, "decode_added_mib", memory, 3), number(p.kilobytes, 3)];
     });
-    return h("section", { class: "timing" }, h("h3", {}, report.blockName(block), h("small", {}, how)),
+    return h("section", { class: "timing" }, h("h3", {}, report.blockName(block), h("small", {}, block.timed.join("; "))),
       plainTable(`Time and memory, ${report.blockName(block)}`, ["codec", "rate", "encode ms", "decode ms", "encode +MiB", "decode +MiB", "kB/mesh"], rows));
   }
 
@@ -60,7 +57,7 @@ class CoveragePage {
     return h("section", {}, h("h3", {}, "Codings"),
       plainTable("Codings by codec and dataset", ["codec", ...report.blocks.map((block) => report.blockName(block))],
         report.codecs.map((codec) => [codec, ...report.blocks.map((block) => of(block, codec))])),
-      report.blocks.flatMap((block) => block.coverage.map((note) => h("p", { class: "hint" }, `${report.blockName(block)}: ${note}.`))),
+      report.blocks.flatMap((block) => [...block.coverage, ...block.unmeasured].map((note) => h("p", { class: "hint" }, `${report.blockName(block)}: ${note}.`))),
       report.leftovers.map((note) => h("p", { class: "hint" }, `${note}.`)));
   }
 
@@ -101,7 +98,7 @@ class ProvenancePage {
     const sessions = [...report.sessions].reverse();
     this.element = h("div", {}, h("h2", {}, "Provenance", h("small", {}, `where the numbers come from · ${plural(sessions.length, "invocation")}, newest first`)),
       sessions.map((session, i) => h("details", { open: i === 0 }, h("summary", {}, this.headline(session)), this.facts(session))),
-      h("section", {}, h("h3", {}, "Metrics"), plainTable("Metrics", ["metric", "better", "definition"], report.metrics.map((m) => [m.label, m.better, h("span", { class: "error" }, m.definition)])),
+      h("section", {}, h("h3", {}, "Metrics"), plainTable("Metrics", ["metric", "better", "definition"], report.metrics.map((m) => [m.label, m.better ?? NONE, h("span", { class: "error" }, m.definition)])),
         h("p", { class: "hint" }, "Meshes are normalised: the longest side of the bounding box spans 2.")));
   }
 

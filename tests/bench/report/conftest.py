@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
 import trimesh
 
+from gcbench.bench.plan.planning import plan
 from gcbench.bench.report import build
 from gcbench.bench.run.runner import run
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import plan
 
 # Ids of meshes are paths, so that this is a file in a folder called `<`.
 MESH = "</script><script>window.harm=1"
@@ -35,10 +36,12 @@ def store(tmp_path_factory):
     store = Run(folder.parent / 'run <b> & "co."')
     codecs = ["test-exact", "test-set", "test-bad"]
     run(plan(str(folder), codecs, effort="standard", rates=["d1", "d2", "d3", "only", "dec-raise"]), store, threads=1)
-    with store.writing():
-        good = next(r for r in store.records() if r.codec == "test-exact" and r.status == "ok")
-        bad = dataclasses.replace(good, codec=CODEC, status="failed", stage="decode", error=ERROR, metrics={}, facts={})
-        store.append("0" * 64, "made-up", [bad])
+    good = next(coding for coding in store.codings() if coding.codec == "test-exact" and coding.status == "ok")
+    mesh = dataclasses.replace(good.meshes[0], mesh_bytes=None, decoded_sha256=None)
+    made_up = {"key": "0" * 64, "codec": CODEC, "status": "failed", "stage": "decode", "error": ERROR, "streams": ()}
+    nothing = {"meshes": (mesh,), "encode": None, "decode": None, "shared_bytes": None}
+    with (store.path / "codings.jsonl").open("a") as file:
+        file.write(json.dumps(dataclasses.replace(good, **made_up, **nothing).to_json()) + "\n")
     store.note("made-up", unavailable={"gone<i>": "<script>window.harm=5</script>; get it"}, argv=["bench", "<script>"])
     return store
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from gcbench.bench.store.records import Record
 from gcbench.bench.report.cases import in_order_of_interest
+from gcbench.bench.store.records import Record
 
 
 def record(mesh, p2s, codec="c", rate_index=0, **more):
@@ -45,3 +45,9 @@ def test_what_failed_or_was_only_timed_is_not_shown_and_what_was_not_measured_is
         record("d", 1), record("e", None),
     ]  # fmt: skip
     assert [(mesh, role) for _, _, mesh, role in shown(records)] == [("e", "worst"), ("d", "best")]
+
+
+def test_where_more_is_better_the_worst_has_the_least(monkeypatch):
+    monkeypatch.setattr("gcbench.bench.report.cases.ranking", lambda _: "mpeg_d1_psnr")
+    records = [record(mesh, None, metrics={"mpeg_d1_psnr": db}) for mesh, db in zip("abc", (60, 50, 70), strict=True)]
+    assert [(mesh, role) for _, _, mesh, role in shown(records)] == [("b", "worst"), ("a", "median"), ("c", "best")]

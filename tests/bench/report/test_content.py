@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from gcbench.bench.store.records import Cost, Record
+from gcbench.bench.metrics import columns
 from gcbench.bench.report.content import content
+from gcbench.bench.store.records import Cost, RanOn, Record
 
 FLOORS = {"cd_floor": 1e-4, "nc_floor": 1.0, "f1_0005_floor": 1.0, "f1_001_floor": 1.0}
 
@@ -54,3 +55,25 @@ def test_a_run_in_which_everything_failed_still_has_its_points():
     nothing = {"status": "failed", "metrics": {}, "stream_bytes": None, "encode": None, "decode": None}
     said = content("x", [record(m, "one", 0, **nothing) for m in "ab"], [])
     assert [(p["failed"], p["beside"]) for p in said["blocks"][0]["points"]] == [(2, True)]
+
+
+def test_metrics_carry_what_the_page_needs_to_show_them():
+    said = content("x", [record(metrics={"hausdorff_p2s": 1e-2, "nc": 0.9, "in_watertight": True})], [])
+    metrics = {m["name"]: m for m in said["metrics"]}
+    assert list(metrics) == [name for name in columns() if name in {"hausdorff_p2s", "nc", "in_watertight"}]
+    assert (metrics["hausdorff_p2s"]["least"], metrics["nc"]["least"]) == (1e-5, None)
+    assert (metrics["nc"]["headline"], metrics["hausdorff_p2s"]["headline"]) == (True, False)
+    assert said["ranking"] is None
+    assert said["records"]["in_watertight"] == [True]
+    assert set(said["blocks"][0]["bd"]) == {"hausdorff_p2s", "nc"}  # a fact ranks nothing
+
+
+def test_what_was_not_measured_and_how_times_were_taken_is_said():
+    of = [RanOn("h1", "0", 1, "A"), RanOn("h2", "0", 1, "B")]
+    why = {"volume": "bad-input: no inside"}
+    said = content("x", [record(codec=f"c{i}", ran_on=place, unmeasured=why) for i, place in enumerate(of)], [])
+    (block,) = said["blocks"]
+    assert block["unmeasured"] == ["2 of 2 codings have no volume: bad-input: no inside"]
+    assert block["timed"][0].startswith("single shots; to quote them")
+    assert block["timed"][1].startswith("single shots of different kinds of machine")
+    assert [f["error"] for f in said["failures"]] == ["volume: no inside"] * 2

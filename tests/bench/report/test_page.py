@@ -173,19 +173,21 @@ def test_inputs_that_are_gone_cost_the_meshes_and_nothing_else(copied, tmp_path)
 def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkeypatch):
     """An input that is another one now, a stream that was tampered with, codecs that hang, die and talk nonsense."""
     monkeypatch.setattr("gcbench.bench.run.kept.DECODE_LIMIT_S", 1.0)
-    lines = [json.loads(line) for line in (copied.path / "records.jsonl").read_text().splitlines()]
-    of = {(r["mesh"], r["rate"]): r for line in lines for r in line["records"] if r["codec"] == "test-exact"}
-    of["ball", "d1"]["input_sha256"] = "f" * 64
+    kept = copied.path / "codings.jsonl"
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    of = {(c["meshes"][0]["mesh"], c["rate"]): c for c in lines if c["codec"] == "test-exact"}
+    of["ball", "d1"]["meshes"][0]["input_sha256"] = "f" * 64
     of["ball", "d2"]["codec"] = "test-nobody"
-    stream = copied.path / "streams" / of["ball", "d3"]["stream_sha256"][:2] / of["ball", "d3"]["stream_sha256"]
+    sha256 = of["ball", "d3"]["streams"][0]
+    stream = copied.path / "streams" / sha256[:2] / sha256
     stream.write_bytes(b"?" + stream.read_bytes()[1:])
     for rate, way in (("d1", b"hang"), ("d2", b"segv"), ("d3", b"nan")):
-        victim = next(r for (mesh, r_rate), r in of.items() if mesh not in {"ball", "broken"} and r_rate == rate)
+        victim = next(c for (mesh, of_rate), c in of.items() if mesh not in {"ball", "broken"} and of_rate == rate)
         sha256 = hashlib.sha256(way).hexdigest()
-        victim |= {"codec": "test-bad", "stream_sha256": sha256}
+        victim |= {"codec": "test-bad", "streams": [sha256]}
         (copied.path / "streams" / sha256[:2]).mkdir(exist_ok=True)
         (copied.path / "streams" / sha256[:2] / sha256).write_bytes(way)
-    (copied.path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kept.write_text("".join(json.dumps(line) + "\n" for line in lines))
     built, without = reasons(copied, tmp_path)
     assert built.shown == 2  # of the set codec
     expected = (

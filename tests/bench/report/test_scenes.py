@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import pytest
 
-from gcbench.bench.report.scenes import _Sizes
+from gcbench.bench.report.cases import Case
+from gcbench.bench.report.scenes import NotShown, _Blobs, _Packed, _Sizes
+from gcbench.bench.store.records import Record
+
+
+def record(faces=100, codec="c") -> Record:
+    return Record(
+        dataset="d", split="all", mesh="a", codec=codec, kind="model", rate="r0", rate_index=0, effort="quick",
+        seed=0, timing=False, status="ok", faces=faces,
+    )  # fmt: skip
 
 
 def test_sizes_are_learnt_from_what_was_packed_and_never_from_small_meshes():
     sizes = _Sizes()
     assert sizes.expect(10_000) == 10_000  # a byte for each face, which no mesh is below
-    sizes.learn(10, 1)
+    sizes.learn(record(), 5, 10, 1)
     assert sizes.expect(10_000) == 10_000
-    sizes.learn(20_000, 60_000)
+    sizes.learn(record(), 5, 20_000, 60_000)
     assert sizes.expect(10_000) == pytest.approx(0.9 * 30_000)
-    sizes.learn(20_000, 50_000)
-    sizes.learn(20_000, 90_000)
+    sizes.learn(record(), 5, 20_000, 50_000)
+    sizes.learn(record(), 5, 20_000, 90_000)
     assert sizes.expect(10_000) == pytest.approx(0.9 * 25_000)
+
+
+def test_faces_are_at_least_those_seen_of_the_codec_at_the_rate():
+    sizes = _Sizes()
+    assert sizes.faces(record()) == 0  # nothing is known: it is decoded
+    sizes.learn(record(100), 50, 0, 0)
+    assert sizes.faces(record(20)) == 10  # a codec that halves
+    assert sizes.faces(record(1000)) == 50  # or one whose meshes all have 50
+    assert sizes.faces(record(1000, codec="other")) == 0
+
+
+def test_a_large_case_is_known_by_what_its_blobs_would_take():
+    kept = _Blobs(1000)
+    packed = _Packed(Case(0, "worst"), {("input", "x"): b"123", ("decoded", 0): b"1234"}, 0.0, 0.0)
+    assert packed.size(kept) == 4 + 8 + 2 * 80
+    assert kept.keep({("input", "x"): b"123"}) == [0]
+    assert (kept.texts, kept.left) == (["MTIz"], 1000 - 84)
+    assert packed.size(kept) == 8 + 80
+    with pytest.raises(NotShown, match="over the budget"):
+        _Blobs(100).keep(packed.blobs)

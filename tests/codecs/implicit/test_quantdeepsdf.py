@@ -295,12 +295,18 @@ def test_a_set_comes_back(stream, meshes, ctx):
         assert np.abs(mesh.bounds - original.bounds).max() < 0.15
 
 
-def test_one_mesh_alone_is_that_of_the_set(stream, ctx):
+def test_one_mesh_alone_is_that_of_the_set(stream, ctx, monkeypatch):
     codec = QuantDeepSdf()
     for i, mesh in enumerate(codec.decode(stream, ctx)):
         alone = codec.decode_one(stream, i, ctx)
         np.testing.assert_array_equal(alone.vertices, mesh.vertices)
         np.testing.assert_array_equal(alone.faces, mesh.faces)
+    assert codec.random_access
+    monkeypatch.setattr(codec, "decode_set", None)  # it is not how one mesh is decoded
+    codec.decode_one(stream, 0, ctx)
+    for missing in (-1, 2):
+        with pytest.raises(BitstreamError, match=f"no mesh {missing}"):
+            codec.decode_one(stream, missing, ctx)
 
 
 def test_a_seed_decides_every_byte(stream, meshes):
@@ -328,16 +334,44 @@ def test_stopped_work_goes_on_to_the_same_bytes(stream, meshes, tmp_path, monkey
 
     monkeypatch.setattr(autodecoder, "_loss", counted)
     with pytest.raises(InterruptedError):
-        codec.encode_set(meshes, TINY, Context(), work=tmp_path)
+        codec.encode_set(meshes, TINY, Context(work=tmp_path))
     assert len(list((tmp_path / "volumes").iterdir())) == 2
     assert len(list(tmp_path.glob("training-*.safetensors"))) == 1
     other = [meshes[1], meshes[0]]  # the same numbers of everything
-    assert codec.encode_set(other, TINY, Context(), work=tmp_path) != stream
-    assert len(list(tmp_path.glob("training-*.safetensors"))) == 1
+    assert codec.encode_set(other, TINY, Context(work=tmp_path)) != stream
+    assert len(list(tmp_path.glob("training-*.safetensors"))) == 2
     alone = len(steps)
-    assert codec.encode_set(meshes, TINY, Context(), work=tmp_path) == stream
+    assert codec.encode_set(meshes, TINY, Context(work=tmp_path)) == stream
     assert len(steps) - alone == alone - 25 - 24
-    assert not list(tmp_path.glob("training-*"))
+    done = len(steps)
+    assert codec.encode_set(meshes, TINY, Context(work=tmp_path)) == stream
+    assert len(steps) == done, "what is trained is not trained again"
+
+
+def test_a_kill_in_the_middle_costs_what_was_left_and_nothing_else(stream, meshes, tmp_path, monkeypatch, caplog):
+    codec, steps = QuantDeepSdf(latent=8, epochs=20, objective="none"), []
+    loss = autodecoder._loss
+
+    def counted(*of):
+        real = loss(*of)
+        return lambda where, quantise: steps.append(len(where)) or real(where, quantise)
+
+    def kill(done, message):
+        if message.startswith("loss") and done > 0.4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(autodecoder, "_loss", counted)
+    with pytest.raises(KeyboardInterrupt):
+        codec.encode_set(meshes, TINY, Context(work=tmp_path, progress=kill))
+    first = len(steps)
+    assert codec.encode_set(meshes, TINY, Context(work=tmp_path)) == stream
+    second = len(steps) - first
+    assert second > 0
+    (checkpoint,) = tmp_path.glob("training-*.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    assert codec.encode_set(meshes, TINY, Context(work=tmp_path)) == stream
+    assert len(steps) - first - second == first + second
+    assert "training starts anew" in caplog.text
 
 
 def test_added_meshes_leave_the_others_as_they_were(stream, meshes, ctx):

@@ -6,13 +6,14 @@ import time
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gcbench.codecs.implicit import training
 from gcbench.codecs.implicit.networks import InLoop, Perceptrons, generators
 from gcbench.codecs.implicit.training import Schedule, train
-from gcbench.errors import CodecFailed
+from gcbench.errors import BenchError, CodecFailed
 
 POOL = 1000
 SCHEDULE = Schedule(60, 200, learning_rate=0.01)
@@ -172,10 +173,64 @@ def test_an_interrupted_training_comes_out_bit_for_bit(tmp_path, stop_at):
     assert torch.equal(second.train(checkpoint=path, checkpoint_s=0), tail)
     assert len(second.shown) == 60 - stop_at
     assert torch.equal(second.networks.flat, whole.networks.flat)
-    assert not list(tmp_path.iterdir())
+    third = Task()
+    assert torch.equal(third.train(checkpoint=path), tail), "what is done is not done again"
+    assert not third.shown
+    assert torch.equal(third.networks.flat, whole.networks.flat)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+def test_what_progress_stops_is_kept(tmp_path):
+    whole = Task()
+    tail = whole.train()
+
+    def stop(done, message):
+        raise TimeoutError
+
+    first, second = Task(), Task()
+    path = tmp_path / "deep" / "training.safetensors"
+    with pytest.raises(TimeoutError):
+        first.train(checkpoint=path, progress=stop)
+    assert torch.equal(second.train(checkpoint=path), tail)
+    assert len(first.shown) + len(second.shown) == 60
+    assert torch.equal(second.networks.flat, whole.networks.flat)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BenchError, match="cannot write the checkpoint"):
+        Task().train(checkpoint=tmp_path / "file" / "training.safetensors", checkpoint_s=0)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999, "other", "empty", "bytes"])
+def test_a_torn_or_foreign_checkpoint_is_replaced(tmp_path, caplog, kept):
+    path = tmp_path / "training.safetensors"
+    first, whole, task = Task(), Task(), Task()
+    tail = whole.train()
+    first.stop_at = 5
+    with pytest.raises(InterruptedError):
+        first.train(checkpoint=path, checkpoint_s=0)
+    if kept == "other":
+        name = Schedule(61, 200, learning_rate=0.01)
+        other = Task()
+        other.stop_at = 5
+        path.unlink()
+        with pytest.raises(InterruptedError):
+            other.train(name, checkpoint=path, checkpoint_s=0)
+    elif kept == "empty":  # of this training by name, and without anything else
+        with safe_open(path, "pt") as file:
+            facts = file.metadata()
+        save_file({}, path, facts)
+    else:
+        whole_file = path.read_bytes()
+        path.write_bytes(bytes(99) if kept == "bytes" else whole_file[: int(kept * len(whole_file))])
+    assert torch.equal(task.train(checkpoint=path), tail)
+    assert len(task.shown) == 60
+    assert torch.equal(task.networks.flat, whole.networks.flat)
+    assert "starts anew" in caplog.text
+
+
+def test_a_checkpoint_holds_the_weights_and_another_trainings_is_not_gone_on_from(tmp_path):
     path = tmp_path / "training.safetensors"
     first = Task()
     first.stop_at = 5
@@ -183,10 +238,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         first.train(checkpoint=path, checkpoint_s=0)
     assert load_file(path)["value.0"].shape == first.networks.flat.shape
     other = Task()
-    before = other.networks.flat.detach().clone()
-    with pytest.raises(ValueError, match="another training"):
-        other.train(Schedule(61, 200, learning_rate=0.01), checkpoint=path)
-    assert torch.equal(other.networks.flat, before)
+    other.train(Schedule(61, 200, learning_rate=0.01), checkpoint=path)
+    assert len(other.shown) == 61
 
 
 def test_checkpoints_are_as_far_apart_as_they_are_asked_to_be(tmp_path):

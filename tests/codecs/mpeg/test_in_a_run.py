@@ -10,8 +10,8 @@ import psutil
 import pytest
 import trimesh
 
-from gcbench.bench.run.slot import Bench, Limit
 from gcbench.bench.plan.planning import plan
+from gcbench.bench.run.slot import Bench, Limit
 from gcbench.errors import CodecUnavailable
 
 FAILURES = {

@@ -12,11 +12,12 @@ import time
 import psutil
 import pytest
 
-from gcbench.codecs import Context
+from gcbench.codecs import CODECS, Context
 from gcbench.codecs.mpeg import programs
-from gcbench.codecs.mpeg.programs import PCC_APP_ENCODER, PROGRAMS, TMC3, Bounds, Program, work_folder
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, TMC3, Bounds, Program, work_folder
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, CodecUnavailable
 
+PROGRAMS = (TMC3, PCC_APP_ENCODER, PCC_APP_DECODER)
 EXAMPLE = Program(
     name="example",
     variable="GCBENCH_EXAMPLE",
@@ -126,7 +127,7 @@ def test_what_is_missing_is_said_in_one_line_with_the_remedy(program, monkeypatc
     assert "github.com/MPEGGroup/mpeg-pcc-tmc" in found.remedy
     assert program.variable in found.remedy
     assert "\n" not in found.reason + found.remedy
-    assert programs.installed() == {}
+    assert programs.found(program) == {}
 
 
 def test_versions_of_tmc3_as_its_builds_say_them(stand_ins, monkeypatch):
@@ -154,7 +155,11 @@ def test_provenance_names_what_is_here_without_its_path(stand_ins, monkeypatch):
     path = stand_ins.put("tmc3")
     monkeypatch.setenv("GCBENCH_TMC3", str(path))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert programs.installed() == {"tmc3": {"version": "release-v23.0-rc2-0-ga3d15c5", "sha256": sha256}}
+    monkeypatch.setenv("GCBENCH_TMC2", "/nowhere")
+    here = {"tmc3": f"release-v23.0-rc2-0-ga3d15c5 sha256:{sha256}"}
+    assert programs.found(*PROGRAMS) == here
+    assert CODECS.create("gpcc-trisoup").programs() == CODECS.create("gpcc-octree[bits=11]").programs() == here
+    assert CODECS.create("vpcc").programs() == CODECS.create("draco").programs() == {}
 
 
 # Running

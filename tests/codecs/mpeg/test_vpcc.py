@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from gcbench.codecs import CODECS, SetCodec, StreamLayout
+from gcbench.codecs import CODECS, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.mpeg.seal import seal
 from gcbench.codecs.mpeg.vpcc import Vpcc
@@ -125,7 +126,7 @@ def test_ladders():
     assert [rate.label for rate in codec.rates("paper")] == ["r1", "r2", "r3", "r4", "r5"]
     assert [rate.label for rate in codec.rates("quick")] == ["r1", "r2", "r4", "r5"]
     assert all(rate in codec.rates("paper") for effort in EFFORTS for rate in codec.rates(effort))
-    assert dict(Vpcc(bits=9).rates("paper")[0].params) == {"bits": 9, "ctc_rate": 1}
+    assert Vpcc(bits=9).rates("paper")[0] == Rate("b9r1", {"bits": 9, "ctc_rate": 1})
 
 
 def test_the_mode_decides_the_kind():
@@ -147,7 +148,7 @@ def test_version_changes_with_programs_and_configuration(tmc2):
     assert codec.availability().ok
     codec.prepare()
     first = codec.version()
-    assert first.startswith("1+PccAppEncoder-24.0-")
+    assert re.match(r"1\+[0-9a-f]{8}\+PccAppEncoder-24\.0-", first)
     assert "+PccAppDecoder-24.0-" in first
     (calls.root / "cfg" / "rate" / "ctc-r2.cfg").write_text("changed")
     second = codec.version()
@@ -160,14 +161,14 @@ def test_version_changes_with_programs_and_configuration(tmc2):
 def test_what_is_missing(tmc2, monkeypatch, ctx, rng):
     codec = Vpcc()
     monkeypatch.setenv("PATH", "")
-    assert codec.version() == f"1+PccApp-missing+{codec.conversion_version()}"
+    assert codec.version().endswith(f"+PccApp-missing+{codec.conversion_version()}")
     assert codec.availability().reason == "PccAppEncoder is not on PATH and GCBENCH_TMC2 is not set"
     monkeypatch.undo()
     calls = tmc2()
     shutil.rmtree(calls.root / "cfg")
     assert "has no cfg/common/ctc-common.cfg" in codec.availability().reason
     assert "GCBENCH_TMC2" in codec.availability().remedy
-    assert codec.version() == f"1+PccApp-missing+{codec.conversion_version()}"
+    assert codec.version().endswith(f"+PccApp-missing+{codec.conversion_version()}")
     with pytest.raises(CodecUnavailable):
         codec.encode_points(voxels(rng), 10, codec.rates("quick")[0], ctx)
     (calls.root / "bin" / "PccAppDecoder").unlink()

@@ -63,12 +63,13 @@ def test_the_contract(codec):
     assert (codec.name, codec.kind, codec.magic) == ("pcgcv2", "model", b"PCG")
     assert codec.availability().ok
     assert not codec.deterministic
-    assert re.match(r"\d+\+torch-\S+\+weights(-[0-9a-f]{8}){3}\+points-\S+$", codec.version())
+    assert re.match(r"\d+\+[0-9a-f]{8}\+torch-\S+\+weights(-[0-9a-f]{8}){3}\+points-\S+$", codec.version())
     ladders = {effort: codec.rates(effort) for effort in EFFORTS}
     assert [rate.label for rate in ladders["paper"]] == ["b8r2", "r1", "r2", "r3"]
     assert [rate.params["bits"] for rate in ladders["paper"]] == [8, 10, 10, 10]
     assert [rate.label for rate in ladders["quick"]] == ["b8r2"]
-    assert [rate.label for rate in PCGCv2Codec(bits=9).rates("quick")] == ["r2"]
+    assert [rate.label for rate in PCGCv2Codec(bits=9).rates("quick")] == ["b9r2"]
+    assert ladders["quick"][0] in PCGCv2Codec(bits=8).rates("paper"), "one label, one meaning"
     assert {rate.params["bits"] for rate in PCGCv2Codec(bits=9).rates("paper")} == {9}
     for rates in ladders.values():
         assert all(rate in ladders["paper"] for rate in rates)

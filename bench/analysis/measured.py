@@ -1,0 +1,153 @@
+"""Which columns of the metric suites a run has: to show, to choose by, to rank by; and which codings lack them.
+
+Reads the registry of suites and names no column of any.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gcbench.bench.metrics import SUITES, Column, columns, floors, ranking, suite_of
+from gcbench.errors import UsageError
+
+#: Units whose values are drawn and interpolated as logarithms, and the smallest value that is drawn: a lossless codec
+#: would stretch the axis over decades. 10⁻⁵ is a quantisation to 17 bits.
+LOGARITHMIC = {"length": 1e-5, "squared length": 1e-10}
+_NEAR = 1.03
+_STATUSES = "ok|bad-input|failed|timeout|out-of-memory|crashed"
+_REASON = re.compile(rf"(?:^|; )(?P<suite>[\w.-]+): (?={_STATUSES}\b)")
+
+
+def measured(rows: pd.DataFrame) -> list[Column]:
+    """Columns of the registry that have a value in a frame or a summary, in the order of the registry."""
+    return [column for name, column in columns().items() if name in rows and rows[name].notna().any()]
+
+
+def headlines(rows: pd.DataFrame) -> list[Column]:
+    """Those that are shown where none is asked for."""
+    return [column for column in measured(rows) if column.headline]
+
+
+def ranking_column(rows: pd.DataFrame) -> Column | None:
+    """The one that ranks codecs where none is asked for; None where nothing that ranks was measured."""
+    name = ranking(column.name for column in measured(rows))
+    return None if name is None else columns()[name]
+
+
+def find(rows: pd.DataFrame, name: str, run: str = "RUN", others: Iterable[str] = ()) -> Column:
+    """Look up a column that was asked for.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records or a summary.
+    name : str
+        Of the column.
+    run : str
+        What the run is called, for the message.
+    others : iterable of str
+        Names of other columns that could have been meant.
+
+    Raises
+    ------
+    UsageError
+        No suite has such a column, or this run has no value of it.
+    """
+    if name not in columns():
+        if name in floors():
+            raise UsageError(f"'{name}' is the noise floor of '{floors()[name].name}', and no column of its own")
+        near = difflib.get_close_matches(name, [*columns(), *others], n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; see: bench list metrics"
+        raise UsageError(f"unknown column '{name}'{hint}")
+    if name not in rows or not rows[name].notna().any():
+        suite = suite_of(name)
+        raise UsageError(
+            f"'{name}' was not measured in this run: it is of the suite '{suite}'; bench measure {run} --suite {suite}"
+        )
+    return columns()[name]
+
+
+def chosen(rows: pd.DataFrame, names: Sequence[str], run: str = "RUN") -> list[Column]:
+    """Columns to show: the headlines by default, those named, or with ``+`` before each name both.
+
+    Raises
+    ------
+    UsageError
+        As of :func:`find`.
+    """
+    added = [name.removeprefix("+") for name in names if name.startswith("+")]
+    only = [name for name in names if not name.startswith("+")]
+    found = [find(rows, name, run) for name in only] if only else headlines(rows)
+    return list(dict.fromkeys([*found, *(find(rows, name, run) for name in added)]))
+
+
+def inside_floor(rows: pd.DataFrame, name: str) -> pd.Series[bool]:
+    """Where a value is so near its noise floor that differences in it say nothing.
+
+    Near is: an error at most 3 % above the floor's. The floor of a mean over some tens of meshes is known to about 1 %,
+    and on AMA frames every codec from 10 bits of quantisation on, sixteen-fold apart in true error, is within 2 %.
+    """
+    column = columns()[name]
+    if column.floor is None or column.floor not in rows or name not in rows:
+        return pd.Series(data=False, index=rows.index)
+    value, noise = rows[name].astype(float), rows[column.floor].astype(float)
+    if column.unit == "dB":  # of a squared error
+        return value >= noise - 10 * math.log10(_NEAR)
+    if column.better == "higher":  # shares, cosines: errors are the distances from 1
+        value, noise = 1 - value, 1 - noise
+    return value <= noise * _NEAR
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """Codings that are ok and have no value of a suite.
+
+    Parameters
+    ----------
+    suite : str
+        Which suite.
+    codings, of : int
+        How many of them, of how many that are ok.
+    reason : str
+        The most common one, ``status: text``; empty where the suite was not asked for.
+    """
+
+    suite: str
+    codings: int
+    of: int
+    reason: str
+
+    def __str__(self) -> str:
+        why = self.reason or f"not measured, bench measure RUN --suite {self.suite}"
+        return f"{self.codings} of {self.of} codings have no {self.suite}: {why}"
+
+
+def lacking(rows: pd.DataFrame, shown: Iterable[Column]) -> list[Lacking]:
+    """Say which suites of the columns shown, or that were tried, have no value for some of the codings that are ok."""
+    ok = rows[(rows["status"] == "ok") & ~rows["timing"]]
+    reasons: dict[str, Counter[str]] = {}
+    for text in ok["unmeasured"].dropna() if "unmeasured" in ok else ():
+        for suite, why in reasons_of(text).items():
+            reasons.setdefault(suite, Counter())[why] += 1
+    found = []
+    for suite in dict.fromkeys([*(suite_of(column.name) for column in shown), *sorted(reasons)]):
+        names = [name for name, column in columns().items() if name in ok and suite_of(column.name) == suite]
+        without = int((~ok[names].notna().any(axis=1)).sum()) if names else len(ok)
+        known = reasons.get(suite, Counter()).most_common(1)
+        if without and (known or SUITES.get(suite).takes == "mesh"):  # most codecs have no clouds
+            found.append(Lacking(suite, without, len(ok), known[0][0] if known else ""))
+    return found
+
+
+def reasons_of(unmeasured: str) -> dict[str, str]:
+    """Suite → reason, of the text ``volume: bad-input: no inside; points: timeout: 60 s``."""
+    starts = list(_REASON.finditer(unmeasured))
+    ends = [*(match.start() for match in starts[1:]), len(unmeasured)][: len(starts)]
+    return {match["suite"]: unmeasured[match.end() : end] for match, end in zip(starts, ends, strict=True)}

@@ -1,0 +1,197 @@
+"""The version of a codec is made from the modules that decide its bytes and meshes: from all of them, and no others.
+
+What a codec imports is read from the source here, by a walk of its own; what its version is made from is what the
+helper is seen to read.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import gcbench
+from gcbench import versions
+from gcbench.codecs import CODECS
+
+ROOT = Path(gcbench.__file__).parent
+NAMES = list(CODECS.builtins)
+# Modules that codecs import and that decide neither bytes nor meshes.
+NO_PART = {
+    "gcbench.errors": "says what is wrong",
+    "gcbench.versions": "makes the versions",
+    "gcbench.native": "imports packages, or says which system library is missing",
+    "gcbench.codecs.base": "the contract: what a codec is asked, no arithmetic",
+    "gcbench.codecs.mpeg.programs": "finds, starts and ends programs; what they are told is gpcc's and vpcc's",
+    "gcbench.necgs": "lists its modules; its number of the format is in the version as it is",
+    "gcbench.necgs.progress": "tells how far work is",
+}
+# Distributions that codecs import and that are no part of a version.
+NO_PART_PACKAGES = {
+    "numpy": "arrays; in the provenance of every run, and a new patch release must not make every result stale",
+    "trimesh": "holds arrays as they are; in the provenance of every run",
+    "safetensors": "files of tensors as they are",
+    "llvmlite": "of numba, and of its version",
+    "nvdiffrast": "on a GPU only, where results agree within a band anyway; not on PyPI",
+}
+DISTRIBUTIONS = {"igl": "libigl", "skimage": "scikit-image"}
+
+
+def file_of(module: str) -> Path | None:
+    package, *inner = module.split(".")
+    path = ROOT.joinpath(*inner)
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file() and package == "gcbench":
+            return candidate
+    return None
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Modules and packages that a module imports anywhere, but not for type checking alone."""
+    tree = ast.parse(file_of(module).read_bytes())
+    only_types = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for statement in branch.body
+        for node in ast.walk(statement)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in only_types:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if file_of(name) else node.module for name in whole}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            argument = node.args[0]
+            if isinstance(argument, ast.Constant):  # those with a computed name only warm up what is imported elsewhere
+                found.add(argument.value)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("native."):
+            found.add(node.attr)
+    return frozenset(found)
+
+
+def reached(name: str) -> tuple[set[str], set[str]]:
+    """Modules of gcbench that a codec's class reaches by imports, and distributions; not through what is no part."""
+    seen, packages = set(), set()
+    left = [CODECS.origin(name).partition(":")[0]]
+    while left:
+        module = left.pop()
+        if module in seen or module in NO_PART:
+            continue
+        if file_of(module):
+            seen.add(module)
+            left += imports(module)
+        else:
+            packages.add(module.split(".")[0])
+    outside = packages - set(sys.stdlib_module_names) - {"gcbench"}
+    return seen, {DISTRIBUTIONS.get(package, package) for package in outside}
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Modules that the helper reads, as they are."""
+    seen: list[str] = []
+    real = versions.module_digest.__wrapped__
+
+    def digest(module):
+        seen.append(module)
+        return real(module)
+
+    versions.forget()
+    monkeypatch.setattr(versions, "module_digest", cache(digest))
+    yield seen
+    monkeypatch.undo()
+    versions.forget()
+
+
+@pytest.fixture(autouse=True)
+def _without_programs(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_that_decides_is_in_the_version(name, read):
+    CODECS.create(name).version()
+    modules, _ = reached(name)
+    packages = {module for module in modules if file_of(module).name == "__init__.py"}
+    assert not packages - {"gcbench.codecs", "gcbench.codecs.points", "gcbench.codecs.implicit"}, (
+        "they only gather names"
+    )
+    missing = modules - packages - set(read)
+    assert not missing, f"imported, and neither in the version nor in the list of those that decide nothing: {missing}"
+    assert not set(read) - modules, f"in the version, and not imported: {set(read) - modules}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_package_that_decides_is_named(name):
+    codec = CODECS.create(name)
+    _, packages = reached(name)
+    assert packages - set(NO_PART_PACKAGES) <= set(codec.packages)
+    assert set(codec.packages) <= packages, "named, and not imported"
+    for package in codec.packages:
+        assert f"+{package}-{versions.installed(package)}" in codec.version()
+
+
+def test_exceptions_are_of_use():
+    assert all(file_of(module) for module in NO_PART)
+    every = {found for name in NAMES for module in reached(name)[0] for found in imports(module)}
+    assert set(NO_PART) <= every
+    assert set(NO_PART_PACKAGES) <= {found.split(".")[0] for found in every}
+
+
+KERNELS = [
+    "gcbench.necgs.range_coder",
+    "gcbench.necgs.tsdf",
+    "gcbench.necgs.dmc",
+    "gcbench.codecs.points.kernels",
+    "gcbench.codecs.points.orientation",
+    "gcbench.codecs.implicit.kernels",
+    "gcbench.codecs.implicit.training",
+    "gcbench.codecs.pcgcv2.mixing",
+    "gcbench.codecs.draco",
+    "gcbench.codecs.mpeg.seal",
+]
+
+
+def all_versions() -> dict[str, str]:
+    versions.forget()
+    return {name: CODECS.create(name).version() for name in NAMES}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_changed_kernel_is_another_version_of_every_codec_on_it_and_of_no_other(kernel, monkeypatch):
+    path, real = file_of(kernel), versions.read
+    before = all_versions()
+    for more, changes in ((b"\n# a remark\n", False), (b"\nNUMBER = 12\n", True)):
+        monkeypatch.setattr(
+            versions, "read", lambda file, more=more: real(file) + (more if file.samefile(path) else b"")
+        )
+        after = all_versions()
+        changed = {name for name in NAMES if after[name] != before[name]}
+        on_it = {name for name in NAMES if kernel in reached(name)[0]}
+        assert changed == (on_it if changes else set())
+        assert on_it
+    versions.forget()
+
+
+def test_who_stands_on_the_range_coder():
+    """By hand, so that the walk itself is held to something."""
+    on_it = {name for name in NAMES if "gcbench.necgs.range_coder" in reached(name)[0]}
+    assert on_it == {"necgs", "ni", "keyspheres", "pruned-mlp", "nglod", "quantdeepsdf"}
+    on_draco = {name for name in NAMES if "gcbench.codecs.draco" in reached(name)[0]}
+    assert on_draco == {"draco", "draco-qem"}
+
+
+def test_training_and_command_lines_are_no_part():
+    assert "gcbench.codecs.pcgcv2.training" not in reached("pcgcv2")[0]
+    assert "gcbench.codecs.pcgcv2.command" not in reached("pcgcv2")[0]
+    assert "gcbench.necgs.cli" not in reached("necgs")[0]
