@@ -4,10 +4,10 @@ From Python, as ``bench run`` does it::
 
     from gcbench import bench
 
-    plan = bench.plan("mixed", ["draco", "draco-qem"], effort="quick")
+    plan = bench.make_plan("mixed", ["draco", "draco-qem"], effort="quick")
     store = bench.Run(Path("results/runs/my-run"))
-    bench.run(plan, store, jobs=2)
-    frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh in each cell
+    bench.run_plan(plan, store, jobs=2)
+    frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh in each coding
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gcbench.bench.analysis.frame import frame, summarise
-    from gcbench.bench.run.slot import Limit
-    from gcbench.bench.conformance import check
+    from gcbench.bench.conformance import check, check_suite
+    from gcbench.bench.plan.planning import Plan, make_plan
+    from gcbench.bench.run.runner import run_plan
+    from gcbench.bench.run.work import Limit
     from gcbench.bench.store.records import Record
-    from gcbench.bench.run.runner import run
     from gcbench.bench.store.run import Run
-    from gcbench.bench.plan.planning import Plan, plan
 
 # Imported at first use: pandas, trimesh and numba take seconds, and `bench --help` needs none of them.
 _HOME = {
-    "Limit": "gcbench.bench.run.slot",
+    "Limit": "gcbench.bench.run.work",
     "Plan": "gcbench.bench.plan.planning",
     "Record": "gcbench.bench.store.records",
-    "Run": "gcbench.bench.store",
+    "Run": "gcbench.bench.store.run",
     "check": "gcbench.bench.conformance",
+    "check_suite": "gcbench.bench.conformance",
     "frame": "gcbench.bench.analysis.frame",
-    "plan": "gcbench.bench.plan.planning",
-    "run": "gcbench.bench.run.runner",
+    "make_plan": "gcbench.bench.plan.planning",
+    "run_plan": "gcbench.bench.run.runner",
     "summarise": "gcbench.bench.analysis.frame",
 }
 
-__all__ = ["Limit", "Plan", "Record", "Run", "check", "frame", "plan", "run", "summarise"]
+__all__ = ["Limit", "Plan", "Record", "Run", "check", "check_suite", "frame", "make_plan", "run_plan", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

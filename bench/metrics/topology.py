@@ -24,7 +24,6 @@ _FACTS = {
     "nonmanifold_edges": "edges with three faces or more",
     "watertight": "whether every edge has exactly two faces and no face uses a position twice",
 }
-_DECIDED_BY = ("gcbench.bench.metrics.connectivity", "gcbench.bench.metrics.sampling")
 
 
 def _column(prefix: str, whose: str, fact: str) -> Column:
@@ -48,8 +47,8 @@ class Topology(Suite[Connectivity]):
     )
 
     def version(self) -> str:
-        """Identify the modules that count. What they count are whole numbers, of which no package has another idea."""
-        return source_version(1, *_DECIDED_BY)
+        """Identify the module that counts. Counts are whole numbers: no version of a package has others."""
+        return source_version(1, "gcbench.bench.metrics.connectivity")
 
     def reference(self, mesh: trimesh.Trimesh, *, seed: int, threads: int) -> Connectivity:
         """Count what the original has."""

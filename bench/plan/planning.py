@@ -1,105 +1,24 @@
-"""What to run: datasets × codecs × rates × seeds, resolved to cells with content-addressed keys. Runs nothing."""
+"""Resolve datasets × codecs × rates × seeds to codings with content-addressed keys. Runs nothing."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gcbench.bench.metrics import METRIC_VERSION
+from gcbench.bench.plan.inventory import Inventory
+from gcbench.bench.plan.units import CodingUnit, PlannedMesh
 from gcbench.codecs import CODECS, Codec, Rate
 from gcbench.codecs.base import Effort, as_effort
-from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, load, open_dataset
+from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, open_dataset
 from gcbench.datasets.base import Split, as_split
 from gcbench.datasets.folder import FolderDataset
-from gcbench.errors import BadMesh, CodecUnavailable, DatasetMissing, UsageError
+from gcbench.errors import CodecUnavailable, DatasetMissing, UsageError
 from gcbench.registry import split_address
 
-KEY_VERSION = 1
 Progress = Callable[[int, int, str], None]  # done, total, what
-
-
-@dataclass(frozen=True)
-class PlannedMesh:
-    """One mesh of the plan: where it is, what it is by content, its sizes; or why it cannot be used.
-
-    Parameters
-    ----------
-    source : MeshSource
-        The file.
-    sha256 : str
-        Of the normalised mesh; of nothing (empty) if it is bad.
-    vertices, faces, obj_bytes, raw_bytes, source_bytes : int
-        Sizes, DESIGN section 6.
-    problem : str or None
-        Why the mesh cannot be used.
-    """
-
-    source: MeshSource
-    sha256: str = ""
-    vertices: int = 0
-    faces: int = 0
-    obj_bytes: int = 0
-    raw_bytes: int = 0
-    source_bytes: int = 0
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The unit of a sweep: one codec at one rate on one mesh (model codec) or on one set (set codec).
-
-    Parameters
-    ----------
-    codec : str
-        Address, parameters included, e.g. ``necgs[k=64]``.
-    rate_index : int
-        Position of the rate in the ladder.
-    timing : bool
-        A timing pass instead of a quality pass.
-    device : str
-        ``cpu`` or ``cuda``, for codecs that can use it.
-    """
-
-    dataset: str
-    split: Split
-    codec: str
-    codec_version: str
-    kind: str
-    decoder_bytes: int
-    rate: Rate
-    rate_index: int
-    effort: Effort
-    seed: int
-    meshes: tuple[PlannedMesh, ...]
-    timing: bool = False
-    device: str = "cpu"
-
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of everything that decides the result; a cell with a kept key does not run again."""
-        contents = {
-            "key": KEY_VERSION,
-            "dataset": self.dataset,
-            "split": self.split,
-            "codec": self.codec,
-            "codec_version": self.codec_version,
-            "rate": [self.rate.label, dict(self.rate.params)],
-            "effort": self.effort,
-            "seed": self.seed,
-            "device": self.device,
-            "meshes": [[m.source.mesh, m.sha256 or m.problem, m.obj_bytes, m.source_bytes] for m in self.meshes],
-            "metrics": None if self.timing else METRIC_VERSION,
-        }
-        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
-
-    def __str__(self) -> str:
-        where = self.meshes[0].source.mesh if self.kind == "model" else f"{len(self.meshes)} meshes"
-        return f"{self.codec} {self.rate.label} on {self.dataset}/{where}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +34,7 @@ class Unavailable:
 class Plan:
     """Everything a run will do, in order, and everything that it will not, with the reason."""
 
-    cells: tuple[Cell, ...]
+    codings: tuple[CodingUnit, ...]
     codecs: tuple[str, ...]
     datasets: tuple[tuple[str, Split], ...]
     slugs: tuple[str, ...]  # what the datasets are called in the name of a run: folders of the same name differ
@@ -123,7 +42,7 @@ class Plan:
     effort: Effort
     seed: int
     device: str
-    timing: bool
+    timing: str | None  # kind of machine of a timing pass
     limit: int | None = None
     unavailable: tuple[Unavailable, ...] = ()
     missing: tuple[MissingMesh, ...] = ()
@@ -158,7 +77,7 @@ class _Codecs:
     unavailable: list[Unavailable] = field(default_factory=list)
 
 
-def plan(
+def make_plan(
     datasets: Sequence[str] | str = "mixed",
     codecs: Sequence[str] | str = "all",
     *,
@@ -169,11 +88,11 @@ def plan(
     limit: int | None = None,
     data: Path | None = None,
     allow_missing: bool = False,
-    timing: bool = False,
+    timing: str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Plan:
-    """Resolve names to cells; reads every mesh once (cached), codes none.
+    """Resolve names to codings; reads every mesh that is new or was changed, codes none.
 
     Parameters
     ----------
@@ -195,8 +114,9 @@ def plan(
         Data root; default: ``BENCH_DATA``, else the user's data folder.
     allow_missing : bool
         Go on with the meshes that are here when a split names others.
-    timing : bool
-        Plan a timing pass (repeated, without metrics) instead of a quality pass.
+    timing : str, optional
+        Plan a timing pass (repeated, without metrics) instead of a quality pass: the kind of machine that it runs on,
+        from :func:`gcbench.bench.run.machine.kind`.
     device : str
         ``cpu`` or ``cuda``, for codecs that can use it.
     progress : callable, optional
@@ -243,20 +163,22 @@ def plan(
     sources, missing = _select(opened, splits, root, allow_missing=allow_missing, limit=limit)
     every = [source for per_dataset in sources for source in per_dataset]
     planned: dict[MeshSource, PlannedMesh] = {}
+    inventory = Inventory(cache_dir())
     for done, source in enumerate(every):
         if progress is not None:
             progress(done, len(every), f"{source.dataset}/{source.mesh}")
-        planned[source] = _read(source)
+        planned[source] = inventory.read(source)
+    inventory.close()
     if progress is not None:
         progress(len(every), len(every), "")
 
-    cells = []
+    codings = []
     for dataset, its_split, per_dataset in zip(opened, splits, sources, strict=True):
         meshes = [planned[source] for source in per_dataset]
         for address, codec in chosen.runnable:
             groups = [tuple(meshes)] if codec.kind == "set" else [(mesh,) for mesh in meshes]
-            cells += [
-                Cell(
+            codings += [
+                CodingUnit(
                     dataset=dataset.name,
                     split=its_split,
                     codec=address,
@@ -275,7 +197,7 @@ def plan(
                 for index, rate in ladders[address]
             ]
     return Plan(
-        cells=tuple(_mesh_by_mesh(cells)),
+        codings=tuple(_mesh_by_mesh(codings)),
         codecs=tuple(address for address, _ in chosen.runnable),
         datasets=tuple((d.name, s) for d, s in zip(opened, splits, strict=True)),
         slugs=tuple(_slug(dataset, root) for dataset in opened),
@@ -301,16 +223,16 @@ def _slug(dataset: Dataset, root: Path) -> str:
     return f"{dataset.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
-def _mesh_by_mesh(cells: list[Cell]) -> list[Cell]:
+def _mesh_by_mesh(codings: list[CodingUnit]) -> list[CodingUnit]:
     """Order by mesh, then codec, then rate; sets come last.
 
-    What is computed once for a mesh serves all its cells, and a run that is stopped early has whole meshes.
+    What is computed once for a mesh serves all its codings, and a run that is stopped early has whole meshes.
     """
     position: dict[tuple[str, str], int] = {}
-    for cell in cells:
-        position.setdefault((cell.dataset, cell.meshes[0].source.mesh), len(position))
+    for unit in codings:
+        position.setdefault((unit.dataset, unit.meshes[0].source.mesh), len(position))
     return sorted(
-        cells, key=lambda c: (c.kind == "set", position[c.dataset, c.meshes[0].source.mesh] if c.kind == "model" else 0)
+        codings, key=lambda c: (c.kind == "set", position[c.dataset, c.meshes[0].source.mesh] if c.kind == "model" else 0)
     )
 
 
@@ -374,20 +296,3 @@ def _select(
         sources.append(selection.sources[:limit])
         missing += selection.missing
     return sources, missing
-
-
-def _read(source: MeshSource) -> PlannedMesh:
-    try:
-        loaded = load(source, cache_dir())
-    except BadMesh as error:
-        size = source.path.stat().st_size if source.path.exists() else 0
-        return PlannedMesh(source, source_bytes=size, problem=str(error))
-    return PlannedMesh(
-        source=source,
-        sha256=loaded.sha256,
-        vertices=len(loaded.mesh.vertices),
-        faces=len(loaded.mesh.faces),
-        obj_bytes=loaded.obj_bytes,
-        raw_bytes=loaded.raw_bytes,
-        source_bytes=loaded.source_bytes,
-    )

@@ -1,53 +1,61 @@
-"""Run a plan: hand missing cells to a dispatcher, keep what comes back, until done or stopped."""
+"""Run a plan: hand to an executor what is missing, keep what comes back, until done or stopped."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gcbench.bench.run import provenance
-from gcbench.bench.run.slot import Limit
-from gcbench.bench.run.local import Dispatcher, LocalDispatcher
-from gcbench.bench.metrics import METRIC_VERSION
-from gcbench.bench.store.records import Record
+from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
+from gcbench.bench.plan.planning import Plan
+from gcbench.bench.plan.units import KEY_VERSION, CodingUnit, MeasurementUnit, SuiteId
+from gcbench.bench.run import machine, provenance
+from gcbench.bench.run.agenda import Agenda
+from gcbench.bench.run.executor import Executor
+from gcbench.bench.run.local import LocalExecutor
+from gcbench.bench.run.slot import Folders, coded_mesh, measurement_unit
+from gcbench.bench.run.spool import Spool
+from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.store.records import Coding, Measurement
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import KEY_VERSION, Cell, Plan
-from gcbench.errors import UsageError
+from gcbench.codecs import CODECS
+from gcbench.errors import BenchError, UsageError
+from gcbench.registry import split_address
 
 _HEARTBEAT_S = 0.5  # how often control comes back while nothing ends: Ctrl-C is answered, the clock on screen moves
 
 
 @dataclass(frozen=True)
 class Tick:
-    """How far a run is, told after every cell and at every heartbeat.
+    """How far a run is, told after every task and at every heartbeat.
 
     Parameters
     ----------
     done, total : int
-        Cells finished (those kept from before included), and all.
+        Codings, and measurements of kept streams and of sets, that are finished (those kept from before included);
+        and all.
     seconds_left : float or None
-        From the pace of this invocation; None before the first cell.
-    cell : Cell or None
-        The cell that has just finished, if one has.
-    records : sequence of Record
-        Its records.
+        From the pace of this invocation; None before the first task has ended.
+    unit : str
+        The unit that has just finished, if one has.
+    failures : sequence of str
+        One line for each coding or measurement of it that did not succeed.
     under_way : sequence of str
-        What long cells say of themselves.
+        What long tasks say of themselves.
     """
 
     done: int
     total: int
     seconds_left: float | None
-    cell: Cell | None = None
-    records: Sequence[Record] = ()
+    unit: str = ""
+    failures: Sequence[str] = ()
     under_way: Sequence[str] = ()
 
 
@@ -57,63 +65,87 @@ class Summary:
 
     Parameters
     ----------
-    total, kept, ran : int
-        Cells of the plan, those that were there already, and those run now.
+    codings, kept, coded : int
+        Codings of the plan, those that were there already, and those that ran now: how often a codec encoded.
+    measured : int
+        Measurements that were made now, one for each suite on each decoded mesh.
     failed : int
         Records of the plan, old and new, that are neither ``ok`` nor ``bad-input``.
     bad_input : int
         Records of the plan whose mesh could not be used.
+    unmeasured : int
+        Records whose coding is ok and that lack a suite that was asked for.
     wall_s : float
         Seconds this invocation took.
     """
 
-    total: int
+    codings: int
     kept: int
-    ran: int
+    coded: int
+    measured: int
     failed: int
     bad_input: int
+    unmeasured: int
     wall_s: float
 
 
 def default_threads(jobs: int) -> int:
-    """Threads for each of ``jobs`` cells at a time, so that together they do not exceed the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, cores // jobs)
+    """Threads for each of ``jobs`` tasks at a time, so that together they do not exceed the cores."""
+    return max(1, machine.cores() // jobs)
 
 
-def run(
+def suite_ids(names: Iterable[str] = DEFAULT_SUITES) -> tuple[SuiteId, ...]:
+    """Resolve names of suites to their current versions.
+
+    Raises
+    ------
+    UsageError
+        There is no such suite.
+    """
+    return tuple(SuiteId(name, SUITES.create(name).version()) for name in dict.fromkeys(names))
+
+
+def folders_of(store: Run) -> Folders:
+    """Folders beside a run. Scratch is on the local disk, in a place that belongs to this run: leftovers are found."""
+    name = hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:12]
+    root = store.path.resolve()
+    return Folders(
+        Spool(root / "spool"), Path(tempfile.gettempdir()) / f"gcbench-{name}", root / "work", store.path / "logs"
+    )
+
+
+def run_plan(
     plan: Plan,
     store: Run,
     *,
+    suites: Sequence[str] = DEFAULT_SUITES,
     jobs: int = 1,
     threads: int | None = None,
     limit: Limit = Limit(),
     retry_failed: bool = False,
-    dispatcher: Dispatcher | None = None,
+    executor: Executor | None = None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> Summary:
-    """Run every cell of a plan that the store does not have yet.
+    """Run every coding and every measurement of a plan that the store does not have yet.
 
     Parameters
     ----------
     plan : Plan
-        From :func:`gcbench.bench.plan`.
+        From :func:`gcbench.bench.make_plan`.
     store : Run
-        Where records and streams go; the same plan and store resume.
+        Where results go; the same plan and store resume.
+    suites : sequence of str
+        What to measure; nothing in a timing pass.
     jobs, threads : int
-        Cells at a time, and threads for each; by default the cores are shared out.
+        Tasks at a time, and threads for each; by default the cores are shared out. Of no effect with an executor.
     limit : Limit
-        Deadline and memory of a cell; a worker that overruns it is killed and its cell recorded as such.
+        Deadline and memory. What met a limit before runs again when that limit was raised.
     retry_failed : bool
-        Run cells again whose kept records have a failure.
-    dispatcher : Dispatcher, optional
-        Where cells run; default: this machine.
+        Run again what failed before.
+    executor : Executor, optional
+        Where tasks run; default: this machine. It is closed at the end.
     on_tick : callable, optional
         Told of progress.
-
-    Returns
-    -------
-    Summary
 
     Raises
     ------
@@ -124,73 +156,315 @@ def run(
     """
     if plan.timing and (jobs != 1 or (threads or 1) != 1):
         raise UsageError("a timing pass runs alone: one job, one thread")
-    threads = 1 if plan.timing else threads or default_threads(jobs)
     begin = time.monotonic()
-    wanted = {cell.key: cell for cell in plan.cells}
+    chosen = () if plan.timing else suite_ids(suites)
     with store.writing():
-        outcome = {
-            kept.key: kept.records
-            for kept in store.cells()
-            if kept.key in wanted and not (retry_failed and _failures(kept.records))
-        }
-        kept = len(outcome)
-        todo = [cell for key, cell in wanted.items() if key not in outcome]
-        session = secrets.token_hex(6)
-        if on_tick:
-            on_tick(Tick(kept, len(wanted), None))
-        # What is kept but no longer counts, because something else took its place since, counts again.
-        counting = {cell.key for cell in store.counting().values()}
-        for old in list(store.cells()):
-            if old.key in outcome and old.key not in counting:
-                counting.add(old.key)
-                store.append(old.key, old.session, old.records)
-        how = {"jobs": jobs, "threads": threads, **asdict(limit), "cells_to_run": len(todo)}
-        if not todo:
-            store.note(session, **provenance.collect(), **_planned(plan), **how)
-        else:
-            workers = dispatcher or LocalDispatcher(
+        work = _Work(store, chosen, limit, retry_failed=retry_failed)
+        for unit in plan.codings:
+            work.want(unit)
+        work.settle()
+        facts = _planned(plan) | {"suites": {s.name: s.version for s in chosen}}
+        kept = len(work.wanted) - sum(isinstance(task.unit, CodingUnit) for task in work.tasks)
+        work.execute(
+            executor,
+            lambda: LocalExecutor(
                 jobs,
-                threads=threads,
+                folders_of(store),
+                threads=1 if plan.timing else threads or default_threads(jobs),
                 limit=limit,
-                logs=store.path / "logs",
-                scratch=_scratch_of(store),
-                pinned=plan.timing,
-            )
-            try:
-                for cell in todo:
-                    workers.submit(cell)
-                # Provenance takes a moment, in which workers start; it is on disk before the first record.
-                store.note(session, **provenance.collect(), **_planned(plan), **how)
-                first = time.monotonic()
-                for ended in range(1, len(todo) + 1):
-                    while (result := workers.result(_HEARTBEAT_S)) is None:
-                        if on_tick:
-                            left = _left(first, ended - 1, len(todo))
-                            on_tick(Tick(kept + ended - 1, len(wanted), left, under_way=workers.under_way()))
-                    store.append(result.cell.key, session, result.records, result.streams)
-                    outcome[result.cell.key] = result.records
-                    if on_tick:
-                        left = _left(first, ended, len(todo))
-                        on_tick(Tick(kept + ended, len(wanted), left, result.cell, result.records))
-            finally:
-                workers.cancel()
-        wall_s = time.monotonic() - begin
-        store.note(session, finished=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=round(wall_s, 3))
-    records = [record for of_cell in outcome.values() for record in of_cell]
+                pinned=plan.timing is not None,
+            ),
+            facts | {"jobs": jobs, "threads": threads, **asdict(limit)},
+            [CODECS.create(address) for address in plan.codecs],
+            on_tick,
+        )
+        records = store.records(list(work.kept.values()))
     return Summary(
-        total=len(wanted),
+        codings=len(work.wanted),
         kept=kept,
-        ran=len(todo),
-        failed=len(_failures(records)),
+        coded=work.coded,
+        measured=work.measured,
+        failed=sum(r.status not in {"ok", "bad-input"} for r in records),
         bad_input=sum(r.status == "bad-input" for r in records),
-        wall_s=wall_s,
+        unmeasured=sum(r.status == "ok" and any(s.name in r.unmeasured for s in chosen) for r in records),
+        wall_s=time.monotonic() - begin,
     )
 
 
-def _scratch_of(store: Run) -> Path:
-    """Folder on the local disk that belongs to this run, so that what a killed one left is found and cleared."""
-    name = hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"gcbench-{name}"
+def measure_run(
+    store: Run,
+    units: Sequence[MeasurementUnit],
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+    limit: Limit = Limit(),
+    retry_failed: bool = False,
+    executor: Executor | None = None,
+    on_tick: Callable[[Tick], None] | None = None,
+) -> int:
+    """Measure decoded meshes of kept streams by suites that have not measured them yet. Nothing is encoded.
+
+    Parameters
+    ----------
+    store : Run
+        Has the streams; gets the measurements.
+    units : sequence of MeasurementUnit
+        From :func:`gcbench.bench.run.kept.to_measure`.
+
+    Returns
+    -------
+    int
+        Measurements that were made, one for each suite on each decoded mesh.
+    """
+    with store.writing():
+        work = _Work(store, (), limit, retry_failed=retry_failed)
+        for unit in units:
+            work.want_measured(unit)
+        work.settle()
+        suites = {suite.name: suite.version for unit in units for suite in unit.suites}
+        work.execute(
+            executor,
+            lambda: LocalExecutor(jobs, folders_of(store), threads=threads or default_threads(jobs), limit=limit),
+            {"suites": suites, "jobs": jobs, "threads": threads, **asdict(limit)},
+            [CODECS.create(name) for name in dict.fromkeys(unit.codec for unit in units)],
+            on_tick,
+        )
+    return work.measured
+
+
+@dataclass
+class _Work:
+    """What is wanted of a run, what of it is kept, and the tasks that are left."""
+
+    store: Run
+    suites: tuple[SuiteId, ...]
+    limit: Limit
+    retry_failed: bool = False
+    wanted: dict[tuple[str, str, str], CodingUnit] = field(default_factory=dict)  # by key, dataset and names
+    kept: dict[tuple[str, str, str], Coding] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    coded: int = 0
+    measured: int = 0
+
+    def __post_init__(self) -> None:
+        self._session = secrets.token_hex(6)
+        self._named: dict[str, list[CodingUnit]] = {}  # of each key, everything that is called so
+        self._last: dict[str, Coding] = {}
+        self._counting: set[tuple[str, str, str]] = set()
+        for coding in self.store.codings():
+            self._last[coding.key] = coding
+        for coding in self.store.counting():
+            self._counting.add(_name_of(coding))
+        self._measurements: dict[str, Measurement] = {}
+        self._counts: dict[tuple[Any, ...], str] = {}  # which measurement counts for a decoded mesh and a suite
+        for measurement in self.store.measurements():
+            self._measurements[measurement.key] = measurement
+            self._counts[_stands_for(measurement)] = measurement.key
+        self._to_measure: set[str] = set()
+        self._again: list[Coding] = []
+        self._measured_again: list[Measurement] = []
+        self._agenda = Agenda()
+
+    def want(self, unit: CodingUnit) -> None:
+        """Want a coding, and measurements of it."""
+        self.wanted[_name_of(unit)] = unit
+        self._named.setdefault(unit.key, []).append(unit)
+
+    def settle(self) -> None:
+        """Compare what is wanted with what is kept."""
+        for key, units in self._named.items():
+            last = self._last.get(key)
+            if last is None or self._again_because_of_limits(last, units[0]):
+                self.tasks.append(Task(units[0], self._applying(units[0].codec)))
+                continue
+            for unit in units:
+                self._keep_named(last, unit)
+            self.tasks += self._measurements_of(last, units[0])
+        if self._again or self._measured_again:
+            self.store.keep(self._session, self._again, measurements=self._measured_again)
+
+    def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
+        """Let a kept coding stand for a unit: under its names, and as the one that counts."""
+        named = _under_names(coding, unit)
+        self.kept[_name_of(unit)] = named
+        if _name_of(unit) not in self._counting:
+            self._counting.add(_name_of(unit))
+            self._again.append(named)
+
+    def _again_because_of_limits(self, last: Coding, unit: CodingUnit) -> bool:
+        if last.status in {"ok", "bad-input"}:
+            return False
+        now_s, now_bytes = self.limit.coding_s(unit), self.limit.coding_bytes(unit.kind)
+        raised = (last.status == "timeout" and _raised(last.limit_s, now_s)) or (
+            last.status == "out-of-memory" and _raised(last.limit_bytes, now_bytes)
+        )
+        return self.retry_failed or raised
+
+    def _measurements_of(self, coding: Coding, unit: CodingUnit) -> list[Task]:
+        """Measurements that a kept coding lacks, a task for each mesh."""
+        if coding.status != "ok" or unit.timing:
+            return []
+        suites = self._applying(unit.codec)
+        units = (measurement_unit(coding, unit, place, suites) for place in range(len(unit.usable)))
+        return [task for one in units if (task := self._missing(one)) is not None]
+
+    def want_measured(self, unit: MeasurementUnit) -> None:
+        """Want the measurements of a kept stream."""
+        if (task := self._missing(unit)) is not None:
+            self.tasks.append(task)
+
+    def _missing(self, unit: MeasurementUnit) -> Task | None:
+        missing = []
+        for suite in unit.suites:
+            key = unit.key(suite)
+            known = self._measurements.get(key)
+            if key in self._to_measure or (known is not None and not self._measure_again(known)):
+                # One of an earlier version of the suite came after it: what was asked for last counts.
+                if known is not None and self._counts.get(_stands_for(known)) != key:
+                    self._counts[_stands_for(known)] = key
+                    self._measured_again.append(known)
+                continue
+            self._to_measure.add(key)
+            missing.append(suite)
+        return Task(replace(unit, suites=tuple(missing))) if missing else None
+
+    def _measure_again(self, known: Measurement) -> bool:
+        if known.status in {"ok", "bad-input"}:
+            return False
+        return (
+            self.retry_failed
+            or (known.status == "timeout" and _raised(known.limit_s, self.limit.measure_s))
+            or (known.status == "out-of-memory" and _raised(known.limit_bytes, self.limit.memory_bytes))
+        )
+
+    def _applying(self, codec: str) -> tuple[SuiteId, ...]:
+        """The suites that can measure what a codec decodes to: clouds come from codecs of points only."""
+        return tuple(suite for suite in self.suites if applies(suite.name, codec))
+
+    def execute(
+        self,
+        executor: Executor | None,
+        local: Callable[[], Executor],
+        facts: Mapping[str, Any],
+        codecs: Sequence[Any],
+        on_tick: Callable[[Tick], None] | None,
+    ) -> None:
+        """Run the tasks that are left, and note the session."""
+        begin = time.monotonic()
+        total, done = self._total(), self._total() - sum(map(self._weight, self.tasks))
+        if on_tick:
+            on_tick(Tick(done, total, None))
+        facts = {**facts, "codings_to_run": sum(isinstance(task.unit, CodingUnit) for task in self.tasks)}
+        if not self.tasks:
+            if executor is not None:
+                executor.close()
+            self.store.note(self._session, **provenance.collect(codecs), **facts)
+        else:
+            workers = executor or local()
+            try:
+                # Provenance takes a moment, in which workers start; it is on disk before the first result.
+                self.store.note(self._session, **provenance.collect(codecs), **facts)
+                self._agenda = Agenda(self.tasks, self._with_stream)
+                first, at_first = time.monotonic(), done
+                for outcome in workers.run(self._agenda, _HEARTBEAT_S):
+                    unit, failures = "", ()
+                    if outcome is not None:
+                        done += self._weight(outcome.task) - self._take_in(outcome)
+                        unit, failures = str(outcome.task.unit), tuple(_failures(outcome))
+                    if on_tick:
+                        left = _left(first, done - at_first, total - done)
+                        under_way = () if outcome is not None else workers.under_way()
+                        on_tick(Tick(done, total, left, unit, failures, under_way))
+            finally:
+                workers.close()
+        wall_s = round(time.monotonic() - begin, 3)
+        ended = {"coded": self.coded, "measured": self.measured, "wall_s": wall_s}
+        self.store.note(self._session, finished=datetime.now(UTC).isoformat(timespec="seconds"), **ended)
+        shutil.rmtree(self.store.path / "spool", ignore_errors=True)
+
+    def _total(self) -> int:
+        return sum(1 + self._later(unit) for unit in self.wanted.values()) + sum(
+            isinstance(task.unit, MeasurementUnit) for task in self.tasks
+        )
+
+    def _weight(self, task: Task) -> int:
+        return 1 + (self._later(task.unit) if isinstance(task.unit, CodingUnit) else 0)
+
+    def _later(self, unit: CodingUnit) -> int:
+        """Measurements that follow as tasks of their own."""
+        return len(unit.usable) if unit.kind == "set" and self.suites and not unit.timing else 0
+
+    def _take_in(self, outcome: Outcome) -> int:
+        """Keep an outcome, and add to the agenda what follows from it: the number of tasks added."""
+        coding, added = outcome.coding, 0
+        codings: list[Coding] = []
+        if coding is not None:
+            self.coded += coding.status != "bad-input"
+            for unit in self._named[coding.key]:
+                named = _under_names(coding, unit)
+                self.kept[_name_of(unit)] = named
+                codings.append(named)
+        self.measured += len(outcome.measurements)
+        self.store.keep(self._session, codings, outcome.streams, outcome.measurements)
+        for measurement in outcome.measurements:
+            self._measurements[measurement.key] = measurement
+        if coding is None:
+            return 0
+        if coding.status not in {"timeout", "out-of-memory"}:  # what met a limit goes on when that is raised
+            shutil.rmtree(self.store.path / "work" / coding.key, ignore_errors=True)
+        unit = self._named[coding.key][0]
+        if coding.kind == "set" and self.suites:
+            tasks = self._measurements_of(coding, unit)
+            self._agenda.add(tasks)
+            added = len(tasks)
+        return added
+
+    def _with_stream(self, task: Task) -> Task:
+        if isinstance(task.unit, CodingUnit):
+            return task
+        return replace(task, stream=self.store.stream(task.unit.stream_sha256))
+
+
+def applies(suite: str, codec: str) -> bool:
+    """Whether a suite can measure what a codec decodes to: a suite of clouds measures codecs of points only."""
+    if SUITES.get(suite).takes != "cloud":
+        return True
+    try:
+        return hasattr(CODECS.get(split_address(codec, "codec")[0]), "decode_cloud")
+    except BenchError:
+        return False
+
+
+def _name_of(what: CodingUnit | Coding) -> tuple[str, str, str]:
+    names = "\n".join(m.source.mesh if isinstance(what, CodingUnit) else m.mesh for m in what.meshes)  # type: ignore[union-attr]
+    return what.key, f"{what.dataset}/{what.split}", names
+
+
+def _under_names(coding: Coding, unit: CodingUnit) -> Coding:
+    """The coding of the same contents under the names of a unit."""
+    meshes = tuple(
+        replace(coded_mesh(planned), mesh_bytes=mesh.mesh_bytes, decoded_sha256=mesh.decoded_sha256)
+        for planned, mesh in zip(unit.meshes, coding.meshes, strict=True)
+    )
+    return replace(coding, dataset=unit.dataset, split=unit.split, rate_index=unit.rate_index, meshes=meshes)
+
+
+def _stands_for(m: Measurement) -> tuple[Any, ...]:
+    return m.stream, m.place, m.input, m.seed, m.codec, m.decoder_version, m.suite
+
+
+def _raised(before: float | None, now: float | None) -> bool:
+    """Whether a limit is higher than the one that was met."""
+    return before is not None and (now is None or now > before)
+
+
+def _failures(outcome: Outcome) -> Iterable[str]:
+    unit, coding = outcome.task.unit, outcome.coding
+    if coding is not None and coding.status not in {"ok", "bad-input"}:
+        yield f"{coding.status}: {unit}: {coding.error}"
+    for m in outcome.measurements:
+        if m.status not in {"ok", "bad-input"}:
+            yield f"{m.status}: {m.suite} on {unit}: {m.error}"
 
 
 def _planned(plan: Plan) -> dict[str, Any]:
@@ -201,20 +475,15 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "effort": plan.effort,
         "timing": plan.timing,
         "device": plan.device,
-        "metric_version": METRIC_VERSION,
         "key_version": KEY_VERSION,
-        "codecs": {cell.codec: cell.codec_version for cell in plan.cells},
+        "codecs": {unit.codec: unit.codec_version for unit in plan.codings},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},
         "folders": dict(plan.folders),
         "missing": len(plan.missing),
-        "cells": len(plan.cells),
+        "codings": len(plan.codings),
     }
 
 
-def _failures(records: Sequence[Record]) -> list[Record]:
-    return [r for r in records if r.status not in {"ok", "bad-input"}]
-
-
-def _left(first: float, ended: int, total: int) -> float | None:
-    return (time.monotonic() - first) / ended * (total - ended) if ended else None
+def _left(first: float, ended: int, left: int) -> float | None:
+    return (time.monotonic() - first) / ended * left if ended else None

@@ -1,6 +1,6 @@
-"""One cell, step by step: encode in one process, decode in another from the bytes, measure in a third.
+"""One slot: three killable workers that encode, decode and measure, and what comes of a task whatever a codec does.
 
-Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the outcome is records.
+Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the outcome is a coding with a status.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gcbench.bench.run import stages
+from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId
+from gcbench.bench.run import machine, stages
 from gcbench.bench.run.process import (
     CallFailed,
     DeadlineExceeded,
@@ -30,8 +31,9 @@ from gcbench.bench.run.process import (
     WorkerDied,
     WorkerError,
 )
-from gcbench.bench.store.records import Cost, Record, Stage, Status
-from gcbench.bench.plan.planning import Cell, PlannedMesh
+from gcbench.bench.run.spool import Spool
+from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn, Stage, Status
 from gcbench.errors import StoreError
 from gcbench.registry import split_address
 
@@ -39,40 +41,23 @@ log = logging.getLogger(__name__)
 A = TypeVar("A")
 R = TypeVar("R")
 
-# Preparing and measuring are ours, not the codec's: limits that only a hang or a monstrous mesh can reach.
+# Preparing and loading are ours, not the codec's: a limit that only a hang or a monstrous mesh can reach.
 PREPARE_LIMIT_S = 600.0
-MEASURE_LIMIT_S = 1800.0
-# A call whose worker somebody else killed (a person, the kernel short of memory) is repeated: not the codec's fault
-# until it happens again and again.
-OUTSIDE_KILL_RETRIES = 5
+# A call whose worker a person killed is repeated: not the codec's fault until it happens again and again. A call whose
+# worker the kernel killed for memory is repeated once: another process may have been the one that needed too much.
+OUTSIDE_KILL_RETRIES, OOM_RETRIES = 5, 1
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a cell: a record for each of its meshes, and the streams to keep."""
+class UnitFailure(Exception):
+    """A stage of a unit did not succeed."""
 
-    cell: Cell
-    records: tuple[Record, ...]
-    streams: tuple[bytes, ...] = ()
-
-
-class CellFailure(Exception):
-    """A stage of a cell did not succeed."""
-
-    def __init__(self, status: Status, stage: Stage, error: str) -> None:
+    def __init__(self, status: Status, stage: Stage, error: str, kind: str = "") -> None:
         super().__init__(error)
         self.status = status
         self.stage = stage
         self.error = error
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What one cell may take: seconds for encoding and decoding together, and resident bytes of any worker."""
-
-    deadline_s: float | None = None
-    memory_bytes: int | None = None
+        self.kind = kind  # class of the exception that was raised in the worker, if one was
 
 
 class Templates:
@@ -98,55 +83,82 @@ class Templates:
             template.close()
 
 
-@dataclass
-class Bench:
-    """The three workers of one slot, and how they run a cell.
+@dataclass(frozen=True)
+class Folders:
+    """Where slots of one machine keep what is not a result.
 
     Parameters
     ----------
+    spool : Spool
+        Decoded meshes that wait to be measured.
+    scratch : Path
+        What codecs write while they work; emptied after every failure.
+    work : Path or None
+        One folder for each coding under way, by its key, that survives a kill. None: nothing is resumed.
+    logs : Path or None
+        What workers print.
+    inputs : Path or None
+        Input meshes that came from another machine.
+    """
+
+    spool: Spool
+    scratch: Path
+    work: Path | None = None
+    logs: Path | None = None
+    inputs: Path | None = None
+
+    @classmethod
+    def temporary(cls) -> Folders:
+        """Folders of their own, for a slot that is used once; :meth:`Slot.close` removes the scratch folder."""
+        root = Path(tempfile.mkdtemp(prefix="gcbench-"))
+        return cls(Spool(root / "spool"), root)
+
+
+@dataclass
+class Slot:
+    """The three workers of one slot, and how they run a task.
+
+    Parameters
+    ----------
+    folders : Folders
+        Where they write. The slot's own scratch is a folder in ``folders.scratch``.
     threads : int
         Threads of each worker; one of the three works at a time.
     cores : tuple of int or None
         Cores the workers are pinned to.
-    logs : Path or None
-        Folder for what workers print.
-    scratch : Path or None
-        Folder for what codecs write while they work; emptied after every failure, removed at the end.
     name : str
-        Of the slot, in log file names.
+        Of the slot, in log file names and records.
     templates : Templates or None
         What the workers are forked from, shared with other slots; None makes its own.
     """
 
+    folders: Folders
     limit: Limit = Limit()
     threads: int = 1
     cores: tuple[int, ...] | None = None
-    logs: Path | None = None
-    scratch: Path | None = None
     name: str = "0"
     templates: Templates | None = None
     _prepared: set[tuple[int | None, str]] = field(default_factory=set, init=False, repr=False)
-    _cell: Cell | None = field(default=None, init=False, repr=False)
+    _task: Task | None = field(default=None, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._own_templates = self.templates is None
         self._templates = self.templates or Templates(self.threads)
-        self._scratch = self.scratch or Path(tempfile.mkdtemp(prefix="gcbench-"))
+        self._scratch = self.folders.scratch / f"slot-{self.name}"
         self._scratch.mkdir(parents=True, exist_ok=True)
+        logs = self.folders.logs
         self._workers = {
             role: Worker(
-                self._templates.of(role),
-                cores=self.cores,
-                log=self.logs / f"{self.name}-{role}.log" if self.logs else None,
+                self._templates.of(role), cores=self.cores, log=logs / f"{self.name}-{role}.log" if logs else None
             )
             for role in ("encode", "decode", "measure")
         }
 
     def under_way(self) -> str | None:
-        """What the cell at hand says of its progress; None between cells, or when it says nothing."""
-        cell, says = self._cell, next((w.says for w in self._workers.values() if w.says), "")
-        return f"{cell}: {says}" if cell and says else None
+        """What the task at hand says of its progress; None between tasks, or when it says nothing."""
+        task, says = self._task, next((w.says for w in self._workers.values() if w.says), "")
+        return f"{task.unit}: {says}" if task and says else None
 
     def stop(self) -> None:
         """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
@@ -154,169 +166,249 @@ class Bench:
         for worker in self._workers.values():
             worker.interrupt()
 
-    def run(self, cell: Cell) -> Outcome:
-        """Run one cell.
+    def run(self, task: Task) -> Outcome:
+        """Run one task.
 
         Raises
         ------
         StoreError
             The machine, not the codec, is at fault (full disk, an input file that changed): nothing to record.
         """
-        self._cell = cell
+        self._task = task
         try:
-            return self._run(cell)
+            if isinstance(task.unit, MeasurementUnit):
+                return Outcome(task, measurements=self._measure_unit(task.unit, task.stream))
+            return self._code(task, task.unit)
         finally:
-            self._cell = None
+            self._task = None
 
-    def _run(self, cell: Cell) -> Outcome:
-        good = tuple(m for m in cell.meshes if m.problem is None)
-        bad = [_record(cell, m) for m in cell.meshes if m.problem is not None]
+    # Coding.
+
+    def _code(self, task: Task, unit: CodingUnit) -> Outcome:
+        coding = self._planned(unit)
+        good = unit.usable
         if not good:
-            return Outcome(cell, tuple(bad))
-        settings = self._settings(cell)
-        deadline_s = settings.deadline_s
-        self._prepare_side_by_side(cell.codec)
+            return Outcome(task, replace(coding, status="bad-input", stage="load", error=unit.meshes[0].problem))
+        settings = self._settings(unit)
+        self._prepare_side_by_side(unit.codec)
         begin = time.monotonic()
-        records = [_record(cell, mesh) for mesh in good]
         streams: tuple[bytes, ...] = ()
+        decoded: list[str] = []
         try:
-            encoded = self._encode(cell, good, settings)
+            encoded = self._encode(unit, good, settings)
             streams = encoded.streams
-            records = _with_sizes(records, good, encoded)
-            if deadline_s is not None:
-                settings = replace(settings, deadline_s=deadline_s - (time.monotonic() - begin))
-            decoded, costs = self._decode(cell, encoded.streams, len(good), settings)
-        except CellFailure as failure:
+            coding = _encoded(coding, encoded)
+            if settings.deadline_s is not None:
+                settings = replace(settings, deadline_s=settings.deadline_s - (time.monotonic() - begin))
+            decoded, cost = self._decode(unit, streams, settings)
+        except UnitFailure as failure:
             self._empty_scratch()
-            return Outcome(cell, tuple(bad + [_failed(record, failure) for record in records]), streams)
-        records = [replace(record, decode=cost) for record, cost in zip(records, costs, strict=True)]
-        if not cell.timing:
-            records = [
-                self._measure(record, mesh, arrays, settings)
-                for record, mesh, arrays in zip(records, good, decoded, strict=True)
-            ]
-        return Outcome(cell, tuple(bad + records), streams)
+            log.debug("%s: %s at %s: %s", unit, failure.status, failure.stage, failure.error)
+            coding = replace(
+                coding,
+                status=failure.status,
+                stage=failure.stage,
+                error=failure.error,
+                limit_s=self.limit.coding_s(unit),
+                limit_bytes=self.limit.coding_bytes(unit.kind),
+            )
+            return Outcome(task, coding, streams)
+        coding = replace(coding, decode=cost, meshes=_with_decoded(coding.meshes, decoded))
+        measurements: tuple[Measurement, ...] = ()
+        if unit.kind == "model" and task.suites:
+            to_measure = measurement_unit(coding, unit, 0, task.suites)
+            measurements = self._measure_unit(to_measure, streams[0])
+        elif unit.kind == "model":
+            self.folders.spool.drop(decoded[0])
+        return Outcome(task, coding, streams, measurements)
 
-    def remeasure(self, cell: Cell, streams: tuple[bytes, ...], only: Collection[str] = ()) -> tuple[Record, ...]:
-        """Decode streams kept from before and measure, as :meth:`run` does; nothing is encoded.
-
-        Parameters
-        ----------
-        cell : Cell
-            What the streams are of.
-        streams : tuple of bytes
-            One for each usable mesh, or one for the set.
-        only : collection of str
-            Measure these meshes of a set; empty is all.
-
-        Returns
-        -------
-        tuple of Record
-            Of the meshes measured; without the sizes and costs that encoding gives.
-
-        Raises
-        ------
-        StoreError
-            The machine, not the codec, is at fault.
-        """
-        good = tuple(m for m in cell.meshes if m.problem is None)
-        settings = self._settings(cell)
-        records = [_record(cell, mesh) for mesh in good]
-        try:
-            decoded, costs = self._decode(cell, streams, len(good), settings)
-        except CellFailure as failure:
-            self._empty_scratch()
-            return tuple(_failed(r, failure) for r in records if not only or r.mesh in only)
-        return tuple(
-            self._measure(replace(record, decode=cost), mesh, arrays, settings)
-            for record, mesh, arrays, cost in zip(records, good, decoded, costs, strict=True)
-            if not only or record.mesh in only
+    def _planned(self, unit: CodingUnit) -> Coding:
+        return Coding(
+            key=unit.key,
+            session="",
+            dataset=unit.dataset,
+            split=unit.split,
+            codec=unit.codec,
+            codec_version=unit.codec_version,
+            kind=unit.kind,
+            rate=unit.rate.label,
+            rate_index=unit.rate_index,
+            effort=unit.effort,
+            seed=unit.seed,
+            meshes=tuple(coded_mesh(m) for m in unit.meshes),
+            device=unit.device,
+            timing=unit.timing,
+            decoder_bytes=unit.decoder_bytes,
+            ran_on=self._ran_on(unit.device),
         )
 
-    def _settings(self, cell: Cell) -> stages.Settings:
-        warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if cell.timing else (0, 1)
+    def _ran_on(self, device: str) -> RanOn:
+        gpu = machine.gpu_model() if device.startswith("cuda") else ""
+        return RanOn(machine.host(), self.name, self.threads, machine.cpu_model(), gpu)
+
+    def _settings(self, unit: CodingUnit) -> stages.Settings:
+        warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if unit.timing else (0, 1)
+        limit_s = self.limit.coding_s(unit)
+        work = None
+        if self.folders.work is not None and unit.kind == "set" and not unit.timing:
+            work = self.folders.work / unit.key
+            work.mkdir(parents=True, exist_ok=True)
         return stages.Settings(
             threads=self.threads,
-            device=cell.device,
-            seed=cell.seed,
+            device=unit.device,
+            seed=unit.seed,
             # The limit is for coding once, so that what passes the quality pass passes the timing pass.
-            deadline_s=None if self.limit.deadline_s is None else self.limit.deadline_s * (warm_up + repeats),
+            deadline_s=None if limit_s is None else limit_s * (warm_up + repeats),
             warm_up=warm_up,
             repeats=repeats,
             scratch=self._scratch,
+            work=work,
         )
 
-    def _encode(self, cell: Cell, meshes: tuple[PlannedMesh, ...], settings: stages.Settings) -> stages.Encoded:
-        job = stages.EncodeJob(
-            cell.codec, cell.rate, tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), settings
+    def _encode(
+        self, unit: CodingUnit, meshes: tuple[PlannedMesh, ...], settings: stages.Settings
+    ) -> stages.Encoded:
+        inputs = self._inputs(meshes)
+        memory = self.limit.coding_bytes(unit.kind)
+        # By a call of its own: neither the time nor the peak memory of loading belongs to the codec.
+        self._call("encode", unit.codec, stages.load_inputs, inputs, Limits(PREPARE_LIMIT_S, memory))
+        job = stages.EncodeJob(unit.codec, unit.rate, inputs, settings)
+        encoded, outside = self._call(
+            "encode", unit.codec, stages.encode, job, Limits(settings.deadline_s, memory), whole_s=self.limit.coding_s(unit)
         )
-        encoded, outside = self._call("encode", cell.codec, stages.encode, job, settings.deadline_s)
         return replace(encoded, cost=stages.with_outside_peak(encoded.cost, outside))
 
-    def _decode(
-        self, cell: Cell, streams: tuple[bytes, ...], meshes: int, settings: stages.Settings
-    ) -> tuple[list[stages.MeshArrays], list[Cost]]:
-        """Decode every stream; as many meshes, and as many costs, as went in."""
-        codec = split_address(cell.codec, "codec")[0]
-        decoded: list[stages.MeshArrays] = []
-        costs: list[Cost] = []
-        for stream in streams:
-            job = stages.DecodeJob(codec, stream, settings)
-            part, outside = self._call("decode", codec, stages.decode, job, settings.deadline_s)
-            decoded += part.meshes
-            costs += [stages.with_outside_peak(part.cost, outside)] * len(part.meshes)
-        if len(decoded) != meshes:
-            raise CellFailure("failed", "decode", f"decoded {len(decoded)} meshes of {meshes}")
-        return decoded, costs
+    def _inputs(self, meshes: tuple[PlannedMesh, ...]) -> stages.Inputs:
+        return stages.Inputs(
+            tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), self.folders.inputs
+        )
 
-    def _measure(
-        self, record: Record, mesh: PlannedMesh, arrays: stages.MeshArrays, settings: stages.Settings
-    ) -> Record:
-        job = stages.MeasureJob(mesh.source, mesh.sha256, arrays, settings)
-        try:
-            measured, _ = self._call("measure", None, stages.measure, job, MEASURE_LIMIT_S)
-        except CellFailure as failure:
-            return _failed(record, failure)
-        return replace(record, metrics=measured.metrics, facts=measured.facts, measure_s=measured.wall_s)
+    def _decode(self, unit: CodingUnit, streams: tuple[bytes, ...], settings: stages.Settings) -> tuple[list[str], Cost]:
+        """Decode the one stream of a coding: hashes of as many meshes as went in."""
+        codec = split_address(unit.codec, "codec")[0]
+        job = stages.DecodeJob(codec, streams[0], replace(settings, work=None), self.folders.spool)
+        limits = Limits(settings.deadline_s, self.limit.coding_bytes(unit.kind))
+        decoded, outside = self._call("decode", codec, stages.decode, job, limits, whole_s=self.limit.coding_s(unit))
+        if len(decoded.sha256) != len(unit.usable):
+            raise UnitFailure("failed", "decode", f"decoded {len(decoded.sha256)} meshes of {len(unit.usable)}")
+        return list(decoded.sha256), stages.with_outside_peak(decoded.cost, outside)
+
+    # Measuring.
+
+    def _measure_unit(self, unit: MeasurementUnit, stream: bytes) -> tuple[Measurement, ...]:
+        """Measure one decoded mesh by every suite of the unit; the mesh leaves the spool after that."""
+        from gcbench.bench.metrics import SUITES
+
+        made: list[Measurement] = []
+        spooled: dict[bool, str] = {} if unit.decoded_sha256 is None else {False: unit.decoded_sha256}
+        for suite in unit.suites:
+            begin = time.monotonic()
+            status: Status = "ok"
+            error, values = None, {}
+            try:
+                values = dict(self._measured(unit, suite, stream, spooled, cloud=SUITES.get(suite.name).takes == "cloud"))
+            except UnitFailure as failure:
+                self._empty_scratch()
+                status, error = _of_suite(failure)
+            made.append(
+                Measurement(
+                    key=unit.key(suite),
+                    session="",
+                    stream=unit.stream_sha256,
+                    place=unit.place,
+                    codec=unit.codec,
+                    decoder_version=unit.decoder_version,
+                    input=unit.mesh.sha256,
+                    suite=suite.name,
+                    suite_version=suite.version,
+                    seed=unit.seed,
+                    status=status,
+                    error=error,
+                    values=values,
+                    seconds=time.monotonic() - begin,
+                    limit_s=self.limit.measure_s if status == "timeout" else None,
+                    limit_bytes=self.limit.memory_bytes if status == "out-of-memory" else None,
+                )
+            )
+        for sha256 in spooled.values():
+            self.folders.spool.drop(sha256)
+        return tuple(made)
+
+    def _measured(
+        self, unit: MeasurementUnit, suite: SuiteId, stream: bytes, spooled: dict[bool, str], *, cloud: bool
+    ) -> Any:
+        for _ in range(2):
+            if not self.folders.spool.has(spooled.get(cloud)):
+                spooled[cloud] = self.decode_again(unit, stream, cloud=cloud)
+            job = stages.MeasureJob(
+                suite.name, self._inputs((unit.mesh,)), spooled[cloud], self.folders.spool, unit.seed, self.threads
+            )
+            limits = Limits(self.limit.measure_s, self.limit.memory_bytes)
+            measured, _ = self._call("measure", None, stages.measure, job, limits, suite=suite.name)
+            if measured.values is not None:
+                return measured.values
+            self.folders.spool.drop(spooled[cloud])  # damaged, or another slot has just measured the same content
+        raise StoreError(f"no room for a decoded mesh in {self.folders.spool.path}")
+
+    def decode_again(self, unit: MeasurementUnit, stream: bytes, *, cloud: bool = False) -> str:
+        """Decode one mesh of a kept stream into the spool, and return its hash.
+
+        Raises
+        ------
+        UnitFailure
+            The stream does not decode any more.
+        StoreError
+            The machine is at fault.
+        """
+        limit_s = None if self.limit.deadline_s is None else self.limit.deadline_s
+        settings = stages.Settings(self.threads, unit.device, unit.seed, limit_s, scratch=self._scratch)
+        job = stages.AgainJob(unit.codec, stream, unit.place, settings, self.folders.spool, cloud)
+        limits = Limits(limit_s, self.limit.coding_bytes(unit.kind))
+        return self._call("decode", unit.codec, stages.decode_again, job, limits)[0]
+
+    # Calls.
 
     def _call(
-        self, stage: Stage, codec: str | None, function: Callable[[A], R], job: A, deadline_s: float | None
+        self,
+        stage: Stage,
+        codec: str | None,
+        function: Callable[[A], R],
+        job: A,
+        limits: Limits,
+        *,
+        whole_s: float | None = None,
+        suite: str | None = None,
     ) -> tuple[R, int]:
-        """Call in the stage's worker, in a new one if somebody killed it; turn what went wrong into a CellFailure."""
-        limits = Limits(deadline_s, self.limit.memory_bytes)
-        for attempt in range(OUTSIDE_KILL_RETRIES + 1):
+        """Call in the stage's worker, in a new one if somebody killed it; turn what went wrong into a UnitFailure."""
+        deaths: list[WorkerDied] = []
+        while True:
             if self._stopped:
                 raise StoreError("stopped")
             worker = self._workers[stage]
             try:
                 if codec is not None:
-                    self._prepare(worker, codec)
+                    self._prepare(worker, stages.prepare, codec)
+                if suite is not None:
+                    self._prepare(worker, stages.prepare_suite, suite)
                 return worker.call(function, job, limits)
-            except DeadlineExceeded as error:
-                # Decoding has what encoding left of the limit; people know the whole.
-                whole = None if stage == "measure" else self.limit.deadline_s
-                said = f"coding took longer than {whole:g} s" if whole and deadline_s != whole else str(error)
-                raise CellFailure("timeout", stage, said) from None
-            except TemplateFailed as error:
-                raise StoreError(str(error)) from None
-            except MemoryExceeded as error:
-                raise CellFailure("out-of-memory", stage, str(error)) from None
-            except CallFailed as error:
-                raise _verdict(stage, error) from None
             except WorkerDied as error:
+                deaths.append(error)
                 if self._stopped:
                     raise StoreError("stopped") from None
-                if not error.from_outside or attempt == OUTSIDE_KILL_RETRIES:
-                    raise CellFailure("crashed", stage, str(error)) from None
-                log.warning("the %s worker was killed from outside; trying again", stage)
-        raise AssertionError("unreachable")
+                if (failure := _of_deaths(stage, deaths)) is not None:
+                    raise failure from None
+                log.warning("the %s worker was killed from outside (%s); trying again", stage, error)
+            except WorkerError as error:
+                # Decoding has what encoding left of the limit; people know the whole.
+                took = f"coding took longer than {whole_s:g} s" if whole_s and limits.deadline_s != whole_s else None
+                raise _of_error(stage, error, took) from None
 
     def _prepare_side_by_side(self, codec: str) -> None:
         """Load a codec into the encode and the decode worker at the same time; a failure shows in the call itself."""
 
         def prepare(stage: Stage, address: str) -> None:
             with contextlib.suppress(WorkerError):
-                self._prepare(self._workers[stage], address)
+                self._prepare(self._workers[stage], stages.prepare, address)
 
         decoder = split_address(codec, "codec")[0]
         if (self._workers["decode"].pid, decoder) in self._prepared:
@@ -326,12 +418,12 @@ class Bench:
         prepare("encode", codec)
         beside.join()
 
-    def _prepare(self, worker: Worker, codec: str) -> None:
-        """Load the codec in this very process, once, before any deadline counts."""
+    def _prepare(self, worker: Worker, function: Callable[[str], None], what: str) -> None:
+        """Load a codec or a suite in this very process, once, before any deadline counts."""
         worker.start()
-        prepared = (worker.pid, codec)
+        prepared = (worker.pid, what)
         if prepared not in self._prepared:
-            worker.call(stages.prepare, codec, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
+            worker.call(function, what, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
             self._prepared.add(prepared)
 
     def _empty_scratch(self) -> None:
@@ -348,6 +440,75 @@ class Bench:
             self._templates.close()
 
 
+def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
+    """What a coding says of a mesh before it is coded."""
+    return CodedMesh(
+        mesh=mesh.source.mesh,
+        input_sha256=mesh.sha256,
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        obj_bytes=mesh.obj_bytes,
+        raw_bytes=mesh.raw_bytes,
+        source_bytes=mesh.source_bytes,
+        problem=mesh.problem,
+    )
+
+
+def measurement_unit(coding: Coding, unit: CodingUnit, place: int, suites: tuple[SuiteId, ...]) -> MeasurementUnit:
+    """The measurement of one mesh of a coding that succeeded."""
+    return MeasurementUnit(
+        codec=split_address(coding.codec, "codec")[0],
+        decoder_version=coding.codec_version,
+        kind=coding.kind,
+        stream_sha256=coding.streams[0],
+        place=place,
+        mesh=unit.usable[place],
+        suites=suites,
+        seed=coding.seed,
+        device=coding.device,
+        decoded_sha256=coding.coded[place].decoded_sha256,
+    )
+
+
+def _encoded(coding: Coding, encoded: stages.Encoded) -> Coding:
+    layout = encoded.layout
+    sizes = iter(layout.mesh_bytes if layout else (len(encoded.streams[0]),))
+    return replace(
+        coding,
+        encode=encoded.cost,
+        shared_bytes=layout.shared_bytes if layout else 0,
+        streams=tuple(hashlib.sha256(stream).hexdigest() for stream in encoded.streams),
+        meshes=tuple(m if m.problem else replace(m, mesh_bytes=next(sizes)) for m in coding.meshes),
+    )
+
+
+def _with_decoded(meshes: tuple[CodedMesh, ...], decoded: list[str]) -> tuple[CodedMesh, ...]:
+    hashes = iter(decoded)
+    return tuple(m if m.problem else replace(m, decoded_sha256=next(hashes)) for m in meshes)
+
+
+def _of_deaths(stage: Stage, deaths: list[WorkerDied]) -> UnitFailure | None:
+    """What the deaths of a call's workers, one after the other, come to; None if the call is to be repeated."""
+    if sum(death.out_of_memory for death in deaths) > OOM_RETRIES:
+        return UnitFailure("out-of-memory", stage, str(deaths[-1]))
+    if not deaths[-1].from_outside or len(deaths) > OUTSIDE_KILL_RETRIES:
+        return UnitFailure("crashed", stage, str(deaths[-1]))
+    return None
+
+
+def _of_error(stage: Stage, error: WorkerError, took: str | None) -> Exception:
+    """What an error of a call comes to; ``took`` says how long a coding took where a part of it met the limit."""
+    if isinstance(error, DeadlineExceeded):
+        return UnitFailure("timeout", stage, took or str(error))
+    if isinstance(error, MemoryExceeded):
+        return UnitFailure("out-of-memory", stage, f"{error}; to give it more: --memory GiB")
+    if isinstance(error, TemplateFailed):
+        return StoreError(str(error))
+    if isinstance(error, CallFailed):
+        return _verdict(stage, error)
+    return UnitFailure("crashed", stage, str(error))
+
+
 def _verdict(stage: Stage, error: CallFailed) -> Exception:
     """Name an exception of a worker; a machine at fault stops the run instead of blaming the codec."""
     if error.kind == "StoreError":
@@ -355,60 +516,17 @@ def _verdict(stage: Stage, error: CallFailed) -> Exception:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StoreError(f"no disk space while trying to {stage}: {error.message}")
     if error.kind == "CodecTimeout":
-        return CellFailure("timeout", stage, error.message)
+        return UnitFailure("timeout", stage, error.message)
     if error.kind == "MemoryError":
-        return CellFailure("out-of-memory", stage, "the codec ran out of memory")
-    return CellFailure("failed", stage, str(error))
+        return UnitFailure("out-of-memory", stage, "the codec ran out of memory")
+    return UnitFailure("failed", stage, str(error), error.kind)
 
 
-def _record(cell: Cell, mesh: PlannedMesh) -> Record:
-    usable = mesh.problem is None
-    return Record(
-        dataset=cell.dataset,
-        split=cell.split,
-        mesh=mesh.source.mesh,
-        codec=cell.codec,
-        kind=cell.kind,
-        rate=cell.rate.label,
-        rate_index=cell.rate_index,
-        effort=cell.effort,
-        seed=cell.seed,
-        timing=cell.timing,
-        device=cell.device,
-        status="ok" if usable else "bad-input",
-        stage=None if usable else "load",
-        error=mesh.problem,
-        obj_bytes=mesh.obj_bytes if usable else None,
-        raw_bytes=mesh.raw_bytes if usable else None,
-        source_bytes=mesh.source_bytes,
-        decoder_bytes=cell.decoder_bytes,
-        input_sha256=mesh.sha256 or None,
-    )
-
-
-def _with_sizes(records: list[Record], meshes: tuple[PlannedMesh, ...], encoded: stages.Encoded) -> list[Record]:
-    layout, sized = encoded.layout, []
-    for index, (record, mesh) in enumerate(zip(records, meshes, strict=True)):
-        stream = encoded.streams[0 if layout else index]
-        mesh_bytes = layout.mesh_bytes[index] if layout else len(stream)
-        shared_bytes = layout.shared_bytes if layout else 0
-        stream_bytes = mesh_bytes + shared_bytes / len(meshes)
-        sized.append(
-            replace(
-                record,
-                mesh_bytes=mesh_bytes,
-                shared_bytes=shared_bytes,
-                set_size=len(meshes) if layout else 1,
-                stream_bytes=stream_bytes,
-                bits_per_vertex=8 * stream_bytes / mesh.vertices,
-                stream_sha256=hashlib.sha256(stream).hexdigest(),
-                encode=encoded.cost,
-            )
-        )
-    return sized
-
-
-def _failed(record: Record, failure: CellFailure) -> Record:
-    where = f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}"
-    log.debug("%s: %s at %s: %s", where, failure.status, failure.stage, failure.error)
-    return replace(record, status=failure.status, stage=failure.stage, error=failure.error)
+def _of_suite(failure: UnitFailure) -> tuple[Status, str]:
+    """Say whose fault a measurement's failure is: the codec's, the input's, or that of nobody who is ranked."""
+    if failure.stage == "decode":
+        return "crashed", f"decoding the kept stream again failed: {failure.error}"
+    if failure.status != "failed":
+        return failure.status, failure.error
+    of_kind: dict[str, Status] = {"CodecFailed": "failed", "BadMesh": "bad-input"}
+    return of_kind.get(failure.kind, "crashed"), failure.error

@@ -1,7 +1,7 @@
-"""What workers do with one cell: encode, decode, measure. Each function runs in a worker of its own role.
+"""What workers do: load, encode, decode, measure. Each function runs in a worker of its own role.
 
 The encode worker sees meshes, the decode worker only bytes, the measure worker both meshes. Nothing here catches a
-codec's errors: the cell (``cell.py``) names them.
+codec's errors: the slot (``slot.py``) names them.
 """
 
 from __future__ import annotations
@@ -16,53 +16,50 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gcbench.bench.run.arrays import CloudArrays, MeshArrays, unpack
+from gcbench.bench.run.spool import Spool
 from gcbench.bench.store.records import Cost
 from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
+from gcbench.codecs.base import synchronise
 from gcbench.datasets import MeshSource, cache_dir, load
 from gcbench.errors import BadMesh, CodecFailed, DatasetMissing, StoreError
 
 if TYPE_CHECKING:
-    import numpy as np
     import trimesh
-    from numpy.typing import NDArray
 
-    from gcbench.bench.metrics import Reference
+    from gcbench.bench.metrics import Suite
 
 log = logging.getLogger("gcbench.progress")
-_LONG_CALL_S = 60.0  # a call as long as training is its own warm-up, and is not repeated
+LONG_CALL_S = 60.0  # a call as long as training is its own warm-up, and is not repeated
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class MeshArrays:
-    """A mesh on its way between processes: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int32, to be quick."""
-
-    vertices: NDArray[np.float64]
-    faces: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
 class Settings:
-    """What every stage needs to know of how to run.
+    """How a codec is called.
 
     Parameters
     ----------
     threads : int
-        Threads a codec or metric may use.
+        Threads a codec may use.
     device : str
         As torch names devices.
     seed : int
-        Of the cell.
+        Of the coding.
     deadline_s : float or None
-        For encoding and decoding together.
+        Seconds from the beginning of the call.
     warm_up, repeats : int
         Calls before the clock counts, and calls that count.
+    scratch : Path or None
+        Where scratch folders are made; None is the system's temporary folder.
+    work : Path or None
+        Folder of the coding that survives a kill; for encoding only.
     """
 
     threads: int = 1
@@ -71,17 +68,36 @@ class Settings:
     deadline_s: float | None = None
     warm_up: int = 0
     repeats: int = 1
-    scratch: Path | None = None  # where scratch folders are made; None is the system's temporary folder
+    scratch: Path | None = None
+    work: Path | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Normalised meshes, named by file and checked by hash.
+
+    Parameters
+    ----------
+    sources : tuple of MeshSource
+        Files.
+    sha256 : tuple of str
+        Content of each normalised mesh.
+    cache : Path or None
+        Folder in which meshes of other machines lie as packed arrays, named by their hash; looked at first.
+    """
+
+    sources: tuple[MeshSource, ...]
+    sha256: tuple[str, ...]
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Meshes to encode, named by file and checked by hash."""
+    """Meshes to encode."""
 
     codec: str
     rate: Rate
-    sources: tuple[MeshSource, ...]
-    sha256: tuple[str, ...]
+    inputs: Inputs
     settings: Settings
 
 
@@ -101,33 +117,47 @@ class DecodeJob:
     codec: str
     stream: bytes
     settings: Settings
+    spool: Spool
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Meshes as decoded."""
+    """Hashes of the decoded meshes, which lie in the spool if there was room."""
 
-    meshes: tuple[MeshArrays, ...]
+    sha256: tuple[str, ...]
     cost: Cost
 
 
 @dataclass(frozen=True)
-class MeasureJob:
-    """A decoded mesh and the input that it stands for."""
+class AgainJob:
+    """One mesh of a kept stream to decode again, for a measurement: as a mesh, or as the cloud of a codec of points."""
 
-    source: MeshSource
-    sha256: str
-    decoded: MeshArrays
+    codec: str
+    stream: bytes
+    place: int
     settings: Settings
+    spool: Spool
+    cloud: bool = False
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """A decoded mesh in the spool, the input that it stands for, and the suite that compares them."""
+
+    suite: str
+    inputs: Inputs
+    decoded: str
+    spool: Spool
+    seed: int
+    threads: int
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics by name, and facts about the two meshes as ``in_*`` and ``out_*``."""
+    """Values of a suite; None where the decoded mesh is no longer in the spool."""
 
-    metrics: dict[str, float]
-    facts: dict[str, int | bool]
-    wall_s: float
+    values: Mapping[str, float | int | bool] | None
+    seconds: float
 
 
 def prepare(codec: str) -> None:
@@ -135,74 +165,112 @@ def prepare(codec: str) -> None:
     _codec(codec)
 
 
+def prepare_suite(suite: str) -> None:
+    """Import and compile what a suite needs, before any clock runs."""
+    _suite(suite)
+
+
+def load_inputs(inputs: Inputs) -> None:
+    """Load meshes, so that neither the time nor the memory of loading belongs to the codec."""
+    _meshes(inputs)
+
+
 def encode(job: EncodeJob) -> Encoded:
-    """Encode the meshes of a cell."""
+    """Encode the meshes of a coding."""
     codec = _codec(job.codec)
-    meshes = [_mesh(source, sha) for source, sha in zip(job.sources, job.sha256, strict=True)]
+    meshes = [_copy(mesh) for mesh in _meshes(job.inputs)]
     streams, cost = _timed(lambda ctx: codec.encode(meshes, job.rate, ctx), job.settings)
     expected = 1 if codec.kind == "set" else len(meshes)
-    if len(streams) != expected or not all(isinstance(s, bytes) for s in streams):
-        raise CodecFailed(f"encode() returned {len(streams)} streams of {_types(streams)}, not {expected} of bytes")
+    if not isinstance(streams, (list, tuple)) or len(streams) != expected or not all(type(s) is bytes for s in streams):
+        raise CodecFailed(f"encode() returned {_types(streams)}, not {expected} streams of bytes")
     layout = codec.layout(streams[0]) if codec.kind == "set" and isinstance(codec, SetCodec) else None
-    if layout is not None and layout.shared_bytes + sum(layout.mesh_bytes) != len(streams[0]):
-        raise CodecFailed("layout() does not add up to the length of the stream")
+    if layout is not None:
+        if len(layout.mesh_bytes) != len(meshes):
+            raise CodecFailed(f"layout() has {len(layout.mesh_bytes)} meshes of {len(meshes)}")
+        if layout.shared_bytes + sum(layout.mesh_bytes) != len(streams[0]):
+            raise CodecFailed("layout() does not add up to the length of the stream")
     return Encoded(tuple(streams), layout, cost)
 
 
 def decode(job: DecodeJob) -> Decoded:
-    """Decode a stream."""
-    import numpy as np
-
+    """Decode a stream, and put its meshes into the spool."""
     codec = _codec(job.codec)
     meshes, cost = _timed(lambda ctx: codec.decode(job.stream, ctx), job.settings)
-    arrays = []
-    for mesh in meshes:
-        if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
-            raise CodecFailed(f"decode() returned {_types(meshes)}, not trimesh.Trimesh")
-        arrays.append(MeshArrays(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)))
-    return Decoded(tuple(arrays), cost)
+    return Decoded(tuple(job.spool.put(_arrays(mesh)) for mesh in meshes), cost)
+
+
+def decode_again(job: AgainJob) -> str:
+    """Decode one mesh (or the cloud) of a kept stream, alone where the codec can, and return its hash."""
+    codec = _codec(job.codec)
+    with _context(job.settings) as ctx:
+        if job.cloud:
+            decode_cloud = getattr(codec, "decode_cloud", None)
+            if decode_cloud is None:
+                raise CodecFailed(f"{job.codec} codes no points")
+            points, bits = decode_cloud(job.stream, ctx)
+            return job.spool.put(CloudArrays(points, bits))
+        if isinstance(codec, SetCodec) and codec.random_access:
+            return job.spool.put(_arrays(codec.decode_one(job.stream, job.place, ctx)))
+        meshes = codec.decode(job.stream, ctx)
+    if not 0 <= job.place < len(meshes):
+        raise CodecFailed(f"decoding it again gave {len(meshes)} meshes, too few")
+    # The whole set is here now, and its other meshes will be asked for next; the one at hand must find room.
+    wanted = job.spool.put(_arrays(meshes[job.place]))
+    for place, mesh in enumerate(meshes):
+        if place != job.place:
+            job.spool.put(_arrays(mesh))
+    return wanted
 
 
 def measure(job: MeasureJob) -> Measured:
-    """Compare a decoded mesh with its input."""
-    import trimesh
-
-    from gcbench.bench import metrics
-
+    """Compare a decoded mesh with its input by one suite."""
     begin = time.perf_counter()
-    reference, facts = _reference(job.source, job.sha256, job.settings.seed, job.settings.threads)
-    decoded = trimesh.Trimesh(job.decoded.vertices, job.decoded.faces, process=False, validate=False)
-    values = metrics.measure(reference, decoded)
-    facts = facts | _facts("out", decoded)
-    return Measured(values, facts, time.perf_counter() - begin)
+    suite = _suite(job.suite)
+    reference = _reference(job.suite, job.inputs, job.seed, job.threads)
+    try:
+        decoded = _spooled(job.spool, job.decoded)
+    except LookupError:
+        return Measured(None, time.perf_counter() - begin)
+    values = suite.measure(reference, decoded)
+    wrong = [name for name, value in values.items() if not isinstance(value, (bool, int, float)) or value - value != 0]
+    if wrong:
+        raise ValueError(f"the suite '{job.suite}' gave no finite number for {', '.join(wrong)}")
+    plain = {name: value if isinstance(value, (bool, int)) else float(value) for name, value in values.items()}
+    return Measured(plain, time.perf_counter() - begin)
 
 
-@lru_cache(maxsize=2)  # cells of one mesh follow each other; two, for the change from one to the next
-def _reference(source: MeshSource, sha256: str, seed: int, threads: int) -> tuple[Reference, dict[str, int | bool]]:
-    from gcbench.bench import metrics
-
-    mesh = _mesh(source, sha256)
-    return metrics.Reference(mesh, seed=seed, threads=threads), _facts("in", mesh)
-
-
-def _facts(prefix: str, mesh: trimesh.Trimesh) -> dict[str, int | bool]:
-    from dataclasses import asdict
-
-    from gcbench.bench import metrics
-
-    return {f"{prefix}_{name}": value for name, value in asdict(metrics.topology(mesh)).items()}
-
-
-def _mesh(source: MeshSource, sha256: str) -> trimesh.Trimesh:
-    """Load a mesh as the plan knew it; a copy each time, since a codec may change it, or cache things on it."""
+@lru_cache(maxsize=2)  # suites of one decoded mesh follow each other, and share what they sample of it
+def _spooled(spool: Spool, sha256: str) -> Any:
     import trimesh
 
-    kept = _loaded(source, sha256)
-    return trimesh.Trimesh(kept.vertices.copy(), kept.faces.copy(), process=False, validate=False)
+    from gcbench.bench.metrics import Cloud
+
+    arrays = spool.get(sha256)
+    if arrays is None:
+        raise LookupError(sha256)
+    if isinstance(arrays, CloudArrays):
+        return Cloud(arrays.points, arrays.bits)
+    return trimesh.Trimesh(arrays.vertices, arrays.faces, process=False, validate=False)
+
+
+@lru_cache(maxsize=16)  # codings of one mesh follow each other: a few suites, and the change from one mesh to the next
+def _reference(suite: str, inputs: Inputs, seed: int, threads: int) -> Any:
+    return _suite(suite).reference(_meshes(inputs)[0], seed=seed, threads=threads)
 
 
 @lru_cache(maxsize=2)
-def _loaded(source: MeshSource, sha256: str) -> trimesh.Trimesh:
+def _meshes(inputs: Inputs) -> tuple[trimesh.Trimesh, ...]:
+    """Load meshes as the plan knew them."""
+    return tuple(
+        _load(source, sha256, inputs.cache) for source, sha256 in zip(inputs.sources, inputs.sha256, strict=True)
+    )
+
+
+def _load(source: MeshSource, sha256: str, cache: Path | None) -> trimesh.Trimesh:
+    import trimesh
+
+    if cache is not None and (mesh := cached_input(cache, sha256)) is not None:
+        return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
     try:
         loaded = load(source, cache_dir())
     except (BadMesh, DatasetMissing) as error:  # it was there, and good, when the run was planned
@@ -212,6 +280,35 @@ def _loaded(source: MeshSource, sha256: str) -> trimesh.Trimesh:
     return loaded.mesh
 
 
+def cached_input(cache: Path, sha256: str) -> MeshArrays | None:
+    """Read an input mesh that another machine sent, checked by its hash; None if it is not here or was changed."""
+    from gcbench.datasets.normalise import content_sha256
+
+    with contextlib.suppress(OSError, ValueError):
+        mesh = unpack((cache / sha256).read_bytes())
+        if isinstance(mesh, MeshArrays) and content_sha256(mesh.vertices, mesh.faces) == sha256:
+            return mesh
+    return None
+
+
+def _copy(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Copy the arrays of a mesh: a codec may change it, or cache things on it."""
+    import trimesh
+
+    return trimesh.Trimesh(mesh.vertices.copy(), mesh.faces.copy(), process=False, validate=False)
+
+
+def _arrays(mesh: Any) -> MeshArrays:
+    import numpy as np
+
+    if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
+        raise CodecFailed(f"decoding returned {_types(mesh)}, not trimesh.Trimesh")
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+    if not np.issubdtype(faces.dtype, np.integer) or (len(faces) and int(faces.max()) > np.iinfo(np.int64).max):
+        raise CodecFailed(f"decoding returned faces of type {faces.dtype}, not integers")
+    return MeshArrays(vertices, faces.astype(np.int64))
+
+
 @lru_cache(maxsize=8)
 def _codec(address: str) -> Codec:
     codec = CODECS.create(address)
@@ -219,45 +316,66 @@ def _codec(address: str) -> Codec:
     return codec
 
 
+@cache
+def _suite(name: str) -> Suite[Any]:
+    from gcbench.bench.metrics import SUITES
+
+    suite = SUITES.create(name)
+    suite.prepare()
+    return suite
+
+
 def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
     """Call with a fresh scratch folder as working directory; the last value, and the median cost."""
     deadline = None if settings.deadline_s is None else time.monotonic() + settings.deadline_s
     costs = []
     for turn in range(settings.warm_up + settings.repeats):
-        with _scratch(settings.scratch) as scratch:
-            ctx = Context(
-                device=settings.device,
-                seed=settings.seed,
-                threads=settings.threads,
-                deadline=deadline,
-                progress=_log_progress,
-                scratch=scratch,
-            )
+        with _context(settings, deadline) as ctx:
             rss_before = _reset_peak_rss()
-            _synchronise(settings.device)
+            _reset_gpu_peak(settings.device)
+            synchronise(settings.device)
             cpu, wall = _cpu_s(), time.perf_counter()
             value = call(ctx)
-            _synchronise(settings.device)
+            synchronise(settings.device)
             cost = Cost(
                 wall_s=time.perf_counter() - wall,
                 cpu_s=_cpu_s() - cpu,
                 peak_rss_bytes=_peak_rss_bytes(),
                 rss_before_bytes=rss_before,
+                gpu_bytes=_gpu_peak(settings.device),
                 stage_s=dict(ctx.stage_s),
             )
-        long = cost.wall_s > _LONG_CALL_S
+        long = cost.wall_s > LONG_CALL_S
         if turn >= settings.warm_up or long:
             costs.append(cost)
         if long:
             break
+    gpu = [c.gpu_bytes for c in costs if c.gpu_bytes is not None]
     return value, Cost(
         wall_s=statistics.median(c.wall_s for c in costs),
         cpu_s=statistics.median(c.cpu_s for c in costs),
         peak_rss_bytes=max(c.peak_rss_bytes for c in costs),
         rss_before_bytes=min(c.rss_before_bytes for c in costs),
         repeats=len(costs),
+        gpu_bytes=max(gpu, default=None),
         stage_s={name: statistics.median(c.stage_s.get(name, 0.0) for c in costs) for name in costs[-1].stage_s},
     )
+
+
+@contextlib.contextmanager
+def _context(settings: Settings, deadline: float | None = None) -> Iterator[Context]:
+    if deadline is None and settings.deadline_s is not None:
+        deadline = time.monotonic() + settings.deadline_s
+    with _scratch(settings.scratch) as scratch:
+        yield Context(
+            device=settings.device,
+            seed=settings.seed,
+            threads=settings.threads,
+            deadline=deadline,
+            progress=_log_progress,
+            scratch=scratch,
+            work=settings.work,
+        )
 
 
 def _log_progress(done: float, message: str) -> None:
@@ -289,11 +407,20 @@ def _cpu_s() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def _synchronise(device: str) -> None:
-    """Wait for the GPU, whose work is queued: a clock read before that measures nothing."""
+def _cuda(device: str) -> Any:
+    """torch.cuda where the device is one and torch is loaded, else None."""
     torch: Any = sys.modules.get("torch")
-    if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
-        torch.cuda.synchronize()
+    return torch.cuda if torch is not None and device.startswith("cuda") and torch.cuda.is_available() else None
+
+
+def _reset_gpu_peak(device: str) -> None:
+    if (cuda := _cuda(device)) is not None:
+        cuda.reset_peak_memory_stats(device)
+
+
+def _gpu_peak(device: str) -> int | None:
+    cuda = _cuda(device)
+    return None if cuda is None else int(cuda.max_memory_allocated(device))
 
 
 def _reset_peak_rss() -> int:

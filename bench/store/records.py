@@ -351,10 +351,13 @@ def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
     filled = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            value = _filled(value)
-        elif isinstance(value, (list, tuple)):
-            value = [_filled(one) if isinstance(one, Mapping) else one for one in value]
-        if value is not None and value != {} and value != []:
-            filled[name] = value
+        plain = _plain(value)
+        if plain is not None and not (isinstance(plain, (dict, list)) and not plain):
+            filled[name] = plain
     return filled
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _filled(value)
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

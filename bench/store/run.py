@@ -1,13 +1,16 @@
-"""A run on disk: append-only records, content-addressed streams, one line of provenance per invocation.
+"""A run on disk: append-only codings and measurements, content-addressed streams, provenance of every invocation.
 
-    RUN/records.jsonl     one line per finished cell: {"key", "session", "records": [...]}
-    RUN/sessions.jsonl    one line per `bench run`: provenance, and one when it ends
-    RUN/streams/ab/...    every stream, named by its SHA-256
-    RUN/logs/             what workers printed
-    RUN/lock              held by the one process that writes
+    RUN/codings.jsonl        one line for each finished coding
+    RUN/measurements.jsonl   one line for each suite of metrics on each decoded mesh
+    RUN/sessions.jsonl       one line for each `bench run`: provenance, and one when it ends
+    RUN/streams/ab/...       every stream, named by its SHA-256
+    RUN/spool/               decoded meshes that wait to be measured; may be deleted
+    RUN/work/                checkpoints of codings that are under way
+    RUN/logs/                what workers printed
+    RUN/lock                 held by the one process that writes
 
-A line is written with one ``write`` and one ``fsync``, after the streams it names are on disk. So a process that is
-killed at any moment loses the cell in flight at most; a torn last line is cut off when the run is next opened.
+A line is written with one ``write`` and one ``fsync``, after the streams that it names are on disk. A process that is
+killed at any moment loses the tasks in flight at most; a torn last line is cut off when the run is next opened.
 """
 
 from __future__ import annotations
@@ -17,24 +20,16 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gcbench.bench.store.records import Record
+from gcbench.bench.store.records import Coding, Measurement, Record, records_of
 from gcbench.errors import BitstreamError, StoreError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CellRecords:
-    """The records of one finished cell, as kept."""
-
-    key: str
-    session: str
-    records: tuple[Record, ...]
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,7 +44,8 @@ class Run:
 
     path: Path
     _lock: int | None = field(default=None, init=False, repr=False)
-    _records_fd: int | None = field(default=None, init=False, repr=False)
+    _codings_fd: int | None = field(default=None, init=False, repr=False)
+    _measurements_fd: int | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -59,32 +55,51 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether anything was ever recorded here."""
-        return (self.path / "records.jsonl").exists()
+        return (self.path / "codings.jsonl").exists()
 
     # Reading.
 
-    def cells(self) -> Iterator[CellRecords]:
-        """Every finished cell in the order of finishing; unreadable lines are logged and skipped, never fatal."""
-        for number, line in enumerate(_lines(self.path / "records.jsonl"), start=1):
-            try:
-                data = json.loads(line)
-                records = tuple(Record.from_json(r) for r in data["records"])
-                yield CellRecords(data["key"], data["session"], records)
-            except (ValueError, KeyError, TypeError) as error:
-                log.warning("%s line %d is unreadable and is ignored (%s)", self.path / "records.jsonl", number, error)
+    def codings(self) -> Iterator[Coding]:
+        """Every kept coding, oldest first; unreadable lines are logged and skipped, never fatal."""
+        return self._parsed("codings.jsonl", Coding.from_json)
 
-    def records(self) -> list[Record]:
-        """The records that count, sorted.
+    def measurements(self) -> Iterator[Measurement]:
+        """Every kept measurement, oldest first; unreadable lines are logged and skipped, never fatal."""
+        return self._parsed("measurements.jsonl", Measurement.from_json)
 
-        Of several cells for the same mesh (of a set codec: for the same set's name), codec, rate, effort, seed and
-        device, the last one counts, as a whole.
+    def counting(self) -> list[Coding]:
+        """The codings that count.
+
+        Of several codings of the same mesh (of a set codec: of the set of the same name) by the same codec address, at
+        the same rate, effort, seed, device and kind of pass, the last one counts.
         """
-        counting = self.counting().values()
-        return sorted((record for cell in counting for record in cell.records), key=_order)
+        return list({_address(coding): coding for coding in self.codings() if coding.meshes}.values())
 
-    def counting(self) -> dict[tuple[Any, ...], CellRecords]:
-        """The cells that count, by what they stand for."""
-        return {_address(cell): cell for cell in self.cells() if cell.records}
+    def records(self, codings: Sequence[Coding] | None = None) -> list[Record]:
+        """Join codings with their measurements, sorted.
+
+        Of several measurements of the same decoded mesh by the same suite, the last one counts.
+
+        Parameters
+        ----------
+        codings : sequence of Coding, optional
+            Default: those that count.
+        """
+        chosen = self.counting() if codings is None else codings
+        measured: dict[tuple[Any, ...], dict[str, Measurement]] = {}
+        for m in self.measurements():
+            decoder = (m.codec, m.decoder_version)
+            measured.setdefault((m.stream, m.place, m.input, m.seed, *decoder), {})[m.suite] = m
+        records: list[Record] = []
+        for coding in chosen:
+            by_place: dict[int, Mapping[str, Measurement]] = {}
+            if coding.streams and coding.timing is None:
+                decoder = (coding.codec.partition("[")[0], coding.codec_version)
+                for place, mesh in enumerate(coding.coded):
+                    key = (coding.streams[0], place, mesh.input_sha256, coding.seed, *decoder)
+                    by_place[place] = measured.get(key, {})
+            records += records_of(coding, by_place)
+        return sorted(records, key=_order)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Provenance of every invocation, oldest first; ``finished`` is absent for one that was killed."""
@@ -140,36 +155,44 @@ class Run:
             raise StoreError(f"{self.path} is being written by another bench (process {holder}); wait for it") from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        for name in ("records.jsonl", "sessions.jsonl"):
+        for name in ("codings.jsonl", "measurements.jsonl", "sessions.jsonl"):
             _cut_torn_line(self.path / name)
         for partial in self.path.glob("streams/*/*.partial"):  # of a run that was killed
             partial.unlink(missing_ok=True)
-        self._records_fd = _open_append(self.path / "records.jsonl")
+        self._codings_fd = _open_append(self.path / "codings.jsonl")
+        self._measurements_fd = _open_append(self.path / "measurements.jsonl")
         return self
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fd in (self._records_fd, self._lock):
+        for fd in (self._codings_fd, self._measurements_fd, self._lock):
             if fd is not None:
                 os.close(fd)
-        self._records_fd = self._lock = None
+        self._codings_fd = self._measurements_fd = self._lock = None
 
-    def append(self, key: str, session: str, records: Sequence[Record], streams: Sequence[bytes] = ()) -> None:
-        """Keep one finished cell: its streams first, then one line; on disk when this returns.
+    def keep(
+        self,
+        session: str,
+        codings: Sequence[Coding] = (),
+        streams: Sequence[bytes] = (),
+        measurements: Sequence[Measurement] = (),
+    ) -> None:
+        """Keep what came of a task: streams first, then codings, then measurements; on disk when this returns.
 
         Raises
         ------
         StoreError
-            The disk is full or failing; everything appended before is safe.
+            The disk is full or failing; everything kept before is safe.
         """
-        assert self._records_fd is not None, "append() needs writing()"
-        line = json.dumps({"key": key, "session": session, "records": [r.to_json() for r in records]})
+        assert self._codings_fd is not None, "keep() needs writing()"
+        assert self._measurements_fd is not None
         try:
             for stream in streams:
-                self._keep(stream)
-            _write_line(self._records_fd, line)
+                self._keep_stream(stream)
+            _write_lines(self._codings_fd, [replace(c, session=session).to_json() for c in codings])
+            _write_lines(self._measurements_fd, [replace(m, session=session).to_json() for m in measurements])
         except OSError as error:
             raise StoreError(
                 f"cannot write to {self.path}: {error.strerror}; what was finished is kept, the same command resumes"
@@ -180,21 +203,22 @@ class Run:
         try:
             fd = _open_append(self.path / "sessions.jsonl")
             try:
-                _write_line(fd, json.dumps({"session": session, **facts}))
+                _write_lines(fd, [{"session": session, **facts}])
             finally:
                 os.close(fd)
         except OSError as error:
             raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
 
     def adopt(self, other: Run) -> int:
-        """Append the cells of another run that are not here, with their streams and sessions.
+        """Append the codings and measurements of another run that are not here, with their streams and sessions.
 
-        Where both have a coding, but by different versions of a codec or of different meshes, the adopted one counts.
+        Where both have a coding of the same thing by different versions of a codec, the adopted one counts. Timing
+        passes of different kinds of machine are different codings: nothing is dropped.
 
         Returns
         -------
         int
-            Cells that were not here.
+            Codings that were not here.
 
         Raises
         ------
@@ -203,33 +227,36 @@ class Run:
             safe, and the same call goes on.
         """
         known = {session["session"] for session in self.sessions()}
-        theirs = {facts["session"]: facts for facts in other.sessions()}
-        for session, facts in theirs.items():
-            if session not in known:
+        for facts in other.sessions():
+            if facts["session"] not in known:
                 self.note(**facts)
-        here: dict[str, set[str]] = {}  # key → sessions
-        for cell in self.cells():
-            here.setdefault(cell.key, set()).add(cell.session)
+        here = {(coding.key, *_address(coding)) for coding in self.codings()}
         adopted = 0
-        twice: dict[str, set[str]] = {}  # session → keys that came from another one
-        for cell in other.cells():
-            if cell.key in here:
-                if cell.session not in here[cell.key]:
-                    twice.setdefault(cell.session, set()).add(cell.key)
-                continue
-            names = dict.fromkeys(r.stream_sha256 for r in cell.records if r.stream_sha256)
-            self.append(cell.key, cell.session, cell.records, [other.stream(name) for name in names])
-            here[cell.key] = {cell.session}
-            adopted += 1
-        for session, keys in twice.items():  # else it would seem to have lost them
-            self.note(session, cells_twice=len(keys) + theirs.get(session, {}).get("cells_twice", 0))
+        for coding in other.codings():
+            if (coding.key, *_address(coding)) not in here:
+                here.add((coding.key, *_address(coding)))
+                self.keep(coding.session, [coding], [other.stream(name) for name in coding.streams])
+                adopted += 1
+        measured = {m.key for m in self.measurements()}
+        for measurement in other.measurements():
+            if measurement.key not in measured:
+                measured.add(measurement.key)
+                self.keep(measurement.session, measurements=[measurement])
         return adopted
 
-    def _keep(self, stream: bytes) -> None:
+    def _parsed(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+        for number, line in enumerate(_lines(self.path / name), start=1):
+            try:
+                yield parse(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                log.warning("%s line %d is unreadable and is ignored (%s)", self.path / name, number, error)
+
+    def _keep_stream(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())
         # A file of the right name and size may still be torn by a power cut, so compare the bytes: they are small.
         if path.exists() and path.read_bytes() == stream:
             return
+        new = not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
@@ -240,16 +267,20 @@ class Run:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+        # The new name is in the folder, and the folder in its own: both have to be on disk before a line names it.
+        _sync_folder(path.parent)
+        if new:
+            _sync_folder(path.parent.parent)
+            _sync_folder(self.path)
 
     def _stream_path(self, sha256: str) -> Path:
         return self.path / "streams" / sha256[:2] / sha256
 
 
-def _address(cell: CellRecords) -> tuple[Any, ...]:
-    """What a cell stands for, whatever the version of the codec and the content of the mesh were."""
-    r = cell.records[0]
-    mesh = r.mesh if r.kind == "model" else None
-    return (r.dataset, r.split, r.codec, r.rate, mesh, r.effort, r.seed, r.timing, r.device)
+def _address(c: Coding) -> tuple[Any, ...]:
+    """What a coding stands for, whatever the version of the codec and the content of the mesh were."""
+    mesh = c.meshes[0].mesh if c.kind == "model" else None
+    return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
 
 
 def _order(r: Record) -> tuple[Any, ...]:
@@ -271,9 +302,11 @@ def _open_append(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
 
-def _write_line(fd: int, line: str) -> None:
-    """Append a line whole or not at all: after a short write (full disk) the torn end is taken back."""
-    data = line.encode() + b"\n"
+def _write_lines(fd: int, values: Sequence[Mapping[str, Any]]) -> None:
+    """Append lines whole or not at all: after a short write (full disk) the torn end is taken back."""
+    if not values:
+        return
+    data = "".join(json.dumps(value) + "\n" for value in values).encode()
     before = os.fstat(fd).st_size
     try:
         written = os.write(fd, data)
@@ -283,6 +316,14 @@ def _write_line(fd: int, line: str) -> None:
         os.ftruncate(fd, before)
         raise
     os.fsync(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -302,6 +343,6 @@ def _cut_torn_line(path: Path) -> None:
                 break
             keep = start
         if keep < end:
-            log.warning("%s ended in a torn line (%d bytes), which is cut off: its cell runs again", path, end - keep)
+            log.warning("%s ended in a torn line (%d bytes), which is cut off: its task runs again", path, end - keep)
             file.truncate(keep)
             os.fsync(file.fileno())

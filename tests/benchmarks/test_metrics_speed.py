@@ -6,6 +6,7 @@ slows both.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 
@@ -14,9 +15,8 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from gcbench.bench.metrics import N_SAMPLES, Reference, measure
-from gcbench.bench.metrics.distortion import _both_ways, _paper_metrics, _SampledSurface, _stream
-from gcbench.bench.metrics.sampling import Surface
+from gcbench.bench.metrics import SUITES, Suite
+from gcbench.bench.metrics.pairs import N_SAMPLES, Original, Pair
 
 pytestmark = pytest.mark.benchmark
 
@@ -32,20 +32,14 @@ def original() -> trimesh.Trimesh:
     return trimesh.Trimesh(v * bumps * [0.3, 0.9, 0.25], mesh.faces, process=False)
 
 
-def decoded() -> trimesh.Trimesh:
+def decoded(step: float = 1 / 512) -> trimesh.Trimesh:
     mesh = original()
-    return trimesh.Trimesh(np.round(mesh.vertices * 512) / 512, mesh.faces, process=False)
+    return trimesh.Trimesh(np.round(mesh.vertices / step) * step, mesh.faces, process=False)
 
 
 def paper_metrics(a: trimesh.Trimesh, b: trimesh.Trimesh) -> dict[str, float]:
     """From two meshes to CD, NC and both F1, nothing cached."""
-    return _paper_metrics(
-        *_both_ways(
-            _SampledSurface(Surface.of(a), N_SAMPLES, _stream(0, 0)),
-            _SampledSurface(Surface.of(b), N_SAMPLES, _stream(0, 2)),
-            threads=1,
-        )
-    )
+    return Pair(Original(a, seed=0), b).paper()
 
 
 def paper_metrics_by_scipy(a: trimesh.Trimesh, b: trimesh.Trimesh, in_face_order: bool = False) -> dict[str, float]:
@@ -116,15 +110,46 @@ def test_three_times_faster_than_scipy(benchmark, meshes):
     assert ratio >= REQUIRED_RATIO, f"{ratio:.2f} times faster than SciPy"
 
 
-@pytest.mark.benchmark(group="all metrics, reference cached")
+def measure(suites: list[Suite], references: list, mesh: trimesh.Trimesh) -> None:
+    for suite, reference in zip(suites, references, strict=True):
+        suite.measure(reference, mesh)
+
+
+@pytest.mark.benchmark(group="one decoded mesh, references cached")
+@pytest.mark.parametrize("names", ["paper", "surface", "psnr", "paper,surface,psnr"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_measure(benchmark, threads):
-    reference, mesh = Reference(original(), seed=0, threads=threads), decoded()
-    measure(reference, mesh)
-    benchmark.pedantic(measure, args=(reference, mesh), rounds=ROUNDS)
+def test_measure(benchmark, names, threads):
+    """Another decoded mesh each round, so that nothing is kept from the round before."""
+    suites = [SUITES.create(name) for name in names.split(",")]
+    references = [suite.reference(original(), seed=0, threads=threads) for suite in suites]
+    measure(suites, references, decoded())
+    steps = itertools.count(500)
+    benchmark.pedantic(measure, setup=lambda: ((suites, references, decoded(1 / next(steps))), {}), rounds=ROUNDS)
+
+
+@pytest.mark.benchmark(group="three suites, ratio")
+def test_three_suites_cost_no_more_than_what_they_share(benchmark):
+    """Against one pair that is asked for everything: the sharing loses under a twentieth."""
+    suites = [SUITES.create(name) for name in ("paper", "surface", "psnr")]
+    references = [suite.reference(original(), seed=0, threads=1) for suite in suites]
+    measure(suites, references, decoded())
+    at_once, steps = [], itertools.count(500)
+
+    def setup():
+        mesh = decoded(1 / next(steps))
+        begin = time.perf_counter()
+        pair = Pair(references[0], mesh)
+        pair.paper(), pair.surface(), pair.psnr()
+        at_once.append(time.perf_counter() - begin)
+        return (suites, references, mesh.copy()), {}
+
+    benchmark.pedantic(measure, setup=setup, rounds=ROUNDS)
+    ratio = benchmark.stats.stats.median / statistics.median(at_once)
+    benchmark.extra_info["ratio"] = ratio
+    assert ratio <= 1.05
 
 
 @pytest.mark.benchmark(group="reference with floor")
 def test_reference_with_floor(benchmark):
     mesh = original()
-    benchmark.pedantic(lambda: Reference(mesh, seed=0).floor, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(lambda: Original(mesh, seed=0).floor, rounds=ROUNDS, warmup_rounds=1)

@@ -98,7 +98,7 @@ def test_seeds():
 
 
 def test_golden_samples():
-    """The very numbers: if these change, every stored record does, and METRIC_VERSION must change with them."""
+    """The very numbers: if these change, every measurement does."""
     points, faces = sample(Surface.of(trimesh.creation.box()), 3, np.random.SeedSequence(7, spawn_key=(0,)))
     np.testing.assert_array_equal(faces, GOLDEN_FACES)
     np.testing.assert_allclose(points, GOLDEN_POINTS, rtol=0, atol=1e-15)

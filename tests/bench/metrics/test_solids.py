@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcbench.bench.metrics.volume import BALL_RADIUS, VolumeReference, Volumes, enclosing_radius
+from gcbench.bench.metrics.solids import BALL_RADIUS, VolumeReference, Volumes, enclosing_radius
 from gcbench.errors import BadMesh, CodecFailed
 
 FEW = {"seed": 0, "uniform": 20_000, "samples": 4_000}
@@ -180,11 +180,16 @@ def test_the_smallest_ball_of_shapes():
     cylinder = trimesh.creation.cylinder(3, 8, sections=64)
     assert enclosing_radius(cylinder.vertices) == pytest.approx(5)
     points = np.random.default_rng(5).normal(size=(300, 3))
+    # As a quadratic program: r² = z + |c|² is least, z ≥ |p|² − 2 p·c for every point.
     best = scipy.optimize.minimize(
-        lambda ball: ball[3],
+        lambda x: x[3] + x[:3] @ x[:3],
         [0, 0, 0, 100],
-        constraints={"type": "ineq", "fun": lambda ball: ball[3] - ((points - ball[:3]) ** 2).sum(axis=1)},
-        options={"ftol": 1e-12, "maxiter": 500},
+        jac=lambda x: np.append(2 * x[:3], 1),
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: x[3] + 2 * points @ x[:3] - (points**2).sum(axis=1),
+            "jac": lambda _: np.hstack([2 * points, np.ones((len(points), 1))]),
+        },
     )
     assert best.success
-    assert enclosing_radius(points) == pytest.approx(np.sqrt(best.x[3]), rel=1e-6)
+    assert enclosing_radius(points) == pytest.approx(np.sqrt(best.fun), rel=1e-6)

@@ -1,0 +1,115 @@
+"""What every mesh file holds, remembered by path, size, time of change and inode: a second plan reads no mesh.
+
+The inventory only saves time. Workers check the hash of every mesh that they load, so a file that was changed behind
+its time of change stops the run and never gives a wrong result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from gcbench.bench.plan.units import PlannedMesh
+from gcbench.datasets import MeshSource, load
+from gcbench.datasets.loading import LOADER_VERSION
+from gcbench.errors import BadMesh
+
+log = logging.getLogger(__name__)
+
+# A file that was changed this short a time ago may be changed again within the resolution of its time of change.
+_SETTLED_NS = 2_000_000_000
+
+
+class Inventory:
+    """Facts of mesh files.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder; the inventory is one SQLite file in it. Without a usable file every mesh is read.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._file: sqlite3.Connection | None = None
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(cache / f"inventory-{LOADER_VERSION}.sqlite", timeout=5, isolation_level=None)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=OFF")
+            self._file.execute("CREATE TABLE IF NOT EXISTS mesh (file TEXT PRIMARY KEY, state TEXT, facts TEXT)")
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the inventory of meshes in %s cannot be used: %s", cache, error)
+            self._file = None
+
+    def read(self, source: MeshSource) -> PlannedMesh:
+        """Say what a mesh file holds; reads it only if it is new or was changed.
+
+        Raises
+        ------
+        DatasetMissing
+            There is no such file.
+        """
+        name, state = f"{source.frame}:{source.path.absolute()}", _state(source.path)
+        if state is not None and (known := self._known(name, state)) is not None:
+            return PlannedMesh(source, **known)
+        mesh = _read(source, self._cache)
+        if state is not None and state == _state(source.path):
+            self._remember(name, state, mesh)
+        return mesh
+
+    def _known(self, name: str, state: str) -> dict[str, int | str | None] | None:
+        if self._file is None:
+            return None
+        with contextlib.suppress(sqlite3.Error, ValueError, TypeError):
+            found = self._file.execute("SELECT facts FROM mesh WHERE file = ? AND state = ?", (name, state)).fetchone()
+            if found is not None:
+                facts = json.loads(found[0])
+                PlannedMesh(MeshSource("", "", Path()), **facts)  # of another version: TypeError
+                return dict(facts)
+        return None
+
+    def _remember(self, name: str, state: str, mesh: PlannedMesh) -> None:
+        if self._file is None:
+            return
+        facts = {field: value for field, value in asdict(mesh).items() if field != "source"}
+        with contextlib.suppress(sqlite3.Error):
+            self._file.execute("INSERT OR REPLACE INTO mesh VALUES (?, ?, ?)", (name, state, json.dumps(facts)))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _state(path: Path) -> str | None:
+    """Size, time of change and inode of a file; None if it is not there or was changed just now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if time.time_ns() - found.st_mtime_ns < _SETTLED_NS:
+        return None
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_dev}"
+
+
+def _read(source: MeshSource, cache: Path) -> PlannedMesh:
+    try:
+        loaded = load(source, cache)
+    except BadMesh as error:
+        size = source.path.stat().st_size if source.path.exists() else 0
+        return PlannedMesh(source, source_bytes=size, problem=str(error))
+    return PlannedMesh(
+        source=source,
+        sha256=loaded.sha256,
+        vertices=len(loaded.mesh.vertices),
+        faces=len(loaded.mesh.faces),
+        obj_bytes=loaded.obj_bytes,
+        raw_bytes=loaded.raw_bytes,
+        source_bytes=loaded.source_bytes,
+    )

@@ -1,0 +1,68 @@
+"""Decoded meshes and clouds as plain arrays: on their way between processes, and in the spool under their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HEADER = struct.Struct("<8sQQ")  # magic, vertices or points, faces or bits
+_MESH, _CLOUD = b"gcbmesh2", b"gcbcloud"
+
+
+@dataclass(frozen=True, eq=False)
+class MeshArrays:
+    """A decoded mesh: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64, as the codec returned them."""
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CloudArrays:
+    """A decoded cloud of a codec of points: ``points`` (N, 3) float64 in voxels, on a grid of 2^``bits``."""
+
+    points: NDArray[np.float64]
+    bits: int
+
+
+def pack(arrays: MeshArrays | CloudArrays) -> bytes:
+    """Bytes of the arrays, little-endian; equal for equal arrays on every machine."""
+    if isinstance(arrays, CloudArrays):
+        points = np.ascontiguousarray(arrays.points, "<f8").reshape(-1, 3)
+        return _HEADER.pack(_CLOUD, len(points), arrays.bits) + points.tobytes()
+    vertices = np.ascontiguousarray(arrays.vertices, "<f8").reshape(-1, 3)
+    faces = np.ascontiguousarray(arrays.faces, "<i8").reshape(-1, 3)
+    return _HEADER.pack(_MESH, len(vertices), len(faces)) + vertices.tobytes() + faces.tobytes()
+
+
+def unpack(data: bytes) -> MeshArrays | CloudArrays:
+    """Inverse of :func:`pack`.
+
+    Raises
+    ------
+    ValueError
+        The bytes are short or foreign.
+    """
+    if len(data) < _HEADER.size:
+        raise ValueError("too short")
+    magic, first, second = _HEADER.unpack_from(data)
+    rows = first if magic == _CLOUD else first + second
+    if magic not in {_MESH, _CLOUD} or len(data) != _HEADER.size + 24 * rows:
+        raise ValueError("not packed arrays")
+    points = np.frombuffer(data, "<f8", 3 * first, _HEADER.size).reshape(-1, 3).astype(np.float64)
+    if magic == _CLOUD:
+        return CloudArrays(points, second)
+    faces = np.frombuffer(data, "<i8", 3 * second, _HEADER.size + 24 * first).reshape(-1, 3).astype(np.int64)
+    return MeshArrays(points, faces)
+
+
+def sha256_of(data: bytes) -> str:
+    """SHA-256 of packed arrays: the name of a decoded mesh."""
+    return hashlib.sha256(data).hexdigest()
