@@ -16,14 +16,14 @@ from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
 from gcbench.bench.cli.interruption import INTERRUPTED, terminated_like_interrupted
 from gcbench.bench.cli.listing import app as list_app
+from gcbench.bench.cli.measure import measure_command
 from gcbench.bench.cli.merge import merge_command
 from gcbench.bench.cli.new_codec import new_codec_command
-from gcbench.bench.cli.points import points_command
+from gcbench.bench.cli.new_metric import new_metric_command
 from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
 from gcbench.bench.cli.verify import verify_command
-from gcbench.bench.cli.volumes import volumes_command
 from gcbench.errors import BenchError
 
 
@@ -79,15 +79,17 @@ app = typer.Typer(
               or a run does not hold, or is worse
         2     wrong usage; compare, gate: it could not be measured
         3     something is missing, or cannot be written
-        130   interrupted: finished cells are kept, the same command resumes
+        130   interrupted: what was finished is kept, the same command resumes
     """,
 )
 app.command("run")(run_command)
+app.command("measure")(measure_command)
 app.add_typer(list_app, name="list")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("check")(check_command)
 app.command("new-codec")(new_codec_command)
+app.command("new-metric")(new_metric_command)
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
 app.command("report")(report_command)
@@ -96,8 +98,6 @@ app.command("merge")(merge_command)
 app.command("compare")(compare_command)
 app.command("gate")(gate_command)
 app.command("choose")(choose_command)
-app.command("points")(points_command)
-app.command("volumes")(volumes_command)
 
 
 def _version(value: bool) -> None:

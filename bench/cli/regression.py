@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.run import progress_bars, run_path
+from gcbench.bench.cli.progress import Progress
+from gcbench.bench.cli.run import run_path
 from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def gate_command(
     codecs = split_addresses(codec) if codec else []
     of_new = {"dataset": dataset, "split": split, "effort": effort, "rates": rates, "meshes": meshes, "seed": seed}
     given = [f"--{name}" for name, value in of_new.items() if value is not None]
-    with _cannot_measure(markdown), progress_bars(quiet=as_json) as progress:
+    with _cannot_measure(markdown), Progress(quiet=as_json) as progress:
         if given and (baseline.exists() or not update):
             raise UsageError(f"{', '.join(given)}: what is run is in the baseline; write another file with --update")
         if update:

@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gcbench.bench.cli.interruption import INTERRUPTED
+from gcbench.bench.cli.options import (
+    Cluster,
+    Data,
+    Deadline,
+    Jobs,
+    Memory,
+    RetryFailed,
+    Threads,
+    executor_of,
+    limit_of,
+    names,
+)
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from gcbench.bench.store.records import Record
-    from gcbench.bench.run.runner import Summary, Tick
-    from gcbench.bench.store.run import Run
     from gcbench.bench.plan.planning import Plan
+    from gcbench.bench.run.runner import Summary
+    from gcbench.bench.store.records import Record
+    from gcbench.bench.store.run import Run
 
 RUNS = Path("results/runs")
-_PLAIN_PROGRESS_PERIOD_S = 20.0
 
 
 def run_command(
@@ -48,31 +56,27 @@ def run_command(
     rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N meshes of each dataset.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Cells at a time. Default: one for each core.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for each cell. Default: cores / jobs.")] = None,
+    measure: Annotated[
+        str, typer.Option(help="Suites of metrics, comma-separated; see: bench list metrics. Add some: +volume.")
+    ] = "",
+    jobs: Jobs = None,
+    threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu or cuda, for codecs that can use it.")] = "cpu",
-    deadline: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds to encode and decode a cell, then its worker is killed.")
-    ] = 3600.0,
-    memory: Annotated[
-        float | None, typer.Option(min=0.1, help="GiB that a worker may hold. Default: 80 % of the memory / jobs.")
-    ] = None,
+    deadline: Deadline = "3600",
+    memory: Memory = None,
+    cluster: Cluster = None,
     timing: Annotated[
         bool,
         typer.Option(
-            "--timing", help="A timing pass: one cell at a time, one pinned core, warm-up, median of five; no metrics."
+            "--timing",
+            help="A timing pass: one coding at a time, one pinned core, warm-up, median of five; no metrics.",
         ),
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Data root. Default: the environment variable BENCH_DATA, else the user's data folder."),
-    ] = None,
+    data: Data = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without the meshes that a split names and that are not here.")
     ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed before.")] = False,
+    retry_failed: RetryFailed = False,
     run: Annotated[
         str | None, typer.Option("--run", help="Name or folder of the run. Default: from dataset, split and effort.")
     ] = None,
@@ -81,7 +85,8 @@ def run_command(
 ) -> None:
     """Sweep codecs over datasets: encode, decode from the bytes alone, measure, record.
 
-    The same command again resumes: only what is missing is computed. More codecs or rates extend the run.
+    The same command again resumes: only what is missing is computed. More codecs or rates extend the run; more suites
+    of metrics measure the kept streams, and encode nothing.
 
     [bold]Examples[/bold]
 
@@ -89,30 +94,33 @@ def run_command(
         bench run -d ama,thingi10k --split all -c draco,draco-qem
         bench run -d my/folder -c draco --rates q10,q12
         bench run --timing                      times worth quoting
+        bench run --measure +volume,mpeg-grid   more metrics than the default ones
+        bench run --cluster local:2             on a Dask cluster: docs/cluster.md
     """
-    import psutil
-
     from gcbench.bench.analysis.frame import frame, summarise
     from gcbench.bench.analysis.table import render
-    from gcbench.bench.run.slot import Limit
-    from gcbench.bench.run.runner import default_threads
-    from gcbench.bench.run.runner import run as run_plan
+    from gcbench.bench.cli.progress import Progress
+    from gcbench.bench.plan.planning import make_plan
+    from gcbench.bench.run import machine
+    from gcbench.bench.run.runner import default_threads, run_plan
     from gcbench.bench.store.run import Run
-    from gcbench.bench.plan.planning import plan as make_plan
     from gcbench.registry import split_addresses
 
-    with progress_bars(quiet=as_json) as progress:
+    if timing and cluster:
+        raise UsageError("a timing pass runs on this machine, alone: without --cluster")
+    suites = suites_of(measure)
+    with Progress(quiet=as_json) as progress:
         plan = make_plan(
-            [d.strip() for d in dataset.split(",") if d.strip()],
+            names(dataset),
             split_addresses(codec),
             split=split,
             effort=effort,
             seed=seed,
-            rates=[r.strip() for r in rates.split(",") if r.strip()],
+            rates=names(rates),
             limit=limit,
             data=data,
             allow_missing=allow_missing,
-            timing=timing,
+            timing=machine.kind(device) if timing else None,
             device=device,
             progress=progress.reading,
         )
@@ -122,22 +130,24 @@ def run_command(
         if dry_run:
             return
         jobs = jobs or (1 if timing else default_threads(1))
-        memory_bytes = int(memory * 2**30) if memory else int(0.8 * psutil.virtual_memory().total / jobs)
+        limits = limit_of(deadline, memory, jobs, sum(unit.kind == "set" for unit in plan.codings))
         try:
             summary = run_plan(
                 plan,
                 store,
+                suites=suites,
                 jobs=jobs,
                 threads=threads,
-                limit=Limit(deadline, memory_bytes),
+                limit=limits,
                 retry_failed=retry_failed,
+                executor=executor_of(cluster, store, limits, jobs, threads),
                 on_tick=progress.tick,
             )
         except KeyboardInterrupt:
             progress.close()
             typer.echo(
-                f"interrupted: {progress.done} of {progress.total} cells are kept in {store.path}; "
-                f"resume with: {_again()}",
+                f"interrupted: {progress.done} of {progress.total} codings and measurements are kept in {store.path}; "
+                f"resume with: {again()}",
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -146,13 +156,35 @@ def run_command(
     else:
         typer.echo()
         typer.echo(render(summarise(frame(_of_plan(plan, store)))))
-        typer.echo(
-            f"{summary.total} cells: {summary.kept} kept from before, {summary.ran} run in {summary.wall_s:.0f} s; "
-            f"{summary.failed} failed, {summary.bad_input} bad input"
-        )
+        typer.echo(said(summary))
         typer.echo(f"next: bench plot {shlex.quote(short_name(store))}")
     if summary.failed:
         raise typer.Exit(1)
+
+
+def suites_of(text: str) -> list[str]:
+    """Names of suites from an option: empty is the default, a leading ``+`` adds to the default.
+
+    Raises
+    ------
+    UsageError
+        There is no such suite.
+    """
+    from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
+
+    chosen = [*(DEFAULT_SUITES if not text or text.startswith("+") else ()), *names(text.removeprefix("+"))]
+    for name in chosen:
+        SUITES.get(name)
+    return list(dict.fromkeys(chosen))
+
+
+def said(summary: Summary) -> str:
+    """What a run did, in one line."""
+    unmeasured = f", {summary.unmeasured} not measured by every suite" if summary.unmeasured else ""
+    return (
+        f"{summary.codings} codings: {summary.kept} kept from before, {summary.coded} coded now; {summary.measured} "
+        f"measurements now, in {summary.wall_s:.0f} s; {summary.failed} failed, {summary.bad_input} bad input{unmeasured}"
+    )
 
 
 def run_path(run: str) -> Path:
@@ -185,7 +217,7 @@ def _of_plan(plan: Plan, store: Run) -> list[Record]:
 def _announce(plan: Plan, store: Run) -> None:
     datasets = ", ".join(f"{name} ({split})" for name, split in plan.datasets)
     typer.echo(f"{datasets}: {len(plan.meshes)} meshes; codecs: {', '.join(plan.codecs)}; effort {plan.effort}")
-    typer.echo(f"{len(plan.cells)} cells{' of a timing pass' if plan.timing else ''} → {store.path}")
+    typer.echo(f"{len(plan.codings)} codings{' of a timing pass' if plan.timing else ''} → {store.path}")
     for missing in plan.unavailable:
         typer.echo(f"not available: {missing.codec}: {missing.reason}; {missing.remedy}")
     if plan.missing:
@@ -209,93 +241,9 @@ def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]
     }
 
 
-def _again() -> str:
+def again() -> str:
+    """The command that was typed."""
     return shlex.join(["bench", *sys.argv[1:]])
-
-
-class _Progress:
-    """Shows two bars on a terminal; a line now and then where there is none, as in a log."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        console = Console(stderr=True)
-        self._plain = not console.is_terminal and not quiet
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.fields[what]}"),
-            console=console,
-            disable=quiet or self._plain,
-            transient=True,
-        )
-        self._task: dict[str, TaskID] = {}
-        self._last_line = time.monotonic()
-        self._failed = 0
-        self.done = self.total = 0
-
-    def __enter__(self) -> _Progress:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._bars.stop()
-
-    def reading(self, done: int, total: int, what: str) -> None:
-        """Progress of reading meshes."""
-        self._update("reading meshes", done, total, "", what)
-
-    def tick(self, tick: Tick) -> None:
-        """Progress of running cells."""
-        self.done, self.total = tick.done, tick.total
-        for record in tick.records:
-            if record.status not in {"ok", "bad-input"}:
-                self._failed += 1
-                self._say(
-                    f"{record.status}: {record.codec} {record.rate} on {record.dataset}/{record.mesh}: {record.error}"
-                )
-        left = "" if tick.seconds_left is None else f"{_clock(tick.seconds_left)} left"
-        failed = f"{self._failed} failed  " if self._failed else ""
-        what = "; ".join(tick.under_way) or (str(tick.cell) if tick.cell else "")
-        self._update("running cells", tick.done, tick.total, left, failed + what)
-
-    def _update(self, name: str, done: int, total: int, left: str, what: str) -> None:
-        if self._plain:
-            now = time.monotonic()
-            if now - self._last_line >= _PLAIN_PROGRESS_PERIOD_S:
-                self._last_line = now
-                typer.echo(f"{name}: {done}/{total}  {left}  {what}".rstrip(), err=True)
-            return
-        if name not in self._task:
-            self._task[name] = self._bars.add_task(name, total=total, left="", what="")
-        self._bars.update(self._task[name], completed=done, total=total, left=left)
-        if what:
-            from rich.markup import escape  # else necgs[k=64] loses its brackets
-
-            self._bars.update(self._task[name], what=escape(what))
-
-    def _say(self, line: str) -> None:
-        if self._plain:
-            typer.echo(line, err=True)
-        else:
-            self._bars.console.print(line, markup=False, highlight=False)
-
-
-def progress_bars(*, quiet: bool) -> _Progress:
-    """Show how far a run is, on stderr; a context manager."""
-    return _Progress(quiet=quiet)
-
-
-def _clock(seconds: float) -> str:
-    minutes, whole = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
 
 
 def last_run() -> Path:

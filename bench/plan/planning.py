@@ -232,7 +232,8 @@ def _mesh_by_mesh(codings: list[CodingUnit]) -> list[CodingUnit]:
     for unit in codings:
         position.setdefault((unit.dataset, unit.meshes[0].source.mesh), len(position))
     return sorted(
-        codings, key=lambda c: (c.kind == "set", position[c.dataset, c.meshes[0].source.mesh] if c.kind == "model" else 0)
+        codings,
+        key=lambda c: (c.kind == "set", position[c.dataset, c.meshes[0].source.mesh] if c.kind == "model" else 0),
     )
 
 

@@ -265,25 +265,28 @@ class Slot:
             work=work,
         )
 
-    def _encode(
-        self, unit: CodingUnit, meshes: tuple[PlannedMesh, ...], settings: stages.Settings
-    ) -> stages.Encoded:
+    def _encode(self, unit: CodingUnit, meshes: tuple[PlannedMesh, ...], settings: stages.Settings) -> stages.Encoded:
         inputs = self._inputs(meshes)
         memory = self.limit.coding_bytes(unit.kind)
         # By a call of its own: neither the time nor the peak memory of loading belongs to the codec.
         self._call("encode", unit.codec, stages.load_inputs, inputs, Limits(PREPARE_LIMIT_S, memory))
         job = stages.EncodeJob(unit.codec, unit.rate, inputs, settings)
         encoded, outside = self._call(
-            "encode", unit.codec, stages.encode, job, Limits(settings.deadline_s, memory), whole_s=self.limit.coding_s(unit)
+            "encode",
+            unit.codec,
+            stages.encode,
+            job,
+            Limits(settings.deadline_s, memory),
+            whole_s=self.limit.coding_s(unit),
         )
         return replace(encoded, cost=stages.with_outside_peak(encoded.cost, outside))
 
     def _inputs(self, meshes: tuple[PlannedMesh, ...]) -> stages.Inputs:
-        return stages.Inputs(
-            tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), self.folders.inputs
-        )
+        return stages.Inputs(tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), self.folders.inputs)
 
-    def _decode(self, unit: CodingUnit, streams: tuple[bytes, ...], settings: stages.Settings) -> tuple[list[str], Cost]:
+    def _decode(
+        self, unit: CodingUnit, streams: tuple[bytes, ...], settings: stages.Settings
+    ) -> tuple[list[str], Cost]:
         """Decode the one stream of a coding: hashes of as many meshes as went in."""
         codec = split_address(unit.codec, "codec")[0]
         job = stages.DecodeJob(codec, streams[0], replace(settings, work=None), self.folders.spool)
@@ -306,7 +309,9 @@ class Slot:
             status: Status = "ok"
             error, values = None, {}
             try:
-                values = dict(self._measured(unit, suite, stream, spooled, cloud=SUITES.get(suite.name).takes == "cloud"))
+                values = dict(
+                    self._measured(unit, suite, stream, spooled, cloud=SUITES.get(suite.name).takes == "cloud")
+                )
             except UnitFailure as failure:
                 self._empty_scratch()
                 status, error = _of_suite(failure)

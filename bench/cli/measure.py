@@ -1,0 +1,138 @@
+"""``bench measure``: more metrics for a run that is there. Decodes kept streams; encodes nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcbench.bench.cli.interruption import INTERRUPTED
+from gcbench.bench.cli.options import (
+    Cluster,
+    Data,
+    Deadline,
+    Jobs,
+    Memory,
+    RetryFailed,
+    Threads,
+    executor_of,
+    limit_of,
+    names,
+)
+from gcbench.bench.cli.run import again, last_run, run_path, short_name, suites_of
+from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcbench.bench.plan.units import MeasurementUnit
+    from gcbench.bench.store.records import Record
+
+
+def measure_command(
+    run: Annotated[
+        str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
+    ] = None,
+    *,
+    suite: Annotated[
+        str,
+        typer.Option("--suite", "-s", help="Suites, comma-separated; see: bench list metrics. Default: as bench run."),
+    ] = "",
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only these datasets, comma-separated.")] = "",
+    codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codec addresses, comma-separated.")] = "",
+    rates: Annotated[str, typer.Option(help="Only these rate labels, comma-separated.")] = "",
+    jobs: Jobs = None,
+    threads: Threads = None,
+    deadline: Deadline = "3600",
+    memory: Memory = None,
+    cluster: Cluster = None,
+    data: Data = None,
+    folder: Annotated[
+        list[str] | None, typer.Option(help="DATASET=FOLDER: where a dataset that was a folder is now. Repeatable.")
+    ] = None,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Measure the kept streams of a run by more suites of metrics, or by a newer version of one.
+
+    Only what is missing is measured. Nothing is encoded: decoded meshes are made from the kept streams.
+
+    [bold]Examples[/bold]
+
+        bench measure --suite volume,mpeg-grid          the last run
+        bench measure ama-all-standard -s render -c draco,draco-qem
+        bench measure -s my-metric                      a suite of your own: bench new-metric
+    """
+    from gcbench.bench.cli.progress import Progress
+    from gcbench.bench.run.kept import KeptInputs, chosen, to_measure
+    from gcbench.bench.run.runner import default_threads, measure_run, suite_ids
+    from gcbench.bench.store.run import Run
+    from gcbench.registry import split_addresses
+
+    store = Run(run_path(run) if run else last_run())
+    if not store.exists:
+        raise UsageError(f"no run at {store.path}; see: bench list runs")
+    suites = suite_ids(suites_of(suite))
+    records = chosen(store.records(), datasets=names(dataset), codecs=split_addresses(codec), rates=names(rates))
+    if not records:
+        raise UsageError(f"{store.path} has no coding of that kind")
+    units: list[MeasurementUnit] = []
+    left: Counter[str] = Counter()
+    for found in to_measure(records, suites, KeptInputs(store, data, moved(folder)), _versions(records)):
+        if isinstance(found, tuple):
+            left[found[1]] += 1
+        else:
+            units.append(found)
+    for why, count in left.most_common():
+        typer.echo(f"not measured: {count} codings: {why}", err=True)
+    jobs = jobs or default_threads(1)
+    limit = limit_of(deadline, memory, jobs)
+    with Progress(quiet=False) as progress:
+        try:
+            measured = measure_run(
+                store,
+                units,
+                jobs=jobs,
+                threads=threads,
+                limit=limit,
+                retry_failed=retry_failed,
+                executor=executor_of(cluster, store, limit, jobs, threads),
+                on_tick=progress.tick,
+            )
+        except KeyboardInterrupt:
+            progress.close()
+            typer.echo(f"interrupted: what was measured is kept; resume with: {again()}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    wanted = sum(len(unit.suites) for unit in units)
+    typer.echo(
+        f"{wanted} measurements of {len(units)} decoded meshes: {wanted - measured} kept from before, {measured} now"
+    )
+    typer.echo(f"next: bench table {shlex.quote(short_name(store))}")
+    if left and not units:
+        raise typer.Exit(3)
+
+
+def moved(folders: list[str] | None) -> dict[str, Path]:
+    """``["shapes=/here"]`` → ``{"shapes": Path("/here")}``."""
+    places = {}
+    for item in folders or []:
+        name, equals, place = item.partition("=")
+        if not equals or not Path(place).is_dir():
+            raise UsageError(f"--folder is DATASET=FOLDER, and the folder exists, not '{item}'")
+        places[name] = Path(place)
+    return places
+
+
+def _versions(records: list[Record]) -> dict[str, str]:
+    """Codec address → its version here, for the codecs that can be had."""
+    from gcbench.codecs import CODECS
+    from gcbench.errors import BenchError
+
+    versions = {}
+    for address in dict.fromkeys(record.codec for record in records):
+        try:
+            codec = CODECS.create(address)
+            versions[address] = codec.version() if codec.availability().ok else ""
+        except BenchError:
+            continue
+    return versions

@@ -1,0 +1,94 @@
+"""How far a command is, on stderr: bars on a terminal, a line now and then where there is none."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from gcbench.bench.run.runner import Tick
+
+_PLAIN_PERIOD_S = 20.0
+
+
+class Progress:
+    """Shows two bars on a terminal; a line now and then where there is none, as in a log. A context manager."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        console = Console(stderr=True)
+        self._plain = not console.is_terminal and not quiet
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("[dim]{task.fields[what]}"),
+            console=console,
+            disable=quiet or self._plain,
+            transient=True,
+        )
+        self._task: dict[str, TaskID] = {}
+        self._last_line = time.monotonic()
+        self._failed = 0
+        self.done = self.total = 0
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bars away."""
+        self._bars.stop()
+
+    def reading(self, done: int, total: int, what: str) -> None:
+        """Progress of reading meshes."""
+        self._update("reading meshes", done, total, "", what)
+
+    def tick(self, tick: Tick) -> None:
+        """Progress of codings and measurements."""
+        self.done, self.total = tick.done, tick.total
+        for line in tick.failures:
+            self._failed += 1
+            self._say(line)
+        left = "" if tick.seconds_left is None else f"{_clock(tick.seconds_left)} left"
+        failed = f"{self._failed} failed  " if self._failed else ""
+        what = "; ".join(tick.under_way) or tick.unit
+        self._update("coding and measuring", tick.done, tick.total, left, failed + what)
+
+    def _update(self, name: str, done: int, total: int, left: str, what: str) -> None:
+        if self._plain:
+            now = time.monotonic()
+            if now - self._last_line >= _PLAIN_PERIOD_S:
+                self._last_line = now
+                typer.echo(f"{name}: {done}/{total}  {left}  {what}".rstrip(), err=True)
+            return
+        if name not in self._task:
+            self._task[name] = self._bars.add_task(name, total=total, left="", what="")
+        self._bars.update(self._task[name], completed=done, total=total, left=left)
+        if what:
+            from rich.markup import escape  # else necgs[k=64] loses its brackets
+
+            self._bars.update(self._task[name], what=escape(what))
+
+    def _say(self, line: str) -> None:
+        if self._plain:
+            typer.echo(line, err=True)
+        else:
+            self._bars.console.print(line, markup=False, highlight=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
