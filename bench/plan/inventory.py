@@ -13,6 +13,7 @@ import sqlite3
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gcbench.bench.plan.units import PlannedMesh
 from gcbench.datasets import MeshSource, load
@@ -63,7 +64,7 @@ class Inventory:
             self._remember(name, state, mesh)
         return mesh
 
-    def _known(self, name: str, state: str) -> dict[str, int | str | None] | None:
+    def _known(self, name: str, state: str) -> dict[str, Any] | None:
         if self._file is None:
             return None
         with contextlib.suppress(sqlite3.Error, ValueError, TypeError):

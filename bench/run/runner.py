@@ -367,7 +367,7 @@ class _Work:
                 self._agenda = Agenda(self.tasks, self._with_stream)
                 first, at_first = time.monotonic(), done
                 for outcome in workers.run(self._agenda, _HEARTBEAT_S):
-                    unit, failures = "", ()
+                    unit, failures = "", tuple[str, ...]()
                     if outcome is not None:
                         done += self._weight(outcome.task) - self._take_in(outcome)
                         unit, failures = str(outcome.task.unit), tuple(_failures(outcome))
@@ -436,8 +436,11 @@ def applies(suite: str, codec: str) -> bool:
 
 
 def _name_of(what: CodingUnit | Coding) -> tuple[str, str, str]:
-    names = "\n".join(m.source.mesh if isinstance(what, CodingUnit) else m.mesh for m in what.meshes)  # type: ignore[union-attr]
-    return what.key, f"{what.dataset}/{what.split}", names
+    if isinstance(what, CodingUnit):
+        meshes = [mesh.source.mesh for mesh in what.meshes]
+    else:
+        meshes = [mesh.mesh for mesh in what.meshes]
+    return what.key, f"{what.dataset}/{what.split}", "\n".join(meshes)
 
 
 def _under_names(coding: Coding, unit: CodingUnit) -> Coding:
