@@ -16,7 +16,7 @@ import pytest
 import trimesh
 
 from gcbench.bench.conformance import CHECKS, Crew, check, damage, shapes
-from gcbench.bench.metrics.topology import topology
+from gcbench.bench.metrics.connectivity import connectivity as topology
 from gcbench.codecs import CODECS
 from gcbench.errors import CodecUnavailable, UsageError
 
