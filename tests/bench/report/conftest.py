@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import trimesh
 
-from gcbench.bench.plan.planning import plan
+from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.report import build
-from gcbench.bench.run.runner import run
+from gcbench.bench.run.runner import run_plan
 from gcbench.bench.store.run import Run
 
 # Ids of meshes are paths, so that this is a file in a folder called `<`.
@@ -35,7 +35,8 @@ def store(tmp_path_factory):
     (folder / "broken.obj").write_text("v 0 0 nan\nf 1 1 1\n")
     store = Run(folder.parent / 'run <b> & "co."')
     codecs = ["test-exact", "test-set", "test-bad"]
-    run(plan(str(folder), codecs, effort="standard", rates=["d1", "d2", "d3", "only", "dec-raise"]), store, threads=1)
+    rates = ["d1", "d2", "d3", "only", "dec-raise"]
+    run_plan(make_plan(str(folder), codecs, effort="standard", rates=rates), store, threads=1)
     good = next(coding for coding in store.codings() if coding.codec == "test-exact" and coding.status == "ok")
     mesh = dataclasses.replace(good.meshes[0], mesh_bytes=None, decoded_sha256=None)
     made_up = {"key": "0" * 64, "codec": CODEC, "status": "failed", "stage": "decode", "error": ERROR, "streams": ()}
