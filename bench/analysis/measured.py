@@ -75,17 +75,15 @@ def find(rows: pd.DataFrame, name: str, run: str = "RUN", others: Iterable[str] 
 
 
 def chosen(rows: pd.DataFrame, names: Sequence[str], run: str = "RUN") -> list[Column]:
-    """Columns to show: the headlines by default, those named, or with ``+`` before each name both.
+    """Columns to show: the headlines by default, those named, or both if the first name begins with ``+``.
 
     Raises
     ------
     UsageError
         As of :func:`find`.
     """
-    added = [name.removeprefix("+") for name in names if name.startswith("+")]
-    only = [name for name in names if not name.startswith("+")]
-    found = [find(rows, name, run) for name in only] if only else headlines(rows)
-    return list(dict.fromkeys([*found, *(find(rows, name, run) for name in added)]))
+    shown = headlines(rows) if not names or names[0].startswith("+") else []
+    return list(dict.fromkeys([*shown, *(find(rows, name.removeprefix("+"), run) for name in names)]))
 
 
 def inside_floor(rows: pd.DataFrame, name: str) -> pd.Series[bool]:

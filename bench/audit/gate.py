@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gcbench.bench.run import provenance
+from gcbench.bench.run import machine, provenance
 from gcbench.bench.run.slot import Limit
 from gcbench.bench.store.records import Record
 from gcbench.bench.audit.baseline import Baseline, CodecFacts, Subset, Timing, TimingRatio
@@ -187,7 +187,7 @@ def measure(
         subset=subset,
         cells=measured(r for r in records if not r.timing),
         codecs=facts,
-        processor=provenance.processor(),
+        processor=machine.cpu_model(),
         timing=Timing(control, ratios) if control is not None and ratios is not None else None,
     )
     return new, wall_s

@@ -29,7 +29,7 @@ MetricOption = Annotated[
         "--metric",
         "-m",
         help="Columns of metric suites, comma-separated, instead of those that suites put forward; "
-        "+NAME adds one. See bench list metrics.",
+        "+NAME,... adds them. See bench list metrics.",
         metavar="NAME,...",
     ),
 ]

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import psutil
-
 import gcbench
+from gcbench.bench.run import machine
 from gcbench.codecs import Codec
 from gcbench.versions import installed
 
@@ -41,9 +40,9 @@ def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
         "programs": {name: which for codec in chosen for name, which in codec.programs().items()},
         "machine": {
             "system": platform.platform(),
-            "processor": processor(),
+            "processor": machine.cpu_model(),
             "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
+            "memory_bytes": machine.memory_bytes(),
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         },
     }
@@ -83,15 +82,6 @@ def _installed_from() -> Path | None:
         return None
     url = urlsplit(json.loads(direct_url)["url"]) if direct_url else None
     return Path(unquote(url.path)) if url and url.scheme == "file" else None
-
-
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _git(root: Path, *arguments: str) -> str | None:
