@@ -137,7 +137,8 @@ def _notes(part: pd.DataFrame, columns: Sequence[Column], any_near: bool) -> Ite
     if failed := int(part["failed"].sum()):
         yield f"failed: {failed} of {part['codings'].sum()} codings (bench table --failures); means are over the rest"
     if "timed" in part:
-        yield f"enc, dec ms: mean over meshes, {how_timed(part)}"
+        if how := how_timed(part):
+            yield f"enc, dec ms: mean over meshes, {how}"
         yield from machine_notes(part)
         if failed := int(part["timing_failed"].sum()):
             yield f"failed in the timing pass: {failed} (bench table --failures)"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 from gcbench.bench.plan.planning import Plan
@@ -23,7 +23,7 @@ from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.slot import Folders, coded_mesh, measurement_unit
 from gcbench.bench.run.spool import Spool
 from gcbench.bench.run.work import Limit, Outcome, Task
-from gcbench.bench.store.records import Coding, Measurement
+from gcbench.bench.store.records import Coding, Measurement, Status
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import BenchError, UsageError
@@ -232,6 +232,14 @@ def measure_run(
     return work.measured
 
 
+class _Ended(NamedTuple):
+    """How a kept measurement ended, and the limits that it met."""
+
+    status: Status
+    limit_s: float | None
+    limit_bytes: int | None
+
+
 @dataclass
 class _Work:
     """What is wanted of a run, what of it is kept, and the tasks that are left."""
@@ -255,14 +263,15 @@ class _Work:
             self._last[coding.key] = coding
         for coding in self.store.counting():
             self._counting.add(_name_of(coding))
-        self._measurements: dict[str, Measurement] = {}
-        self._counts: dict[tuple[Any, ...], str] = {}  # which measurement counts for a decoded mesh and a suite
-        for measurement in self.store.measurements():
-            self._measurements[measurement.key] = measurement
-            self._counts[_stands_for(measurement)] = measurement.key
+        # There are several measurements for each mesh of each coding: only what decides is held in memory.
+        self._measured: dict[str, _Ended] = {}
+        self._versions: dict[str, set[str]] = {}  # suite → versions that measured
+        for m in self.store.measurements():
+            self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
+            self._versions.setdefault(m.suite, set()).add(m.suite_version)
         self._to_measure: set[str] = set()
         self._again: list[Coding] = []
-        self._measured_again: list[Measurement] = []
+        self._recalled: set[str] = set()  # kept measurements that may no longer count
         self._agenda = Agenda()
 
     def want(self, unit: CodingUnit) -> None:
@@ -280,8 +289,7 @@ class _Work:
             for unit in units:
                 self._keep_named(last, unit)
             self.tasks += self._measurements_of(last, units[0])
-        if self._again or self._measured_again:
-            self.store.keep(self._session, self._again, measurements=self._measured_again)
+        self.store.keep(self._session, self._again, measurements=self._no_longer_counting())
 
     def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
         """Let a kept coding stand for a unit: under its names, and as the one that counts."""
@@ -317,18 +325,28 @@ class _Work:
         missing = []
         for suite in unit.suites:
             key = unit.key(suite)
-            known = self._measurements.get(key)
+            known = self._measured.get(key)
             if key in self._to_measure or (known is not None and not self._measure_again(known)):
-                # One of an earlier version of the suite came after it: what was asked for last counts.
-                if known is not None and self._counts.get(_stands_for(known)) != key:
-                    self._counts[_stands_for(known)] = key
-                    self._measured_again.append(known)
+                if len(self._versions.get(suite.name, ())) > 1:
+                    self._recalled.add(key)
                 continue
             self._to_measure.add(key)
             missing.append(suite)
         return Task(replace(unit, suites=tuple(missing))) if missing else None
 
-    def _measure_again(self, known: Measurement) -> bool:
+    def _no_longer_counting(self) -> list[Measurement]:
+        """Kept measurements that are asked for, where one by another version of the suite came after them."""
+        if not self._recalled:
+            return []
+        last: dict[tuple[Any, ...], str] = {}
+        found: dict[str, Measurement] = {}
+        for m in self.store.measurements():
+            last[_stands_for(m)] = m.key
+            if m.key in self._recalled:
+                found[m.key] = m
+        return [m for key, m in found.items() if last[_stands_for(m)] != key]
+
+    def _measure_again(self, known: _Ended) -> bool:
         if known.status in {"ok", "bad-input"}:
             return False
         return (
@@ -406,8 +424,8 @@ class _Work:
                 codings.append(named)
         self.measured += len(outcome.measurements)
         self.store.keep(self._session, codings, outcome.streams, outcome.measurements)
-        for measurement in outcome.measurements:
-            self._measurements[measurement.key] = measurement
+        for m in outcome.measurements:
+            self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
         if coding is None:
             return 0
         if coding.status not in {"timeout", "out-of-memory"}:  # what met a limit goes on when that is raised

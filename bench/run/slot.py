@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import logging
+import math
 import shutil
 import tempfile
 import threading
@@ -406,7 +407,7 @@ class Slot:
             except WorkerError as error:
                 # Decoding has what encoding left of the limit; people know the whole.
                 took = f"coding took longer than {whole_s:g} s" if whole_s and limits.deadline_s != whole_s else None
-                raise _of_error(stage, error, took) from None
+                raise _of_error(stage, error, limits, took) from None
 
     def _prepare_side_by_side(self, codec: str) -> None:
         """Load a codec into the encode and the decode worker at the same time; a failure shows in the call itself."""
@@ -501,12 +502,14 @@ def _of_deaths(stage: Stage, deaths: list[WorkerDied]) -> UnitFailure | None:
     return None
 
 
-def _of_error(stage: Stage, error: WorkerError, took: str | None) -> Exception:
+def _of_error(stage: Stage, error: WorkerError, limits: Limits, took: str | None) -> Exception:
     """What an error of a call comes to; ``took`` says how long a coding took where a part of it met the limit."""
     if isinstance(error, DeadlineExceeded):
         return UnitFailure("timeout", stage, took or str(error))
     if isinstance(error, MemoryExceeded):
-        return UnitFailure("out-of-memory", stage, f"{error}; to give it more: --memory GiB")
+        assert limits.memory_bytes is not None  # it was met
+        more = math.ceil(1.5 * limits.memory_bytes / 2**30)
+        return UnitFailure("out-of-memory", stage, f"{error}; to try with more: --memory {more} (GiB)")
     if isinstance(error, TemplateFailed):
         return StoreError(str(error))
     if isinstance(error, CallFailed):
