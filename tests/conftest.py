@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import trimesh
 
 PLUGIN = Path(__file__).parent / "plugin"
+SUITES = PLUGIN / "suites"  # metric suites of tests, apart: what is asserted of all columns holds without them
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +22,7 @@ def _environment(tmp_path_factory):
         for variable in ("BENCH_DATA", *REAL_PROGRAMS):
             patch.delenv(variable, raising=False)
         patch.setenv("GCBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GCBENCH_TEST_LOG", str(tmp_path_factory.mktemp("log")))
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])))
         patch.syspath_prepend(str(PLUGIN))
         yield
@@ -63,6 +67,82 @@ def folder(tmp_path) -> Path:
         mesh.export(path / f"shape{index}.ply")
     (path / "broken.obj").write_text("v 0 0 nan\nf 1 1 1\n")
     return path
+
+
+@pytest.fixture
+def log():
+    """Lines that codecs and suites of the test plugins have noted since the test began, as a function."""
+    file = Path(os.environ["GCBENCH_TEST_LOG"]) / "log"
+    file.write_text("")
+    return lambda begins="": [line for line in file.read_text().splitlines() if line.startswith(begins)]
+
+
+@pytest.fixture(scope="module")
+def counting_suites() -> Iterator[None]:
+    """Install the metric suites of tests/plugin/suites for a module of tests."""
+    from gcbench.bench.metrics import SUITES as registry
+    from gcbench.bench.metrics import columns
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(SUITES), os.environ["PYTHONPATH"]]))
+        patch.syspath_prepend(str(SUITES))
+        registry.refresh()
+        columns.cache_clear()
+        yield
+    registry.refresh()
+    columns.cache_clear()
+
+
+class InThisThread:
+    """An executor of another kind, in a few lines: one slot, in the thread of the caller, whose workers are shared."""
+
+    slots = 1
+
+    def __init__(self, slot) -> None:
+        self.slot = slot
+        self.closed = False
+
+    def run(self, agenda, heartbeat_s):
+        at_hand = None
+        while (task := agenda.take(at_hand)) is not None:
+            at_hand = task.mesh
+            yield self.slot.run(agenda.complete(task))
+
+    def under_way(self):
+        return ()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="session")
+def _shared_slot(tmp_path_factory):
+    from gcbench.bench.run.slot import Folders, Slot
+    from gcbench.bench.run.spool import Spool
+
+    root = tmp_path_factory.mktemp("slot")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(SUITES), os.environ["PYTHONPATH"]]))
+        slot = Slot(Folders(Spool(root / "spool"), root / "scratch", root / "work", root / "logs"))
+    yield slot
+    slot.close()
+
+
+@pytest.fixture
+def slot(_shared_slot, tmp_path):
+    """One slot with workers that all tests share; limits and spool are the test's own."""
+    from gcbench.bench.run.spool import Spool
+    from gcbench.bench.run.work import Limit
+
+    _shared_slot.limit = Limit(deadline_s=60, memory_bytes=900 << 20)
+    _shared_slot.folders = replace(_shared_slot.folders, spool=Spool(tmp_path / "spool"), work=tmp_path / "work")
+    return _shared_slot
+
+
+@pytest.fixture
+def here(slot) -> InThisThread:
+    """An executor that costs no start of workers."""
+    return InThisThread(slot)
 
 
 @pytest.fixture

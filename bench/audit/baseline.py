@@ -6,19 +6,17 @@ Its order is stable and every cell is one line, so that a change of a baseline c
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from gcbench.bench.metrics import METRIC_VERSION
 from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, Measured, Tolerance
+from gcbench.codecs import CODECS
 from gcbench.errors import BenchError, UsageError
+from gcbench.versions import installed
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 12  # significant, of a metric in the file: finer than any tolerance
 
 
@@ -28,7 +26,7 @@ class BaselineUnreadable(BenchError):
 
 @dataclass(frozen=True)
 class Subset:
-    """What of a benchmark is run: arguments of `gcbench.bench.plan`.
+    """What of a benchmark is run: arguments of `gcbench.bench.make_plan`.
 
     Parameters
     ----------
@@ -54,16 +52,18 @@ class Subset:
 
 @dataclass(frozen=True)
 class CodecFacts:
-    """What decided the numbers of a codec: its version, and the packages that its version names."""
+    """What decided the numbers of a codec: its version, and the packages that it says decide them."""
 
     version: str
     packages: Mapping[str, str]
     deterministic: bool
 
     @classmethod
-    def here(cls, version: str, *, deterministic: bool) -> CodecFacts:
-        """Of this process; ``1+DracoPy-2.2.0`` names a package that is installed in that version."""
-        return cls(version, dict(sorted(_named_packages(version))), deterministic)
+    def here(cls, address: str, version: str) -> CodecFacts:
+        """Of a codec of this process."""
+        codec = CODECS.get(address.partition("[")[0])
+        packages = {name: found for name in sorted(codec.packages) if (found := installed(name))}
+        return cls(version, packages, codec.deterministic)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ class TimingRatio:
 
 @dataclass(frozen=True)
 class Timing:
-    """Times as ratios to a control codec that ran interleaved; ``codec rate`` → ratio."""
+    """Times as ratios to a control codec that ran interleaved, on one kind of machine; ``codec rate`` → ratio."""
 
     control: str
+    machine: str
     ratios: Mapping[str, TimingRatio]
 
 
@@ -96,8 +97,8 @@ class Baseline:
         Address → facts.
     processor : str
         Of the machine that made it, to be told when results differ.
-    metric_version : str
-        Of the metrics.
+    suites : mapping
+        Suites of metrics that measured, and their versions.
     tolerances : mapping
         Class of codecs → fields of `Tolerance` that this baseline sets otherwise; written by hand, kept by updates.
     timing : Timing or None
@@ -108,7 +109,7 @@ class Baseline:
     cells: Mapping[CellId, Measured]
     codecs: Mapping[str, CodecFacts]
     processor: str = ""
-    metric_version: str = METRIC_VERSION
+    suites: Mapping[str, str] = field(default_factory=dict)
     tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     timing: Timing | None = None
 
@@ -119,14 +120,12 @@ class Baseline:
     def updated(self, new: Baseline) -> Baseline:
         """Take over what ``new`` measured, codec by codec; codecs that it did not run stay as they are."""
         kept = {cell: value for cell, value in self.cells.items() if cell.codec not in new.codecs}
-        ratios = dict(self.timing.ratios) if self.timing and not new.timing else {}
-        timing = new.timing or (Timing(self.timing.control, ratios) if self.timing else None)
         return replace(
             new,
             cells=kept | dict(new.cells),
             codecs={**self.codecs, **new.codecs},
             tolerances=self.tolerances,
-            timing=timing,
+            timing=new.timing or self.timing,
         )
 
     def write(self, path: Path) -> None:
@@ -150,7 +149,7 @@ class Baseline:
         yield "{"
         yield f' "format": {FORMAT},'
         yield f' "subset": {json.dumps(asdict(self.subset))},'
-        yield f' "metric_version": {json.dumps(self.metric_version)},'
+        yield f' "suites": {json.dumps(self.suites)},'
         yield f' "processor": {json.dumps(self.processor)},'
         yield f' "tolerances": {json.dumps(self.tolerances, sort_keys=True)},'
         yield from _block("codecs", {name: asdict(facts) for name, facts in sorted(self.codecs.items())})
@@ -158,6 +157,7 @@ class Baseline:
         if self.timing is not None:
             ratios = {name: _rounded(asdict(ratio), 3) for name, ratio in sorted(self.timing.ratios.items())}
             yield f' "control": {json.dumps(self.timing.control)},'
+            yield f' "machine": {json.dumps(self.timing.machine)},'
             yield from _block("timing", ratios)
         yield ' "cells": ['
         rows = [json.dumps(_row(cell, self.cells[cell])) for cell in sorted(self.cells)]
@@ -191,7 +191,7 @@ class Baseline:
     @classmethod
     def _from_json(cls, data: Mapping[str, Any]) -> Baseline:
         tolerances = data["tolerances"]
-        settable = {f.name for f in fields(Tolerance)} - {"name", "metrics"}
+        settable = {f.name for f in fields(Tolerance)} - {"name", "every"}
         for name, values in tolerances.items():
             if name not in _CLASSES or not set(values) <= settable:
                 known = f"{', '.join(_CLASSES)} with {', '.join(sorted(settable))}"
@@ -200,14 +200,15 @@ class Baseline:
         subset = Subset(**named)
         timing = None
         if "control" in data:
-            timing = Timing(data["control"], {name: TimingRatio(**ratio) for name, ratio in data["timing"].items()})
+            ratios = {name: TimingRatio(**ratio) for name, ratio in data["timing"].items()}
+            timing = Timing(data["control"], data["machine"], ratios)
         inputs: Mapping[str, str | None] = data["inputs"]
         return cls(
             subset=subset,
-            cells=dict(_cell(row, subset, inputs) for row in data["cells"]),
+            cells=dict(_cell(row, subset, inputs, data["suites"]) for row in data["cells"]),
             codecs={name: CodecFacts(**facts) for name, facts in data["codecs"].items()},
             processor=data["processor"],
-            metric_version=data["metric_version"],
+            suites=data["suites"],
             tolerances=tolerances,
             timing=timing,
         )
@@ -230,13 +231,15 @@ def _row(cell: CellId, value: Measured) -> dict[str, Any]:
     return row | _rounded(value.metrics, _DIGITS) | ({"error": value.error} if value.error else {})
 
 
-def _cell(row: Mapping[str, Any], subset: Subset, inputs: Mapping[str, str | None]) -> tuple[CellId, Measured]:
+def _cell(
+    row: Mapping[str, Any], subset: Subset, inputs: Mapping[str, str | None], suites: Mapping[str, str]
+) -> tuple[CellId, Measured]:
     cell = CellId(
         row["dataset"], row["split"], row["mesh"], row["codec"], row["rate"], subset.effort, subset.seed, "cpu"
     )
     metrics = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "bytes"}
     sha256 = inputs[f"{cell.dataset}/{cell.mesh}"]
-    return cell, Measured(row["status"], row.get("bytes"), sha256, metrics, row.get("error"))
+    return cell, Measured(row["status"], row.get("bytes"), sha256, metrics, row.get("error"), suites)
 
 
 def _block(name: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -245,19 +248,10 @@ def _block(name: str, values: Mapping[str, Any]) -> Iterator[str]:
     yield " },"
 
 
-def _rounded(values: Mapping[str, float], digits: int) -> dict[str, float]:
-    return {name: float(f"{value:.{digits}g}") for name, value in values.items()}
+def _rounded(values: Mapping[str, float | int | bool], digits: int) -> dict[str, float | int | bool]:
+    """Counts and flags are whole as they are."""
+    return {name: float(f"{value:.{digits}g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _short(size: float) -> float:
     return int(size) if size == int(size) else size
-
-
-def _named_packages(version: str, find: Callable[[str], str] = installed_version) -> Iterator[tuple[str, str]]:
-    for token in version.split("+"):
-        if match := re.fullmatch(r"([A-Za-z0-9._-]+?)-([0-9][A-Za-z0-9.]*)", token):
-            try:
-                if find(match[1]) == match[2]:
-                    yield match[1], match[2]
-            except PackageNotFoundError:
-                continue

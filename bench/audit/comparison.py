@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from gcbench.bench.metrics import METRICS
+from gcbench.bench.metrics import SUITES, Column, columns
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.store.records import Record
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
 
 Verdict = Literal["equal", "better", "worse", "not measured"]
-
-# What bands look at: exact distances. Sampled ones saturate at their floor, Hausdorff and p99 hang on a few samples.
-BAND_METRICS = ("cd_p2s", "nc_p2s", "f1_p2s_0005", "f1_p2s_001")
 
 
 class CellId(NamedTuple):
@@ -52,16 +49,22 @@ class Measured:
     input_sha256 : str or None
         Of the normalised mesh.
     metrics : mapping
-        Metrics by name; floors may be among them and are not compared.
+        Values by column.
     error : str or None
         One line, of a failure.
+    suites : mapping
+        Suite → version, of those that measured: values of two versions are not compared.
+    unmeasured : mapping
+        Suite → why it has no values.
     """
 
     status: str
     stream_bytes: float | None
     input_sha256: str | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | int | bool] = field(default_factory=dict)
     error: str | None = None
+    suites: Mapping[str, str] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class Tolerance:
         For a single cell: relative for bytes and lengths, absolute for fractions and cosines; see `worsening`.
     mean_bytes, mean_metric : float
         For the mean over all cells of a codec.
-    metrics : tuple of str
-        Metrics that are looked at.
+    every : bool
+        Whether every column is looked at. A band looks at those that are robust, have no floor, at which they would
+        saturate, and are no PSNR, which is a logarithm of what such a column has.
     length : float
         Changes of a distance up to this are none; in units of the normalised mesh.
     """
@@ -87,8 +91,13 @@ class Tolerance:
     cell_metric: float
     mean_bytes: float
     mean_metric: float
-    metrics: tuple[str, ...] = BAND_METRICS
+    every: bool = False
     length: float = 1e-6  # the last digit of a coordinate in a file
+
+    def looks_at(self, column: Column) -> bool:
+        """Whether a column is compared."""
+        steady = column.robust and column.floor is None and column.unit != "dB"
+        return self.every or (steady and column.better is not None)
 
     def cell(self, name: str) -> float:
         """Limit for ``bytes`` or a metric in a single cell."""
@@ -100,7 +109,7 @@ class Tolerance:
 
 
 # The same bytes decode to the same mesh, which the same float64 arithmetic measures; see remeasure.EXACT_TOLERANCE.
-EXACT = Tolerance("exact", 0.0, 1e-9, 0.0, 1e-9, tuple(METRICS), 1e-12)
+EXACT = Tolerance("exact", 0.0, 1e-9, 0.0, 1e-9, every=True, length=1e-12)
 # Training that takes another path (another processor is enough) is another draw: two seeds of NeCGS on the same volumes
 # end 4 % apart in CD and 7 % in p2s (docs/necgs.md). On the machine of the baseline it mostly repeats to the bit.
 TRAINED = Tolerance("trained", 0.03, 0.10, 0.01, 0.05)
@@ -189,12 +198,15 @@ ToleranceOf = Callable[[CellId, Measured, Measured], Tolerance | str]
 def measured(records: Iterable[Record], codecs: Sequence[str] = ()) -> dict[CellId, Measured]:
     """Results of quality passes by cell; only of these codecs, if any are given."""
     results = {}
+    known = columns()
     for r in records:
         if r.timing or (codecs and r.codec not in codecs):
             continue
         cell = CellId(r.dataset, r.split, r.mesh, r.codec, r.rate, r.effort, r.seed, r.device)
-        metrics = {name: value for name, value in r.metrics.items() if name in METRICS}
-        results[cell] = Measured(r.status, r.stream_bytes, r.input_sha256, metrics, r.error)
+        metrics = {name: value for name, value in r.metrics.items() if name in known}
+        results[cell] = Measured(
+            r.status, r.stream_bytes, r.input_sha256, metrics, r.error, dict(r.suites), dict(r.unmeasured)
+        )
     return results
 
 
@@ -250,7 +262,7 @@ def compare_results(
         if before.input_sha256 != after.input_sha256:
             return "the meshes are not the same"
         if allowed is not None:
-            return Tolerance("given", allowed, allowed, allowed, allowed, EXACT.metrics, EXACT.length)
+            return Tolerance("given", allowed, allowed, allowed, allowed, every=True, length=EXACT.length)
         return EXACT if is_deterministic(cell.codec) else TRAINED
 
     return compare(old, new, choose)
@@ -277,21 +289,41 @@ def _compare_cell(cell: CellId, before: Measured, after: Measured, tolerance: To
         if abs(change) > tolerance.cell(name):
             differences.append(Difference(name, then, now, change))
     worse = any(d.change > 0 for d in differences)
+    if not worse and (why := _not_compared(before, after)):
+        return CellComparison(cell, "not measured", tolerance.name, tuple(differences), why)
     verdict = "worse" if worse else "better" if differences else "equal"
     return CellComparison(cell, verdict, tolerance.name, tuple(differences))
 
 
+def _not_compared(before: Measured, after: Measured) -> str:
+    """Which suites have values in the one and cannot be compared with the other, and why; empty if all can."""
+    reasons = [
+        f"{suite} was of version {before.suites[suite]}, is of {after.suites[suite]}" for suite in _stale(before, after)
+    ]
+    reasons += [f"{suite} is {why}" for suite, why in after.unmeasured.items() if suite not in before.unmeasured]
+    return "; ".join(reasons)
+
+
+def _stale(before: Measured, after: Measured) -> list[str]:
+    return [suite for suite, version in before.suites.items() if after.suites.get(suite, version) != version]
+
+
 def _figures(before: Measured, after: Measured, tolerance: Tolerance) -> list[tuple[str, float, float]]:
-    """Pair bytes and the metrics looked at, as far as both have them."""
+    """Pair bytes and the values looked at, as far as both have them from the same version of a suite."""
     figures = []
     if before.stream_bytes is not None and after.stream_bytes is not None:
         figures.append(("bytes", before.stream_bytes, after.stream_bytes))
-    both = [name for name in tolerance.metrics if name in before.metrics and name in after.metrics]
+    stale = {column.name for suite in _stale(before, after) for column in SUITES.get(suite).columns}
+    both = [
+        name
+        for name, column in columns().items()
+        if name in before.metrics and name in after.metrics and name not in stale and tolerance.looks_at(column)
+    ]
     return figures + [(name, before.metrics[name], after.metrics[name]) for name in both]
 
 
 def _worsening(name: str, then: float, now: float, tolerance: Tolerance) -> float:
-    is_length = name in METRICS and METRICS[name].unit == "length"
+    is_length = name != "bytes" and columns()[name].unit == "length"
     return 0.0 if is_length and abs(now - then) <= tolerance.length else worsening(name, then, now)
 
 

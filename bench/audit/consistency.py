@@ -1,42 +1,47 @@
-"""What the records of a run must satisfy among themselves: sizes that add up, keys, metrics within their bounds.
+"""What the lines of a run must satisfy among themselves: sizes that add up, keys, values within their bounds.
 
-Knows records and the bytes that streams have; opens no mesh, runs no codec. So it is cheap, and is done for all.
+Knows codings, measurements and the bytes that streams have; opens no mesh, decodes nothing. So it is cheap, and is done
+for all. Columns are known only from what their suites declare.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from gcbench.bench.metrics import METRICS
-from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import CellRecords
-from gcbench.bench.plan.planning import Cell, PlannedMesh
-from gcbench.codecs import Codec
-from gcbench.codecs.base import Effort, as_effort
-from gcbench.datasets import MeshSource
-from gcbench.datasets.base import Split, as_split
+from gcbench.bench.metrics import Column, Suite, floors
+from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
+from gcbench.bench.store.records import CodedMesh, Coding, Measurement, Record
+from gcbench.codecs import Codec, StreamLayout
+from gcbench.codecs.base import as_effort
+from gcbench.datasets.base import as_split
 from gcbench.errors import UsageError
 
-#: Metrics of a mesh against itself: of no codec.
-FLOORS = tuple(metric.floor for metric in METRICS.values() if metric.floor)
+_ONE = 1 + 1e-9  # a mean of cosines that are all 1 may come out a last digit over it
+_BOUNDS = {
+    "length": (0.0, math.inf),
+    "squared length": (0.0, math.inf),
+    "fraction": (0.0, _ONE),
+    "cosine": (0.0, _ONE),
+    "similarity": (-math.inf, _ONE),
+    "flag": (0.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as the record says, or that could not be checked.
+    """One thing that is not as recorded, or that could not be checked.
 
     Parameters
     ----------
     what : str
-        Kind of thing: ``stream``, ``size``, ``metric``, ``fact``, ``input``, ``key``, ``status``, ``version``,
-        ``line``, ``session``, ``data`` or ``codec``.
+        Kind of thing: ``stream``, ``size``, ``metric``, ``input``, ``key``, ``status``, ``version``, ``line``,
+        ``session`` or ``data``.
     where : str
-        Which record, mesh, codec or file.
+        Which coding, record, mesh, codec or file.
     message : str
         What was recorded and what was found.
     """
@@ -49,195 +54,196 @@ class Finding:
         return f"{self.what}: {self.where}: {self.message}"
 
 
-def where(record: Record) -> str:
-    """Name a record."""
-    pass_ = ", timing pass" if record.timing else ""
-    seed = f", seed {record.seed}" if record.seed else ""
-    return f"{record.codec} {record.rate} on {record.dataset}/{record.mesh} ({record.effort}{seed}{pass_})"
+def where(of: Record | Coding, mesh: str = "") -> str:
+    """Name a record, a coding, or one mesh of a coding."""
+    if isinstance(of, Record):
+        mesh = of.mesh
+    elif not mesh:
+        mesh = of.meshes[0].mesh if of.kind == "model" and of.meshes else f"{len(of.meshes)} meshes"
+    pass_ = ", timing pass" if of.timing else ""
+    seed = f", seed {of.seed}" if of.seed else ""
+    return f"{of.codec} {of.rate} on {of.dataset}/{mesh} ({of.effort}{seed}{pass_})"
 
 
-def check_sizes(cell: CellRecords, stream_sizes: Mapping[str, int]) -> Iterator[Finding]:
-    """Check that the sizes in a cell's records add up to the bytes of its streams.
+def check_coding(coding: Coding, stream_sizes: Mapping[str, int]) -> Iterator[Finding]:
+    """Check a coding by itself: its status against what else it says, and its sizes against the bytes of its stream.
 
     Parameters
     ----------
-    cell : CellRecords
-        One finished cell.
+    coding : Coding
+        One line.
     stream_sizes : mapping
         Bytes of every kept stream by SHA-256; one that is not there is not looked at here.
     """
-    coded = [r for r in cell.records if r.stream_sha256 is not None]
-    for r in coded:
-        sizes = (r.mesh_bytes, r.shared_bytes, r.stream_bytes, r.bits_per_vertex, r.raw_bytes, r.obj_bytes)
-        if any(size is None for size in sizes):
-            yield Finding("size", where(r), "a stream is named, but a size is not there")
-            continue
-        assert r.mesh_bytes is not None  # for the type checker: looked at just above
-        assert r.shared_bytes is not None
-        yield from _unequal("size", r, "stream_bytes", r.stream_bytes, r.mesh_bytes + r.shared_bytes / r.set_size)
-        if "in_faces" in r.facts and r.raw_bytes is not None:
-            # Not in_vertices: positions that became equal when the mesh was normalised are one there.
-            vertices = r.raw_bytes / 12 - r.facts["in_faces"]
-            per_vertex = 8 * (r.stream_bytes or 0) / vertices if vertices > 0 else None
-            yield from _unequal("size", r, "bits_per_vertex", r.bits_per_vertex, per_vertex)
-        if r.kind == "model":
-            yield from _unequal("size", r, "shared_bytes", r.shared_bytes, 0)
-            yield from _unequal("size", r, "set_size", r.set_size, 1)
-            size = stream_sizes.get(r.stream_sha256 or "")
-            if size is not None:
-                yield from _unequal("size", r, "mesh_bytes", r.mesh_bytes, size)
-    if coded and coded[0].kind == "set":
-        yield from _check_set(cell, coded, stream_sizes)
-
-
-def _check_set(cell: CellRecords, coded: Sequence[Record], stream_sizes: Mapping[str, int]) -> Iterator[Finding]:
-    first = coded[0]
-    usable = sum(r.status != "bad-input" for r in cell.records)
-    for r in coded:
-        yield from _unequal("size", r, "set_size", r.set_size, usable)
-        yield from _unequal("stream", r, "stream_sha256", r.stream_sha256, first.stream_sha256)
-        yield from _unequal("size", r, "shared_bytes", r.shared_bytes, first.shared_bytes)
-    total = sum(r.mesh_bytes or 0 for r in coded) + (first.shared_bytes or 0)
-    size = stream_sizes.get(first.stream_sha256 or "")
+    yield from _check_status(coding)
+    for mesh in coding.coded:
+        if mesh.vertices <= 0 or mesh.faces <= 0 or mesh.obj_bytes <= 0:
+            yield Finding("size", where(coding, mesh.mesh), "the input is usable and has no vertices, faces or bytes")
+        yield from _size(coding, mesh, "raw_bytes", 12 * (mesh.vertices + mesh.faces))
+    if coding.kind == "model" and len(coding.meshes) != 1:
+        yield Finding("size", where(coding), f"one stream of a model codec stands for {len(coding.meshes)} meshes")
+    if not coding.streams:
+        return
+    if len(coding.streams) > 1:
+        yield Finding("stream", where(coding), f"names {len(coding.streams)} streams, a coding has one")
+    if coding.shared_bytes is None or any(mesh.mesh_bytes is None for mesh in coding.coded):
+        yield Finding("size", where(coding), "a stream is named, but a size is not there")
+        return
+    if coding.kind == "model" and coding.shared_bytes:
+        yield Finding("size", where(coding), f"shared_bytes is recorded as {coding.shared_bytes}, it is 0")
+    total = coding.shared_bytes + sum(mesh.mesh_bytes or 0 for mesh in coding.coded)
+    size = stream_sizes.get(coding.streams[0])
     if size is not None and total != size:
-        yield Finding(
-            "size", where(first), f"shared and mesh bytes of the set add up to {total}, the stream has {size}"
-        )
+        yield Finding("size", where(coding), f"shared and mesh bytes add up to {total}, the stream has {size}")
 
 
-def check_values(record: Record) -> Iterator[Finding]:
-    """Check one record by itself: its status against what else it says, and metrics against their bounds."""
-    if record.status != "ok":
-        if record.metrics:
-            yield Finding("status", where(record), f"has metrics, but its status is {record.status}")
+def _check_status(coding: Coding) -> Iterator[Finding]:
+    if coding.status == "ok":
+        if coding.stage is not None or coding.error is not None:
+            yield Finding("status", where(coding), f"is ok, but names an error: {coding.error}")
+        if not coding.streams:
+            yield Finding("stream", where(coding), "is ok, but names no stream")
+        if coding.encode is None or coding.decode is None or any(m.decoded_sha256 is None for m in coding.coded):
+            yield Finding("status", where(coding), "is ok, but does not say that it was encoded and decoded")
+    elif coding.stage is None or coding.error is None:
+        yield Finding("status", where(coding), f"is {coding.status}, but does not say where and why")
+    if (coding.status == "bad-input") == bool(coding.coded):
+        yield Finding("status", where(coding), f"is {coding.status}, with {len(coding.coded)} usable meshes")
+
+
+def check_layout(coding: Coding, layout: StreamLayout) -> Iterator[Finding]:
+    """Check which bytes of a set's stream serve all meshes and which serve one, against what its codec says."""
+    if coding.shared_bytes != layout.shared_bytes:
+        message = f"shared_bytes is recorded as {coding.shared_bytes}, it is {layout.shared_bytes}"
+        yield Finding("size", where(coding), message)
+    if len(layout.mesh_bytes) != len(coding.coded):
+        message = f"{len(coding.coded)} meshes are recorded, the stream has {len(layout.mesh_bytes)}"
+        yield Finding("size", where(coding), message)
         return
-    if record.stage is not None or record.error is not None:
-        yield Finding("status", where(record), f"is ok, but names an error: {record.error}")
-    if record.stream_sha256 is None:
-        yield Finding("stream", where(record), "is ok, but names no stream")
-    if record.timing:
+    for mesh, true in zip(coding.coded, layout.mesh_bytes, strict=True):
+        yield from _size(coding, mesh, "mesh_bytes", true)
+
+
+def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
+    """Check that a coding's key is the hash of what it says was coded.
+
+    Parameters
+    ----------
+    coding : Coding
+        One line.
+    codec : Codec
+        Of its address, in the version that made it.
+    """
+    try:
+        effort, _ = as_effort(coding.effort), as_split(coding.split)
+    except UsageError as error:
+        yield Finding("key", where(coding), str(error))
         return
-    absent = [name for name in (*METRICS, *FLOORS) if name not in record.metrics]
-    if absent:
-        yield Finding("metric", where(record), f"is ok, but has no {', '.join(absent)}")
+    rates = {rate.label: (index, rate) for index, rate in enumerate(codec.rates(effort))}
+    if coding.rate not in rates:
+        yield Finding("key", where(coding), f"the ladder of effort {coding.effort} has no rate {coding.rate}")
         return
-    m = record.metrics
-    for name, value in m.items():
-        unit = METRICS[name].unit if name in METRICS else None
-        bounded = unit in {"fraction", "cosine"} and not 0 <= value <= 1
-        if not math.isfinite(value) or bounded or (unit == "length" and value < 0):
-            yield Finding("metric", where(record), f"{name} cannot be {value!r}")
-    for smaller, larger in (("p99_p2s", "hausdorff_p2s"), ("f1_0005", "f1_001"), ("f1_p2s_0005", "f1_p2s_001")):
-        if m[smaller] > m[larger]:
-            yield Finding("metric", where(record), f"{smaller} {m[smaller]!r} is larger than {larger} {m[larger]!r}")
+    index, rate = rates[coding.rate]
+    for name, true in (("rate_index", index), ("kind", codec.kind), ("decoder_bytes", codec.decoder_bytes)):
+        if (recorded := getattr(coding, name)) != true:
+            yield Finding("key", where(coding), f"{name} is recorded as {recorded!r}, it is {true!r}")
+    key = coding_key(
+        codec=coding.codec,
+        codec_version=coding.codec_version,
+        rate=rate,
+        effort=coding.effort,
+        seed=coding.seed,
+        device=coding.device,
+        timing=coding.timing,
+        inputs=[mesh.input_sha256 or f"bad input: {mesh.problem}" for mesh in coding.meshes],
+    )
+    if key != coding.key:
+        yield Finding("key", where(coding), "its key is not the hash of what it says was coded")
+
+
+def check_measurement_key(measurement: Measurement, name: str) -> Iterator[Finding]:
+    """Check that a measurement's key is the hash of what it says was measured; ``name`` is for the finding."""
+    key = measurement_key(
+        stream_sha256=measurement.stream,
+        place=measurement.place,
+        codec=measurement.codec,
+        decoder_version=measurement.decoder_version,
+        input_sha256=measurement.input,
+        suite=SuiteId(measurement.suite, measurement.suite_version),
+        seed=measurement.seed,
+    )
+    if key != measurement.key:
+        message = f"the key of {measurement.suite} is not the hash of what it says was measured"
+        yield Finding("key", name, message)
+
+
+def check_values(measurement: Measurement, suite: Suite[Any], name: str) -> Iterator[Finding]:
+    """Check one measurement by itself: its status, that it is complete, and each value within its bounds.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        One line.
+    suite : Suite
+        That made it, in the same version.
+    name : str
+        Of the mesh and coding, for findings.
+    """
+    if measurement.status != "ok":
+        if measurement.values:
+            yield Finding("status", name, f"{suite.name} has values, but is {measurement.status}")
+        elif measurement.error is None:
+            yield Finding("status", name, f"{suite.name} is {measurement.status}, but does not say why")
+        return
+    if measurement.error is not None:
+        yield Finding("status", name, f"{suite.name} is ok, but names an error: {measurement.error}")
+    declared = {key: column for column in suite.columns for key in (column.name, column.floor) if key}
+    if absent := [key for key in declared if key not in measurement.values]:
+        yield Finding("metric", name, f"{suite.name} is ok, but has no {', '.join(absent)}")
+    if unknown := [key for key in measurement.values if key not in declared]:
+        yield Finding("metric", name, f"{suite.name} has no column {', '.join(unknown)}")
+    impossible = [
+        key for key, column in declared.items() if key not in absent and not _can_be(measurement.values[key], column)
+    ]
+    for key in impossible:
+        yield Finding("metric", name, f"{key} cannot be {measurement.values[key]!r}")
+    if not (absent or impossible):
+        for message in suite.implausible(measurement.values):
+            yield Finding("metric", name, message)
+
+
+def _can_be(value: Any, column: Column) -> bool:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    if column.unit in {"flag", "count"} and value != int(value):
+        return False
+    low, high = _BOUNDS.get(column.unit, (-math.inf, math.inf))
+    return low <= value <= high
 
 
 def check_agreement(records: Iterable[Record]) -> Iterator[Finding]:
-    """Check that records of the same mesh say the same of it: sizes, facts and, with the same seed, floors."""
-    said: dict[tuple[str, int | None, str], Counter[Any]] = defaultdict(Counter)
-    claims: list[tuple[Record, tuple[str, int | None, str], Any]] = []
+    """Check that records of the same mesh say the same of it: its sizes and, with the same seed and suite, floors."""
+    of_floors = floors()
+    said: dict[tuple[Any, ...], Counter[Any]] = defaultdict(Counter)
+    claims: list[tuple[Record, tuple[Any, ...], Any]] = []
     for r in records:
         if r.input_sha256 is None:
             continue
-        of_mesh: dict[str, Any] = {"obj_bytes": r.obj_bytes, "raw_bytes": r.raw_bytes}
-        of_mesh |= {name: fact for name, fact in r.facts.items() if name.startswith("in_")}
-        of_seed = {name: value for name, value in r.metrics.items() if name in FLOORS}
-        for seed, values in ((None, of_mesh), (r.seed, of_seed)):
+        sizes = {name: getattr(r, name) for name in ("vertices", "faces", "obj_bytes", "raw_bytes")}
+        noise = {name: value for name, value in r.metrics.items() if name in of_floors}
+        for context, values in ((None, sizes), ((r.seed, tuple(sorted(r.suites.items()))), noise)):
             for name, value in values.items():
-                said[r.input_sha256, seed, name][value] += 1
-                claims.append((r, (r.input_sha256, seed, name), value))
+                said[r.input_sha256, context, name][value] += 1
+                claims.append((r, (r.input_sha256, context, name), value))
     for r, subject, value in claims:
         usual, _ = said[subject].most_common(1)[0]
         if value != usual:
             name = subject[-1]
-            kind = "metric" if name in FLOORS else "size" if name.endswith("bytes") else "fact"
+            kind = "metric" if name in of_floors else "size"
             yield Finding(kind, where(r), f"{name} is {value!r}; most records of the mesh have {usual!r}")
 
 
-def check_key(cell: CellRecords, codec: Codec, codec_version: str) -> Iterator[Finding]:
-    """Check that the key of a cell is the hash of what its records say was coded.
-
-    It covers names, version, rate, effort, seed, device, the hash of every mesh, ``obj_bytes`` and ``source_bytes``.
-    Cells that contain an unusable mesh beside others are passed over: their key depends on an order that is not kept.
-
-    Parameters
-    ----------
-    cell : CellRecords
-        One finished cell.
-    codec : Codec
-        Of the records' address, in the version that made them.
-    codec_version : str
-        That version.
-    """
-    first = cell.records[0]
-    try:
-        effort, _ = as_effort(first.effort), as_split(first.split)
-    except UsageError as error:
-        yield Finding("key", where(first), str(error))
-        return
-    rates = {rate.label: (index, rate) for index, rate in enumerate(codec.rates(effort))}
-    if first.rate not in rates:
-        yield Finding("key", where(first), f"the ladder of effort {first.effort} has no rate {first.rate}")
-        return
-    index, rate = rates[first.rate]
-    for r in cell.records:
-        yield from _unequal("key", r, "rate_index", r.rate_index, index)
-        yield from _unequal("key", r, "kind", r.kind, codec.kind)
-        yield from _unequal("key", r, "decoder_bytes", r.decoder_bytes, codec.decoder_bytes)
-    unusable = sum(r.status == "bad-input" for r in cell.records)
-    if unusable and len(cell.records) > 1:
-        return
-    rebuilt = replace(rebuild(cell.records, codec_version, {}), rate=rate)
-    if rebuilt.key != cell.key:
-        yield Finding("key", where(first), "the cell's key is not the hash of what its records say was coded")
-
-
-def rebuild(records: Sequence[Record], codec_version: str, sources: Mapping[str, MeshSource]) -> Cell:
-    """Make the cell that records came from, but for the parameters of its rate, which only the codec knows.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Of one cell.
-    codec_version : str
-        From provenance.
-    sources : mapping
-        Mesh → where it is on this machine; a mesh that is not there gets an empty path.
-    """
-    from gcbench.codecs import Rate
-
-    first = records[0]
-    return Cell(
-        dataset=first.dataset,
-        split=cast("Split", first.split),  # as recorded; a name that is none is a finding of check_key
-        codec=first.codec,
-        codec_version=codec_version,
-        kind=first.kind,
-        decoder_bytes=first.decoder_bytes,
-        rate=Rate(first.rate),
-        rate_index=first.rate_index,
-        effort=cast("Effort", first.effort),  # likewise
-        seed=first.seed,
-        meshes=tuple(_planned(r, sources.get(r.mesh)) for r in records),
-        timing=first.timing,
-        device=first.device,
-    )
-
-
-def _planned(r: Record, source: MeshSource | None) -> PlannedMesh:
-    raw_bytes, faces = r.raw_bytes or 0, int(r.facts.get("in_faces", 0))
-    return PlannedMesh(
-        source=source or MeshSource(r.dataset, r.mesh, Path()),
-        sha256=r.input_sha256 or "",
-        vertices=raw_bytes // 12 - faces,
-        faces=faces,
-        obj_bytes=r.obj_bytes or 0,
-        raw_bytes=raw_bytes,
-        source_bytes=r.source_bytes or 0,
-        problem=r.error if r.status == "bad-input" else None,
-    )
-
-
-def _unequal(what: str, record: Record, name: str, recorded: object, true: object) -> Iterator[Finding]:
+def _size(coding: Coding, mesh: CodedMesh, name: str, true: int) -> Iterator[Finding]:
+    recorded = getattr(mesh, name)
     if recorded != true:
-        yield Finding(what, where(record), f"{name} is recorded as {recorded!r}, it is {true!r}")
+        yield Finding("size", where(coding, mesh.mesh), f"{name} is recorded as {recorded!r}, it is {true!r}")

@@ -13,9 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gcbench.bench.run import machine, provenance
-from gcbench.bench.run.slot import Limit
-from gcbench.bench.store.records import Record
 from gcbench.bench.audit.baseline import Baseline, CodecFacts, Subset, Timing, TimingRatio
 from gcbench.bench.audit.comparison import (
     CellComparison,
@@ -25,12 +22,15 @@ from gcbench.bench.audit.comparison import (
     Tolerance,
     Verdict,
     compare,
-    is_deterministic,
     measured,
 )
-from gcbench.bench.run.runner import Tick, run
+from gcbench.bench.metrics import DEFAULT_SUITES
+from gcbench.bench.plan.planning import Plan, make_plan
+from gcbench.bench.run import machine
+from gcbench.bench.run.runner import Tick, run_plan, suite_ids
+from gcbench.bench.run.work import Limit
+from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import Plan, plan
 from gcbench.errors import UsageError
 
 # Times the ratio of the baseline. On two cores with ten programs, five gates in a row came to .77 to 1.01 times it
@@ -73,9 +73,10 @@ class GateReport:
     @property
     def verdict(self) -> Verdict:
         """Worse if anything is; else not measured if anything was not; else better or equal."""
-        if any(t.verdict == "worse" for t in self.timing):
+        of_times = {t.verdict for t in self.timing}
+        if "worse" in {*of_times, self.comparison.verdict}:
             return "worse"
-        return self.comparison.verdict
+        return "not measured" if "not measured" in of_times else self.comparison.verdict
 
 
 def gate(
@@ -120,7 +121,16 @@ def gate(
     if timing and baseline.timing is None:
         raise UsageError("the baseline has no times; add them with --update --timing")
     control = baseline.timing.control if timing and baseline.timing else None
-    new, wall_s = measure(baseline.subset, wanted, control=control, jobs=jobs, data=data, keep=keep, on_tick=on_tick)
+    new, wall_s = measure(
+        baseline.subset,
+        wanted,
+        suites=tuple(baseline.suites),
+        control=control,
+        jobs=jobs,
+        data=data,
+        keep=keep,
+        on_tick=on_tick,
+    )
     return judge(baseline, new, wall_s)
 
 
@@ -146,6 +156,7 @@ def measure(
     subset: Subset,
     codecs: Sequence[str],
     *,
+    suites: Sequence[str] = DEFAULT_SUITES,
     control: str | None = None,
     jobs: int = 1,
     data: Path | None = None,
@@ -160,6 +171,8 @@ def measure(
         What to run.
     codecs : sequence of str
         Addresses.
+    suites : sequence of str
+        What to measure.
     control : str, optional
         Codec that times are ratios to; None takes no times.
     jobs, data, keep, on_tick
@@ -167,35 +180,30 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="gcbench-gate-") as temporary:
         store = Run(keep or Path(temporary) / "run")
-        if store.exists:  # its cells would not run again, whatever changed in a codec that kept its version
+        if store.exists:  # its codings would not run again, whatever changed in a codec that kept its version
             raise UsageError(f"{store.path} is there already; a gate measures afresh")
         limit = Limit(deadline_s=DEADLINE_S)
         made = _plan(subset, codecs, data)
-        summary = run(made, store, jobs=jobs, threads=1, limit=limit, on_tick=on_tick)
-        wall_s = summary.wall_s
+        wall_s = run_plan(made, store, suites=suites, jobs=jobs, threads=1, limit=limit, on_tick=on_tick).wall_s
+        kind = machine.kind()
         if control is not None:
-            timed = _plan(subset, [control, *(c for c in codecs if c != control)], data, timing=True)
-            wall_s += run(timed, store, limit=limit, on_tick=on_tick).wall_s
-        keys = {cell.key for cell in made.cells}
-        records = [r for cell in store.cells() if cell.key in keys for r in cell.records]
-        ratios = _ratios(store.records(), control) if control is not None else None
-    facts = {
-        cell.codec: CodecFacts.here(cell.codec_version, deterministic=is_deterministic(cell.codec))
-        for cell in made.cells
-    }
+            timed = _plan(subset, [control, *(c for c in codecs if c != control)], data, timing=kind)
+            wall_s += run_plan(timed, store, limit=limit, on_tick=on_tick).wall_s
+        records = store.records()
     new = Baseline(
         subset=subset,
-        cells=measured(r for r in records if not r.timing),
-        codecs=facts,
+        cells=measured(records),
+        codecs={unit.codec: CodecFacts.here(unit.codec, unit.codec_version) for unit in made.codings},
         processor=machine.cpu_model(),
-        timing=Timing(control, ratios) if control is not None and ratios is not None else None,
+        suites={suite.name: suite.version for suite in suite_ids(suites)},
+        timing=None if control is None else Timing(control, kind, _ratios(records, control)),
     )
     return new, wall_s
 
 
-def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: bool = False) -> Plan:
+def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: str | None = None) -> Plan:
     """Plan a subset; a set consists of the meshes that are asked for."""
-    made = plan(
+    made = make_plan(
         subset.datasets,
         codecs,
         split=subset.split,
@@ -205,24 +213,22 @@ def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: b
         timing=timing,
     )
     # Rates are those of all codecs of the baseline, of which only some may be wanted now.
-    made = replace(made, cells=tuple(c for c in made.cells if not subset.rates or c.rate.label in subset.rates))
+    made = replace(made, codings=tuple(c for c in made.codings if not subset.rates or c.rate.label in subset.rates))
     if not subset.meshes:
         return made
     known = {mesh.source.mesh for mesh in made.meshes}
     if unknown := [mesh for mesh in subset.meshes if mesh not in known]:
         raise UsageError(f"{', '.join(subset.datasets)}: no mesh {', '.join(unknown)}")
-    kept = (replace(c, meshes=tuple(m for m in c.meshes if m.source.mesh in subset.meshes)) for c in made.cells)
+    kept = (replace(c, meshes=tuple(m for m in c.meshes if m.source.mesh in subset.meshes)) for c in made.codings)
     return replace(
         made,
-        cells=tuple(cell for cell in kept if cell.meshes),
+        codings=tuple(coding for coding in kept if coding.meshes),
         meshes=tuple(m for m in made.meshes if m.source.mesh in subset.meshes),
     )
 
 
-def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, Measured, Measured], Tolerance | str]:
-    def choose(cell: CellId, before: Measured, after: Measured) -> Tolerance | str:
-        if baseline.metric_version != new.metric_version:
-            return f"measured with metrics of version {baseline.metric_version}, here is {new.metric_version}"
+def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, Measured, Measured], Tolerance]:
+    def choose(cell: CellId, before: Measured, after: Measured) -> Tolerance:
         if not new.codecs[cell.codec].deterministic:
             return baseline.tolerance("trained")
         return baseline.tolerance("exact" if before.input_sha256 == after.input_sha256 else "other input")
@@ -279,6 +285,11 @@ def _notes(comparison: Comparison, baseline: Baseline, new: Baseline) -> list[st
         )
     if new.processor != baseline.processor and comparison.verdict != "equal":
         notes.append(f"the baseline was made on another processor ({baseline.processor or 'unknown'})")
+    if baseline.timing and new.timing and baseline.timing.machine != new.timing.machine:
+        notes.append(
+            f"the times of the baseline are those of {baseline.timing.machine}, here is {new.timing.machine}: times of "
+            "two kinds of machine are not compared; write them anew with --update --timing"
+        )
     if comparison.only_new:
         notes.append(f"{len(comparison.only_new)} cells are not in the baseline; add them with --update")
     return notes
@@ -313,6 +324,7 @@ def _seconds(record: Record, stage: str) -> float:
 def _compare_times(baseline: Baseline, new: Baseline) -> tuple[TimingComparison, ...]:
     if baseline.timing is None or new.timing is None:
         return ()
+    comparable = baseline.timing.machine == new.timing.machine
     rows = []
     for what, then in baseline.timing.ratios.items():
         now = new.timing.ratios.get(what)
@@ -321,5 +333,6 @@ def _compare_times(baseline: Baseline, new: Baseline) -> tuple[TimingComparison,
         for stage in ("encode", "decode"):
             old, fresh = getattr(then, stage), getattr(now, stage)
             verdict: Verdict = "worse" if fresh > old * SLOWER else "better" if fresh * SLOWER < old else "equal"
+            verdict = verdict if comparable else "not measured"
             rows.append(TimingComparison(f"{what} {stage}", old, fresh, verdict))
     return tuple(rows)

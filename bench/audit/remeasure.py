@@ -1,6 +1,7 @@
 """A random sample of records, decoded from the kept streams in fresh processes and measured again.
 
-Knows cells and kept streams; judges nothing but a single metric's change. Encodes nothing, writes nothing.
+Knows records, kept streams and the one path that measures; judges nothing but how much change is none. Encodes nothing,
+writes nothing to the run.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import queue
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-from gcbench.bench.audit import consistency
-from gcbench.bench.run.slot import Bench, Limit, Templates
-from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import CellRecords, Run
-from gcbench.datasets import MeshSource
+from gcbench.bench.metrics import floors
+from gcbench.bench.plan.units import MeasurementUnit
+from gcbench.bench.run.agenda import Agenda
+from gcbench.bench.run.local import LocalExecutor
+from gcbench.bench.run.slot import Folders
+from gcbench.bench.run.work import Limit, Task
+from gcbench.bench.store.records import Measurement, Record
+from gcbench.bench.store.run import Run
 from gcbench.errors import UsageError
 
 MIN_SAMPLE = 5  # records to measure again where the fraction asked for comes to fewer
@@ -29,7 +30,7 @@ EXACT_TOLERANCE = 1e-9
 # field crosses zero (docs/necgs.md); distances of published codecs are 1e-3 and more.
 NETWORK_TOLERANCE = 0.01
 
-MeshKey = tuple[str, str, str]  # dataset, split, mesh
+_HEARTBEAT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,78 +67,73 @@ class Sample:
 ONE_PERCENT = Sample(fraction=0.01)
 
 
-class Drawn(NamedTuple):
-    """A record that is measured again, and the cell it belongs to."""
-
-    cell: CellRecords
-    record: Record
-
-
-def draw(cells: Sequence[CellRecords], sample: Sample, seed: int) -> list[Drawn]:
+def draw(records: Sequence[Record], sample: Sample, seed: int) -> list[Record]:
     """Draw measured records: uniformly, and of each codec at least one.
 
-    The order is that of SHA-256 over the seed, the cell's key and the mesh: the same for a seed on every machine.
+    The order is that of SHA-256 over the seed, the coding's key and the mesh: the same for a seed on every machine.
     """
-    measured = [Drawn(cell, r) for cell in cells for r in cell.records if r.status == "ok" and not r.timing]
+    measured = [r for r in records if r.status == "ok" and not r.timing and measured_by(r)]
 
-    def rank(drawn: Drawn) -> bytes:
-        return hashlib.sha256(f"{seed}:{drawn.cell.key}:{drawn.record.mesh}".encode()).digest()
+    def rank(r: Record) -> bytes:
+        return hashlib.sha256(f"{seed}:{r.key}:{r.dataset}/{r.split}/{r.mesh}".encode()).digest()
 
     ranked = sorted(measured, key=rank)
     chosen = ranked[: sample.size(len(ranked))]
     if not chosen:
         return []
-    seen = {drawn.record.codec for drawn in chosen}
-    for drawn in ranked[len(chosen) :]:
-        if drawn.record.codec not in seen:
-            seen.add(drawn.record.codec)
-            chosen.append(drawn)
+    seen = {r.codec for r in chosen}
+    for r in ranked[len(chosen) :]:
+        if r.codec not in seen:
+            seen.add(r.codec)
+            chosen.append(r)
     return chosen
 
 
+def measured_by(record: Record) -> dict[str, str]:
+    """Suite → version, of the suites that have values of a record."""
+    return {suite: version for suite, version in record.suites.items() if suite not in record.unmeasured}
+
+
 def tolerance(name: str, *, deterministic: bool) -> float:
-    """Largest change of a metric (see `worsening`) that is none; floors depend on no codec."""
-    return EXACT_TOLERANCE if deterministic or name.endswith("_floor") else NETWORK_TOLERANCE
-
-
-def mesh_key(record: Record) -> MeshKey:
-    """Name the mesh of a record."""
-    return record.dataset, record.split, record.mesh
+    """Largest change of a value (see `worsening`) that is none; floors depend on no codec."""
+    return EXACT_TOLERANCE if deterministic or name in floors() else NETWORK_TOLERANCE
 
 
 def remeasure(
-    store: Run,
-    groups: Sequence[Sequence[Drawn]],
-    sources: Mapping[MeshKey, MeshSource],
-    jobs: int,
-    limit: Limit,
-) -> Iterator[list[tuple[Record, Record]]]:
-    """Measure the drawn records of each cell again, in workers of this call's own: (recorded, found) by cell."""
-    if not groups:
+    store: Run, units: Mapping[MeasurementUnit, Sequence[Record]], jobs: int, limit: Limit
+) -> Iterator[tuple[Record, tuple[Measurement, ...]]]:
+    """Measure decoded meshes of kept streams again, in workers of this call's own.
+
+    Parameters
+    ----------
+    store : Run
+        With the streams. Nothing is written to it.
+    units : mapping
+        What to measure, and the records that say what came out before: rates of one mesh may have the same stream.
+    jobs : int
+        Meshes at a time.
+    limit : Limit
+        Of decoding one mesh, and of one suite.
+
+    Yields
+    ------
+    (Record, tuple of Measurement)
+        What was recorded, and what was found by each suite.
+    """
+    if not units:
         return
-    templates = Templates(threads=1)
-    benches = [Bench(limit=limit, name=str(slot), templates=templates) for slot in range(jobs)]
-    free: queue.SimpleQueue[Bench] = queue.SimpleQueue()
-    for bench in benches:
-        free.put(bench)
 
-    def measure(group: Sequence[Drawn]) -> list[tuple[Record, Record]]:
-        records = [r for r in group[0].cell.records if r.status != "bad-input"]
-        here = {r.mesh: sources[mesh_key(r)] for r in records if mesh_key(r) in sources}
-        cell = consistency.rebuild(records, "", here)
-        streams = tuple(dict.fromkeys(r.stream_sha256 for r in records if r.stream_sha256))
-        recorded = {drawn.record.mesh: drawn.record for drawn in group}
-        bench = free.get()
-        try:
-            found = bench.remeasure(cell, tuple(map(store.stream, streams)), recorded)
-        finally:
-            free.put(bench)
-        return [(recorded[r.mesh], r) for r in found]
+    def with_stream(task: Task) -> Task:
+        assert isinstance(task.unit, MeasurementUnit), "only measurements are on this agenda"
+        return replace(task, stream=store.stream(task.unit.stream_sha256))
 
+    executor = LocalExecutor(jobs, Folders.temporary(), limit=limit)
     try:
-        with ThreadPoolExecutor(jobs) as pool:
-            yield from pool.map(measure, groups)
+        for outcome in executor.run(Agenda(map(Task, units), with_stream), _HEARTBEAT_S):
+            if outcome is None:
+                continue
+            assert isinstance(outcome.task.unit, MeasurementUnit), "only measurements were asked for"
+            for record in units[outcome.task.unit]:
+                yield record, outcome.measurements
     finally:
-        for bench in benches:
-            bench.close()
-        templates.close()
+        executor.close()

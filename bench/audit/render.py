@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gcbench.bench.metrics import METRICS
 from gcbench.bench.audit.comparison import CellComparison, Comparison, Difference, Verdict
 from gcbench.bench.audit.gate import TimingComparison
+from gcbench.bench.metrics import columns, ranking
 
 SHOWN = 30  # cells of a verdict before the list is cut; JSON has all
-_HEADLINES = ("bytes", "cd_p2s")  # what the summary by codec shows
 _ORDER: tuple[Verdict, ...] = ("worse", "not measured", "better")
 _ALL: tuple[Verdict, ...] = (*_ORDER, "equal")
 
@@ -77,13 +76,15 @@ def _markdown(
     yield headline(comparison) + (f"; {slower} times worse" if slower else "")
     yield ""
     if comparison.cells:
-        yield "| codec | cells | worse | better | bytes | p2s |"
-        yield "|---|---:|---:|---:|---:|---:|"
+        shown = ["bytes", *filter(None, [ranking(mean.name for mean in comparison.means)])]
+        heads = " | ".join(_label(name) for name in shown)
+        yield f"| codec | cells | worse | better | {heads} |"
+        yield "|---|---:|---:|---:|" + "---:|" * len(shown)
     for codec in dict.fromkeys(cell.cell.codec for cell in comparison.cells):
         counts = Counter(c.verdict for c in comparison.cells if c.cell.codec == codec)
         means = {m.name: _percent(m.change) for m in comparison.means if m.codec == codec}
-        shown = " | ".join(means.get(name, "–") for name in _HEADLINES)
-        yield f"| {_cell(codec)} | {counts.total()} | {counts['worse']} | {counts['better']} | {shown} |"
+        changes = " | ".join(means.get(name, "–") for name in shown)
+        yield f"| {_cell(codec)} | {counts.total()} | {counts['worse']} | {counts['better']} | {changes} |"
     yield ""
     for verdict in _ORDER:
         cells = comparison.of(verdict)
@@ -111,6 +112,11 @@ def _markdown(
     yield from (f"- {_cell(note)}" for note in notes)
 
 
+def _label(name: str) -> str:
+    """Head of a column of relative changes: its label without the scale."""
+    return name if name == "bytes" else columns()[name].label.partition(" ×")[0]
+
+
 def _says(cell: CellComparison) -> str:
     return cell.note or "; ".join(_difference(d) for d in cell.differences)
 
@@ -119,10 +125,10 @@ def _difference(d: Difference) -> str:
     """``bytes 1204 → 1217 (+1.1 %)``: the sign is that of the value, not of the judgement."""
     if d.name == "bytes":
         return f"bytes {d.old:g} → {d.new:g} ({_signed(d.new / d.old - 1) if d.old else 'from nothing'})"
-    metric = METRICS[d.name]
-    old, new = d.old * metric.scale, d.new * metric.scale
-    label = metric.label if metric.scale != 1 else d.name
-    change = f" ({_signed(d.new / d.old - 1)})" if metric.unit == "length" and d.old else ""
+    column = columns()[d.name]
+    old, new = d.old * column.scale, d.new * column.scale
+    label = column.label if column.scale != 1 else d.name
+    change = f" ({_signed(d.new / d.old - 1)})" if column.unit == "length" and d.old else ""
     return f"{label} {old:.6g} → {new:.6g}{change}"
 
 

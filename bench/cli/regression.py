@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcbench.bench.cli.progress import Progress
-from gcbench.bench.cli.run import run_path
+from gcbench.bench.cli.run import run_path, suites_of
 from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ def gate_command(
     rates: Annotated[str | None, typer.Option(help="Likewise: only these rate labels, comma-separated.")] = None,
     meshes: Annotated[str | None, typer.Option(help="Likewise: only these meshes, comma-separated.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Likewise. Default: 0.")] = None,
+    suites: Annotated[
+        str | None,
+        typer.Option("--measure", help="Likewise: suites of metrics. Default: as bench run."),
+    ] = None,
     control: Annotated[str, typer.Option(help="With --update --timing: the codec that times are ratios to.")] = "draco",
 ) -> None:
     """Run a small subset and hold it against a baseline file: for continuous integration.
@@ -156,6 +160,7 @@ def gate_command(
     jobs = jobs or default_threads(1)
     codecs = split_addresses(codec) if codec else []
     of_new = {"dataset": dataset, "split": split, "effort": effort, "rates": rates, "meshes": meshes, "seed": seed}
+    of_new |= {"measure": suites}
     given = [f"--{name}" for name, value in of_new.items() if value is not None]
     with _cannot_measure(markdown), Progress(quiet=as_json) as progress:
         if given and (baseline.exists() or not update):
@@ -171,6 +176,7 @@ def gate_command(
             new, wall_s = measure(
                 subset,
                 codecs or tuple(old.codecs if old else ()),
+                suites=tuple(old.suites) if old else suites_of(suites or ""),
                 control=control if timing else None,
                 jobs=jobs,
                 data=data,

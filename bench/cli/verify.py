@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench.bench.cli.measure import moved
+from gcbench.bench.cli.options import Data
 from gcbench.bench.cli.run import last_run, run_path
-from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from gcbench.bench.audit.consistency import Finding
@@ -35,29 +35,25 @@ def verify_command(
         int | None,
         typer.Option(min=0, help="Of the draw. Default: a random one, so that nobody knows what will be looked at."),
     ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", "-d", help="NAME=FOLDER: where a folder of the run is now; several times."),
+    folder: Annotated[
+        list[str] | None, typer.Option(help="DATASET=FOLDER: where a dataset that was a folder is now. Repeatable.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Data root. Default: the environment variable BENCH_DATA, else the user's data folder."),
-    ] = None,
+    data: Data = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Records at a time. Default: one for each core.")
     ] = None,
-    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds to decode one stream.")] = 3600.0,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds to decode one mesh.")] = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Check that a run holds: a reviewer's one command.
 
-    For every record: its stream is there with the bytes of its SHA-256,
-    sizes add up to them, the key of the cell is the hash of what the record
-    says was coded, metrics and floors agree with each other, the input mesh
-    still has its hash and sizes. For a random sample: the stream is decoded
-    in a fresh process and measured again.
+    For everything: streams are there with the bytes of their SHA-256,
+    sizes add up to them, keys are the hash of what the lines say was coded
+    and measured, values are complete and can be, the input meshes still
+    have their hashes and sizes. For a random sample: the stream is decoded
+    in a fresh process and measured again by every suite that measured it.
 
-    Codecs that declare themselves deterministic must repeat their metrics
+    Codecs that declare themselves deterministic must repeat their values
     within 1e-9, those with a network in floating point within 1 %. Seconds
     and memory cannot be repeated and are not looked at.
 
@@ -65,33 +61,27 @@ def verify_command(
 
         bench verify                         the last run, 1 % of it
         bench verify ama-paper-standard --sample all -j 4
-        bench verify theirs/run --data /data -d shapes=my/shapes
+        bench verify theirs/run --data /data --folder shapes=my/shapes
         bench verify --seed 1234             the same draw again
 
     [bold]Exit codes[/bold]
 
         0 everything holds   1 something is not as recorded
         2 wrong usage
-        3 something could not be checked: data, codec or version missing
+        3 something could not be checked: data, codec, suite or version missing
     """
-    from gcbench.bench.run.slot import Limit
     from gcbench.bench.audit.remeasure import Sample
-    from gcbench.bench.run.runner import default_threads
-    from gcbench.bench.store.run import Run
     from gcbench.bench.audit.verify import verify
+    from gcbench.bench.run.runner import default_threads
+    from gcbench.bench.run.work import Limit
+    from gcbench.bench.store.run import Run
 
-    folders = {}
-    for given in dataset or []:
-        name, equals, folder = given.partition("=")
-        if not equals or not Path(folder).is_dir():
-            raise UsageError(f"--dataset takes NAME=FOLDER, a folder that is here, not '{given}'")
-        folders[name] = Path(folder)
     with _progress(quiet=as_json) as progress:
         report = verify(
             Run(run_path(run) if run else last_run()),
             sample=Sample.parse(sample),
             seed=seed,
-            folders=folders,
+            folders=moved(folder),
             data=data,
             jobs=jobs or default_threads(1),
             limit=Limit(deadline_s=deadline),
@@ -106,7 +96,7 @@ def verify_command(
 
 
 def _lines(report: Verification) -> Iterator[str]:
-    yield f"{report.run}: {report.records} records in {report.cells} cells"
+    yield f"{report.run}: {report.records} records of {report.codings} codings, {report.measurements} measurements"
     yield f"  streams     {report.streams_intact} of {report.streams} are there with the bytes of their hash"
     yield f"  meshes      {report.meshes_intact} of {report.meshes} are here with the hash of their records"
     yield (
@@ -114,6 +104,7 @@ def _lines(report: Verification) -> Iterator[str]:
         f"largest deviation {report.largest_deviation:.2g}"
     )
     yield f"  codecs      {', '.join(f'{name} {version}' for name, version in report.codecs.items()) or 'none'}"
+    yield f"  metrics     {', '.join(f'{name} {version}' for name, version in report.suites.items()) or 'none'}"
     yield from _some("not as recorded", report.differs)
     yield from _some("could not be checked", report.unchecked)
     yield {0: "everything holds", 1: "the run does not hold", 3: "what could be checked holds"}[report.exit_code]

@@ -28,20 +28,29 @@ class Spool:
     path : Path
         The folder; it is made at the first :meth:`put`.
     max_bytes : int
-        What all files together may hold. Several processes may put at the same time and exceed it by one file each.
+        What all files together may hold. It is exceeded by a mesh for each slot at most: several processes may put at
+        the same time, and what is asked for now finds room always.
     """
 
     path: Path
     max_bytes: int = DEFAULT_BYTES
 
-    def put(self, arrays: MeshArrays | CloudArrays) -> str:
-        """Write arrays unless the spool is full, and return their hash either way."""
+    def put(self, arrays: MeshArrays | CloudArrays, *, at_once: bool = False) -> str:
+        """Write arrays unless the spool is full, and return their hash either way.
+
+        Parameters
+        ----------
+        arrays : MeshArrays or CloudArrays
+            What waits to be measured.
+        at_once : bool
+            It is what is measured next: it is written into a full spool too.
+        """
         data = pack(arrays)
         sha256 = sha256_of(data)
         file = self.path / sha256
         with contextlib.suppress(OSError):  # a full disk: decoded again later
             self.path.mkdir(parents=True, exist_ok=True)
-            if not file.exists() and self._used() + len(data) <= self.max_bytes:
+            if not file.exists() and (at_once or self._used() + len(data) <= self.max_bytes):
                 partial = file.with_suffix(f".{os.getpid()}")
                 try:
                     partial.write_bytes(data)

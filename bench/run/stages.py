@@ -208,14 +208,14 @@ def decode_again(job: AgainJob) -> str:
             if decode_cloud is None:
                 raise CodecFailed(f"{job.codec} codes no points")
             points, bits = decode_cloud(job.stream, ctx)
-            return job.spool.put(CloudArrays(points, bits))
+            return job.spool.put(CloudArrays(points, bits), at_once=True)
         if isinstance(codec, SetCodec) and codec.random_access:
-            return job.spool.put(_arrays(codec.decode_one(job.stream, job.place, ctx)))
+            return job.spool.put(_arrays(codec.decode_one(job.stream, job.place, ctx)), at_once=True)
         meshes = codec.decode(job.stream, ctx)
     if not 0 <= job.place < len(meshes):
         raise CodecFailed(f"decoding it again gave {len(meshes)} meshes, too few")
-    # The whole set is here now, and its other meshes will be asked for next; the one at hand must find room.
-    wanted = job.spool.put(_arrays(meshes[job.place]))
+    # The whole set is here now, and its other meshes will be asked for next.
+    wanted = job.spool.put(_arrays(meshes[job.place]), at_once=True)
     for place, mesh in enumerate(meshes):
         if place != job.place:
             job.spool.put(_arrays(mesh))

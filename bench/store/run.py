@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,22 +227,33 @@ class Run:
             safe, and the same call goes on.
         """
         known = {session["session"] for session in self.sessions()}
-        for facts in other.sessions():
+        theirs = other.sessions()
+        for facts in theirs:
             if facts["session"] not in known:
                 self.note(**facts)
         here = {(coding.key, *_address(coding)) for coding in self.codings()}
         adopted = 0
-        for coding in other.codings():
+        for coding in _last(other.codings(), lambda coding: (coding.key, *_address(coding))):
             if (coding.key, *_address(coding)) not in here:
-                here.add((coding.key, *_address(coding)))
                 self.keep(coding.session, [coding], [other.stream(name) for name in coding.streams])
                 adopted += 1
-        measured = {m.key for m in self.measurements()}
-        for measurement in other.measurements():
+        measured = {measurement.key for measurement in self.measurements()}
+        for measurement in _last(other.measurements(), lambda measurement: measurement.key):
             if measurement.key not in measured:
-                measured.add(measurement.key)
                 self.keep(measurement.session, measurements=[measurement])
+        for facts in theirs:  # else a session would seem to have lost what another one had done before it
+            self._note_elsewhere(other, facts)
         return adopted
+
+    def _note_elsewhere(self, other: Run, facts: Mapping[str, Any]) -> None:
+        """Note how many lines of an adopted session were not taken in, since other lines stand for them."""
+        session, elsewhere = facts["session"], {}
+        for what, lines in (("coded", Run.codings), ("measured", Run.measurements)):
+            there, here = (sum(line.session == session for line in lines(run)) for run in (other, self))
+            if there > here:
+                elsewhere[f"{what}_elsewhere"] = there - here + facts.get(f"{what}_elsewhere", 0)
+        if elsewhere:
+            self.note(session, **elsewhere)
 
     def _parsed(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
         for number, line in enumerate(_lines(self.path / name), start=1):
@@ -275,6 +286,15 @@ class Run:
 
     def _stream_path(self, sha256: str) -> Path:
         return self.path / "streams" / sha256[:2] / sha256
+
+
+def _last(values: Iterable[T], name: Callable[[T], Hashable]) -> list[T]:
+    """Of values of the same name the last one, in the place that it has: what was kept again counts again."""
+    last: dict[Hashable, T] = {}
+    for value in values:
+        last.pop(name(value), None)
+        last[name(value)] = value
+    return list(last.values())
 
 
 def _address(c: Coding) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ class Drifting(ModelCodec):
     """Rounds coordinates. Drifts in bytes, p2s (exactly: every displacement grows), time, or fails."""
 
     name = "test-drift"
+    packages = ("numpy",)
 
     def version(self):
         return f"1+numpy-{installed_version('numpy')}"

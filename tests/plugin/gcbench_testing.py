@@ -24,6 +24,13 @@ def pack(mesh: trimesh.Trimesh, digits: int) -> bytes:
     return struct.pack("<II", len(vertices), len(mesh.faces)) + vertices.tobytes() + mesh.faces.astype("<i4").tobytes()
 
 
+def note(line: str) -> None:
+    """Append a line to the log that tests read, which lies in the folder GCBENCH_TEST_LOG; in one write."""
+    if folder := os.environ.get("GCBENCH_TEST_LOG"):
+        with (Path(folder) / "log").open("a") as log:
+            log.write(line + "\n")
+
+
 def unpack(data: bytes) -> trimesh.Trimesh:
     v, f = struct.unpack_from("<II", data)
     if len(data) != 8 + 12 * (v + f):
@@ -49,11 +56,13 @@ class Exact(ModelCodec):
         return ladder[:2] if effort == "quick" else ladder
 
     def encode_mesh(self, mesh, rate, ctx):
+        note(f"encode {self.name} {rate.label}")
         assert not list(ctx.scratch.iterdir())
         assert Path.cwd() == ctx.scratch.resolve()
         return pack(mesh, int(rate.params["digits"]))
 
     def decode_mesh(self, stream, ctx):
+        note(f"decode {self.name}")
         assert not list(Path.cwd().iterdir())
         return unpack(stream)
 
@@ -70,10 +79,12 @@ class WholeSet(SetCodec):
         return [Rate("only")]
 
     def encode_set(self, meshes, rate, ctx):
+        note(f"encode {self.name} {rate.label}")
         parts = [pack(mesh, 4) for mesh in meshes]
         return struct.pack(f"<I{len(parts)}I", len(parts), *map(len, parts)) + b"".join(parts)
 
     def decode_set(self, stream, ctx):
+        note(f"decode {self.name}")
         meshes, at = [], 4 + 4 * len(self._sizes(stream))
         for size in self._sizes(stream):
             meshes.append(unpack(stream[at : at + size]))
@@ -87,6 +98,57 @@ class WholeSet(SetCodec):
     def _sizes(self, stream):
         (count,) = struct.unpack_from("<I", stream)
         return struct.unpack_from(f"<{count}I", stream, 4)
+
+
+class RandomAccess(WholeSet):
+    """Decodes one mesh of a set alone."""
+
+    name = "test-random-access"
+    random_access = True
+
+    def decode_one(self, stream, index, ctx):
+        note(f"decode-one {self.name} {index}")
+        sizes = self._sizes(stream)
+        at = 4 + 4 * len(sizes) + sum(sizes[:index])
+        return unpack(stream[at : at + sizes[index]])
+
+
+class Resumable(WholeSet):
+    """Is stopped by the machine, or hangs, when it encodes for the first time; goes on from its checkpoint then."""
+
+    name = "test-resumable"
+
+    def rates(self, effort):
+        return [Rate("stopped"), Rate("hangs")]
+
+    def encode_set(self, meshes, rate, ctx):
+        checkpoint = ctx.work / "checkpoint"
+        if checkpoint.exists():
+            note(f"resume {self.name} {checkpoint.read_text()}")
+            return super().encode_set(meshes, rate, ctx)
+        checkpoint.write_text("half of it")
+        if rate.label == "hangs":
+            time.sleep(600)
+        raise OSError(28, "No space left on device")
+
+
+class Idle(ModelCodec):
+    """Does nothing with a mesh, for long enough to be looked at from outside."""
+
+    name = "test-idle"
+
+    def version(self):
+        return "1"
+
+    def rates(self, effort):
+        return [Rate("only")]
+
+    def encode_mesh(self, mesh, rate, ctx):
+        time.sleep(0.3)
+        return b"idle"
+
+    def decode_mesh(self, stream, ctx):
+        return trimesh.Trimesh([[-1, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], process=False)
 
 
 class Bad(Exact):
@@ -110,6 +172,7 @@ class Bad(Exact):
             "corrupt",
             "exit",
             "full",
+            "wild",
         )
         return [Rate(f"{stage}-{way}") for stage in ("enc", "dec") for way in ways]
 
@@ -151,6 +214,8 @@ class Bad(Exact):
             raise BitstreamError("bad magic")
         if way == "text":
             return "not what it should be"
+        if way == "wild" and not encoding:  # a face points at no vertex
+            return trimesh.Trimesh(np.eye(3), [[0, 1, 7]], process=False, validate=False)
         if way == "nan":
             return b"" if encoding else trimesh.Trimesh(np.full((3, 3), np.nan), [[0, 1, 2]], process=False)
         return None

@@ -12,18 +12,19 @@ import pytest
 import trimesh
 import typer
 
-from gcbench.bench.cli import app, main
-from gcbench.bench.metrics import METRICS
-from gcbench.bench.store.records import Cost, Record
 from gcbench.bench.audit import Baseline, Subset, compare_results, gate, measure, measured, render
-from gcbench.bench.audit.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio, _named_packages
+from gcbench.bench.audit.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio
 from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, Measured, compare
 from gcbench.bench.audit.gate import _ratios, judge
-from gcbench.bench.run.runner import run
+from gcbench.bench.cli import app, main
+from gcbench.bench.metrics import DEFAULT_SUITES, SUITES, columns
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.run.runner import run_plan
+from gcbench.bench.store.records import Cost, Record
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import plan
 from gcbench.errors import UsageError
 
+MEASURED_BY = {"paper": "p", "surface": "s", "psnr": "d", "topology": "t"}
 VALUES = {
     "cd": 0.004,
     "nc": 0.98,
@@ -35,8 +36,10 @@ VALUES = {
     "p99_p2s": 0.004,
     "f1_p2s_0005": 0.8,
     "f1_p2s_001": 0.95,
-    "d1_psnr_bbox": 60.0,
-    "d2_psnr_bbox": 70.0,
+    "sampled_d1_psnr_bbox": 60.0,
+    "sampled_d2_psnr_bbox": 70.0,
+    "out_components": 4,
+    "out_watertight": 1,
 }
 
 
@@ -45,7 +48,7 @@ def cell(number: int, codec: str = "draco") -> CellId:
 
 
 def result(stream_bytes: float = 1000, **metrics: float) -> Measured:
-    return Measured("ok", stream_bytes, "a" * 64, VALUES | metrics)
+    return Measured("ok", stream_bytes, "a" * 64, VALUES | metrics, suites=MEASURED_BY)
 
 
 def judged(old: Measured, new: Measured, tolerance=EXACT, cells: int = 1):
@@ -58,12 +61,12 @@ class TestCompare:
         assert comparison.verdict == "equal"
         assert comparison.cells[0].differences == ()
 
-    @pytest.mark.parametrize("name", ["bytes", *METRICS])
+    @pytest.mark.parametrize("name", ["bytes", *VALUES])
     def test_exact_sees_the_smallest_change_of_any_figure(self, name):
         change = {} if name == "bytes" else {name: VALUES[name] * (1 + 1e-6)}
         comparison = judged(result(), result(1001 if name == "bytes" else 1000, **change))
         (difference,) = comparison.cells[0].differences
-        better = name != "bytes" and METRICS[name].better == "higher"
+        better = name != "bytes" and columns()[name].better == "higher"
         assert difference.name == name
         assert comparison.verdict == ("better" if better else "worse")
         assert judged(result(), result(**{k: v * (1 + 1e-13) for k, v in VALUES.items()})).verdict == "equal"
@@ -99,7 +102,7 @@ class TestCompare:
         assert judged(result(), result(cd_p2s=0.00102), OTHER_INPUT, 4).verdict == "worse"
 
     def test_bands_do_not_look_at_noise(self):
-        noisy = result(hausdorff_p2s=0.5, p99_p2s=0.5, cd=0.1, d1_psnr_bbox=10.0)
+        noisy = result(hausdorff_p2s=0.5, p99_p2s=0.5, cd=0.1, sampled_d1_psnr_bbox=10.0, out_components=9)
         assert judged(result(), noisy, TRAINED).verdict == "equal"
         lossless = result(cd_p2s=1e-8)
         assert judged(lossless, result(cd_p2s=9e-7), TRAINED).verdict == "equal"  # under the last digit of a file
@@ -112,6 +115,25 @@ class TestCompare:
         assert judged(failed, result()).verdict == "better"
         assert judged(failed, failed).verdict == "equal"
         assert judged(failed, dataclasses.replace(failed, status="timeout")).verdict == "equal"
+
+    def test_a_band_looks_at_exact_distances_of_the_suite_that_ranks(self):
+        looked_at = {name for name, column in columns().items() if name in VALUES and TRAINED.looks_at(column)}
+        assert looked_at == {"cd_p2s", "nc_p2s", "f1_p2s_0005", "f1_p2s_001"}
+        assert all(EXACT.looks_at(column) for column in columns().values())
+
+    def test_values_of_two_versions_of_a_suite_are_not_compared(self):
+        older = dataclasses.replace(result(cd_p2s=0.5), suites={**MEASURED_BY, "surface": "r"})
+        (one,) = judged(older, result()).cells
+        assert (one.verdict, one.note) == ("not measured", "surface was of version r, is of s")
+        assert judged(older, result(cd=0.5)).verdict == "worse"  # what other suites say still counts
+        assert judged(older, result(1001)).verdict == "worse"
+
+    def test_a_suite_that_no_longer_measures_is_said(self):
+        values = {name: value for name, value in VALUES.items() if not name.startswith("sampled")}
+        lost = dataclasses.replace(result(), metrics=values, unmeasured={"psnr": "crashed: killed"})
+        (one,) = judged(result(), lost).cells
+        assert (one.verdict, one.note) == ("not measured", "psnr is crashed: killed")
+        assert judged(lost, lost).verdict == "equal"
 
     def test_what_is_not_in_both(self):
         comparison = compare(
@@ -154,7 +176,8 @@ class TestRender:
         assert said.endswith("note: hm")
         markdown = render.markdown("bench gate", comparison, notes=["hm"])
         assert markdown.startswith("### bench gate: worse\n")
-        assert "| draco | 40 | 2 | 1 |" in markdown
+        assert "| codec | cells | worse | better | bytes | p2s |" in markdown
+        assert "| draco | 40 | 2 | 1 | = | 0.051 % worse |" in markdown
         assert "| draco | q10 | shapes/m0 | bytes 1000 → 1011 (+1.1 %)" in markdown
         assert json.loads(json.dumps(render.as_json(comparison)))["cells"][0]["verdict"] == "worse"
 
@@ -186,8 +209,9 @@ class TestBaseline:
                 "necgs": CodecFacts("4", {}, deterministic=False),
             },
             processor="a fast one",
+            suites=MEASURED_BY,
             tolerances={"trained": {"mean_bytes": 0.5}},
-            timing=Timing("draco", {"necgs q10": TimingRatio(100.0, 2.5)}),
+            timing=Timing("draco", "a fast one", {"necgs q10": TimingRatio(100.0, 2.5)}),
         )
 
     def test_a_file_holds_all_of_it_in_a_stable_order(self, baseline, tmp_path):
@@ -224,11 +248,11 @@ class TestBaseline:
         ("text", "message"),
         [
             ("nonsense", "cannot be read as a baseline"),
-            ("[]", "has format None, this gcbench reads 1"),
+            ("[]", "has format None, this gcbench reads 2"),
             ('{"format": 99}', "has format 99"),
-            ('{"format": 1}', "no complete baseline"),
-            ('{"format": 1, "tolerances": {"exact": {"name": 1}}}', "there are exact"),
-            ('{"format": 1, "tolerances": {"sloppy": {}}}', "tolerances of 'sloppy'"),
+            ('{"format": 2}', "no complete baseline"),
+            ('{"format": 2, "tolerances": {"exact": {"name": 1}}}', "there are exact"),
+            ('{"format": 2, "tolerances": {"sloppy": {}}}', "tolerances of 'sloppy'"),
         ],
     )
     def test_what_is_no_baseline(self, tmp_path, text, message):
@@ -238,22 +262,15 @@ class TestBaseline:
         with pytest.raises(BaselineUnreadable, match="there is no baseline"):
             Baseline.read(tmp_path / "nowhere.json")
 
-    def test_packages_that_a_version_names(self):
-        here = {"pymeshlab": "2025.7.post1", "DracoPy": "2.2.0", "scikit-image": "0.26.0"}.__getitem__
-        version = "1+pymeshlab-2025.7.post1+draco-1+DracoPy-2.2.0+scikit-image-0.26.0+numpy-9.9"
-        import importlib.metadata
-
-        def find(name):
-            try:
-                return here(name)
-            except KeyError:
-                raise importlib.metadata.PackageNotFoundError from None
-
-        assert dict(_named_packages(version, find)) == {
-            "pymeshlab": "2025.7.post1",
-            "DracoPy": "2.2.0",
-            "scikit-image": "0.26.0",
-        }
+    def test_packages_are_those_that_a_codec_says_whatever_they_are_called_in_its_version(self, monkeypatch):
+        """Versions such as 2.13.0+cpu and distributions such as open3d-cpu cannot be read from a version's text."""
+        here = {"torch": "2.13.0+cpu", "open3d": "0.19.0", "numpy": "9.9"}
+        monkeypatch.setattr("gcbench.bench.audit.baseline.installed", here.get)
+        monkeypatch.setattr("gcbench_drifting.Drifting.packages", ("torch", "open3d", "absent"))
+        facts = CodecFacts.here("test-drift", "1+torch-2.13.0+cpu+open3d-0.19.0")
+        assert facts.packages == {"open3d": "0.19.0", "torch": "2.13.0+cpu"}
+        assert facts.deterministic
+        assert not CodecFacts.here("test-trained[x=1]", "1").deterministic
 
 
 def test_times_are_medians_of_ratios_on_the_same_mesh():
@@ -375,9 +392,11 @@ def test_meshes_of_another_machine_are_compared_within_a_band(baseline):
 
 
 def test_metrics_of_another_version_cannot_be_compared(baseline):
-    report = judge(baseline, only(baseline, "test-drift", metric_version="0"))
+    suites = {**baseline.suites, "surface": "0"}
+    cells = {cell: dataclasses.replace(value, suites=suites) for cell, value in baseline.cells.items()}
+    report = judge(dataclasses.replace(baseline, cells=cells, suites=suites), only(baseline, "test-drift"))
     assert report.verdict == "not measured"
-    assert "here is 0" in report.comparison.cells[0].note
+    assert report.comparison.cells[0].note == f"surface was of version 0, is of {baseline.suites['surface']}"
 
 
 def test_cells_that_are_no_longer_run_or_are_new(baseline):
@@ -393,7 +412,7 @@ def test_cells_that_are_no_longer_run_or_are_new(baseline):
 
 def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     assert set(baseline.timing.ratios) == {"test-drift d2", "test-trained d2"}
-    then = Timing("test-exact", {"test-drift d2": TimingRatio(1.0, 2.0)})
+    then = Timing("test-exact", "this", {"test-drift d2": TimingRatio(1.0, 2.0)})
     now = dataclasses.replace(then, ratios={"test-drift d2": TimingRatio(2.1, 0.9), "test-drift d9": TimingRatio(1, 1)})
     new = dataclasses.replace(only(baseline, "test-drift"), timing=now)
     report = judge(dataclasses.replace(baseline, timing=then), new)
@@ -406,6 +425,11 @@ def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     said = render.text(report.comparison, report.timing)
     assert "worse in time: test-drift d2 encode: 1.00 → 2.10 × the control" in said
     assert "1 times worse" in render.markdown("t", report.comparison, report.timing)
+    elsewhere = dataclasses.replace(new, timing=dataclasses.replace(now, machine="another"))
+    report = judge(dataclasses.replace(baseline, timing=then), elsewhere)
+    assert {t.verdict for t in report.timing} == {"not measured"}
+    assert report.verdict == "not measured"
+    assert report.notes[-1].startswith("the times of the baseline are those of this, here is another")
 
 
 @pytest.mark.slow
@@ -486,10 +510,10 @@ class TestCommands:
         assert "1 cells: 1 equal" in bench("gate", "-b", "b.json", "-c", "draco", code=0)
 
     def test_compare(self, bench, folder, tmp_path, monkeypatch):
-        made = plan(str(folder), "test-drift", rates=["d2"], limit=1)
-        run(made, Run(tmp_path / "a"))
+        made = make_plan(str(folder), "test-drift", rates=["d2"], limit=1)
+        run_plan(made, Run(tmp_path / "a"))
         monkeypatch.setenv("GCBENCH_TEST_DRIFT", "bytes:0.01")
-        run(made, Run(tmp_path / "b"))
+        run_plan(made, Run(tmp_path / "b"))
         a, b = tmp_path / "a", tmp_path / "b"
         assert "1 cells: 1 worse" in bench("compare", a, b, code=1)
         assert "something is better" in bench("compare", b, a, code=0)
@@ -530,5 +554,7 @@ def test_the_committed_baseline_is_one_of_the_minis(request):
     baseline = Baseline.read(path)
     assert list(baseline.codecs) == ["draco", "draco-qem", "raw-zstd"]
     assert {c.split for c in baseline.cells} == {"mini"}
-    assert all(r.status == "ok" and r.stream_bytes and set(r.metrics) == set(METRICS) for r in baseline.cells.values())
+    assert tuple(baseline.suites) == DEFAULT_SUITES
+    names = {column.name for suite in baseline.suites for column in SUITES.get(suite).columns}
+    assert all(r.status == "ok" and r.stream_bytes and set(r.metrics) == names for r in baseline.cells.values())
     assert path.stat().st_size < 50_000

@@ -1,29 +1,34 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import trimesh
 
-from gcbench.bench.plan.planning import plan
+from gcbench.bench.plan import units
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId
+from gcbench.codecs import Rate
+from gcbench.datasets import MeshSource
 from gcbench.errors import CodecUnavailable, DatasetMissing, UsageError
 
 
-def test_every_mesh_codec_and_rate_has_a_cell_ordered_by_mesh(folder):
-    made = plan(str(folder), ["test-exact", "test-set"], effort="standard")
-    model = [c for c in made.cells if c.kind == "model"]
+def test_every_mesh_codec_and_rate_has_a_coding_ordered_by_mesh(folder):
+    made = make_plan(str(folder), ["test-exact", "test-set"], effort="standard")
+    model = [c for c in made.codings if c.kind == "model"]
     assert [(c.meshes[0].source.mesh, c.rate.label) for c in model] == [
         (mesh, rate) for mesh in ("broken", "shape0", "shape1", "shape2") for rate in ("d1", "d2", "d3")
     ]
-    (whole,) = (c for c in made.cells if c.kind == "set")
-    assert made.cells[-1] is whole
+    (whole,) = (c for c in made.codings if c.kind == "set")
+    assert made.codings[-1] is whole
     assert len(whole.meshes) == 4
     assert [m.source.mesh for m in made.bad_inputs] == ["broken"]
-    assert len({c.key for c in made.cells}) == len(made.cells)
+    assert len({c.key for c in made.codings}) == len(made.codings)
 
 
 def test_sizes_are_those_of_the_normalised_mesh(folder):
-    box = next(m for m in plan(str(folder), "test-exact").meshes if m.source.mesh == "shape1")
+    box = next(m for m in make_plan(str(folder), "test-exact").meshes if m.source.mesh == "shape1")
     assert (box.vertices, box.faces, box.raw_bytes) == (8, 12, 12 * 8 + 12 * 12)
     line = len("v -1.000000 -1.000000 -1.000000\n")
     signs = [sum(x < 0 for x in v) for v in trimesh.creation.box().vertices]
@@ -32,7 +37,7 @@ def test_sizes_are_those_of_the_normalised_mesh(folder):
 
 
 def test_effort_and_rates_choose_from_the_ladder(folder):
-    labels = lambda **more: sorted({c.rate.label for c in plan(str(folder), "test-exact", **more).cells})  # noqa: E731
+    labels = lambda **more: sorted({c.rate.label for c in make_plan(str(folder), "test-exact", **more).codings})  # noqa: E731
     assert labels() == ["d1", "d2", "d3"]  # a folder: standard
     assert labels(effort="quick") == ["d1", "d2"]
     assert labels(rates=["d2"]) == ["d2"]
@@ -40,38 +45,81 @@ def test_effort_and_rates_choose_from_the_ladder(folder):
         labels(rates=["d2", "q99"])
 
 
-def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(folder):
-    one = plan(str(folder), "test-exact", limit=2).cells[-1]
-    assert plan(str(folder), "test-exact", limit=2).cells[-1].key == one.key
+def test_the_key_of_a_coding_changes_with_what_decides_the_stream_and_with_nothing_else(folder):
+    one = make_plan(str(folder), "test-exact", limit=2).codings[-1]
+    assert make_plan(str(folder), "test-exact", limit=2).codings[-1].key == one.key
     (mesh,) = one.meshes
-    moved = dataclasses.replace(mesh, source=dataclasses.replace(mesh.source, path=mesh.source.path.parent / "x.ply"))
-    assert dataclasses.replace(one, meshes=(moved,), rate_index=7).key == one.key
+    moved = dataclasses.replace(mesh, source=MeshSource("other", "x", mesh.source.path.parent / "x.ply"))
+    other = dataclasses.replace(one, dataset="other", split="mini", meshes=(moved,), rate_index=7)
+    assert other.key == one.key, "the same mesh under two names is coded once"
     changes = [
         {"codec": "other"},
         {"codec_version": "2"},
         {"seed": 1},
         {"effort": "paper"},
-        {"timing": True},
+        {"timing": "a machine"},
         {"device": "cuda"},
-        {"split": "mini"},
         {"meshes": (dataclasses.replace(mesh, sha256="0"),)},
+        {"meshes": (mesh, mesh)},
         {"rate": dataclasses.replace(one.rate, params={"digits": 9})},
+        {"rate": dataclasses.replace(one.rate, label="d9")},
     ]
-    for change in changes:
-        assert dataclasses.replace(one, **change).key != one.key, change
+    keys = {dataclasses.replace(one, **change).key for change in changes}
+    assert len(keys | {one.key}) == len(changes) + 1
+    timed = [dataclasses.replace(one, timing=kind).key for kind in ("machine a", "machine b")]
+    assert timed[0] != timed[1], "times of two kinds of machine are two results"
+
+
+def test_a_mesh_that_cannot_be_used_is_a_coding_of_its_own_reason():
+    bad = [PlannedMesh(MeshSource("d", "m", Path("m")), problem=why) for why in ("no faces", "no area")]
+    one, other = (coding(meshes=(mesh,)) for mesh in bad)
+    assert one.key != other.key
+    assert one.usable == ()
+
+
+MESH = PlannedMesh(MeshSource("d", "m", Path("m.obj")), "ab" * 32, 3, 1, 40, 48, 50)
+
+
+def coding(**more) -> CodingUnit:
+    values = {
+        "dataset": "d", "split": "all", "codec": "c[k=64]", "codec_version": "1", "kind": "model", "decoder_bytes": 0,
+        "rate": Rate("r", {"q": 8}), "rate_index": 0, "effort": "quick", "seed": 0, "meshes": (MESH,),
+    }  # fmt: skip
+    return CodingUnit(**(values | more))
+
+
+def measurement(**more) -> MeasurementUnit:
+    values = {
+        "codec": "c", "decoder_version": "1", "kind": "model", "stream_sha256": "cd" * 32, "place": 0, "mesh": MESH,
+        "suites": (), "seed": 0,
+    }  # fmt: skip
+    return MeasurementUnit(**(values | more))
+
+
+def test_the_key_of_a_measurement_knows_the_stream_and_not_the_rate_that_made_it():
+    suite = SuiteId("s", "1")
+    key = measurement().key(suite)
+    named = dataclasses.replace(MESH, source=MeshSource("other", "x", Path("x")))
+    same = [{"mesh": named}, {"decoded_sha256": "0"}, {"device": "cuda"}, {"kind": "set"}, {"suites": (suite,)}]
+    assert {measurement(**change).key(suite) for change in same} == {key}
+    changes = [
+        {"codec": "d"},
+        {"decoder_version": "2"},
+        {"stream_sha256": "0"},
+        {"place": 1},
+        {"seed": 1},
+        {"mesh": dataclasses.replace(MESH, sha256="0")},
+    ]
+    keys = {measurement(**change).key(suite) for change in changes}
+    keys |= {measurement().key(other) for other in (SuiteId("s", "2"), SuiteId("t", "1"))}
+    assert len(keys | {key}) == len(changes) + 3
 
 
 def test_keys_are_stable_over_versions_of_gcbench():
-    """A golden key: if this changes, every kept result of every user is recomputed; raise KEY_VERSION on purpose."""
-    from pathlib import Path
-
-    from gcbench.bench import sweep
-    from gcbench.codecs import Rate
-    from gcbench.datasets import MeshSource
-
-    mesh = sweep.PlannedMesh(MeshSource("d", "m", Path("m.obj")), "ab" * 32, 3, 1, 40, 48, 50)
-    cell = sweep.Cell("d", "all", "c[k=64]", "1", "model", 0, Rate("r", {"q": 8}), 0, "quick", 0, (mesh,), timing=True)
-    assert cell.key == "3b3682395310cc940a91e0e8b2bc2fa6c9f55113973c35682bdd64db99b144c8"
+    """Golden keys: if these change, every kept result of every user is made again; raise KEY_VERSION on purpose."""
+    assert units.KEY_VERSION == 2
+    assert coding(timing="a machine").key == "38066a5da8355966e1584ac639a1485a26f8156dc1e378a5a739896322f95b06"
+    assert measurement().key(SuiteId("s", "1")) == "8eedacdf208ded1f61d00cf0a24a710b35b5a7cd7196916e419228f4205829f8"
 
 
 @pytest.mark.parametrize(
@@ -90,37 +138,37 @@ def test_keys_are_stable_over_versions_of_gcbench():
 def test_wrong_names_are_explained(folder, arguments, error, message):
     datasets, codecs = (str(folder) if a == "FOLDER" else a for a in arguments)
     with pytest.raises(error, match=message):
-        plan(datasets, codecs)
+        make_plan(datasets, codecs)
 
 
 def test_folders_of_the_same_name_are_told_apart(folder, tmp_path, monkeypatch):
     other = tmp_path / "other" / "shapes"
     other.mkdir(parents=True)
     trimesh.creation.box().export(other / "x.ply")
-    names = {plan(str(path), "test-exact").default_name() for path in (folder, other)}
+    names = {make_plan(str(path), "test-exact").default_name() for path in (folder, other)}
     assert len(names) == 2
     monkeypatch.chdir(tmp_path)
-    assert plan("other/shapes", "test-exact").default_name() == "other_shapes-all-standard"
+    assert make_plan("other/shapes", "test-exact").default_name() == "other_shapes-all-standard"
     with pytest.raises(UsageError, match="two folders are called shapes"):
-        plan([str(folder), str(other)], "test-exact")
+        make_plan([str(folder), str(other)], "test-exact")
 
 
 def test_a_negative_seed_is_refused(folder):
     with pytest.raises(UsageError, match="not negative"):
-        plan(str(folder), "test-exact", seed=-1)
+        make_plan(str(folder), "test-exact", seed=-1)
 
 
 def test_wrong_split_or_effort(folder):
     with pytest.raises(UsageError, match="unknown split 'papers'"):
-        plan(str(folder), "test-exact", split="papers")
+        make_plan(str(folder), "test-exact", split="papers")
     with pytest.raises(UsageError, match="unknown effort 'slow'"):
-        plan(str(folder), "test-exact", effort="slow")
+        make_plan(str(folder), "test-exact", effort="slow")
     with pytest.raises(UsageError, match="no split 'paper'"):
-        plan(str(folder), "test-exact", split="paper")
+        make_plan(str(folder), "test-exact", split="paper")
 
 
 def test_all_takes_what_can_run_and_says_what_cannot(folder):
-    made = plan(str(folder), "all", limit=1)
+    made = make_plan(str(folder), "all", limit=1)
     assert {"raw-zstd", "draco", "draco-qem", "test-exact", "test-set", "test-bad"} <= set(made.codecs)
     absent = {u.codec: u for u in made.unavailable}
     assert absent["test-absent"].remedy == "write it"
@@ -129,22 +177,24 @@ def test_all_takes_what_can_run_and_says_what_cannot(folder):
 
 
 def test_addresses_are_canonical_and_unique(folder):
-    made = plan(str(folder), ["test-exact", "test-exact[ digits = 4 ]", "test-exact[digits=4]"], limit=1)
+    made = make_plan(str(folder), ["test-exact", "test-exact[ digits = 4 ]", "test-exact[digits=4]"], limit=1)
     assert made.codecs == ("test-exact", "test-exact[digits=4]")
 
 
 def test_nothing_there_is_missing_data(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetMissing):
-        plan(str(tmp_path / "empty"), "test-exact")
+        make_plan(str(tmp_path / "empty"), "test-exact")
     with pytest.raises(DatasetMissing):
-        plan("ama", "test-exact", split="all", data=tmp_path)
+        make_plan("ama", "test-exact", split="all", data=tmp_path)
 
 
 def test_limit_names_another_run(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    assert plan(str(folder), "test-exact", limit=2).default_name() == "shapes-all-standard-first2"
-    assert plan("mixed", "test-exact", limit=1).default_name() == "mixed-mini-quick-first1"
+    assert make_plan(str(folder), "test-exact", limit=2).default_name() == "shapes-all-standard-first2"
+    made = make_plan(str(folder), "test-exact", limit=1)
+    mini = dataclasses.replace(made, datasets=(("mixed", "mini"),), slugs=("mixed",), effort="quick", limit=None)
+    assert mini.default_name() == "mixed-mini-quick"
 
 
 def test_names_from_outside_are_narrowed_or_refused():

@@ -1,22 +1,34 @@
-"""One cell through real workers, with codecs that misbehave in every way the runner promises to survive."""
+"""One task through real workers, with codecs and suites that misbehave in every way the engine promises to survive."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
+import trimesh
 
-from gcbench.bench.run.slot import Bench, Limit
-from gcbench.bench.plan.planning import Cell, PlannedMesh, plan
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.plan.units import CodingUnit, PlannedMesh, SuiteId
+from gcbench.bench.run import slot as slots
+from gcbench.bench.run import stages
+from gcbench.bench.run.process import Limits, WorkerDied
+from gcbench.bench.run.slot import Folders, Slot, measurement_unit
+from gcbench.bench.run.spool import Spool
+from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.store.records import Measurement, Record, records_of
+from gcbench.datasets import MeshSource
 from gcbench.errors import StoreError
+
+pytestmark = pytest.mark.usefixtures("counting_suites")
+COUNTS, PAPER = SuiteId("test-counts", "1"), SuiteId("paper", "1")
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    import trimesh
-
     path = tmp_path_factory.mktemp("shapes") / "shapes"
     path.mkdir()
     trimesh.creation.icosphere(2).export(path / "sphere.ply")
@@ -24,31 +36,28 @@ def shapes(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    bench = Bench(limit=Limit(deadline_s=60, memory_bytes=900 << 20), logs=tmp_path_factory.mktemp("logs"))
-    yield bench
-    bench.close()
+def codings(shapes, codec, limit=1, **more) -> dict[str, CodingUnit]:
+    return {unit.rate.label: unit for unit in make_plan(str(shapes), codec, limit=limit, **more).codings}
 
 
-@pytest.fixture(scope="module")
-def hasty_bench(tmp_path_factory):
-    bench = Bench(limit=Limit(deadline_s=1.5), logs=tmp_path_factory.mktemp("logs"))
-    yield bench
-    bench.close()
+def records(outcome: Outcome) -> list[Record]:
+    by_place: dict[int, dict[str, Measurement]] = {}
+    for m in outcome.measurements:
+        by_place.setdefault(m.place, {})[m.suite] = m
+    return records_of(outcome.coding, by_place)
 
 
-def cells(shapes, codec, **more) -> dict[str, Cell]:
-    made = plan(str(shapes), codec, limit=more.pop("limit", 1), **more).cells
-    return {cell.rate.label: cell for cell in made}
+def again(outcome: Outcome, place: int = 0, suites: tuple[SuiteId, ...] = (COUNTS,)) -> Task:
+    """The task of measuring a mesh of a coding that is kept."""
+    unit = measurement_unit(outcome.coding, outcome.task.unit, place, suites)
+    return Task(unit, stream=outcome.streams[0])
 
 
-def test_a_good_cell_has_everything(bench, shapes):
-    cell = cells(shapes, "test-exact")["d3"]
-    outcome = bench.run(cell)
-    (record,) = outcome.records
-    assert record.status == "ok"
-    assert record.mesh == "sphere"
+def test_a_good_coding_has_everything(slot, shapes):
+    unit = codings(shapes, "test-exact")["d3"]
+    outcome = slot.run(Task(unit, (PAPER, SuiteId("topology", "1"), SuiteId("surface", "1"))))
+    (record,) = records(outcome)
+    assert (record.status, record.mesh) == ("ok", "sphere")
     assert record.mesh_bytes == len(outcome.streams[0]) == record.stream_bytes
     assert record.shared_bytes == 0
     assert record.bits_per_vertex == 8 * record.mesh_bytes / 162
@@ -57,15 +66,20 @@ def test_a_good_cell_has_everything(bench, shapes):
     assert record.encode.peak_rss_bytes >= record.encode.rss_before_bytes > 10 << 20
     assert 0 < record.metrics["cd_p2s"] < 5e-4  # three decimals
     assert record.metrics["cd"] == pytest.approx(record.metrics["cd_floor"], rel=0.02)
-    assert record.facts["in_faces"] == record.facts["out_faces"] == 320
-    assert record.facts["out_watertight"]
+    assert record.metrics["in_faces"] == record.metrics["out_faces"] == 320
+    assert record.metrics["out_watertight"] is True
+    assert record.suites == {"paper": "1", "topology": "1", "surface": "1"}
+    assert (record.ran_on.slot, record.ran_on.threads) == ("0", 1)
+    assert outcome.coding.limit_s is None, "a limit that was not met is no part of a result"
+    assert not list((slot.folders.spool.path).iterdir()), "what was measured leaves the spool"
 
 
-def test_the_same_cell_gives_the_same_quality(bench, shapes):
-    cell = cells(shapes, "test-exact")["d2"]
-    one, two = bench.run(cell), bench.run(cell)
+def test_the_same_coding_gives_the_same_values(slot, shapes):
+    unit = codings(shapes, "test-exact")["d2"]
+    one, two = slot.run(Task(unit, (PAPER,))), slot.run(Task(unit, (PAPER,)))
     assert one.streams == two.streams
-    assert one.records[0].metrics == two.records[0].metrics
+    assert one.measurements[0].values == two.measurements[0].values
+    assert one.measurements[0].key == two.measurements[0].key
 
 
 @pytest.mark.parametrize(
@@ -79,109 +93,272 @@ def test_the_same_cell_gives_the_same_quality(bench, shapes):
         ("enc-exit", "crashed", "encode", "exit code 7"),
         ("enc-leave", "crashed", "encode", "SIGSEGV"),
         ("enc-litter", "crashed", "encode", "exit code 7"),
-        ("enc-eat", "out-of-memory", "encode", "limit is 900 MiB"),
+        ("enc-eat", "out-of-memory", "encode", "limit is 900 MiB; to try with more: --memory "),
         ("dec-eat", "out-of-memory", "decode", "limit is 900 MiB"),
         ("enc-nothing", "failed", "encode", "CodecFailed"),
-        ("enc-text", "failed", "encode", "returned 1 streams of str"),
+        ("enc-text", "failed", "encode", "returned str, not 1 streams of bytes"),
         ("dec-nothing", "failed", "decode", "NoneType, not trimesh"),
         ("dec-text", "failed", "decode", "str, not trimesh"),
-        ("dec-nan", "failed", "measure", "CodecFailed"),
+        ("dec-nan", "failed", "measure", "not finite"),
+        ("dec-wild", "failed", "measure", "outside 0..2"),
     ],
 )
-def test_whatever_a_codec_does_there_is_a_record(bench, shapes, rate, status, stage, error):
-    (record,) = bench.run(cells(shapes, "test-bad")[rate]).records
-    assert (record.status, record.stage) == (status, stage)
+def test_whatever_a_codec_does_there_is_a_record(slot, shapes, rate, status, stage, error):
+    (record,) = records(slot.run(Task(codings(shapes, "test-bad")[rate], (PAPER,))))
+    assert (record.status, record.stage) == (status, stage), record
     assert error in record.error
-    assert not list(bench._scratch.iterdir())
+    assert not list(slot._scratch.iterdir())
     assert "\n" not in record.error
 
 
 @pytest.mark.parametrize("rate", ["enc-hang", "dec-hang", "enc-program"])
-def test_an_overrun_is_killed_with_its_programs_and_the_next_cell_runs(hasty_bench, shapes, rate):
+def test_an_overrun_is_killed_with_its_programs_and_the_next_coding_runs(slot, shapes, rate):
+    slot.run(Task(codings(shapes, "test-exact")["d3"]))
+    slot.limit = Limit(deadline_s=1.0)
     begin = time.monotonic()
-    (record,) = hasty_bench.run(cells(shapes, "test-bad")[rate]).records
+    outcome = slot.run(Task(codings(shapes, "test-bad")[rate], (COUNTS,)))
     assert time.monotonic() - begin < 10
+    (record,) = records(outcome)
     assert (record.status, record.stage) == ("timeout", "encode" if rate.startswith("enc") else "decode")
-    programs = [
-        p for p in psutil.process_iter(["cmdline"]) if str(hasty_bench._scratch) in " ".join(p.info["cmdline"] or [])
-    ]
+    assert outcome.coding.limit_s == 1.0
+    assert "longer than 1 s" in record.error
+    programs = [p for p in psutil.process_iter(["cmdline"]) if str(slot._scratch) in " ".join(p.info["cmdline"] or [])]
     assert not [p for p in programs if p.status() != psutil.STATUS_ZOMBIE]
-    assert hasty_bench.run(cells(shapes, "test-exact")["d3"]).records[0].status == "ok"
+    assert slot.run(Task(codings(shapes, "test-exact")["d3"])).coding.status == "ok"
 
 
-def test_a_full_disk_stops_the_run_instead_of_blaming_the_codec(bench, shapes):
+def test_a_set_has_a_deadline_for_each_mesh_in_it(shapes):
+    (whole,) = codings(shapes, "test-set", limit=None).values()
+    bad = PlannedMesh(MeshSource("shapes", "bad", shapes / "bad.ply"), problem="no good")
+    limit = Limit(deadline_s=100.0, memory_bytes=1, set_memory_bytes=3)
+    assert limit.coding_s(whole) == 200.0
+    assert limit.coding_s(replace(whole, meshes=(*whole.meshes, bad))) == 200.0
+    assert limit.coding_s(codings(shapes, "test-exact")["d3"]) == 100.0
+    assert Limit(deadline_s=None).coding_s(whole) is None
+    assert [limit.coding_bytes(kind) for kind in ("model", "set")] == [1, 3]
+    assert Limit(memory_bytes=1).coding_bytes("set") == 1
+
+
+def test_a_full_disk_stops_the_run_instead_of_blaming_the_codec(slot, shapes):
     with pytest.raises(StoreError, match="no disk space"):
-        bench.run(cells(shapes, "test-bad")["enc-full"])
+        slot.run(Task(codings(shapes, "test-bad")["enc-full"]))
 
 
-def test_an_input_that_changes_during_the_run_stops_it(bench, tmp_path):
-    import trimesh
-
+@pytest.mark.parametrize("how", ["changes", "vanishes"])
+def test_an_input_that_changes_or_vanishes_during_the_run_stops_it(slot, tmp_path, how):
     folder = tmp_path / "f"
     folder.mkdir()
     trimesh.creation.box().export(folder / "a.ply")
-    cell = cells(folder, "test-exact")["d3"]
-    trimesh.creation.box(extents=(1, 2, 3)).export(folder / "a.ply")
-    with pytest.raises(StoreError, match=r"a\.ply changed"):
-        bench.run(cell)
-
-
-def test_an_input_that_vanishes_during_the_run_stops_it(tmp_path):
-    import trimesh
-
-    folder = tmp_path / "f"
-    folder.mkdir()
-    trimesh.creation.box().export(folder / "a.ply")
-    cell = cells(folder, "test-exact")["d3"]
+    unit = codings(folder, "test-exact")["d3"]
     (folder / "a.ply").unlink()
-    bench = Bench()
+    if how == "changes":
+        trimesh.creation.box(extents=(1, 2, 3)).export(folder / "a.ply")
     with pytest.raises(StoreError, match=r"a\.ply changed"):
-        bench.run(cell)
-    bench.close()
-    assert not bench._scratch.exists()
+        slot.run(Task(unit))
 
 
-def test_a_worker_killed_from_outside_gets_another_chance(bench, shapes):
-    good = cells(shapes, "test-exact")["d3"]
-    before = bench.run(good)
-    for worker in bench._workers.values():
+def test_a_worker_killed_from_outside_gets_another_chance(slot, shapes):
+    unit = codings(shapes, "test-exact")["d3"]
+    before = slot.run(Task(unit, (COUNTS,)))
+    for worker in slot._workers.values():
         psutil.Process(worker.pid).kill()
-    after = bench.run(good)
-    assert after.records[0].status == "ok"
-    assert after.records[0].metrics == before.records[0].metrics
+    after = slot.run(Task(unit, (COUNTS,)))
+    assert after.coding.status == "ok"
+    assert after.measurements[0].values == before.measurements[0].values
 
 
-def test_set_codec_shares_bytes_and_skips_bad_meshes(bench, shapes):
-    (cell,) = cells(shapes, "test-set", limit=None).values()
-    bad = PlannedMesh(cell.meshes[0].source, problem="no good")
-    bad = type(bad)(**{**bad.__dict__, "source": type(bad.source)("shapes", "bad", shapes / "bad.ply")})
-    cell = type(cell)(**{**{k: v for k, v in cell.__dict__.items() if k != "key"}, "meshes": (*cell.meshes, bad)})
-    outcome = bench.run(cell)
-    by_mesh = {record.mesh: record for record in outcome.records}
-    assert by_mesh["bad"].status == "bad-input"
-    assert by_mesh["bad"].error == "no good"
+class Dying:
+    """A worker whose calls end in deaths, one after the other; then it answers."""
+
+    pid, says = 1, ""
+
+    def __init__(self, *deaths: WorkerDied) -> None:
+        self.deaths, self.calls = list(deaths), 0
+
+    def start(self):
+        pass
+
+    def call(self, function, argument, limits=Limits()):
+        if function is stages.prepare:
+            return None, 0
+        self.calls += 1
+        if self.deaths:
+            raise self.deaths.pop(0)
+        return "answer", 0
+
+
+OOM, KILLED, FAULT = WorkerDied(-9, out_of_memory=True), WorkerDied(-9), WorkerDied(-11)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "status", "calls"),
+    [
+        ([OOM, OOM, OOM], "out-of-memory", 2),
+        ([OOM], None, 2),
+        ([KILLED] * 9, "crashed", 6),
+        ([KILLED] * 5, None, 6),
+        ([KILLED, OOM, KILLED, OOM, OOM], "out-of-memory", 4),
+        ([FAULT], "crashed", 1),
+        ([OOM, FAULT], "crashed", 2),
+    ],
+)
+def test_how_often_a_call_is_repeated(slot, monkeypatch, deaths, status, calls):
+    worker = Dying(*deaths)
+    monkeypatch.setitem(slot._workers, "encode", worker)
+    monkeypatch.setattr(slot, "_prepared", set())
+    call = lambda: slot._call("encode", "test-exact", stages.load_inputs, None, Limits())  # noqa: E731
+    if status is None:
+        assert call() == ("answer", 0)
+    else:
+        with pytest.raises(slots.UnitFailure) as failure:
+            call()
+        assert (failure.value.status, failure.value.stage) == (status, "encode")
+    assert worker.calls == calls
+
+
+def test_set_codec_shares_bytes_and_skips_bad_meshes(slot, shapes):
+    (unit,) = codings(shapes, "test-set", limit=None).values()
+    bad = PlannedMesh(MeshSource("shapes", "bad", shapes / "bad.ply"), problem="no good")
+    outcome = slot.run(Task(replace(unit, meshes=(bad, *unit.meshes)), (COUNTS,)))
+    assert not outcome.measurements, "the meshes of a set are measured as tasks of their own"
+    assert len(list(slot.folders.spool.path.iterdir())) == 2
+    measured = [m for place in (1, 0) for m in slot.run(again(outcome, place)).measurements]
+    by_mesh = {record.mesh: record for record in records(replace(outcome, measurements=tuple(measured)))}
+    assert (by_mesh["bad"].status, by_mesh["bad"].error) == ("bad-input", "no good")
     good = [by_mesh["sphere"], by_mesh["torus"]]
     assert sum(r.stream_bytes for r in good) == len(outcome.streams[0])
     assert {r.shared_bytes for r in good} == {12}
     assert {r.set_size for r in good} == {2}
-    assert all(r.metrics["cd_p2s"] < 1e-4 for r in good)
+    assert [r.metrics["test_faces_after"] for r in good] == [r.faces for r in good] == [320, 2048]
+    assert not list(slot.folders.spool.path.iterdir())
 
 
-def test_timing_pass_repeats_and_measures_nothing(shapes):
-    bench = Bench(cores=(min(os.sched_getaffinity(0)),))
-    try:
-        (record,) = bench.run(cells(shapes, "test-exact", timing=True)["d3"]).records
-    finally:
-        bench.close()
+@pytest.mark.parametrize("codec", ["test-set", "test-random-access"])
+@pytest.mark.parametrize("spool", ["whole", "tiny", "damaged", "gone"])
+def test_a_spool_saves_time_and_changes_no_value(slot, shapes, log, codec, spool):
+    (unit,) = codings(shapes, codec, limit=None).values()
+    if spool == "tiny":
+        slot.folders = replace(slot.folders, spool=Spool(slot.folders.spool.path, max_bytes=10))
+    outcome = slot.run(Task(unit))
+    files = sorted(slot.folders.spool.path.iterdir())
+    assert len(files) == (0 if spool == "tiny" else 2)
+    if spool == "damaged":  # each is replaced by the other: whole meshes, of another name
+        one, other = (file.read_bytes() for file in files)
+        files[0].write_bytes(other)
+        files[1].write_bytes(one)
+    if spool == "gone":
+        for file in files:
+            file.unlink()
+    values = [slot.run(again(outcome, place)).measurements[0].values for place in (0, 1)]
+    assert [v["test_faces_before"] for v in values] == [v["test_faces_after"] for v in values] == [320, 2048]
+    decoded = {"test-set": f"decode {codec}", "test-random-access": f"decode-one {codec}"}[codec]
+    decodings = len(log(decoded)) - (codec == "test-set")  # the coding itself decoded once
+    # Decoded again whole, a set leaves its other meshes in the spool, if there is room; alone, it does not.
+    expected = {"whole": 0, "tiny": 2, "damaged": 2, "gone": 2 if codec == "test-random-access" else 1}[spool]
+    if (codec, spool) == ("test-set", "damaged"):
+        expected = 2  # the other file is there under its name and not trusted either
+    assert decodings == expected, log()
+
+
+def test_timing_pass_repeats_and_measures_nothing(slot, shapes):
+    outcome = slot.run(Task(codings(shapes, "test-exact", timing="a machine")["d3"]))
+    (record,) = records(outcome)
     assert record.timing
     assert record.encode.repeats == record.decode.repeats == 5
     assert not record.metrics
+    assert not list(slot.folders.spool.path.iterdir())
 
 
-def test_a_stream_that_does_not_decode_is_kept_with_its_size(bench, shapes):
-    outcome = bench.run(cells(shapes, "test-bad")["dec-corrupt"])
-    (record,) = outcome.records
+def test_a_stream_that_does_not_decode_is_kept_with_its_size(slot, shapes):
+    outcome = slot.run(Task(codings(shapes, "test-bad")["dec-corrupt"]))
+    (record,) = records(outcome)
     assert outcome.streams == (b"corrupt",)
     assert record.stream_bytes == 7
     assert record.encode.wall_s > 0
     assert record.decode is None
+
+
+@pytest.mark.parametrize(
+    ("suite", "status", "error"),
+    [
+        ("test-raises", "crashed", "IndexError: a bug"),
+        ("test-crashes", "crashed", "exit code 3"),
+        ("test-hangs", "timeout", "longer than 0.7 s"),
+        ("test-infinite", "crashed", "no finite number for test_infinite"),
+        ("test-refuses", "bad-input", "BadMesh: not closed"),
+    ],
+)
+def test_a_suite_that_fails_blames_no_codec(slot, shapes, suite, status, error):
+    slot.run(Task(codings(shapes, "test-exact")["d3"], (COUNTS,)))  # what is imported once is not measured
+    slot.limit = replace(slot.limit, measure_s=0.7)
+    outcome = slot.run(Task(codings(shapes, "test-exact")["d3"], (SuiteId(suite, "1"), COUNTS)))
+    (record,) = records(outcome)
+    assert record.status == "ok"
+    assert list(record.unmeasured) == [suite]
+    assert record.unmeasured[suite].startswith(f"{status}: ")
+    assert error in record.unmeasured[suite]
+    assert record.metrics["test_faces_after"] == 320, "the suites after it measure all the same"
+    assert outcome.measurements[0].limit_s == (0.7 if status == "timeout" else None)
+
+
+def test_a_suite_can_blame_the_codec(slot, shapes):
+    (record,) = records(slot.run(Task(codings(shapes, "test-exact")["d3"], (COUNTS, SuiteId("test-blames", "1")))))
+    assert (record.status, record.stage) == ("failed", "measure")
+    assert "no faces left" in record.error
+    assert not record.metrics
+
+
+def test_a_kept_stream_that_does_not_decode_any_more_blames_nobody(slot, shapes):
+    outcome = slot.run(Task(codings(shapes, "test-exact")["d3"]))
+    task = replace(again(outcome), stream=outcome.streams[0][:-1])
+    (measured,) = slot.run(task).measurements
+    assert measured.status == "crashed"
+    assert "decoding the kept stream again failed: BitstreamError: wrong length" in measured.error
+
+
+def test_no_memory_is_added_by_a_codec_that_does_nothing(slot, tmp_path):
+    """Loading a mesh, copying it, or giving memory back is nothing that a codec did."""
+    folder = tmp_path / "big"
+    folder.mkdir()
+    sphere = trimesh.creation.icosphere(7)  # 327 680 faces
+    sphere.export(folder / "big.ply")
+    unit = codings(folder, "test-idle")["only"]
+    slot._workers["encode"].kill()  # a new one has loaded nothing yet
+    encode = slot.run(Task(unit)).coding.encode
+    assert encode.wall_s > 0.3
+    assert encode.added_bytes < 8 << 20
+
+
+@pytest.fixture(scope="module")
+def own_slot(tmp_path_factory):
+    """A slot that a test may stop for good; pinned."""
+    root = tmp_path_factory.mktemp("own")
+    slot = Slot(Folders(Spool(root / "spool"), root), threads=2, cores=(min(os.sched_getaffinity(0)),), name="7")
+    yield slot
+    slot.close()
+    assert not slot._scratch.exists()
+
+
+def affinity(_: None) -> list[int]:
+    return sorted(os.sched_getaffinity(0))
+
+
+def test_workers_are_pinned_and_threads_are_recorded(own_slot):
+    assert own_slot._call("encode", None, affinity, None, Limits())[0] == [min(os.sched_getaffinity(0))]
+    ran_on = own_slot._ran_on("cpu")
+    assert (ran_on.slot, ran_on.threads, ran_on.gpu) == ("7", 2, "")
+    assert ran_on.host
+    assert ran_on.cpu
+
+
+def test_stop_ends_a_call_in_the_middle_and_blames_no_codec(own_slot, shapes):
+    unit = codings(shapes, "test-bad")["enc-hang"]
+    own_slot._call("encode", "test-bad", stages.load_inputs, own_slot._inputs(unit.usable), Limits())
+    timer = threading.Timer(0.5, own_slot.stop)
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match="stopped"):
+        own_slot.run(Task(unit))
+    assert 0.4 < time.monotonic() - begin < 10
+    assert own_slot.under_way() is None
+    timer.join()
