@@ -80,17 +80,16 @@ def log():
 @pytest.fixture(scope="module")
 def counting_suites() -> Iterator[None]:
     """Install the metric suites of tests/plugin/suites for a module of tests."""
-    from gcbench.bench.metrics import SUITES as registry
-    from gcbench.bench.metrics import columns
+    from gcbench.bench import metrics
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(SUITES), os.environ["PYTHONPATH"]]))
         patch.syspath_prepend(str(SUITES))
-        registry.refresh()
-        columns.cache_clear()
+        metrics.SUITES.refresh()
+        metrics.columns.cache_clear()
         yield
-    registry.refresh()
-    columns.cache_clear()
+    metrics.SUITES.refresh()
+    metrics.columns.cache_clear()
 
 
 class InThisThread:
@@ -143,6 +142,23 @@ def slot(_shared_slot, tmp_path):
 def here(slot) -> InThisThread:
     """An executor that costs no start of workers."""
     return InThisThread(slot)
+
+
+@pytest.fixture
+def go(here):
+    """Run a plan by the shared workers, with folders and limits as a run has them; its summary."""
+    from gcbench.bench.run.runner import run_plan
+    from gcbench.bench.run.spool import Spool
+    from gcbench.bench.run.work import Limit
+
+    def call(plan, store, *, suites=("test-counts",), limit=Limit(60.0), **more):
+        here.slot.limit = limit
+        here.slot.folders = replace(here.slot.folders, spool=Spool(store.path / "spool"), work=store.path / "work")
+        summary = run_plan(plan, store, suites=suites, limit=limit, executor=here, **more)
+        assert here.closed
+        return summary
+
+    return call
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from gcbench.bench.metrics import floors
 from gcbench.bench.plan.units import MeasurementUnit
 from gcbench.bench.run.agenda import Agenda
-from gcbench.bench.run.local import LocalExecutor
-from gcbench.bench.run.slot import Folders
-from gcbench.bench.run.work import Limit, Task
+from gcbench.bench.run.executor import Executor
+from gcbench.bench.run.work import Task
 from gcbench.bench.store.records import Measurement, Record
 from gcbench.bench.store.run import Run
 from gcbench.errors import UsageError
@@ -100,9 +99,9 @@ def tolerance(name: str, *, deterministic: bool) -> float:
 
 
 def remeasure(
-    store: Run, units: Mapping[MeasurementUnit, Sequence[Record]], jobs: int, limit: Limit
+    store: Run, units: Mapping[MeasurementUnit, Sequence[Record]], executor: Executor
 ) -> Iterator[tuple[Record, tuple[Measurement, ...]]]:
-    """Measure decoded meshes of kept streams again, in workers of this call's own.
+    """Measure decoded meshes of kept streams again.
 
     Parameters
     ----------
@@ -110,24 +109,19 @@ def remeasure(
         With the streams. Nothing is written to it.
     units : mapping
         What to measure, and the records that say what came out before: rates of one mesh may have the same stream.
-    jobs : int
-        Meshes at a time.
-    limit : Limit
-        Of decoding one mesh, and of one suite.
+    executor : Executor
+        Whose workers have nothing of the run but the streams. It is closed at the end.
 
     Yields
     ------
     (Record, tuple of Measurement)
         What was recorded, and what was found by each suite.
     """
-    if not units:
-        return
 
     def with_stream(task: Task) -> Task:
         assert isinstance(task.unit, MeasurementUnit), "only measurements are on this agenda"
         return replace(task, stream=store.stream(task.unit.stream_sha256))
 
-    executor = LocalExecutor(jobs, Folders.temporary(), limit=limit)
     try:
         for outcome in executor.run(Agenda(map(Task, units), with_stream), _HEARTBEAT_S):
             if outcome is None:

@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gcbench.bench.audit import consistency
 from gcbench.bench.audit.consistency import Finding, where
+from gcbench.bench.audit.inputs import MeshKey, Progress, check_inputs, mesh_key
 from gcbench.bench.audit.remeasure import ONE_PERCENT, Sample, draw, measured_by, remeasure, tolerance
 from gcbench.bench.metrics import SUITES, columns
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.plan.units import KEY_VERSION, MeasurementUnit, SuiteId
-from gcbench.bench.run.kept import KeptInputs, NotHere, measurement_of
+from gcbench.bench.run.executor import Executor
+from gcbench.bench.run.kept import KeptInputs, measurement_of
+from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.runner import applies
+from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.work import Limit
 from gcbench.bench.store.records import Coding, Measurement, Record
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS, Codec, SetCodec
-from gcbench.datasets import MeshSource, cache_dir, load
-from gcbench.errors import BadMesh, BitstreamError, DatasetMissing, StoreError, UsageError
-
-Progress = Callable[[int, int, str], None]  # done, total, what
-MeshKey = tuple[str, str, str]  # dataset, split, mesh
+from gcbench.datasets import MeshSource
+from gcbench.errors import BitstreamError, StoreError, UsageError
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def verify(
     data: Path | None = None,
     jobs: int = 1,
     limit: Limit = Limit(deadline_s=3600.0),
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Check a run.
@@ -114,6 +116,8 @@ def verify(
         Records at a time.
     limit : Limit
         Of decoding and measuring one mesh.
+    executor : Executor, optional
+        Where streams are decoded and measured; default: so many jobs on this machine. It is closed after use.
     progress : callable, optional
         Takes what is done, the total and a name.
 
@@ -129,7 +133,7 @@ def verify(
     check = _Check(store, codings, store.records(codings), progress or (lambda *_: None))
     check.everything(KeptInputs(store, data, folders))
     sampled = draw(check.records, sample, seed)
-    check.measure_again(sampled, jobs, limit)
+    check.measure_again(sampled, lambda: executor or LocalExecutor(jobs, Folders.temporary(), limit=limit))
     return Verification(
         run=str(store.path),
         records=len(check.records),
@@ -198,13 +202,16 @@ class _Check:
         self._check_codecs()
         self._check_measurements()
         self._check_complete()
-        self._check_inputs(inputs)
+        found = check_inputs(self.records, inputs, self.progress)
+        self.meshes, self.sources = found.meshes, found.intact
+        self.differs += found.differs
+        self.unchecked += found.unchecked
 
     def _check_lines(self) -> None:
         """Check that every line can be read, and that there are as many as finished sessions say they made."""
-        kept = list(self.store.codings())
         self.measurements = list(self.store.measurements())
-        for name, parsed in (("codings.jsonl", len(kept)), ("measurements.jsonl", len(self.measurements))):
+        codings = sum(1 for _ in self.store.codings())
+        for name, parsed in (("codings.jsonl", codings), ("measurements.jsonl", len(self.measurements))):
             path = self.store.path / name
             data = path.read_bytes() if path.exists() else b""
             lines = data.count(b"\n")
@@ -212,19 +219,16 @@ class _Check:
                 self.differs.append(Finding("line", name, f"{lines - parsed} of {lines} lines cannot be read"))
             if data and not data.endswith(b"\n"):
                 self.unchecked.append(Finding("line", name, "its last line is torn: the same command runs it again"))
-        made = {
-            "coded": Counter(coding.session for coding in kept if coding.status != "bad-input"),
-            "measured": Counter(measurement.session for measurement in self.measurements),
-        }
+        made = self.store.made()
         for session in sorted({*made["coded"], *made["measured"]} - set(self._sessions)):
             count = made["coded"][session] + made["measured"][session]
             self.unchecked.append(Finding("session", session, f"has no provenance, of {count} lines"))
         for session, facts in self._sessions.items():
-            for what, lines in made.items():
+            for what, by_session in made.items():
                 # At least: what a session found kept under other names, it keeps under those of its plan too.
                 elsewhere = facts.get(f"{what}_elsewhere", 0)  # of merged runs, where another session's line stands
-                if "finished" in facts and lines[session] < facts.get(what, 0) - elsewhere:
-                    message = f"{what} {facts[what] - elsewhere}, {lines[session]} are recorded"
+                if "finished" in facts and by_session[session] < facts.get(what, 0) - elsewhere:
+                    message = f"{what} {facts[what] - elsewhere}, {by_session[session]} are recorded"
                     self.differs.append(Finding("session", session, message))
 
     def _check_streams(self) -> None:
@@ -331,35 +335,7 @@ class _Check:
             if absent := [name for name in asked if name not in r.suites and applies(name, r.codec)]:
                 self.differs.append(Finding("metric", where(r), f"is not measured by {', '.join(absent)}"))
 
-    def _check_inputs(self, inputs: KeptInputs) -> None:
-        """Check every input mesh that is on this machine: its hash, its sizes, and that a bad one still is bad."""
-        of_mesh: dict[MeshKey, list[Record]] = defaultdict(list)
-        for r in self.records:
-            of_mesh[_mesh_key(r)].append(r)
-        self.meshes = set(of_mesh)
-        here: dict[tuple[str, str], Mapping[str, MeshSource]] = {}
-        for dataset, split in sorted({(d, s) for d, s, _ in of_mesh}):
-            try:
-                here[dataset, split] = inputs.split(dataset, split)
-            except NotHere as error:
-                self.unchecked.append(Finding("data", f"{dataset}/{split}", str(error)))
-        missing: Counter[str] = Counter()
-        for done, ((dataset, split, mesh), records) in enumerate(sorted(of_mesh.items())):
-            self.progress(done, len(of_mesh), f"{dataset}/{mesh}")
-            if (dataset, split) not in here:
-                continue
-            source = here[dataset, split].get(mesh)
-            if source is None:
-                missing[dataset] += 1
-                continue
-            findings = list(_check_input(source, records))
-            self.differs += findings
-            if not any(finding.what == "input" for finding in findings):
-                self.sources[dataset, split, mesh] = source
-        for dataset, count in missing.items():
-            self.unchecked.append(Finding("data", dataset, f"{count} meshes of the run are not on this machine"))
-
-    def measure_again(self, sampled: Sequence[Record], jobs: int, limit: Limit) -> None:
+    def measure_again(self, sampled: Sequence[Record], executor: Callable[[], Executor]) -> None:
         """Decode and measure the sampled records, and compare."""
         units: dict[MeasurementUnit, list[Record]] = defaultdict(list)
         for r in sampled:
@@ -368,12 +344,14 @@ class _Check:
                 for name, version in measured_by(r).items()
                 if not self._suite(name).differs_from(version)
             ]
-            source = self.sources.get(_mesh_key(r))
+            source = self.sources.get(mesh_key(r))
             codec_here = not self.codecs[r.codec].differs_from(r.codec_version)
             if suites and codec_here and source is not None and r.stream_sha256 in self.stream_sizes:
                 units[measurement_of(r, suites, source)].append(r)  # why others cannot be measured has been said
         total = sum(map(len, units.values()))
-        for record, found in remeasure(self.store, units, jobs, limit):
+        if not units:
+            return
+        for record, found in remeasure(self.store, units, executor()):
             self._compare(record, found)
             self.progress(self.recomputed, total, where(record))
 
@@ -396,7 +374,8 @@ class _Check:
             name: abs(worsening(name, record.metrics[name], value))
             for name, value in values.items()
             # A triangle more or less is no lie of a network: of those only what ranks is compared, and floors.
-            if name in record.metrics and (exact or name not in declared or declared[name].better is not None)
+            if consistency.is_number(record.metrics.get(name))
+            and (exact or name not in declared or declared[name].better is not None)
         }
         self.largest_deviation = max([self.largest_deviation, *off.values()])
         wrong = [name for name in off if off[name] > tolerance(name, deterministic=exact)]
@@ -407,41 +386,6 @@ class _Check:
             self.differs.append(Finding("metric", where(record), f"{message} (off by {off[worst]:.2g}){more}"))
 
 
-def _mesh_key(record: Record) -> MeshKey:
-    return record.dataset, record.split, record.mesh
-
-
 def _measured_mesh(r: Record) -> tuple[Any, ...]:
     decoder = r.codec.partition("[")[0]
     return r.stream_sha256, r.stream_place, r.input_sha256, r.seed, decoder, r.codec_version
-
-
-def _check_input(source: MeshSource, records: Sequence[Record]) -> Iterator[Finding]:
-    first = records[0]
-    subject = f"{first.dataset}/{first.mesh}"
-    try:
-        loaded = load(source, cache_dir())
-    except (BadMesh, DatasetMissing) as error:
-        if any(r.status != "bad-input" for r in records):
-            yield Finding("input", subject, f"was coded, and cannot be used now: {error}")
-        return
-    if any(r.status == "bad-input" for r in records):
-        yield Finding("input", subject, "was no usable mesh, and is one now")
-        return
-    changed = [r for r in records if r.input_sha256 != loaded.sha256]
-    if changed:
-        was = (changed[0].input_sha256 or "nothing")[:12]
-        of = f"{len(changed)} of {len(records)} records"
-        yield Finding("input", subject, f"its hash is {loaded.sha256[:12]}, {of} have {was} ({source.path})")
-        return
-    true = {
-        "vertices": len(loaded.mesh.vertices),
-        "faces": len(loaded.mesh.faces),
-        "obj_bytes": loaded.obj_bytes,
-        "raw_bytes": loaded.raw_bytes,
-        "source_bytes": loaded.source_bytes,
-    }
-    for r in records:
-        for name, value in true.items():
-            if getattr(r, name) != value:
-                yield Finding("size", where(r), f"{name} is recorded as {getattr(r, name)!r}, it is {value!r}")

@@ -182,8 +182,9 @@ def said(summary: Summary) -> str:
     """What a run did, in one line."""
     unmeasured = f", {summary.unmeasured} not measured by every suite" if summary.unmeasured else ""
     return (
-        f"{summary.codings} codings: {summary.kept} kept from before, {summary.coded} coded now; {summary.measured} "
-        f"measurements now, in {summary.wall_s:.0f} s; {summary.failed} failed, {summary.bad_input} bad input{unmeasured}"
+        f"{summary.codings} codings: {summary.kept} kept from before, {summary.coded} coded now; "
+        f"{summary.measured} measurements now, in {summary.wall_s:.0f} s; "
+        f"{summary.failed} failed, {summary.bad_input} bad input{unmeasured}"
     )
 
 

@@ -7,6 +7,7 @@ slots. What is lost with a node is the machine's fault: it is submitted again, n
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import logging
 import os
@@ -28,8 +29,6 @@ from gcbench.bench.store.run import Run
 from gcbench.errors import BenchError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
-
     from gcbench.bench.run.node import Answer
 
 log = logging.getLogger(__name__)
@@ -37,6 +36,7 @@ log = logging.getLogger(__name__)
 WAIT_S = 60.0  # for a worker that can run what waits; GCBENCH_CLUSTER_WAIT_S overrides it
 CONNECT_S = 15.0
 LOSSES = 5  # times that a task may be lost with a node before the run stops
+_NO_DASHBOARD = "127.0.0.1:0"  # Dask serves its health there even so, and by default to the whole network
 _LOOK_S = 1.0  # how often the front looks which workers there are
 _SAYS_AFTER_S = 10.0  # a task that takes longer is named on screen
 
@@ -68,7 +68,7 @@ def connect(address: str, store: Run, *, limit: Limit, jobs: int, threads: int) 
     if kind not in {"local", "tcp", "tls"} or (kind == "local" and not (rest.isdigit() and int(rest))):
         raise UsageError(f"--cluster is tcp://HOST:PORT or local:N, not '{address}'")
     try:
-        import distributed
+        distributed = importlib.import_module("distributed")  # most of it is untyped
     except ImportError as error:
         raise UsageError(f"--cluster needs dask.distributed: pip install 'gcbench[cluster]' ({error})") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said by errors of our own
@@ -93,15 +93,15 @@ class _LocalNodes:
     def __init__(self, workers: int) -> None:
         # Workers here do not come back when they die, so that losses are bounded without Dask's own count.
         import dask
-        from distributed import LocalCluster
 
         with dask.config.set({"distributed.scheduler.allowed-failures": 100}):
-            self._cluster = LocalCluster(
-                n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=None
+            self._cluster = importlib.import_module("distributed").LocalCluster(
+                n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=_NO_DASHBOARD
             )
         self.address: str = self._cluster.scheduler_address
         command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--host", "127.0.0.1"]
-        options = ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--death-timeout", "30"]
+        options = ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--death-timeout", "30"]
+        options += ["--no-dashboard", "--dashboard-address", _NO_DASHBOARD]
         # Sessions of their own are deaf to the terminal's Ctrl-C: close() ends them.
         self.processes = [
             subprocess.Popen(
@@ -145,7 +145,7 @@ class _Sent:
 
     task: Task
     worker: _Worker
-    future: Future[bytes]
+    future: Any
     since: float
     losses: int
 
@@ -155,7 +155,7 @@ class DaskExecutor:
 
     Parameters
     ----------
-    client : Client
+    client : distributed.Client
         A connection of its own; it is closed at the end.
     address : str
         Of the scheduler, for messages.
@@ -168,7 +168,7 @@ class DaskExecutor:
     """
 
     def __init__(
-        self, client: Client, address: str, store: Run, *, limit: Limit, threads: int, local: _LocalNodes | None = None
+        self, client: Any, address: str, store: Run, *, limit: Limit, threads: int, local: _LocalNodes | None = None
     ) -> None:
         from gcbench.bench.run.node import Node, NodeSettings, identity, left_behind
 
@@ -178,7 +178,7 @@ class DaskExecutor:
         self._workers: dict[str, _Worker] = {}
         self._looked = 0.0
         self._sent: dict[str, _Sent] = {}
-        self._for_gpu: deque[Task] = deque()  # taken, but no GPU is free
+        self._for_gpu: deque[tuple[Task, int]] = deque()  # taken, but no GPU is free; with the times it was lost
         self._again: deque[tuple[Task, int]] = deque()  # lost, or short of inputs; with the times it was lost
         self._coded_on: dict[str, str] = {}  # stream of a set → worker that has its decoded meshes
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -187,9 +187,9 @@ class DaskExecutor:
         self._without_worker: float | None = None
         work = store.path.resolve() / "work"
         work.mkdir(parents=True, exist_ok=True)
-        self._token = work / "token"
-        self._token.write_text(self._session, encoding="utf-8")
-        settings = NodeSettings(self._identity, limit, threads, work, self._session)
+        self._token = work / f"token-{self._session}"
+        self._token.touch()
+        settings = NodeSettings(self._identity, limit, threads, self._token)
         try:
             for name in client.run_on_scheduler(left_behind):
                 client.unregister_worker_plugin(name)
@@ -223,7 +223,6 @@ class DaskExecutor:
                 yield None
                 continue
             if (outcome := self._outcome(self._sent.pop(key))) is not None:
-                self._fill(agenda)  # before the caller takes its time to keep the outcome
                 yield outcome
 
     def under_way(self) -> list[str]:
@@ -287,7 +286,7 @@ class DaskExecutor:
     def _fill(self, agenda: Agenda) -> None:
         """Submit tasks while workers have room: what was lost first, then what waits for a GPU, then the agenda."""
         for _ in range(len(self._for_gpu)):
-            self._place(self._for_gpu.popleft(), 0)
+            self._place(*self._for_gpu.popleft())
         while (worker := self._roomiest(agenda)) is not None:
             if self._again:
                 self._place(*self._again.popleft(), worker)
@@ -314,7 +313,7 @@ class DaskExecutor:
         if task.unit.device.startswith("cuda"):
             free = [w for w in self._workers.values() if w.gpu_under_way < w.gpus]
             if not free:
-                self._for_gpu.append(task)
+                self._for_gpu.append((task, losses))
                 return
             worker = min(free, key=lambda w: w.gpu_under_way)
         elif isinstance(task.unit, MeasurementUnit):

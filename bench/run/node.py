@@ -78,17 +78,14 @@ class NodeSettings:
         Of a task.
     threads : int
         Of each slot.
-    work : Path
-        The run's folder for checkpoints, as the front names it.
-    token : str
-        What the file ``token`` in that folder says: a node that reads the same sees the same folder.
+    token : Path
+        A file in the run's folder for checkpoints: a node that has it sees that folder.
     """
 
     identity: str
     limit: Limit
     threads: int
-    work: Path
-    token: str
+    token: Path
 
 
 @cache
@@ -98,7 +95,7 @@ def identity() -> str:
     return f"gcbench {gcbench.__version__} ({source_sha256(Path(gcbench.__file__).parent)[:12]}), Python {python}"
 
 
-class Node(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+class Node(WorkerPlugin):
     """Templates and slots of one node, one slot for each thread of the Dask worker.
 
     Parameters
@@ -123,11 +120,10 @@ class Node(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self._killed: set[str] = set()
         self._here: set[str] = set()  # inputs that were found on this node
         self._templates = Templates(self._settings.threads)
+        threading.Thread(target=_import_suites, daemon=True).start()
         self._scratch = Path(tempfile.mkdtemp(prefix="gcbench-"))
-        work, token = self._settings.work, ""
-        with contextlib.suppress(OSError):
-            token = (work / "token").read_text(encoding="utf-8")
-        self._shares_run = token == self._settings.token
+        work = self._settings.token.parent
+        self._shares_run = self._settings.token.exists()
         self._folders = Folders(
             Spool(self._scratch / "spool"),
             self._scratch,
@@ -136,7 +132,14 @@ class Node(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             cache_dir() / "inputs",
         )
         label = re.sub(r"[^A-Za-z0-9.]+", "-", str(worker.name)).strip("-")
-        self._free = [(self._slot(f"{label}-{place}"), "") for place in range(worker.state.nthreads)]
+        slots, threads = worker.state.nthreads, self._settings.threads
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if slots * threads != len(cores) or len(cores) != machine.cores():
+            cores = []  # as LocalExecutor: slots that fill the machine are pinned
+        self._free = [
+            (self._slot(f"{label}-{place}", tuple(cores[place * threads : (place + 1) * threads])), "")
+            for place in range(slots)
+        ]
 
     async def teardown(self, worker: Worker) -> None:
         """Kill what is under way, and free everything."""
@@ -179,11 +182,12 @@ class Node(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         finally:
             self._killed.discard(key)
 
-    def _slot(self, name: str) -> Slot:
+    def _slot(self, name: str, cores: tuple[int, ...] | None) -> Slot:
         return Slot(
             self._folders,
             limit=self._settings.limit,
             threads=self._settings.threads,
+            cores=cores or None,
             name=name,
             templates=self._templates,
         )
@@ -203,7 +207,7 @@ class Node(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             with self._lock:
                 if key in self._killed and not self._ended:  # a slot that was stopped stays so
                     slot.close()
-                    slot = self._slot(slot.name)
+                    slot = self._slot(slot.name, slot.cores)
                 self._free.append((slot, mesh))
                 del self._busy[key]
 
@@ -253,7 +257,7 @@ def run_task(client: str, front: str, key: str, data: bytes) -> bytes:
     if front != identity():
         return pickle.dumps(Answer(problem=f"{machine.host()} has {identity()}, and this machine has {front}"))
     node = get_worker().plugins.get(PLUGIN + client)
-    if node is None:
+    if not isinstance(node, Node):
         return pickle.dumps(Answer(lost=f"{machine.host()} was not ready"))
     return pickle.dumps(node.run(key, pickle.loads(data)))  # noqa: S301 (Dask unpickles whatever comes, too)
 
@@ -294,6 +298,16 @@ def _differs(task: Task) -> str:
         if (here := _suite_version(suite.name)) != suite.version:
             return f"the suite {suite.name} is '{here}' there, and '{suite.version}' here"
     return ""
+
+
+def _import_suites() -> None:
+    """Import, while the templates do, what the first task would else wait for."""
+    from gcbench.bench.metrics import DEFAULT_SUITES
+
+    identity()
+    for name in DEFAULT_SUITES:
+        with contextlib.suppress(BenchError):
+            _suite_version(name)
 
 
 @cache

@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,19 +242,24 @@ class Run:
         for measurement in _last(other.measurements(), lambda measurement: measurement.key):
             if measurement.key not in measured:
                 self.keep(measurement.session, measurements=[measurement])
+        there, here_now = other.made(), self.made()
         for facts in theirs:  # else a session would seem to have lost what another one had done before it
-            self._note_elsewhere(other, facts)
+            session = facts["session"]
+            elsewhere = {
+                f"{what}_elsewhere": lines[session] - here_now[what][session] + facts.get(f"{what}_elsewhere", 0)
+                for what, lines in there.items()
+                if lines[session] > here_now[what][session]
+            }
+            if elsewhere:
+                self.note(session, **elsewhere)
         return adopted
 
-    def _note_elsewhere(self, other: Run, facts: Mapping[str, Any]) -> None:
-        """Note how many lines of an adopted session were not taken in, since other lines stand for them."""
-        session, elsewhere = facts["session"], {}
-        for what, lines in (("coded", Run.codings), ("measured", Run.measurements)):
-            there, here = (sum(line.session == session for line in lines(run)) for run in (other, self))
-            if there > here:
-                elsewhere[f"{what}_elsewhere"] = there - here + facts.get(f"{what}_elsewhere", 0)
-        if elsewhere:
-            self.note(session, **elsewhere)
+    def made(self) -> dict[str, Counter[str]]:
+        """Lines of each session, as its facts ``coded`` and ``measured`` count them; a merged run may have fewer."""
+        return {
+            "coded": Counter(coding.session for coding in self.codings() if coding.status != "bad-input"),
+            "measured": Counter(measurement.session for measurement in self.measurements()),
+        }
 
     def _parsed(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
         for number, line in enumerate(_lines(self.path / name), start=1):

@@ -1,4 +1,4 @@
-"""The command as a user types it, in a process of its own."""
+"""The command as a user types it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,63 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from gcbench.bench.cli import main
+from gcbench.bench.cli.options import limit_of
+from gcbench.bench.cli.run import suites_of
+from gcbench.bench.metrics import DEFAULT_SUITES
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.run import machine
+from gcbench.bench.run.work import Limit
+from gcbench.bench.store.run import Run
+from gcbench.datasets import minis
+from gcbench.errors import UsageError
 
 
 @pytest.fixture
-def bench(tmp_path, folder):
-    """Run ``bench ...`` in a folder that has ``shapes`` in it."""
+def bench(tmp_path, folder, monkeypatch, capsys):
+    """Run ``bench ...`` in a folder that has ``shapes`` in it; in this process, for what it takes to start one."""
 
-    def call(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "gcbench.bench.cli", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "120", "BENCH_DATA": str(tmp_path / "data"), **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+    def call(*arguments: str, code: int = 0) -> SimpleNamespace:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setenv("COLUMNS", "120")
+            patch.setenv("BENCH_DATA", str(tmp_path / "data"))
+            patch.setattr(sys, "argv", ["bench", *arguments])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+            said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.out + said.err
+        return SimpleNamespace(stdout=said.out, stderr=said.err)
 
     return call
 
 
+def in_a_process(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gcbench.bench.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_run_table_plot_list(bench, tmp_path):
-    out = bench("run", "-d", "shapes", "-c", "test-exact,test-set").stdout
+    run = ("run", "-d", "shapes", "-c", "test-exact,test-set", "--measure", "surface")
+    out = bench(*run).stdout
     assert "shapes (all): 4 meshes; codecs: test-exact, test-set; effort standard" in out
     assert "bad input: shapes/broken:" in out
-    assert "13 cells: 0 kept from before, 13 run" in out
+    assert "13 codings → results/runs/shapes-all-standard" in out
+    assert "13 codings: 0 kept from before, 10 coded now; 12 measurements now" in out
     assert out.rstrip().endswith("next: bench plot shapes-all-standard")
-    assert "13 kept from before, 0 run" in bench("run", "-d", "shapes", "-c", "test-exact,test-set").stdout
+    assert "13 kept from before, 0 coded now; 0 measurements now" in bench(*run).stdout
 
     assert "test-set" in bench("table").stdout
     assert bench("table", "shapes-all-standard", "--no-timing", "-f", "csv").stdout.count("\n") == 5
@@ -69,23 +95,80 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        command = [sys.executable, "-m", "gcbench.bench.cli", "list", "datasets"]
+        command = [sys.executable, "-m", "gcbench.bench.cli", "list", "metrics"]
         done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_failures_give_exit_code_1_and_are_named(bench):
-    done = bench("run", "-d", "shapes", "-c", "test-bad", "--rates", "enc-raise", "--limit", "2", code=1)
+def test_failures_give_exit_code_1_and_are_named(tmp_path, folder):
+    arguments = ("--rates", "enc-raise", "--limit", "2", "--measure", "topology")
+    done = in_a_process(tmp_path, "run", "-d", "shapes", "-c", "test-bad", *arguments)
+    assert done.returncode == 1
     assert "failed: test-bad enc-raise on shapes/shape0: ValueError: a bug over two lines" in done.stderr
-    assert "0/2" in done.stdout
+    assert "1 failed, 1 bad input" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_json_summary_is_json_and_nothing_else(bench):
-    summary = json.loads(bench("run", "-d", "shapes", "-c", "test-exact", "--rates", "d1", "--json").stdout)
-    assert (summary["total"], summary["ran"], summary["bad_input"]) == (4, 4, 1)
+    arguments = ("-d", "shapes", "-c", "test-exact", "--rates", "d1", "--measure", "topology", "--json")
+    summary = json.loads(bench("run", *arguments).stdout)
+    assert (summary["codings"], summary["coded"], summary["measured"], summary["bad_input"]) == (4, 3, 3, 1)
     assert list(summary["bad_inputs"]) == ["shapes/broken"]
+
+
+@pytest.fixture
+def kept(folder, tmp_path, go) -> Run:
+    """A run where the command line finds it, that was measured by one suite."""
+    store = Run(tmp_path / "results" / "runs" / "shapes-all-standard")
+    go(make_plan(str(folder), "test-exact", rates=["d1"]), store, suites=["topology"])
+    return store
+
+
+def test_measure_adds_to_a_run_and_encodes_nothing(bench, kept, log):
+    out = bench("measure", "--suite", "volume,topology").stdout
+    assert "6 measurements of 3 decoded meshes: 3 kept from before, 3 now" in out
+    assert "next: bench table shapes-all-standard" in out
+    assert "3 measurements of 3 decoded meshes: 3 kept from before, 0 now" in bench("measure", "-s", "volume").stdout
+    # bench run finds them too, and adds to the default suites what has a plus.
+    again = bench("run", "-d", "shapes", "-c", "test-exact", "--rates", "d1", "--measure", "topology,volume").stdout
+    assert "4 kept from before, 0 coded now; 0 measurements now" in again
+    assert not log("encode")
+    assert all("volume" in r.suites for r in kept.records() if r.status == "ok")
+
+
+def test_measure_says_what_it_cannot(bench, kept, folder):
+    assert "has no coding of that kind" in bench("measure", "-c", "draco", code=2).stderr
+    assert "no run at" in bench("measure", "elsewhere", code=2).stderr
+    assert "did you mean volume" in bench("measure", "-s", "volum", code=2).stderr
+    assert "--folder is DATASET=FOLDER" in bench("measure", "--folder", "shapes", code=2).stderr
+    folder.rename(folder.parent / "moved")
+    done = bench("measure", "-s", "topology,volume", code=3)
+    assert "not measured: 3 codings: the input meshes are not here" in done.stderr
+    moved = bench("measure", "-s", "topology", "--folder", f"shapes={folder.parent / 'moved'}").stdout
+    assert "3 measurements of 3 decoded meshes: 3 kept from before, 0 now" in moved
+
+
+def test_suites_are_named_or_added_to_the_default_ones():
+    assert suites_of("") == list(DEFAULT_SUITES)
+    assert suites_of("volume,paper") == ["volume", "paper"]
+    assert suites_of("+volume") == [*DEFAULT_SUITES, "volume"]
+    assert suites_of("+volume,paper") == [*DEFAULT_SUITES, "volume"]
+    with pytest.raises(UsageError, match="did you mean volume"):
+        suites_of("+volum")
+
+
+def test_limits_are_of_one_task(monkeypatch):
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 100 << 30)
+    assert limit_of("3600", None, jobs=4) == Limit(3600.0, 20 << 30, 80 << 30)
+    assert limit_of("3600", None, jobs=4, sets=1).set_memory_bytes == 80 << 30, "a set that runs alone has everything"
+    assert limit_of("3600", None, jobs=4, sets=2).set_memory_bytes == 40 << 30
+    assert limit_of("3600", None, jobs=4, sets=9).set_memory_bytes == 20 << 30
+    assert limit_of("none", 1.5, jobs=4, sets=9) == Limit(None, 3 << 29)
+    for wrong in ("-1", "0", "soon", "nan", "inf"):
+        with pytest.raises(UsageError, match="--deadline is a"):
+            limit_of(wrong, None, jobs=1)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +180,15 @@ def test_json_summary_is_json_and_nothing_else(bench):
         (["run", "-d", "ama", "--split", "paper"], 3, "error:"),
         (["run", "--jobs", "0"], 2, "jobs"),
         (["run", "-d", "shapes", "-c", "test-exact", "--timing", "-j", "1", "--threads", "4"], 2, "runs alone"),
+        (["run", "-d", "shapes", "--timing", "--cluster", "local:2"], 2, "without --cluster"),
+        (["run", "-d", "shapes", "-c", "test-exact", "--measure", "papr"], 2, "did you mean paper"),
+        (["run", "-d", "shapes", "-c", "test-exact", "--deadline", "soon"], 2, "--deadline is a number of seconds"),
+        (["measure"], 2, "make one with: bench run"),
         (["table"], 2, "make one with: bench run"),
         (["plot", "nothing"], 2, "no run at"),
         (["no-such-command"], 2, "No such command"),
+        (["points"], 2, "No such command"),
+        (["volumes"], 2, "No such command"),
     ],
 )
 def test_errors_are_one_line_with_a_code(bench, arguments, code, message):
@@ -107,24 +196,25 @@ def test_errors_are_one_line_with_a_code(bench, arguments, code, message):
     assert message in done.stderr
 
 
-def test_merge(bench, tmp_path):
-    for name, rate in (("a", "q08"), ("b", "q10")):
-        bench("run", "-d", "ama", "-c", "draco", "--rates", rate, "--limit", "1", "--run", f"./{name}")
-    assert not (tmp_path / "results").exists()  # ./name is a path
-    merged = bench("merge", "./a", "./b", "--into", "./both").stdout
-    assert "1 cells taken in, 0 were there" in merged
-    assert "2 cells" in merged
-    table = bench("table", "./both").stdout
-    assert "q08" in table
-    assert "q10" in table
+def test_merge(bench, tmp_path, folder, go):
+    for name, rate in (("a", "d1"), ("b", "d2")):
+        go(make_plan(str(folder), "test-exact", rates=[rate], limit=2), Run(tmp_path / name), suites=["topology"])
+    merged = bench("merge", "./a", "./b", "--into", "./both").stdout  # ./name is a path
+    assert "2 codings taken in, 0 were there" in merged
+    assert "4 codings" in merged
+    assert not (tmp_path / "results").exists()
+    rows = json.loads(bench("table", "./both", "--per-mesh", "--json").stdout)
+    assert [(r["mesh"], r["rate"], r["out_faces"]) for r in rows if r["status"] == "ok"] == [
+        ("shape0", "d1", 320),
+        ("shape0", "d2", 320),
+    ]
     assert "no run in c" in bench("merge", "./c", "--into", "./both", code=3).stderr
+    assert "0 codings taken in, 2 were there" in bench("merge", "./a", "--into", "./both").stdout
 
 
 def test_dry_run_runs_nothing(bench, tmp_path):
-    assert (
-        "12 cells → results/runs/shapes-all-standard"
-        in bench("run", "-d", "shapes", "-c", "test-exact", "--dry-run").stdout
-    )
+    out = bench("run", "-d", "shapes", "-c", "test-exact", "--dry-run").stdout
+    assert "12 codings → results/runs/shapes-all-standard" in out
     assert not (tmp_path / "results").exists()
 
 
@@ -142,7 +232,9 @@ def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
     assert "FileNotFoundError" in rows["test-no-weights"]["error"]
 
 
-def test_list_datasets_says_what_is_here(bench):
+def test_list_datasets_says_what_is_here(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(minis, "_make", lambda family, mesh: (np.eye(3), np.array([[0, 1, 2]])))  # real ones take time
     rows = {row["dataset"]: row for row in json.loads(bench("list", "datasets", "--json").stdout)["datasets"]}
     assert set(rows) >= {"ama", "dt4d", "thingi10k", "mixed"}
     assert rows["mixed"]["splits"]["mini"]["here"] == 12
@@ -150,12 +242,12 @@ def test_list_datasets_says_what_is_here(bench):
     assert rows["ama"]["splits"]["all"]["remedy"]
 
 
-def test_help_teaches_and_is_instant(bench):
+def test_help_teaches_and_is_instant(bench, tmp_path):
     begin = time.perf_counter()
-    text = bench("--help").stdout
+    text = in_a_process(tmp_path, "--help").stdout
     assert time.perf_counter() - begin < 3  # 0.4 s on a quiet machine; importing pandas and trimesh alone takes 2 s
     assert "Exit codes" in text
-    for command in ("run", "table", "plot", "data", "list"):
+    for command in ("run", "measure", "table", "plot", "data", "list"):
         assert command in text
         assert "Usage" in bench(command, "--help").stdout
     assert "Examples" in bench("run", "--help").stdout

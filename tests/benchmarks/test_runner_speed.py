@@ -1,4 +1,4 @@
-"""What the runner costs on top of codecs and metrics, and what a second job gains; on a quiet machine: tox -e speed."""
+"""What the runner costs on top of codecs and suites, and what a second job gains; on a quiet machine: tox -e speed."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ import time
 
 import pytest
 
-from gcbench.bench.run.runner import run
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.run.runner import run_plan
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import plan
 
 pytestmark = pytest.mark.benchmark
 
-# The same cells, one after the other in one process: codecs and metrics by themselves, imports and loading not counted.
+# The same codings, one after the other in one process: codecs and suites by themselves, without imports and loading.
 IN_ONE_PROCESS = """
 import time
 import trimesh
-from gcbench.bench import metrics
-from gcbench.bench.plan.planning import plan
+from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
+from gcbench.bench.plan.planning import make_plan
 from gcbench.codecs import CODECS, Context
 from gcbench.datasets import cache_dir, load
 
-cells = plan(["ama", "dt4d", "thingi10k"], ["raw-zstd", "draco", "draco-qem"], effort="standard").cells
-codecs = {c.codec: CODECS.create(c.codec) for c in cells}
-for codec in codecs.values():
-    codec.prepare()
+codings = make_plan(["ama", "dt4d", "thingi10k"], ["raw-zstd", "draco", "draco-qem"], effort="standard").codings
+codecs = {unit.codec: CODECS.create(unit.codec) for unit in codings}
+suites = [SUITES.create(name) for name in DEFAULT_SUITES]
+for one in [*codecs.values(), *suites]:
+    one.prepare()
 ball = trimesh.creation.icosphere(2)
-metrics.measure(metrics.Reference(ball, seed=0), ball)
+for suite in suites:
+    suite.measure(suite.reference(ball, seed=0, threads=1), ball)
 spent, at_hand = 0.0, None
-for cell in cells:
-    (mesh,) = cell.meshes
+for unit in codings:
+    (mesh,) = unit.meshes
     if mesh.problem:
         continue
     loaded = load(mesh.source, cache_dir()).mesh
     begin = time.perf_counter()
     if at_hand != mesh.sha256:
-        at_hand, reference = mesh.sha256, metrics.Reference(loaded, seed=0)
-        metrics.topology(loaded)
-    codec = codecs[cell.codec]
-    (stream,) = codec.encode([loaded], cell.rate, Context())
+        at_hand = mesh.sha256
+        references = [suite.reference(loaded, seed=0, threads=1) for suite in suites]
+    codec = codecs[unit.codec]
+    (stream,) = codec.encode([loaded], unit.rate, Context())
     (decoded,) = codec.decode(stream, Context())
-    metrics.measure(reference, trimesh.Trimesh(decoded.vertices, decoded.faces, process=False))
-    metrics.topology(decoded)
+    decoded = trimesh.Trimesh(decoded.vertices, decoded.faces, process=False)
+    for suite, reference in zip(suites, references):
+        suite.measure(reference, decoded)
     spent += time.perf_counter() - begin
 print(spent)
 """
@@ -51,14 +54,14 @@ print(spent)
 
 @pytest.fixture(scope="module")
 def minis():
-    return plan(["ama", "dt4d", "thingi10k"], ["raw-zstd", "draco", "draco-qem"], effort="standard")
+    return make_plan(["ama", "dt4d", "thingi10k"], ["raw-zstd", "draco", "draco-qem"], effort="standard")
 
 
 def timed_run(minis, path, jobs) -> tuple[float, float]:
-    """Seconds by the clock, and seconds that codecs and metrics took inside the workers."""
+    """Seconds by the clock, and seconds that codecs and suites took inside the workers."""
     store = Run(path)
     begin = time.perf_counter()
-    assert run(minis, store, jobs=jobs, threads=1).failed == 0
+    assert run_plan(minis, store, jobs=jobs, threads=1).failed == 0
     wall = time.perf_counter() - begin
     return wall, sum(r.encode.wall_s + r.decode.wall_s + r.measure_s for r in store.records())
 
@@ -73,9 +76,9 @@ def median(values: list[float]) -> float:
 
 
 def test_overhead_is_under_5_percent_and_a_second_job_gains_1_8(minis, tmp_path, monkeypatch):
-    """All 20 minis at every rate, 380 cells. Start-up of the workers counts; so does everything else in ``run``.
+    """All 20 minis at every rate, 380 codings. Start-up of the workers counts; so does everything else in ``run``.
 
-    The gate is on time outside codecs and metrics, within one run: nothing else the machine does can be mistaken for
+    The gate is on time outside codecs and suites, within one run: nothing else the machine does can be mistaken for
     overhead. The loop in one process is printed as a cross-check; it also has warmer caches.
     """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -88,7 +91,7 @@ def test_overhead_is_under_5_percent_and_a_second_job_gains_1_8(minis, tmp_path,
         overhead.append(one / inside - 1)
         gain.append(one / two)
         print(  # noqa: T201 (the result)
-            f"\n-j 1: {one:.1f} s, codecs and metrics {inside:.1f} s, overhead {overhead[-1]:.1%}; "
+            f"\n-j 1: {one:.1f} s, codecs and suites {inside:.1f} s, overhead {overhead[-1]:.1%}; "
             f"-j 2: {two:.1f} s, gain {gain[-1]:.2f}; in one process: {bare:.1f} s"
         )
     assert median(overhead) < 0.05

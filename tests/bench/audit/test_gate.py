@@ -177,7 +177,7 @@ class TestRender:
         markdown = render.markdown("bench gate", comparison, notes=["hm"])
         assert markdown.startswith("### bench gate: worse\n")
         assert "| codec | cells | worse | better | bytes | p2s |" in markdown
-        assert "| draco | 40 | 2 | 1 | = | 0.051 % worse |" in markdown
+        assert "| draco | 40 | 2 | 1 | 0.0026 % worse | 0.051 % worse |" in markdown
         assert "| draco | q10 | shapes/m0 | bytes 1000 → 1011 (+1.1 %)" in markdown
         assert json.loads(json.dumps(render.as_json(comparison)))["cells"][0]["verdict"] == "worse"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -9,12 +10,18 @@ import sys
 import pytest
 import trimesh
 
-from gcbench.bench.cli import main
+from gcbench.bench.audit.consistency import check_values
 from gcbench.bench.audit.remeasure import MIN_SAMPLE, Sample, draw
-from gcbench.bench.run.runner import run
-from gcbench.bench.store.run import CellRecords, Run
-from gcbench.bench.plan.planning import plan
 from gcbench.bench.audit.verify import verify
+from gcbench.bench.cli import main
+from gcbench.bench.metrics import SUITES
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
+from gcbench.bench.run import machine
+from gcbench.bench.run.runner import run_plan
+from gcbench.bench.store.records import Measurement
+from gcbench.bench.store.run import Run
+from gcbench.codecs import Rate
 from gcbench.errors import UsageError
 
 NONE, ALL = Sample(count=0), Sample(fraction=1)
@@ -28,10 +35,12 @@ def original(tmp_path_factory):
     trimesh.creation.icosphere(2).export(folder / "ball.ply")
     trimesh.creation.torus(2, 0.5).export(folder / "ring.ply")
     (folder / "broken.obj").write_text("v 0 0 nan\nf 1 1 1\n")
-    made = plan(str(folder), ["test-exact", "test-set", "test-bad"], rates=["d2", "only", "enc-raise", "dec-raise"])
+    made = make_plan(
+        str(folder), ["test-exact", "test-set", "test-bad"], rates=["d2", "only", "enc-raise", "dec-raise"]
+    )
     store = Run(folder.parent / "run")
-    run(made, store, jobs=2, threads=1)
-    run(plan(str(folder), "test-exact", rates=["d2"], timing=True), store)
+    run_plan(made, store, jobs=2, threads=1)
+    run_plan(make_plan(str(folder), "test-exact", rates=["d2"], timing=machine.kind()), store)
     return store
 
 
@@ -47,26 +56,56 @@ def tampered(original, tmp_path):
     return store
 
 
-def edit(store: Run, change, *, codec="test-exact", mesh="ball", timing=False) -> None:
-    """Change a record in place, its line found by codec and mesh."""
-    path = store.path / "records.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    (record,) = (
-        r
+def lines_of(store: Run, name: str) -> list[dict]:
+    return [json.loads(line) for line in (store.path / name).read_text().splitlines()]
+
+
+def write(store: Run, name: str, lines: list[dict]) -> None:
+    (store.path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def edit(store: Run, change, *, codec="test-exact", mesh="ball", timing=False) -> dict:
+    """Change a coding in place: ``change`` takes the coding and its mesh of this name."""
+    lines = lines_of(store, "codings.jsonl")
+    ((coding, coded),) = (
+        (line, one)
         for line in lines
-        for r in line["records"]
-        if (r["codec"], r["mesh"], r["timing"]) == (codec, mesh, timing) and r["rate"] in {"d2", "only"}
+        for one in line["meshes"]
+        if (line["codec"], one["mesh"], "timing" in line) == (codec, mesh, timing) and line["rate"] in {"d2", "only"}
     )
-    change(record)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    change(coding, coded)
+    write(store, "codings.jsonl", lines)
+    return coding
+
+
+def edit_values(store: Run, suite, change, *, codec="test-exact", mesh="ball") -> None:
+    """Change one measurement in place: ``change`` takes the line."""
+    (record,) = (r for r in store.records() if (r.codec, r.mesh, r.timing) == (codec, mesh, False))
+    lines = lines_of(store, "measurements.jsonl")
+    (line,) = (
+        line
+        for line in lines
+        if (line["stream"], line["place"], line["suite"]) == (record.stream_sha256, record.stream_place, suite)
+    )
+    change(line)
+    write(store, "measurements.jsonl", lines)
+
+
+def rekey(m: dict) -> None:
+    """Give a measurement the key of what it says: as a run of another version has it."""
+    m["key"] = measurement_key(
+        stream_sha256=m["stream"],
+        place=m["place"],
+        codec=m["codec"],
+        decoder_version=m["decoder_version"],
+        input_sha256=m["input"],
+        suite=SuiteId(m["suite"], m["suite_version"]),
+        seed=m["seed"],
+    )
 
 
 def stream_of(store: Run, codec="test-exact", mesh="ball"):
-    (sha256,) = {
-        r.stream_sha256
-        for r in store.records()
-        if (r.codec, r.mesh, r.rate) in {(codec, mesh, "d2"), (codec, mesh, "only")}
-    }
+    (sha256,) = {r.stream_sha256 for r in store.records() if (r.codec, r.mesh) == (codec, mesh)}
     return store.path / "streams" / sha256[:2] / sha256
 
 
@@ -74,20 +113,24 @@ def found(report) -> set[str]:
     return {finding.what for finding in report.differs}
 
 
+def contents(store: Run) -> dict:
+    return {p: p.read_bytes() for p in store.path.rglob("*") if p.is_file()}
+
+
 def test_an_untouched_run_holds(original):
-    before = {p: p.read_bytes() for p in original.path.rglob("*") if p.is_file()}
-    seen = []
+    before, seen = contents(original), []
     report = verify(original, sample=ALL, jobs=2, progress=lambda *step: seen.append(step))
     assert report.differs == report.unchecked == ()
     assert report.exit_code == 0
     assert (report.meshes, report.meshes_intact) == (3, 3)
-    # Of 4 measured: two meshes by the model codec, two by the set codec.
-    assert (report.sampled, report.recomputed) == (4, 4)
+    # Of 4 measured: two meshes by the model codec, two by the set codec, each by four suites.
+    assert (report.sampled, report.recomputed, report.measurements) == (4, 4, 16)
     assert report.largest_deviation == 0
     assert report.streams == report.streams_intact == len(list(original.path.glob("streams/*/*")))
     assert report.codecs == {"test-bad": "1", "test-exact": "1", "test-set": "1"}
+    assert set(report.suites) == {"paper", "surface", "psnr", "topology"}
     assert seen[-1][:2] == (4, 4)
-    assert {p: p.read_bytes() for p in original.path.rglob("*") if p.is_file()} == before
+    assert contents(original) == before
 
 
 def test_a_flipped_bit_in_a_stream(tampered):
@@ -103,93 +146,165 @@ def test_a_flipped_bit_in_a_stream(tampered):
     assert (report.streams - report.streams_intact, report.exit_code) == (1, 1)
 
 
-def test_a_missing_stream_of_a_set(tampered):
+def test_a_missing_stream_of_a_set(tampered, here):
     stream_of(tampered, "test-set").unlink()
-    report = verify(tampered, sample=ALL)
+    report = verify(tampered, sample=ALL, executor=here)
     (finding,) = report.differs
-    assert (finding.what, report.exit_code) == ("stream", 1)
-    assert finding.message.endswith("and of 1 more records")
+    assert (finding.what, finding.where, report.exit_code) == (
+        "stream",
+        "test-set only on shapes/3 meshes (standard)",
+        1,
+    )
     assert (report.sampled, report.recomputed) == (4, 2)
 
 
-RECORDS = {
-    "mesh bytes": (lambda r: r.update(mesh_bytes=r["mesh_bytes"] - 1), {"size"}),
-    "stream bytes": (lambda r: r.update(stream_bytes=r["stream_bytes"] * 0.99), {"size"}),
-    "stream bytes, consistently": (
-        lambda r: r.update(
-            stream_bytes=r["stream_bytes"] - 100,
-            mesh_bytes=r["mesh_bytes"] - 100,
-            bits_per_vertex=8 * (r["stream_bytes"] - 100) / 162,
-        ),
-        {"size"},
-    ),
-    "bits per vertex": (lambda r: r.update(bits_per_vertex=r["bits_per_vertex"] / 2), {"size"}),
-    "size of the input": (lambda r: r.update(obj_bytes=r["obj_bytes"] * 2), {"size", "key"}),
-    "size of the file": (lambda r: r.update(source_bytes=r["source_bytes"] + 1), {"size", "key"}),
-    "another stream": (lambda r: r.update(stream_sha256="0" * 64), {"stream"}),
-    "another seed": (lambda r: r.update(seed=1), {"key"}),
-    "another mesh": (lambda r: r.update(input_sha256="0" * 64), {"key", "input"}),
-    "another rate": (lambda r: r.update(rate="d3"), {"key"}),
-    "another place in the ladder": (lambda r: r.update(rate_index=0), {"key"}),
-    "weights that do not ship": (lambda r: r.update(decoder_bytes=5), {"key"}),
-    "a floor": (lambda r: r["metrics"].update(cd_floor=r["metrics"]["cd_floor"] * 1.01), {"metric"}),
-    "a fact of the input": (lambda r: r["facts"].update(in_euler=7), {"fact"}),
-    "more than all": (lambda r: r["metrics"].update(f1_p2s_001=1.2), {"metric"}),
-    "not a number": (lambda r: r["metrics"].update(d1_psnr_bbox=float("nan")), {"metric"}),
-    "a quantile above the largest": (lambda r: r["metrics"].update(p99_p2s=1.0), {"metric"}),
-    "no metric": (lambda r: r["metrics"].pop("cd_p2s"), {"metric"}),
-    "a failure with metrics": (lambda r: r.update(status="failed", stage="decode"), {"status"}),
-    "ok, but with an error": (lambda r: r.update(error="hm"), {"status"}),
+CODINGS = {
+    "mesh bytes": (lambda c, m: m.update(mesh_bytes=m["mesh_bytes"] - 1), {"size"}),
+    "bytes that all share": (lambda c, m: c.update(shared_bytes=1), {"size"}),
+    "size of the input": (lambda c, m: m.update(obj_bytes=m["obj_bytes"] * 2), {"size"}),
+    "vertices of the input": (lambda c, m: m.update(vertices=m["vertices"] * 2), {"size"}),
+    "no vertices in the input": (lambda c, m: m.update(vertices=0), {"size"}),
+    "size of the file": (lambda c, m: m.update(source_bytes=m["source_bytes"] + 1), {"size"}),
+    "another stream": (lambda c, m: c.update(streams=["0" * 64]), {"stream"}),
+    "another seed": (lambda c, m: c.update(seed=1), {"key"}),
+    "another mesh": (lambda c, m: m.update(input_sha256="0" * 64), {"key", "input"}),
+    "another rate": (lambda c, m: c.update(rate="d3"), {"key"}),
+    "another place in the ladder": (lambda c, m: c.update(rate_index=0), {"key"}),
+    "another key": (lambda c, m: c.update(key="0" * 64), {"key"}),
+    "weights that do not ship": (lambda c, m: c.update(decoder_bytes=5), {"key"}),
+    "another effort": (lambda c, m: c.update(effort="lazy"), {"key"}),
+    "a failure without a reason": (lambda c, m: c.update(status="failed"), {"status"}),
+    "a good mesh called bad": (lambda c, m: c.update(status="bad-input", stage="load", error="hm"), {"status"}),
+    "ok, but with an error": (lambda c, m: c.update(error="hm"), {"status"}),
+    "ok, but never decoded": (lambda c, m: c.pop("decode"), {"status"}),
 }
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_a_record_that_contradicts_itself_or_others_needs_no_sample(tampered, name):
-    change, expected = RECORDS[name]
+@pytest.mark.parametrize("name", CODINGS)
+def test_a_coding_that_contradicts_itself_or_others_needs_no_sample(tampered, name):
+    change, expected = CODINGS[name]
     edit(tampered, change)
     report = verify(tampered, sample=NONE)
     assert found(report) >= expected
     assert report.exit_code == 1
-    assert all("ball" in finding.where for finding in report.differs)
+    assert all("ball" in finding.where for finding in report.differs if finding.what != "session")
 
 
-@pytest.mark.parametrize("name", ["mesh_bytes", "shared_bytes", "set_size", "stream_bytes"])
-def test_sizes_of_a_set_add_up(tampered, name):
-    edit(tampered, lambda r: r.update({name: r[name] + 1}), codec="test-set")
-    assert found(verify(tampered, sample=NONE)) == {"size"}
+VALUES = {
+    "a floor": ("paper", lambda v: v.update(cd_floor=v["cd_floor"] * 1.01)),
+    "more than all": ("surface", lambda v: v.update(f1_p2s_001=1.2)),
+    "not a number": ("psnr", lambda v: v.update(sampled_d1_psnr_bbox=float("nan"))),
+    "no number": ("psnr", lambda v: v.update(sampled_d1_psnr_bbox="60")),
+    "half a component": ("topology", lambda v: v.update(out_components=0.5)),
+    "a quantile above the largest": ("surface", lambda v: v.update(p99_p2s=v["hausdorff_p2s"] + 1)),
+    "no value": ("surface", lambda v: v.pop("cd_p2s")),
+    "a value of nobody": ("surface", lambda v: v.update(beauty=1.0)),
+}
 
 
-def test_a_timing_record_has_checks_too(tampered):
-    edit(tampered, lambda r: r.update(mesh_bytes=1), timing=True)
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_cannot_be_need_no_sample(tampered, here, name):
+    suite, change = VALUES[name]
+    edit_values(tampered, suite, lambda m: change(m["values"]))
+    report = verify(tampered, sample=ALL if name == "no number" else NONE, executor=here)
+    assert found(report) == {"metric"}
+    assert all("on shapes/ball" in finding.where for finding in report.differs)
+
+
+def test_a_measurement_has_a_status_and_a_key_of_its_own(tampered):
+    edit_values(tampered, "paper", lambda m: m.update(status="crashed", error="killed"))
+    (finding,) = verify(tampered, sample=NONE).differs
+    assert (finding.what, finding.message) == ("status", "paper has values, but is crashed")
+    edit_values(tampered, "psnr", lambda m: m.update(seed=5))
+    assert {"key", "metric"} <= found(verify(tampered, sample=NONE))  # not of this mesh any more: it lacks psnr
+
+
+@pytest.mark.parametrize(
+    ("unit", "good", "bad"),
+    [
+        ("length", (0, 7.5), (-1e-12,)),
+        ("squared length", (0.0,), (-1.0,)),
+        ("fraction", (0, 1, 1 + 1e-12), (-0.1, 1.001)),
+        ("cosine", (0.5,), (1.001,)),
+        ("similarity", (-0.3, 1.0), (1.001,)),
+        ("dB", (-3.0, 99.99), (float("inf"),)),
+        ("count", (0, -2, 3.0), (0.5,)),
+        ("flag", (True, False, 0), (2, -1)),
+    ],
+)
+def test_bounds_of_every_unit(unit, good, bad):
+    class One:
+        name = "one"
+        columns = (dataclasses.replace(SUITES.get("surface").columns[0], name="x", unit=unit),)
+
+        def implausible(self, values):
+            return iter(())
+
+    def says(value):
+        m = Measurement("", "", "", 0, "", "", "", "one", "1", 0, values={"x": value})
+        return [finding.message for finding in check_values(m, One(), "somewhere")]
+
+    assert [says(value) for value in good] == [[]] * len(good)
+    assert [says(value) for value in bad] == [[f"x cannot be {value!r}"] for value in bad]
+
+
+def test_sizes_of_a_set_are_those_of_its_layout(tampered):
+    def shift(coding, mesh):  # the sum is right
+        coding["shared_bytes"] += 3
+        mesh["mesh_bytes"] -= 3
+
+    edit(tampered, shift, codec="test-set")
     report = verify(tampered, sample=NONE)
     assert found(report) == {"size"}
-    assert all("timing pass" in finding.where for finding in report.differs)
+    assert [finding.message[:12] for finding in report.differs] == ["shared_bytes", "mesh_bytes i"]
 
 
-def test_a_changed_metric_or_fact_is_found_by_measuring_again_only(tampered):
-    edit(tampered, lambda r: r["metrics"].update(cd_p2s=r["metrics"]["cd_p2s"] * 0.999, nc=r["metrics"]["nc"] - 1e-6))
-    edit(tampered, lambda r: r["facts"].update(out_faces=1), codec="test-set", mesh="ring")
+def test_a_timing_pass_has_checks_too(tampered):
+    edit(tampered, lambda c, m: m.update(mesh_bytes=1), timing=True)
+    (finding,) = verify(tampered, sample=NONE).differs
+    assert finding.what == "size"
+    assert "timing pass" in finding.where
+
+
+def test_a_changed_value_is_found_by_measuring_again_only(tampered, here):
+    edit_values(tampered, "surface", lambda m: m["values"].update(cd_p2s=m["values"]["cd_p2s"] * 0.999))
+    edit_values(tampered, "paper", lambda m: m["values"].update(nc=m["values"]["nc"] - 1e-6))
+    edit_values(tampered, "topology", lambda m: m["values"].update(out_euler=7), codec="test-set", mesh="ring")
     assert verify(tampered, sample=NONE).differs == ()
-    report = verify(tampered, sample=ALL)
-    fact, metric = sorted(report.differs, key=lambda finding: finding.what)
-    assert metric.what == "metric"
-    assert "test-exact d2 on shapes/ball" in metric.where
-    assert metric.message.startswith("cd_p2s is recorded as")
-    assert metric.message.endswith("(off by 0.001); also nc")
-    assert fact.what == "fact"
-    assert "test-set only on shapes/ring" in fact.where
-    assert report.largest_deviation == pytest.approx(0.001, rel=0.01)
+    report = verify(tampered, sample=ALL, executor=here)
+    one, other = sorted(report.differs, key=lambda finding: finding.where)
+    assert {one.what, other.what} == {"metric"}
+    assert "test-exact d2 on shapes/ball" in one.where
+    assert one.message.startswith("cd_p2s is recorded as")
+    assert one.message.endswith("(off by 0.001); also nc")
+    assert "test-set only on shapes/ring" in other.where
+    assert "out_euler is recorded as 7, measured again it is 0" in other.message
+    assert report.largest_deviation == pytest.approx(1)  # 7 → 0, of 7
 
 
-def test_lines_that_are_gone_or_cannot_be_read(tampered):
-    path = tampered.path / "records.jsonl"
+def test_lines_that_are_gone_torn_or_cannot_be_read(tampered):
+    path = tampered.path / "codings.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[1:]))
-    (gone,) = verify(tampered, sample=NONE).differs
-    assert gone.what == "session"
-    assert gone.message.startswith("ran 10 cells, 9 are recorded")
-    path.write_text("{nonsense\n" + "".join(lines[1:]))
+    gone = next(line for line in lines if '"enc-raise"' in line and '"bad-input"' not in line)
+    rest = "".join(line for line in lines if line != gone)
+    path.write_text(rest)
+    (finding,) = verify(tampered, sample=NONE).differs
+    assert (finding.what, finding.message) == ("session", "coded 7, 6 are recorded")
+    path.write_text("{nonsense\n" + rest)
     assert found(verify(tampered, sample=NONE)) == {"session", "line"}
+    path.write_text("".join(lines) + gone[:20])
+    report = verify(tampered, sample=NONE)
+    assert (report.differs, report.exit_code) == ((), 3)
+    assert report.unchecked[0].message.startswith("its last line is torn")
+
+
+def test_a_measurement_that_is_gone(tampered):
+    lines = lines_of(tampered, "measurements.jsonl")
+    write(tampered, "measurements.jsonl", lines[1:])
+    report = verify(tampered, sample=NONE)
+    session, metric = sorted(report.differs, key=lambda finding: finding.what, reverse=True)
+    assert (session.what, session.message) == ("session", "measured 16, 15 are recorded")
+    assert (metric.what, metric.message) == ("metric", f"is not measured by {lines[0]['suite']}")
 
 
 def test_a_changed_mesh_file(tampered):
@@ -208,14 +323,14 @@ def test_a_broken_mesh_file_that_was_mended_and_a_good_one_that_was_broken(tampe
     assert {(f.what, f.where) for f in report.differs} == {("input", "shapes/broken"), ("input", "shapes/ring")}
 
 
-def test_data_that_is_not_here_is_said_and_can_be_pointed_at(tampered):
+def test_data_that_is_not_here_is_said_and_can_be_pointed_at(tampered, here):
     shapes = tampered.path.parent / "shapes"
     moved = shapes.rename(shapes.with_name("elsewhere"))
-    report = verify(tampered, sample=ALL)
+    report = verify(tampered, sample=ALL, executor=here)
     assert report.differs == ()
     assert [finding.what for finding in report.unchecked] == ["data"]
     assert (report.exit_code, report.meshes_intact, report.recomputed) == (3, 0, 0)
-    report = verify(tampered, sample=ALL, folders={"shapes": moved})
+    report = verify(tampered, sample=ALL, executor=here, folders={"shapes": moved})
     assert (report.exit_code, report.recomputed) == (0, 4)
     (moved / "ring.ply").unlink()
     report = verify(tampered, sample=NONE, folders={"shapes": moved})
@@ -224,43 +339,68 @@ def test_data_that_is_not_here_is_said_and_can_be_pointed_at(tampered):
     ]
 
 
-@pytest.mark.parametrize(
-    ("was", "now", "message"),
-    [
-        ('"test-exact": "1"', '"test-exact": "0"', "version 0 made the run, here is 1: 6 cells"),
-        ('"metric_version": "1"', '"metric_version": "0"', "version 0 made the run, here is 1: "),
-    ],
-)
-def test_another_version_is_said_and_not_called_a_difference(tampered, was, now, message):
-    sessions = tampered.path / "sessions.jsonl"
-    assert was in sessions.read_text()
-    sessions.write_text(sessions.read_text().replace(was, now))
-    edit(tampered, lambda r: r["metrics"].update(cd_p2s=0.5))
-    report = verify(tampered, sample=ALL)
+def test_another_version_of_a_codec_is_said_and_not_called_a_difference(tampered, here):
+    def older(coding, mesh):
+        key = {"effort": "standard", "seed": 0, "device": "cpu", "timing": None, "inputs": [mesh["input_sha256"]]}
+        rate = Rate("d2", {"digits": 2})
+        assert coding["key"] == coding_key(codec="test-exact", codec_version="1", rate=rate, **key)
+        coding["codec_version"] = "0"
+        coding["key"] = coding_key(codec="test-exact", codec_version="0", rate=rate, **key)
+
+    before = tampered.records()
+    stream = edit(tampered, older)["streams"][0]
+    lines = lines_of(tampered, "measurements.jsonl")
+    for m in lines:
+        if m["stream"] == stream:
+            m["decoder_version"] = "0"
+            rekey(m)
+            m["values"] = {name: 0 if name == "cd_p2s" else value for name, value in m["values"].items()}
+    write(tampered, "measurements.jsonl", lines)
+    assert [r.mesh for r in tampered.records()] == [r.mesh for r in before]
+    report = verify(tampered, sample=ALL, executor=here)
     assert report.differs == ()
-    assert message in report.unchecked[0].message
-    assert report.exit_code == 3
-    assert report.recomputed < report.sampled
+    assert [str(finding) for finding in report.unchecked] == [
+        "version: test-exact: version 0 made the run, here is 1: 1 codings cannot be decoded again"
+    ]
+    assert (report.exit_code, report.sampled, report.recomputed) == (3, 4, 3)
+
+
+def test_another_version_of_a_suite_is_said_and_the_others_are_measured_again(tampered, here):
+    def older(m):
+        m["suite_version"] = "0"
+        m["values"] = {"what": "it had then"}
+        rekey(m)
+
+    edit_values(tampered, "surface", older)
+    report = verify(tampered, sample=ALL, executor=here)
+    assert report.differs == ()
+    (finding,) = report.unchecked
+    assert str(finding).startswith("version: metrics surface: version 0 made the run, here is 1+")
+    assert finding.message.endswith(": 1 measurements cannot be made again")
+    assert (report.exit_code, report.recomputed) == (3, 4)
+    edit_values(tampered, "paper", lambda m: m["values"].update(cd=m["values"]["cd"] * 0.999))
+    assert found(verify(tampered, sample=ALL, executor=here)) == {"metric"}
 
 
 def test_keys_of_a_run_that_does_not_say_how_they_were_made(tampered):
     sessions = tampered.path / "sessions.jsonl"
     sessions.write_text(sessions.read_text().replace('"key_version"', '"keys"'))
     assert verify(tampered, sample=NONE).exit_code == 0
-    edit(tampered, lambda r: r.update(rate_index=7))
+    edit(tampered, lambda c, m: c.update(rate_index=7))
     report = verify(tampered, sample=NONE)
     assert report.differs == ()
-    assert [str(finding) for finding in report.unchecked] == ["version: keys: of 1 cells are not made as here"]
+    assert [str(finding) for finding in report.unchecked] == ["version: keys: of 1 codings are not made as here"]
 
 
-def test_a_codec_that_is_not_here(tampered):
-    records = tampered.path / "records.jsonl"
-    records.write_text(records.read_text().replace('"codec": "test-set"', '"codec": "their-codec"'))
+def test_a_codec_or_a_suite_that_is_not_here(tampered):
+    edit(tampered, lambda c, m: c.update(codec="their-codec"), codec="test-set")
+    for mesh in ("ball", "ring"):
+        edit_values(tampered, "psnr", lambda m: (m.update(suite="their-suite"), rekey(m)), mesh=mesh)
     report = verify(tampered, sample=NONE)
-    assert report.differs == ()
-    (finding,) = report.unchecked
-    assert finding.where == "their-codec"
-    assert "unknown codec" in finding.message
+    unknown = {finding.where: finding.message for finding in report.unchecked}
+    assert set(unknown) == {"their-codec", "metrics their-suite"}
+    assert "unknown codec" in unknown["their-codec"]
+    assert "unknown metric suite" in unknown["metrics their-suite"]
 
 
 def test_a_network_has_a_band_and_must_decode(tmp_path, monkeypatch):
@@ -268,30 +408,28 @@ def test_a_network_has_a_band_and_must_decode(tmp_path, monkeypatch):
     folder.mkdir()
     trimesh.creation.icosphere(2).export(folder / "ball.ply")
     store = Run(tmp_path / "run")
-    run(plan(str(folder), "test-trained", rates=["d2"]), store)
-    path = store.path / "records.jsonl"
-    kept = path.read_text()
-    line = json.loads(kept)
-    metrics = line["records"][0]["metrics"]
+    run_plan(make_plan(str(folder), "test-trained", rates=["d2"]), store)
+    kept = lines_of(store, "measurements.jsonl")
 
-    def found_again():
-        path.write_text(json.dumps(line) + "\n")
-        return [(f.what, f.message) for f in verify(store, sample=ALL).differs]
+    def found_again(**factors):
+        lines = json.loads(json.dumps(kept))
+        for m in lines:
+            m["values"] |= {name: value * factors[name] for name, value in m["values"].items() if name in factors}
+        write(store, "measurements.jsonl", lines)
+        return verify(store, sample=ALL).differs
 
-    metrics["cd_p2s"] *= 1.005
-    line["records"][0]["facts"]["out_faces"] += 1  # a triangle more or less is no lie of a network
-    assert found_again() == []
-    metrics["cd_p2s"] *= 1.05
-    metrics["cd_floor"] *= 1.001  # floors know no codec
-    ((what, message),) = found_again()
-    assert what == "metric"
-    assert "cd_p2s is recorded as" in message
-    assert message.endswith("also cd_floor")
-    path.write_text(kept)
+    assert found_again(cd_p2s=1.005, out_faces=2) == ()  # a triangle more or less is no lie of a network
+    (finding,) = found_again(cd_p2s=1.05, cd_floor=1.001)  # floors know no codec
+    assert finding.what == "metric"
+    assert "cd_p2s is recorded as" in finding.message
+    assert finding.message.endswith("also cd_floor")
     monkeypatch.setenv("GCBENCH_TEST_DRIFT", "undecodable")
-    (finding,) = verify(store, sample=ALL).differs
+    (finding,) = found_again()
     assert finding.what == "status"
-    assert finding.message == "is ok, now it is failed at decode: BitstreamError: drifted away"
+    assert finding.message == (
+        "is measured by paper, surface, psnr, topology; now it is crashed: decoding the kept stream again failed: "
+        "BitstreamError: drifted away"
+    )
 
 
 class TestSample:
@@ -309,17 +447,16 @@ class TestSample:
             Sample.parse(text)
 
     def test_draw(self, original):
-        cells = list(original.counting().values())
-        # The same cells 50 times over, as those of other runs.
-        many = [CellRecords(f"{cell.key}{i}", cell.session, cell.records) for cell in cells for i in range(50)]
+        # The same records 50 times over, as those of other runs.
+        many = [dataclasses.replace(r, key=f"{r.key}{i}") for r in original.records() for i in range(50)]
         assert draw(many, Sample(count=9), 1) == draw(list(reversed(many)), Sample(count=9), 1)
         assert draw(many, Sample(count=9), 1) != draw(many, Sample(count=9), 2)
         assert len(draw(many, ALL, 1)) == 200
         for seed in range(20):
             drawn = draw(many, Sample(count=1), seed)
-            assert {d.record.codec for d in drawn} == {"test-exact", "test-set"}  # of each codec one
+            assert {r.codec for r in drawn} == {"test-exact", "test-set"}  # of each codec one
             assert len(drawn) == 2
-            assert all(d.record.status == "ok" and not d.record.timing for d in drawn)
+            assert all(r.status == "ok" and not r.timing for r in drawn)
 
     def test_the_default_seed_is_not_known_beforehand(self, original):
         assert verify(original, sample=NONE).seed != verify(original, sample=NONE).seed
@@ -342,25 +479,25 @@ def test_the_command(original, tampered, monkeypatch, capsys):
     out = bench(original.path, "--sample", "1", "--seed", "7", code=0)
     assert "measured    2 of 2 drawn records again (--seed 7); largest deviation 0" in out
     assert out.endswith("everything holds\n")
-    edit(tampered, lambda r: r.update(mesh_bytes=1))
+    edit(tampered, lambda c, m: m.update(mesh_bytes=1))
     assert "the run does not hold" in bench(tampered.path, "--sample", "0", code=1)
     report = json.loads(bench(tampered.path, "--sample", "0", "--json", code=1))
     assert report["exit_code"] == 1
     assert {finding["what"] for finding in report["differs"]} == {"size"}
     bench(original.path, "--sample", "some", code=2)
-    bench(original.path, "-d", "shapes=nowhere", code=2)
+    bench(original.path, "--folder", "shapes=nowhere", code=2)
     moved = tampered.path.parent / "shapes"
     moved.rename(moved.with_name("moved"))
-    shutil.copy(original.path / "records.jsonl", tampered.path / "records.jsonl")
+    shutil.copy(original.path / "codings.jsonl", tampered.path / "codings.jsonl")
     bench(tampered.path, "--sample", "0", code=3)
-    bench(tampered.path, "--sample", "0", "-d", f"shapes={moved.with_name('moved')}", code=0)
+    bench(tampered.path, "--sample", "0", "--folder", f"shapes={moved.with_name('moved')}", code=0)
 
 
-def test_merged_runs_that_share_cells_hold(original, tmp_path):
-    """Of a cell that both coded only one is taken in, and the session of the other has lost nothing by it."""
+def test_merged_runs_that_share_codings_hold(original, tmp_path):
+    """Of a coding that both have only one is taken in, and the session of the other has lost nothing by it."""
     folder = original.path.parent / "shapes"
     again, both = Run(tmp_path / "again"), Run(tmp_path / "both")
-    run(plan(str(folder), "test-exact", rates=["d2", "d3"]), again, threads=1)
+    run_plan(make_plan(str(folder), "test-exact", rates=["d2", "d3"]), again, threads=1)
     for _ in range(2):
         for part in (original, again):
             with both.writing():
@@ -371,3 +508,8 @@ def test_merged_runs_that_share_cells_hold(original, tmp_path):
     with further.writing():
         further.adopt(both)
     assert not verify(further, sample=NONE).differs
+    path = further.path / "codings.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"d3"' not in line or '"ball"' not in line))
+    (finding,) = verify(further, sample=NONE).differs
+    assert (finding.what, finding.message) == ("session", "coded 2, 1 are recorded")

@@ -41,7 +41,7 @@ def test_golden_bytes():
 def test_what_is_short_or_foreign_is_refused():
     data = pack(MeshArrays(VERTICES, FACES))
     for cut in (*range(0, len(data), 7), len(data) - 1):
-        with pytest.raises(ValueError, match="too short|not packed"):
+        with pytest.raises(ValueError, match=r"too short|not packed"):
             unpack(data[:cut])
     for wrong in (data + b"x", b"gcbmesh1" + data[8:]):
         with pytest.raises(ValueError, match="not packed"):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
-from gcbench.bench.run.runner import run
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, chosen, load_unchanged
 from gcbench.bench.store.run import Run
-from gcbench.bench.plan.planning import plan
+
+pytestmark = pytest.mark.usefixtures("counting_suites")
 
 
 @pytest.fixture
-def store(folder):
+def store(folder, go):
     """Three meshes and a broken one, one by one and as a set."""
     store = Run(folder.parent / "run")
-    run(plan(str(folder), ["test-exact", "test-set"], rates=["d3", "only"]), store, threads=1)
+    go(make_plan(str(folder), ["test-exact", "test-set"], rates=["d3", "only"]), store)
     return store
 
 
@@ -32,10 +35,11 @@ def test_inputs_and_decoded_meshes_belong_together(store):
             if record.kind == "set":  # the others are there without the stream
                 stream = store.path / "streams" / record.stream_sha256[:2] / record.stream_sha256
                 stream.unlink(missing_ok=True)
-        alone = next(record for record in good if record.kind == "model")
+        alone = next(record for record in good if record.kind == "model" and record.mesh == "shape2")
         stream = store.path / "streams" / alone.stream_sha256[:2] / alone.stream_sha256
         content = stream.read_bytes()
         stream.write_bytes(content[:-1])
+        shutil.rmtree(decoder._folders.spool.path)
         with pytest.raises(NotHere, match=r"decoding it again failed: stream .* was changed"):
             decoder.mesh(alone)
         stream.write_bytes(content)
@@ -43,3 +47,30 @@ def test_inputs_and_decoded_meshes_belong_together(store):
             decoder.mesh(alone)
     finally:
         decoder.close()
+    assert not decoder._folders.scratch.exists()
+
+
+def test_inputs_are_found_where_they_were_or_are_now_or_not_at_all(store, folder, tmp_path):
+    record = next(r for r in store.records() if r.mesh == "shape0")
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(NotHere, match="the input meshes are not here"):
+        KeptInputs(store).source(record)
+    inputs = KeptInputs(store, folders={"shapes": moved})
+    source = inputs.source(record)
+    assert (source.dataset, source.path.parent) == ("shapes", moved)
+    assert len(load_unchanged(source, record.input_sha256).faces) == record.faces
+    shutil.copy(moved / "shape1.ply", moved / "shape0.ply")
+    with pytest.raises(NotHere, match="another one than when the run was made"):
+        load_unchanged(source, record.input_sha256)
+    (moved / "shape0.ply").unlink()
+    with pytest.raises(NotHere, match="no longer in shapes/all"):
+        KeptInputs(store, folders={"shapes": moved}).source(record)
+
+
+def test_records_are_chosen_by_dataset_codec_and_rate(store):
+    records = store.records()
+    assert chosen(records) == records
+    assert {r.codec for r in chosen(records, codecs=["test-set"])} == {"test-set"}
+    assert {r.rate for r in chosen(records, rates=["d3"])} == {"d3"}
+    assert chosen(records, datasets=["shapes"]) == records
+    assert chosen(records, datasets=["other"]) == []

@@ -259,7 +259,7 @@ def test_a_stream_is_on_disk_with_its_folder_before_a_line_names_it(tmp_path, mo
     real_fsync, real_replace, real_write = os.fsync, Path.replace, os.write
 
     def name_of(fd: int) -> str:
-        return Path(os.readlink(f"/proc/self/fd/{fd}")).relative_to(tmp_path).as_posix()
+        return Path(f"/proc/self/fd/{fd}").readlink().relative_to(tmp_path).as_posix()
 
     def fsync(fd):
         did.append(f"sync {name_of(fd)}")

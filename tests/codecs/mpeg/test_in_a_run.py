@@ -10,8 +10,11 @@ import psutil
 import pytest
 import trimesh
 
-from gcbench.bench.plan.planning import plan
-from gcbench.bench.run.slot import Bench, Limit
+from gcbench.bench.plan.planning import make_plan
+from gcbench.bench.run.slot import Folders, Slot, Templates
+from gcbench.bench.run.spool import Spool
+from gcbench.bench.run.work import Limit, Task
+from gcbench.bench.store.records import records_of
 from gcbench.errors import CodecUnavailable
 
 FAILURES = {
@@ -57,25 +60,33 @@ def rig(tmp_path_factory, make_stand_ins):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCBENCH_TMC3", str(make_stand_ins(root / "stand-ins").put("tmc3", body)))
         limits = {"patient": Limit(60.0), "hasty": Limit(6.0)}
-        benches = {
-            name: Bench(limit=limit, logs=root / "logs", scratch=root / name, name=name)
+        templates = Templates(1)
+        slots = {
+            name: Slot(
+                Folders(Spool(root / f"{name} spool"), root / name, logs=root / "logs"),
+                limit=limit,
+                name=name,
+                templates=templates,
+            )
             for name, limit in limits.items()
         }
-        yield root, benches
-        for bench in benches.values():
-            bench.close()
+        yield root, slots
+        for slot in slots.values():
+            slot.close()
+        templates.close()
 
 
 @pytest.fixture
 def run(rig, sliver):
-    """Run one cell of gpcc-octree with a body for the stand-in; its record and the worker's logs."""
-    root, benches = rig
+    """Run one coding of gpcc-octree with a body for the stand-in; its record and the worker's logs."""
+    root, slots = rig
 
     def call(body: str, *, hasty: bool):
         (root / "body").write_text(body)
         name = "hasty" if hasty else "patient"
-        (record,) = benches[name].run(plan(str(sliver), "gpcc-octree", rates=["r01"]).cells[0]).records
-        assert list((root / name).rglob("*")) == []
+        (unit,) = make_plan(str(sliver), "gpcc-octree", rates=["r01"]).codings
+        (record,) = records_of(slots[name].run(Task(unit)).coding, {})
+        assert list(slots[name]._scratch.rglob("*")) == []
         assert not _runs(int((root / "pid").read_text()))
         return record, "".join(path.read_text() for path in (root / "logs").glob(f"{name}-*.log"))
 
@@ -124,7 +135,8 @@ def bench(folder, *arguments: str, **environment: str) -> subprocess.CompletedPr
 def test_all_runs_everything_else_and_says_what_is_missing(tmp_path, sliver, monkeypatch):
     """One line for each codec: what is missing, and where to get it."""
     monkeypatch.delenv("GCBENCH_TMC3", raising=False)
-    done = bench(tmp_path, "run", "-d", str(sliver), "-c", "all", "--rates", "q10", PATH="/nowhere")
+    arguments = ("-d", str(sliver), "-c", "all", "--rates", "q10", "--measure", "topology")
+    done = bench(tmp_path, "run", *arguments, PATH="/nowhere")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("not available: ")]
     for codec, program, variable, repository in [
@@ -137,13 +149,13 @@ def test_all_runs_everything_else_and_says_what_is_missing(tmp_path, sliver, mon
         assert repository in line
         assert "docs/mpeg.md" in line
     assert "codecs: raw-zstd, draco, draco-qem, necgs" in done.stdout
-    assert "1 cells: 0 kept from before, 1 run" in done.stdout
+    assert "1 codings: 0 kept from before, 1 coded now" in done.stdout
 
 
 def test_asked_for_by_name_it_is_an_error_with_the_remedy(sliver, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CodecUnavailable, match=r"codec 'vpcc\[mode=random-access\]' cannot run here: PccAppEncoder is"):
-        plan(str(sliver), "vpcc[mode=random-access]")
+        make_plan(str(sliver), "vpcc[mode=random-access]")
 
 
 def test_a_wrong_program_is_said_to_be_one(sliver, stand_ins, monkeypatch):
@@ -151,13 +163,13 @@ def test_a_wrong_program_is_said_to_be_one(sliver, stand_ins, monkeypatch):
     with pytest.raises(
         CodecUnavailable, match=r"is version release-v14\.0, not 23\.0 or later; build release 23\.0 of"
     ):
-        plan(str(sliver), "gpcc-octree")
+        make_plan(str(sliver), "gpcc-octree")
     monkeypatch.setenv("GCBENCH_TMC3", sys.executable)
     with pytest.raises(CodecUnavailable, match="does not say that it is tmc3"):
-        plan(str(sliver), "gpcc-octree")
+        make_plan(str(sliver), "gpcc-octree")
 
 
-def test_a_sequence_is_one_cell_of_its_set(sliver, stand_ins, monkeypatch, tmp_path):
+def test_a_sequence_is_one_coding_of_its_set(sliver, stand_ins, monkeypatch, tmp_path):
     for name in ("PccAppEncoder", "PccAppDecoder"):
         stand_ins.put(name)
     (stand_ins.root / "cfg" / "common").mkdir(parents=True)
@@ -167,8 +179,8 @@ def test_a_sequence_is_one_cell_of_its_set(sliver, stand_ins, monkeypatch, tmp_p
     meshes.mkdir()
     for name in ("one", "other"):
         (meshes / f"{name}.ply").write_bytes((sliver / "sliver.ply").read_bytes())
-    made = plan(str(meshes), ["vpcc", "vpcc[mode=random-access]"], rates=["r1"])
-    assert [(cell.codec, cell.kind, len(cell.meshes)) for cell in made.cells] == [
+    made = make_plan(str(meshes), ["vpcc", "vpcc[mode=random-access]"], rates=["r1"])
+    assert [(unit.codec, unit.kind, len(unit.meshes)) for unit in made.codings] == [
         ("vpcc", "model", 1),
         ("vpcc", "model", 1),
         ("vpcc[mode=random-access]", "set", 2),
