@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from gcbench.bench.metrics import Column, Suite, floors
 from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
@@ -212,7 +212,7 @@ def check_values(measurement: Measurement, suite: Suite[Any], name: str) -> Iter
             yield Finding("metric", name, message)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value can be compared at all: a line that was changed may hold anything."""
     return isinstance(value, (int, float))
 

@@ -200,6 +200,8 @@ class Measurement:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
         """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored."""
+        if not isinstance(data.get("values", {}), Mapping):
+            raise TypeError("the values are no mapping")
         return cls(**_known(cls, data))
 
 

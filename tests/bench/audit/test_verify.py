@@ -403,20 +403,20 @@ def test_a_codec_or_a_suite_that_is_not_here(tampered):
     assert "unknown metric suite" in unknown["metrics their-suite"]
 
 
-def test_a_network_has_a_band_and_must_decode(tmp_path, monkeypatch):
+def test_a_network_has_a_band_and_must_decode(tmp_path, here, monkeypatch):
     folder = tmp_path / "one"
     folder.mkdir()
     trimesh.creation.icosphere(2).export(folder / "ball.ply")
     store = Run(tmp_path / "run")
-    run_plan(make_plan(str(folder), "test-trained", rates=["d2"]), store)
+    run_plan(make_plan(str(folder), "test-trained", rates=["d2"]), store, executor=here)
     kept = lines_of(store, "measurements.jsonl")
 
-    def found_again(**factors):
+    def found_again(executor=here, **factors):
         lines = json.loads(json.dumps(kept))
         for m in lines:
             m["values"] |= {name: value * factors[name] for name, value in m["values"].items() if name in factors}
         write(store, "measurements.jsonl", lines)
-        return verify(store, sample=ALL).differs
+        return verify(store, sample=ALL, executor=executor).differs
 
     assert found_again(cd_p2s=1.005, out_faces=2) == ()  # a triangle more or less is no lie of a network
     (finding,) = found_again(cd_p2s=1.05, cd_floor=1.001)  # floors know no codec
@@ -424,7 +424,7 @@ def test_a_network_has_a_band_and_must_decode(tmp_path, monkeypatch):
     assert "cd_p2s is recorded as" in finding.message
     assert finding.message.endswith("also cd_floor")
     monkeypatch.setenv("GCBENCH_TEST_DRIFT", "undecodable")
-    (finding,) = found_again()
+    (finding,) = found_again(executor=None)  # new workers, which have the environment of now
     assert finding.what == "status"
     assert finding.message == (
         "is measured by paper, surface, psnr, topology; now it is crashed: decoding the kept stream again failed: "
