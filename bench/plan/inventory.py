@@ -38,15 +38,18 @@ class Inventory:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._file: sqlite3.Connection | None = None
+        path = cache / f"inventory-{LOADER_VERSION}.sqlite"
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(cache / f"inventory-{LOADER_VERSION}.sqlite", timeout=5, isolation_level=None)
-            self._file.execute("PRAGMA journal_mode=WAL")
-            self._file.execute("PRAGMA synchronous=OFF")
-            self._file.execute("CREATE TABLE IF NOT EXISTS mesh (file TEXT PRIMARY KEY, state TEXT, facts TEXT)")
+            try:
+                self._file = _opened(path)
+            except sqlite3.OperationalError:  # locked, read-only, a full disk: the file itself may be good
+                raise
+            except sqlite3.DatabaseError:
+                path.unlink(missing_ok=True)
+                self._file = _opened(path)
         except (OSError, sqlite3.Error) as error:
             log.warning("the inventory of meshes in %s cannot be used: %s", cache, error)
-            self._file = None
 
     def read(self, source: MeshSource) -> PlannedMesh:
         """Say what a mesh file holds; reads it only if it is new or was changed.
@@ -86,6 +89,14 @@ class Inventory:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    file = sqlite3.connect(path, timeout=5, isolation_level=None)
+    file.execute("PRAGMA journal_mode=WAL")
+    file.execute("PRAGMA synchronous=OFF")
+    file.execute("CREATE TABLE IF NOT EXISTS mesh (file TEXT PRIMARY KEY, state TEXT, facts TEXT)")
+    return file
 
 
 def _state(path: Path) -> str | None:

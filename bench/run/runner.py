@@ -290,6 +290,10 @@ class _Work:
                 self._keep_named(last, unit)
             self.tasks += self._measurements_of(last, units[0])
         self.store.keep(self._session, self._again, measurements=self._no_longer_counting())
+        to_do = {task.unit.key for task in self.tasks if isinstance(task.unit, CodingUnit)}
+        for folder in (self.store.path / "work").glob("*"):  # of a coding that was kept just before a kill
+            if folder.name in self._named and folder.name not in to_do:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
         """Let a kept coding stand for a unit: under its names, and as the one that counts."""

@@ -232,10 +232,13 @@ class Run:
         for facts in theirs:
             if facts["session"] not in known:
                 self.note(**facts)
-        here = {(coding.key, *_address(coding)) for coding in self.codings()}
+        # A failure here does not hide what the other run has: a limit that one machine met says nothing of another.
+        here = {(coding.key, *_address(coding)) for coding in self.codings() if coding.status in {"ok", "bad-input"}}
+        failed = {(coding.key, *_address(coding)) for coding in self.codings()} - here
         adopted = 0
         for coding in _last(other.codings(), lambda coding: (coding.key, *_address(coding))):
-            if (coding.key, *_address(coding)) not in here:
+            name = (coding.key, *_address(coding))
+            if name not in here and not (name in failed and coding.status != "ok"):
                 self.keep(coding.session, [coding], [other.stream(name) for name in coding.streams])
                 adopted += 1
         measured = {measurement.key for measurement in self.measurements()}
