@@ -86,7 +86,7 @@ def measure_command(
     for why, count in left.most_common():
         typer.echo(f"not measured: {count} codings: {why}", err=True)
     jobs = jobs or default_threads(1)
-    limit = limit_of(deadline, memory, jobs)
+    limit = limit_of(deadline, memory, jobs, cluster=cluster)
     with Progress(quiet=False) as progress:
         try:
             measured = measure_run(

@@ -47,7 +47,7 @@ Data = Annotated[
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")]
 
 
-def limit_of(deadline: str, memory: float | None, jobs: int, sets: int = 1) -> Limit:
+def limit_of(deadline: str, memory: float | None, jobs: int, *, sets: int = 1, cluster: str | None = None) -> Limit:
     """Limits from options.
 
     Parameters
@@ -60,6 +60,9 @@ def limit_of(deadline: str, memory: float | None, jobs: int, sets: int = 1) -> L
         Tasks at a time.
     sets : int
         Set codings of the run: where there is one, it runs alone and gets everything.
+    cluster : str or None
+        Address of a cluster. Without ``memory``, every node shares out its own; workers of ``local:N`` share that of
+        this machine.
 
     Raises
     ------
@@ -77,6 +80,10 @@ def limit_of(deadline: str, memory: float | None, jobs: int, sets: int = 1) -> L
         raise UsageError(f"--deadline is a positive number of seconds or none, not '{deadline}'")
     if memory:
         return Limit(deadline_s, int(memory * 2**30))
+    if cluster is not None and not cluster.startswith("local:"):
+        return Limit(deadline_s)
+    if cluster is not None:
+        jobs = int(cluster.removeprefix("local:")) if cluster.removeprefix("local:").isdigit() else jobs
     usable = int(0.8 * machine.memory_bytes())
     return Limit(deadline_s, usable // jobs, usable // max(1, min(jobs, sets)))
 

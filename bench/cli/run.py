@@ -130,7 +130,8 @@ def run_command(
         if dry_run:
             return
         jobs = jobs or (1 if timing else default_threads(1))
-        limits = limit_of(deadline, memory, jobs, sum(unit.kind == "set" for unit in plan.codings))
+        sets = sum(unit.kind == "set" for unit in plan.codings)
+        limits = limit_of(deadline, memory, jobs, sets=sets, cluster=cluster)
         try:
             summary = run_plan(
                 plan,

@@ -133,6 +133,9 @@ class Node(WorkerPlugin):
         )
         label = re.sub(r"[^A-Za-z0-9.]+", "-", str(worker.name)).strip("-")
         slots, threads = worker.state.nthreads, self._settings.threads
+        self._limit = self._settings.limit
+        if self._limit.memory_bytes is None:  # each node shares out its own
+            self._limit = replace(self._limit, memory_bytes=int(0.8 * machine.memory_bytes() / slots))
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         if slots * threads != len(cores) or len(cores) != machine.cores():
             cores = []  # as LocalExecutor: slots that fill the machine are pinned
@@ -185,7 +188,7 @@ class Node(WorkerPlugin):
     def _slot(self, name: str, cores: tuple[int, ...] | None) -> Slot:
         return Slot(
             self._folders,
-            limit=self._settings.limit,
+            limit=self._limit,
             threads=self._settings.threads,
             cores=cores or None,
             name=name,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +159,7 @@ def run_plan(
         raise UsageError("a timing pass runs alone: one job, one thread")
     begin = time.monotonic()
     chosen = () if plan.timing else suite_ids(suites)
-    with store.writing():
+    with _closing(executor), store.writing():
         work = _Work(store, chosen, limit, retry_failed=retry_failed)
         for unit in plan.codings:
             work.want(unit)
@@ -216,7 +217,7 @@ def measure_run(
     int
         Measurements that were made, one for each suite on each decoded mesh.
     """
-    with store.writing():
+    with _closing(executor), store.writing():
         work = _Work(store, (), limit, retry_failed=retry_failed)
         for unit in units:
             work.want_measured(unit)
@@ -230,6 +231,16 @@ def measure_run(
             on_tick,
         )
     return work.measured
+
+
+@contextlib.contextmanager
+def _closing(executor: Executor | None) -> Iterator[None]:
+    """Close an executor also where the run does not begin, since another process writes to it."""
+    try:
+        yield
+    finally:
+        if executor is not None:
+            executor.close()
 
 
 class _Ended(NamedTuple):
@@ -378,8 +389,6 @@ class _Work:
             on_tick(Tick(done, total, None))
         facts = {**facts, "codings_to_run": sum(isinstance(task.unit, CodingUnit) for task in self.tasks)}
         if not self.tasks:
-            if executor is not None:
-                executor.close()
             self.store.note(self._session, **provenance.collect(codecs), **facts)
         else:
             workers = executor or local()
@@ -398,7 +407,10 @@ class _Work:
                         under_way = () if outcome is not None else workers.under_way()
                         on_tick(Tick(done, total, left, unit, failures, under_way))
             finally:
-                workers.close()
+                if (
+                    executor is None
+                ):  # else the caller of run_plan() or measure_run() gave it: closed there, whatever happens
+                    workers.close()
         wall_s = round(time.monotonic() - begin, 3)
         ended = {"coded": self.coded, "measured": self.measured, "wall_s": wall_s}
         self.store.note(self._session, finished=datetime.now(UTC).isoformat(timespec="seconds"), **ended)
