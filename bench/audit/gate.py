@@ -27,7 +27,8 @@ from gcbench.bench.audit.comparison import (
 from gcbench.bench.metrics import DEFAULT_SUITES
 from gcbench.bench.plan.planning import Plan, make_plan
 from gcbench.bench.run import machine
-from gcbench.bench.run.runner import Tick, run_plan, suite_ids
+from gcbench.bench.run.outstanding import Tick
+from gcbench.bench.run.runner import run_plan, suite_ids
 from gcbench.bench.run.work import Limit
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run

@@ -23,7 +23,7 @@ from gcbench.bench.plan.units import KEY_VERSION, MeasurementUnit, SuiteId
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.kept import KeptInputs, measurement_of
 from gcbench.bench.run.local import LocalExecutor
-from gcbench.bench.run.runner import applies
+from gcbench.bench.run.outstanding import applies
 from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.work import Limit
 from gcbench.bench.store.records import Coding, Measurement, Record

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from gcbench.bench.run.runner import Tick
+    from gcbench.bench.run.outstanding import Tick
 
 _PLAIN_PERIOD_S = 20.0
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from gcbench.bench.plan.units import MeasurementUnit, PlannedMesh, SuiteId
 from gcbench.bench.run.arrays import MeshArrays
-from gcbench.bench.run.slot import Folders, Slot, UnitFailure
+from gcbench.bench.run.failures import UnitFailure
+from gcbench.bench.run.slot import Folders, Slot
 from gcbench.bench.run.work import Limit
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
@@ -160,7 +161,7 @@ def to_measure(
         Codec address → its version here. A stream that another version made is not decoded: what came out might be
         another mesh than the one that was recorded.
     """
-    from gcbench.bench.run.runner import applies
+    from gcbench.bench.run.outstanding import applies
 
     for record in records:
         if record.timing or record.stream_sha256 is None or record.decode is None:

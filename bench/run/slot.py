@@ -6,10 +6,8 @@ Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
-import math
 import shutil
 import tempfile
 import threading
@@ -21,13 +19,10 @@ from typing import Any, TypeVar
 
 from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId
 from gcbench.bench.run import machine, stages
+from gcbench.bench.run.failures import UnitFailure, of_deaths, of_error, of_suite
 from gcbench.bench.run.process import (
-    CallFailed,
-    DeadlineExceeded,
     Limits,
-    MemoryExceeded,
     Template,
-    TemplateFailed,
     Worker,
     WorkerDied,
     WorkerError,
@@ -44,21 +39,7 @@ R = TypeVar("R")
 
 # Preparing and loading are ours, not the codec's: a limit that only a hang or a monstrous mesh can reach.
 PREPARE_LIMIT_S = 600.0
-# A call whose worker a person killed is repeated: not the codec's fault until it happens again and again. A call whose
-# worker the kernel killed for memory is repeated once: another process may have been the one that needed too much.
-OUTSIDE_KILL_RETRIES, OOM_RETRIES = 5, 1
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
-
-
-class UnitFailure(Exception):
-    """A stage of a unit did not succeed."""
-
-    def __init__(self, status: Status, stage: Stage, error: str, kind: str = "") -> None:
-        super().__init__(error)
-        self.status = status
-        self.stage = stage
-        self.error = error
-        self.kind = kind  # class of the exception that was raised in the worker, if one was
 
 
 class Templates:
@@ -315,7 +296,7 @@ class Slot:
                 )
             except UnitFailure as failure:
                 self._empty_scratch()
-                status, error = _of_suite(failure)
+                status, error = of_suite(failure)
             made.append(
                 Measurement(
                     key=unit.key(suite),
@@ -401,13 +382,13 @@ class Slot:
                 deaths.append(error)
                 if self._stopped:
                     raise StoreError("stopped") from None
-                if (failure := _of_deaths(stage, deaths)) is not None:
+                if (failure := of_deaths(stage, deaths)) is not None:
                     raise failure from None
                 log.warning("the %s worker was killed from outside (%s); trying again", stage, error)
             except WorkerError as error:
                 # Decoding has what encoding left of the limit; people know the whole.
                 took = f"coding took longer than {whole_s:g} s" if whole_s and limits.deadline_s != whole_s else None
-                raise _of_error(stage, error, limits, took) from None
+                raise of_error(stage, error, limits, took) from None
 
     def _prepare_side_by_side(self, codec: str) -> None:
         """Load a codec into the encode and the decode worker at the same time; a failure shows in the call itself."""
@@ -491,50 +472,3 @@ def _encoded(coding: Coding, encoded: stages.Encoded) -> Coding:
 def _with_decoded(meshes: tuple[CodedMesh, ...], decoded: list[str]) -> tuple[CodedMesh, ...]:
     hashes = iter(decoded)
     return tuple(m if m.problem else replace(m, decoded_sha256=next(hashes)) for m in meshes)
-
-
-def _of_deaths(stage: Stage, deaths: list[WorkerDied]) -> UnitFailure | None:
-    """What the deaths of a call's workers, one after the other, come to; None if the call is to be repeated."""
-    if sum(death.out_of_memory for death in deaths) > OOM_RETRIES:
-        return UnitFailure("out-of-memory", stage, str(deaths[-1]))
-    if not deaths[-1].from_outside or len(deaths) > OUTSIDE_KILL_RETRIES:
-        return UnitFailure("crashed", stage, str(deaths[-1]))
-    return None
-
-
-def _of_error(stage: Stage, error: WorkerError, limits: Limits, took: str | None) -> Exception:
-    """What an error of a call comes to; ``took`` says how long a coding took where a part of it met the limit."""
-    if isinstance(error, DeadlineExceeded):
-        return UnitFailure("timeout", stage, took or str(error))
-    if isinstance(error, MemoryExceeded):
-        assert limits.memory_bytes is not None  # it was met
-        more = math.ceil(1.5 * limits.memory_bytes / 2**30)
-        return UnitFailure("out-of-memory", stage, f"{error}; to try with more: --memory {more} (GiB)")
-    if isinstance(error, TemplateFailed):
-        return StoreError(str(error))
-    if isinstance(error, CallFailed):
-        return _verdict(stage, error)
-    return UnitFailure("crashed", stage, str(error))
-
-
-def _verdict(stage: Stage, error: CallFailed) -> Exception:
-    """Name an exception of a worker; a machine at fault stops the run instead of blaming the codec."""
-    if error.kind == "StoreError":
-        return StoreError(error.message)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StoreError(f"no disk space while trying to {stage}: {error.message}")
-    if error.kind == "CodecTimeout":
-        return UnitFailure("timeout", stage, error.message)
-    if error.kind == "MemoryError":
-        return UnitFailure("out-of-memory", stage, "the codec ran out of memory")
-    return UnitFailure("failed", stage, str(error), error.kind)
-
-
-def _of_suite(failure: UnitFailure) -> tuple[Status, str]:
-    """Say whose fault a measurement's failure is: the codec's, the input's, or that of nobody who is ranked."""
-    if failure.stage == "decode":
-        return "crashed", f"decoding the kept stream again failed: {failure.error}"
-    if failure.status != "failed":
-        return failure.status, failure.error
-    of_kind: dict[str, Status] = {"CodecFailed": "failed", "BadMesh": "bad-input"}
-    return of_kind.get(failure.kind, "crashed"), failure.error

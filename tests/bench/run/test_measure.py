@@ -9,7 +9,8 @@ import pytest
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.plan.units import MeasurementUnit
 from gcbench.bench.run.kept import KeptInputs, to_measure
-from gcbench.bench.run.runner import applies, measure_run, suite_ids
+from gcbench.bench.run.outstanding import applies
+from gcbench.bench.run.runner import measure_run, suite_ids
 from gcbench.bench.store.run import Run
 from gcbench.errors import BitstreamError, StoreError, UsageError
 

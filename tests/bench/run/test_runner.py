@@ -22,7 +22,8 @@ from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.table import render
 from gcbench.bench.plan.planning import Plan, make_plan
 from gcbench.bench.plan.units import CodingUnit
-from gcbench.bench.run.runner import Tick, run_plan
+from gcbench.bench.run.outstanding import Tick
+from gcbench.bench.run.runner import run_plan
 from gcbench.bench.run.slot import coded_mesh
 from gcbench.bench.run.work import Limit, Outcome
 from gcbench.bench.store.records import Coding

@@ -1,0 +1,318 @@
+"""What a run still has to do: what is wanted is compared with what is kept, and the tasks that are left are run."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from gcbench.bench.metrics import SUITES
+from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, SuiteId
+from gcbench.bench.run import provenance
+from gcbench.bench.run.agenda import Agenda
+from gcbench.bench.run.executor import Executor
+from gcbench.bench.run.slot import coded_mesh, measurement_unit
+from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.store.records import Coding, Measurement, Status
+from gcbench.bench.store.run import Run
+from gcbench.codecs import CODECS
+from gcbench.errors import BenchError
+from gcbench.registry import split_address
+
+_HEARTBEAT_S = 0.5  # how often control comes back while nothing ends: Ctrl-C is answered, the clock on screen moves
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far a run is, told after every task and at every heartbeat.
+
+    Parameters
+    ----------
+    done, total : int
+        Codings, and measurements of kept streams and of sets, that are finished (those kept from before included);
+        and all.
+    seconds_left : float or None
+        From the pace of this invocation; None before the first task has ended.
+    unit : str
+        The unit that has just finished, if one has.
+    failures : sequence of str
+        One line for each coding or measurement of it that did not succeed.
+    under_way : sequence of str
+        What long tasks say of themselves.
+    """
+
+    done: int
+    total: int
+    seconds_left: float | None
+    unit: str = ""
+    failures: Sequence[str] = ()
+    under_way: Sequence[str] = ()
+
+
+class _Ended(NamedTuple):
+    """How a kept measurement ended, and the limits that it met."""
+
+    status: Status
+    limit_s: float | None
+    limit_bytes: int | None
+
+
+@dataclass
+class Outstanding:
+    """What is wanted of a run, what of it is kept, and the tasks that are left."""
+
+    store: Run
+    suites: tuple[SuiteId, ...]
+    limit: Limit
+    retry_failed: bool = False
+    wanted: dict[tuple[str, str, str], CodingUnit] = field(default_factory=dict)  # by key, dataset and names
+    kept: dict[tuple[str, str, str], Coding] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    coded: int = 0
+    measured: int = 0
+
+    def __post_init__(self) -> None:
+        self._session = secrets.token_hex(6)
+        self._named: dict[str, list[CodingUnit]] = {}  # of each key, everything that is called so
+        self._last: dict[str, Coding] = {}
+        self._counting: set[tuple[str, str, str]] = set()
+        for coding in self.store.codings():
+            self._last[coding.key] = coding
+        for coding in self.store.counting():
+            self._counting.add(_name_of(coding))
+        # There are several measurements for each mesh of each coding: only what decides is held in memory.
+        self._measured: dict[str, _Ended] = {}
+        self._versions: dict[str, set[str]] = {}  # suite → versions that measured
+        for m in self.store.measurements():
+            self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
+            self._versions.setdefault(m.suite, set()).add(m.suite_version)
+        self._to_measure: set[str] = set()
+        self._again: list[Coding] = []
+        self._recalled: set[str] = set()  # kept measurements that may no longer count
+        self._agenda = Agenda()
+
+    def want(self, unit: CodingUnit) -> None:
+        """Want a coding, and measurements of it."""
+        self.wanted[_name_of(unit)] = unit
+        self._named.setdefault(unit.key, []).append(unit)
+
+    def settle(self) -> None:
+        """Compare what is wanted with what is kept."""
+        for key, units in self._named.items():
+            last = self._last.get(key)
+            if last is None or self._again_because_of_limits(last, units[0]):
+                self.tasks.append(Task(units[0], self._applying(units[0].codec)))
+                continue
+            for unit in units:
+                self._keep_named(last, unit)
+            self.tasks += self._measurements_of(last, units[0])
+        self.store.keep(self._session, self._again, measurements=self._no_longer_counting())
+        to_do = {task.unit.key for task in self.tasks if isinstance(task.unit, CodingUnit)}
+        for folder in (self.store.path / "work").glob("*"):  # of a coding that was kept just before a kill
+            if folder.name in self._named and folder.name not in to_do:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
+        """Let a kept coding stand for a unit: under its names, and as the one that counts."""
+        named = _under_names(coding, unit)
+        self.kept[_name_of(unit)] = named
+        if _name_of(unit) not in self._counting:
+            self._counting.add(_name_of(unit))
+            self._again.append(named)
+
+    def _again_because_of_limits(self, last: Coding, unit: CodingUnit) -> bool:
+        if last.status in {"ok", "bad-input"}:
+            return False
+        now_s, now_bytes = self.limit.coding_s(unit), self.limit.coding_bytes(unit.kind)
+        raised = (last.status == "timeout" and _raised(last.limit_s, now_s)) or (
+            last.status == "out-of-memory" and _raised(last.limit_bytes, now_bytes)
+        )
+        return self.retry_failed or raised
+
+    def _measurements_of(self, coding: Coding, unit: CodingUnit) -> list[Task]:
+        """Measurements that a kept coding lacks, a task for each mesh."""
+        if coding.status != "ok" or unit.timing:
+            return []
+        suites = self._applying(unit.codec)
+        units = (measurement_unit(coding, unit, place, suites) for place in range(len(unit.usable)))
+        return [task for one in units if (task := self._missing(one)) is not None]
+
+    def want_measured(self, unit: MeasurementUnit) -> None:
+        """Want the measurements of a kept stream."""
+        if (task := self._missing(unit)) is not None:
+            self.tasks.append(task)
+
+    def _missing(self, unit: MeasurementUnit) -> Task | None:
+        missing = []
+        for suite in unit.suites:
+            key = unit.key(suite)
+            known = self._measured.get(key)
+            if key in self._to_measure or (known is not None and not self._measure_again(known)):
+                if len(self._versions.get(suite.name, ())) > 1:
+                    self._recalled.add(key)
+                continue
+            self._to_measure.add(key)
+            missing.append(suite)
+        return Task(replace(unit, suites=tuple(missing))) if missing else None
+
+    def _no_longer_counting(self) -> list[Measurement]:
+        """Kept measurements that are asked for, where one by another version of the suite came after them."""
+        if not self._recalled:
+            return []
+        last: dict[tuple[Any, ...], str] = {}
+        found: dict[str, Measurement] = {}
+        for m in self.store.measurements():
+            last[_stands_for(m)] = m.key
+            if m.key in self._recalled:
+                found[m.key] = m
+        return [m for key, m in found.items() if last[_stands_for(m)] != key]
+
+    def _measure_again(self, known: _Ended) -> bool:
+        if known.status in {"ok", "bad-input"}:
+            return False
+        return (
+            self.retry_failed
+            or (known.status == "timeout" and _raised(known.limit_s, self.limit.measure_s))
+            or (known.status == "out-of-memory" and _raised(known.limit_bytes, self.limit.memory_bytes))
+        )
+
+    def _applying(self, codec: str) -> tuple[SuiteId, ...]:
+        """The suites that can measure what a codec decodes to: clouds come from codecs of points only."""
+        return tuple(suite for suite in self.suites if applies(suite.name, codec))
+
+    def execute(
+        self,
+        executor: Executor | None,
+        local: Callable[[], Executor],
+        facts: Mapping[str, Any],
+        codecs: Sequence[Any],
+        on_tick: Callable[[Tick], None] | None,
+    ) -> None:
+        """Run the tasks that are left, and note the session."""
+        begin = time.monotonic()
+        total, done = self._total(), self._total() - sum(map(self._weight, self.tasks))
+        if on_tick:
+            on_tick(Tick(done, total, None))
+        facts = {**facts, "codings_to_run": sum(isinstance(task.unit, CodingUnit) for task in self.tasks)}
+        if not self.tasks:
+            self.store.note(self._session, **provenance.collect(codecs), **facts)
+        else:
+            workers = executor or local()
+            try:
+                # Provenance takes a moment, in which workers start; it is on disk before the first result.
+                self.store.note(self._session, **provenance.collect(codecs), **facts)
+                self._agenda = Agenda(self.tasks, self._with_stream)
+                first, at_first = time.monotonic(), done
+                for outcome in workers.run(self._agenda, _HEARTBEAT_S):
+                    unit, failures = "", tuple[str, ...]()
+                    if outcome is not None:
+                        done += self._weight(outcome.task) - self._take_in(outcome)
+                        unit, failures = str(outcome.task.unit), tuple(_failures(outcome))
+                    if on_tick:
+                        left = _left(first, done - at_first, total - done)
+                        under_way = () if outcome is not None else workers.under_way()
+                        on_tick(Tick(done, total, left, unit, failures, under_way))
+            finally:
+                if (
+                    executor is None
+                ):  # else the caller of run_plan() or measure_run() gave it: closed there, whatever happens
+                    workers.close()
+        wall_s = round(time.monotonic() - begin, 3)
+        ended = {"coded": self.coded, "measured": self.measured, "wall_s": wall_s}
+        self.store.note(self._session, finished=datetime.now(UTC).isoformat(timespec="seconds"), **ended)
+        shutil.rmtree(self.store.path / "spool", ignore_errors=True)
+
+    def _total(self) -> int:
+        return sum(1 + self._later(unit) for unit in self.wanted.values()) + sum(
+            isinstance(task.unit, MeasurementUnit) for task in self.tasks
+        )
+
+    def _weight(self, task: Task) -> int:
+        return 1 + (self._later(task.unit) if isinstance(task.unit, CodingUnit) else 0)
+
+    def _later(self, unit: CodingUnit) -> int:
+        """Measurements that follow as tasks of their own."""
+        return len(unit.usable) if unit.kind == "set" and self.suites and not unit.timing else 0
+
+    def _take_in(self, outcome: Outcome) -> int:
+        """Keep an outcome, and add to the agenda what follows from it: the number of tasks added."""
+        coding, added = outcome.coding, 0
+        codings: list[Coding] = []
+        if coding is not None:
+            self.coded += coding.status != "bad-input"
+            for unit in self._named[coding.key]:
+                named = _under_names(coding, unit)
+                self.kept[_name_of(unit)] = named
+                codings.append(named)
+        self.measured += len(outcome.measurements)
+        self.store.keep(self._session, codings, outcome.streams, outcome.measurements)
+        for m in outcome.measurements:
+            self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
+        if coding is None:
+            return 0
+        if coding.status not in {"timeout", "out-of-memory"}:  # what met a limit goes on when that is raised
+            shutil.rmtree(self.store.path / "work" / coding.key, ignore_errors=True)
+        unit = self._named[coding.key][0]
+        if coding.kind == "set" and self.suites:
+            tasks = self._measurements_of(coding, unit)
+            self._agenda.add(tasks)
+            added = len(tasks)
+        return added
+
+    def _with_stream(self, task: Task) -> Task:
+        if isinstance(task.unit, CodingUnit):
+            return task
+        return replace(task, stream=self.store.stream(task.unit.stream_sha256))
+
+
+def applies(suite: str, codec: str) -> bool:
+    """Whether a suite can measure what a codec decodes to: a suite of clouds measures codecs of points only."""
+    if SUITES.get(suite).takes != "cloud":
+        return True
+    try:
+        return hasattr(CODECS.get(split_address(codec, "codec")[0]), "decode_cloud")
+    except BenchError:
+        return False
+
+
+def _name_of(what: CodingUnit | Coding) -> tuple[str, str, str]:
+    if isinstance(what, CodingUnit):
+        meshes = [mesh.source.mesh for mesh in what.meshes]
+    else:
+        meshes = [mesh.mesh for mesh in what.meshes]
+    return what.key, f"{what.dataset}/{what.split}", "\n".join(meshes)
+
+
+def _under_names(coding: Coding, unit: CodingUnit) -> Coding:
+    """The coding of the same contents under the names of a unit."""
+    meshes = tuple(
+        replace(coded_mesh(planned), mesh_bytes=mesh.mesh_bytes, decoded_sha256=mesh.decoded_sha256)
+        for planned, mesh in zip(unit.meshes, coding.meshes, strict=True)
+    )
+    return replace(coding, dataset=unit.dataset, split=unit.split, rate_index=unit.rate_index, meshes=meshes)
+
+
+def _stands_for(m: Measurement) -> tuple[Any, ...]:
+    return m.stream, m.place, m.input, m.seed, m.codec, m.decoder_version, m.suite
+
+
+def _raised(before: float | None, now: float | None) -> bool:
+    """Whether a limit is higher than the one that was met."""
+    return before is not None and (now is None or now > before)
+
+
+def _failures(outcome: Outcome) -> Iterable[str]:
+    unit, coding = outcome.task.unit, outcome.coding
+    if coding is not None and coding.status not in {"ok", "bad-input"}:
+        yield f"{coding.status}: {unit}: {coding.error}"
+    for m in outcome.measurements:
+        if m.status not in {"ok", "bad-input"}:
+            yield f"{m.status}: {m.suite} on {unit}: {m.error}"
+
+
+def _left(first: float, ended: int, left: int) -> float | None:
+    return (time.monotonic() - first) / ended * left if ended else None
