@@ -380,8 +380,9 @@ class Worker:
         if forked is None:
             return 0
         assert self._pipe is not None
-        self._pipe.close()
+        # Before the pipe is closed: a worker ends by itself then, and what it started would be nobody's child.
         _kill(forked)  # does not change the exit code of one that is already ending
+        self._pipe.close()
         return self._template.reap(forked)
 
 
