@@ -132,7 +132,7 @@ def wait_for_two(executor) -> None:
 def seconds_of(plan, store, executor) -> float:
     """From the first task to the last outcome: what starts with an executor has started, and its end does not count."""
     wait_for_two(executor)
-    time.sleep(5)  # templates import
+    time.sleep(12)  # templates import: two of each node, on the same cores
     ticks: list[float] = []
     assert run_plan(plan, store, executor=executor, on_tick=lambda _: ticks.append(time.perf_counter())).failed == 0
     return ticks[-1] - ticks[0]
