@@ -1,7 +1,7 @@
 """Versions that nobody writes by hand: made from the source and the packages that decide a result.
 
-A changed comment, docstring or layout changes nothing; a changed statement does. Knows files and installed packages;
-nothing of codecs or metrics. What is looked at is not imported.
+A changed statement gives another version; a changed comment, docstring or layout does not. Source is read, never
+imported.
 """
 
 from __future__ import annotations
@@ -18,6 +18,25 @@ from gcbench.errors import UsageError
 
 _HASH_DIGITS = 8
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
+_HOUSE = "gcbench"
+# Modules of this package that results pass through unchanged. A version does not follow imports into them.
+NEUTRAL = frozenset(
+    {
+        "gcbench",
+        "gcbench.errors",
+        "gcbench.registry",
+        "gcbench.versions",
+        "gcbench.native",  # imports packages, or says which system library is missing
+        "gcbench.codecs",
+        "gcbench.codecs.base",  # the contract: what a codec is asked
+        "gcbench.codecs.registry",
+        "gcbench.codecs.mpeg.programs",  # starts and ends programs; their arguments are in gpcc and vpcc
+        "gcbench.bench.metrics",
+        "gcbench.bench.metrics.base",
+        "gcbench.bench.metrics.registry",
+        "gcbench.training.progress",
+    }
+)
 # One library under several names of distributions: whichever is installed counts, under the first name.
 _SAME = {"open3d": ("open3d", "open3d-cpu"), "open3d-cpu": ("open3d", "open3d-cpu")}
 
@@ -30,9 +49,11 @@ def source_version(revision: int | str, *modules: str, packages: tuple[str, ...]
     revision : int or str
         Of the format, counted by hand: what a person calls the version.
     *modules : str
-        Dotted names of the modules that decide the result; their order does not matter. A package stands for every
-        module under it. Source is hashed as its syntax tree, without docstrings and comments, and without what
-        differs between versions of Python; a module that has no source here, as the bytes of its file.
+        Dotted names of the modules that decide the result, mostly ``__name__``; their order does not matter. A module
+        stands for itself and for everything that it imports, directly or not, of its own outermost package and of
+        gcbench (see :func:`imported`). A package stands for every module under it. Source is hashed as its syntax
+        tree, without docstrings and comments, and without what differs between versions of Python; a module that has
+        no source here is hashed as the bytes of its file.
     packages : tuple of str
         Names of distributions whose versions decide the result too. One that is not installed is ``missing``.
         ``open3d`` and ``open3d-cpu`` are one.
@@ -55,10 +76,71 @@ def _version(revision: int | str, modules: tuple[str, ...], packages: tuple[str,
     parts = [str(revision)]
     if modules:
         digest = hashlib.sha256()
-        for module in modules:
+        for module in imported(modules):
             digest.update(f"{module}\0".encode() + module_digest(module))
         parts.append(digest.hexdigest()[:_HASH_DIGITS])
     return "+".join([*parts, *(f"{_SAME.get(name, (name,))[0]}-{installed(name) or 'missing'}" for name in packages)])
+
+
+@cache
+def imported(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of modules and of what they import, sorted.
+
+    Imports are followed within the outermost package of each module and within gcbench, wherever they stand in a
+    module, except under ``if TYPE_CHECKING`` and except into :data:`NEUTRAL`. An ``import_module`` call is no import.
+    """
+    roots = {_HOUSE, *(module.partition(".")[0] for module in modules)}
+    found: set[str] = set()
+    left = list(modules)
+    while left:
+        module = left.pop()
+        if module in found:
+            continue
+        found.add(module)
+        path = _file(module)
+        if path is not None and path.suffix == ".py":
+            package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+            names = _imports(_tree(path), package)
+            left += [name for name in names if name.partition(".")[0] in roots]
+    return tuple(sorted(found))
+
+
+def _imports(tree: ast.AST, package: str) -> set[str]:
+    """Absolute names of the modules that a syntax tree imports when the program runs."""
+    names: set[str] = set()
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        match node:
+            case ast.If(test=test) if "TYPE_CHECKING" in ast.unparse(test):
+                stack += node.orelse
+            case ast.Import():
+                names |= {alias.name for alias in node.names}
+            case ast.ImportFrom():
+                base = node.module or ""
+                if node.level:
+                    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                    base = ".".join([*parents, *([base] if base else [])])
+                whole = {f"{base}.{alias.name}" for alias in node.names}
+                names |= {name if _file(name) else base for name in whole}
+            case _:
+                stack += ast.iter_child_nodes(node)
+    return {_itself(name) for name in names - NEUTRAL}
+
+
+def _itself(module: str) -> str:
+    """A module's name, and for a package that of its ``__init__``: importing a package runs nothing else of it."""
+    path = _file(module)
+    return f"{module}.__init__" if path is not None and path.stem == "__init__" else module
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module, or of the ``__init__`` of a package; None where there is none."""
+    try:
+        spec = _spec(module)
+    except UsageError:
+        return None
+    return Path(spec.origin) if spec.has_location and spec.origin else None
 
 
 @cache
@@ -99,10 +181,13 @@ def module_digest(module: str) -> bytes:
 
 def file_digest(path: Path) -> bytes:
     """SHA-256 of a file of Python: of its syntax tree, or of its bytes where it is no source."""
-    contents = read(path)
-    if path.suffix == ".py":
-        contents = "".join(_said(ast.parse(contents, path))).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(contents).digest()
+    said = "".join(_said(_tree(path))).encode("utf-8", "surrogatepass") if path.suffix == ".py" else read(path)
+    return hashlib.sha256(said).digest()
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(read(path), path)
 
 
 def read(path: Path) -> bytes:
@@ -112,7 +197,7 @@ def read(path: Path) -> bytes:
 
 def forget() -> None:
     """Look at files and packages anew, after one has changed in this process."""
-    for remembered in (_version, installed, module_digest):
+    for remembered in (_version, imported, installed, module_digest, _tree):
         remembered.cache_clear()
 
 

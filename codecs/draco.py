@@ -56,7 +56,7 @@ class Draco(ModelCodec):
 
     def version(self) -> str:
         """Identify this module, and DracoPy."""
-        return source_version(1, __name__, "gcbench.codecs.arrays", packages=self.packages)
+        return source_version(1, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether DracoPy is installed."""

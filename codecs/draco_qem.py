@@ -88,7 +88,7 @@ class DracoQem(ModelCodec):
 
     def version(self) -> str:
         """Identify this module and that of ``draco``, pymeshlab and DracoPy."""
-        return source_version(1, __name__, "gcbench.codecs.draco", "gcbench.codecs.arrays", packages=self.packages)
+        return source_version(1, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether DracoPy and pymeshlab are installed, and whether the libraries that pymeshlab links are."""

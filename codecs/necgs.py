@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from gcbench.codecs.base import Context, Effort, Rate, SetCodec, StreamLayout, as_effort, check_index
 from gcbench.errors import UsageError
-from gcbench.necgs import MODULES, PACKAGES, VERSION
+from gcbench.necgs import PACKAGES, VERSION
 from gcbench.necgs.settings import RESOLUTIONS, Coder, Encoder, Objective, Settings, effort_settings
 from gcbench.versions import source_version
 
@@ -86,7 +86,7 @@ class Necgs(SetCodec):
 
     def version(self) -> str:
         """NeCGS's own version, its modules, and the packages whose numbers end in stream or mesh."""
-        return source_version(VERSION, __name__, *MODULES, packages=self.packages)
+        return source_version(VERSION, __name__, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Resolution, and width of the decoder's first module, the others in proportion; the effort goes along.

@@ -38,7 +38,7 @@ class RawZstd(ModelCodec):
 
     def version(self) -> str:
         """Format version, this module, and the package zstandard (which fixes the version of zstd)."""
-        return source_version(_VERSION, __name__, "gcbench.codecs.arrays", packages=self.packages)
+        return source_version(_VERSION, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether zstandard is installed."""

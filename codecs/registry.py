@@ -21,7 +21,7 @@ CODECS: Registry[Codec] = Registry(
         "keyspheres": "gcbench.codecs.implicit.keyspheres:KeySpheres",
         "pruned-mlp": "gcbench.codecs.implicit.pruned_mlp:PrunedMlp",
         "nglod": "gcbench.codecs.implicit.nglod:Nglod",
-        "quantdeepsdf": "gcbench.codecs.implicit.quantdeepsdf:QuantDeepSdf",
+        "quantdeepsdf": "gcbench.codecs.quantdeepsdf:QuantDeepSdf",
     },
     group="gcbench.codecs",
 )

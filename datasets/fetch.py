@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from gcbench.datasets import readers
 from gcbench.datasets.ama import OFFICIAL_NAMES
 from gcbench.datasets.checksums import file_sha256, read_checksums, record_checksums
 from gcbench.datasets.download import Progress, download, no_progress
@@ -18,6 +17,7 @@ from gcbench.datasets.lists import FOLDER as LISTS_FOLDER
 from gcbench.datasets.lists import LISTS, OfficialList
 from gcbench.datasets.unpack import BadArchive, unpacked
 from gcbench.errors import DownloadFailed, UsageError
+from gcbench.geometry import mesh_files as readers
 
 # Source: the section "data" of people.csail.mit.edu/drdaniel/mesh_animation/. There is no https there.
 AMA_URL = "http://groups.csail.mit.edu/graphics/mesh_animation/"

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from gcbench.datasets import readers
 from gcbench.datasets.base import Dataset, MeshSource, Selection, Split
 from gcbench.errors import DatasetMissing, UsageError
+from gcbench.geometry import mesh_files as readers
 
 
 class FolderDataset(Dataset):

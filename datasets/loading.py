@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gcbench.datasets import readers
 from gcbench.datasets.anime import AnimeFile
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.normalise import clean, content_sha256, normalise, obj_bytes, raw_bytes
 from gcbench.errors import BadMesh, DatasetMissing
+from gcbench.geometry import mesh_files as readers
 
 if TYPE_CHECKING:
     import trimesh

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gcbench.datasets import readers
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.published import PublishedDataset
+from gcbench.geometry import mesh_files as readers
 
 
 class Thingi10k(PublishedDataset):

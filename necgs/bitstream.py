@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gcbench.entropy.coder import Coder, Model, Shape3, zero_order_entropy_bits
+from gcbench.entropy.huffman import HuffmanCoder
+from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError
-from gcbench.necgs.entropy import Coder, Model, Shape3, zero_order_entropy_bits
-from gcbench.necgs.huffman import HuffmanCoder
-from gcbench.necgs.range_coder import RangeCoder
 from gcbench.necgs.settings import Architecture
 from gcbench.necgs.settings import Coder as CoderName
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import trimesh
 
     from gcbench.necgs.bitstream import Reader
-    from gcbench.necgs.progress import Progress
+    from gcbench.training.progress import Progress
 
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off")
 INTERRUPTED = 130

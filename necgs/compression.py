@@ -14,17 +14,17 @@ import torch
 import trimesh
 
 from gcbench.errors import BadMesh, UsageError
+from gcbench.geometry.deformable_marching_cubes import extract
+from gcbench.geometry.grid import Grid
 from gcbench.necgs.bitstream import Contents, Reader, append, write
-from gcbench.necgs.dmc import extract
-from gcbench.necgs.grid import Grid
-from gcbench.necgs.network import Decoder, decode
+from gcbench.necgs.designs.convolution import Decoder, decode
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
-from gcbench.necgs.progress import Progress, part, silent
-from gcbench.necgs.quantise import dequantise
-from gcbench.necgs.ranks import Ranks
 from gcbench.necgs.settings import ADDING_STEPS, Architecture, Fitting, Settings, Training
 from gcbench.necgs.train import fit_features, train
 from gcbench.necgs.volumes import Recipe, fit_all
+from gcbench.training.progress import Progress, part, silent
+from gcbench.training.quantise import dequantise
+from gcbench.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

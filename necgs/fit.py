@@ -15,18 +15,18 @@ import torch
 from scipy import ndimage
 
 from gcbench.errors import BadMesh
-from gcbench.necgs.dmc import positions, topology
-from gcbench.necgs.progress import Progress, silent
-from gcbench.necgs.settings import HIGH, LOW
-from gcbench.necgs.surface import ClosestPoints, Surface
-from gcbench.necgs.tsdf import band_distance, orient, triangles, tsdf
+from gcbench.geometry.deformable_marching_cubes import positions, topology
+from gcbench.geometry.surface import ClosestPoints, Surface
+from gcbench.geometry.tsdf import band_distance, orient, triangles, tsdf
+from gcbench.training.progress import Progress, silent
+from gcbench.training.quantise import HIGH, LOW
 
 if TYPE_CHECKING:
     import trimesh
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gcbench.necgs.grid import Grid
+    from gcbench.geometry.grid import Grid
     from gcbench.necgs.settings import Fitting
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch.nn.functional import l1_loss
 
 from gcbench.errors import CodecUnavailable
-from gcbench.necgs.rasteriser import (
+from gcbench.geometry.rasteriser import (
     outline_crossings,
     plane_depths,
     plane_gradients,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gcbench.necgs.rasteriser import Floats, Indices, Ints
+    from gcbench.geometry.rasteriser import Floats, Indices, Ints
 
 FIELD_OF_VIEW = np.deg2rad(45.0)  # as in the authors' configuration
 # Room around the sphere that holds the mesh, for a surface that is not quite there yet. Chosen here.

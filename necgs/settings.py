@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import log2, prod
 from typing import Literal, TypeVar
 
+from gcbench.training.precision import Precision
+
 Effort = Literal["quick", "standard", "paper"]
 Coder = Literal["range", "huffman"]
 Encoder = Literal["auto-decoder", "autoencoder"]
 Objective = Literal["closest-point", "render", "none"]
-Precision = Literal["auto", "float32", "bfloat16"]
 
 RESOLUTIONS = (32, 64, 128, 256)
-LOW, HIGH = -1.0, 1.0  # the interval [a, b] of Eq. 5, for features, parameters and volumes
 UPSCALING = 2  # of every module (Sec. 4.1)
 KERNEL = 3
 PUBLISHED_WIDTHS = (64, 48, 32, 24, 16)  # the authors' configuration at K = 128

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 
 from gcbench.errors import BenchError, CodecFailed, UsageError
-from gcbench.necgs import straight_through
-from gcbench.necgs.encoder import Encoder
+from gcbench.necgs.designs.convolution import Decoder
+from gcbench.necgs.designs.convolution_encoder import Encoder
 from gcbench.necgs.loss import regression_loss
-from gcbench.necgs.network import Decoder
-from gcbench.necgs.precision import precision_of
-from gcbench.necgs.progress import Progress, silent
-from gcbench.necgs.ranks import Ranks
 from gcbench.necgs.settings import Architecture, Training
+from gcbench.training import straight_through
+from gcbench.training.precision import precision_of
+from gcbench.training.progress import Progress, silent
+from gcbench.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

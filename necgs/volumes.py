@@ -21,11 +21,11 @@ import torch
 import trimesh
 
 from gcbench.errors import BenchError, CodecFailed
+from gcbench.geometry.grid import Grid
 from gcbench.necgs.fit import FIT_VERSION, fit
-from gcbench.necgs.grid import Grid
-from gcbench.necgs.progress import Progress, silent
-from gcbench.necgs.quantise import quantise
 from gcbench.necgs.settings import Fitting
+from gcbench.training.progress import Progress, silent
+from gcbench.training.quantise import quantise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -164,3 +164,10 @@ def go(here):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def torus() -> trimesh.Trimesh:
+    """Closed, genus 1, 768 faces, longest side [-1, 1]."""
+    mesh = trimesh.creation.torus(0.7, 0.3, major_sections=32, minor_sections=12)
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)

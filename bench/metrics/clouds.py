@@ -11,16 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from gcbench.bench.metrics.formulas import psnr_db, worse_mean_square
-from gcbench.bench.metrics.nearest import PointTree, nearest
-from gcbench.bench.metrics.sampling import Floats, Ints
+from gcbench.geometry.nearest import PointTree, nearest
+from gcbench.geometry.sampling import Floats, Ints
 
 MIN_BITS, MAX_BITS = 4, 20
-"""Grids that `gcbench.codecs.points.sampling.voxelise` can make."""
+"""Grids that `gcbench.geometry.clouds.sampling.voxelise` can make."""
 
-DECIDED_BY = (
-    *(f"gcbench.bench.metrics.{name}" for name in ("clouds", "formulas", "kernels", "nearest", "sampling")),
-    *(f"gcbench.codecs.points.{name}" for name in ("kernels", "sampling")),
-)
 """Modules that decide every value: this one and what it imports."""
 
 
@@ -104,6 +100,6 @@ def d1_psnr(original: PointTree, decoded: PointTree, peak: float, threads: int =
 @lru_cache(maxsize=2)  # a grid of 2^12 may have 50 million voxels, so no more; rates of one mesh follow each other
 def _centres(mesh: VoxelisedMesh, bits: int) -> PointTree:
     """Centres of the voxels of the original."""
-    from gcbench.codecs.points.sampling import voxelise
+    from gcbench.geometry.clouds.sampling import voxelise
 
     return PointTree(voxelise(mesh.vertices, mesh.faces, bits, mesh.seed).astype(np.float64) + 0.5)

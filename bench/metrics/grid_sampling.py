@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcbench.bench.metrics.nearest import Floats, Ints, PointTree
-from gcbench.bench.metrics.sampling import Surface
+from gcbench.geometry.nearest import Floats, Ints, PointTree
+from gcbench.geometry.sampling import Surface
 
 LONGEST_SIDE = 2**27
 """Longest side of the frame's box, in units: 2048 times 2^16. Coordinates are integers of these units.

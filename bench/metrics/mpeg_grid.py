@@ -16,9 +16,9 @@ import numpy as np
 
 from gcbench.bench.metrics.base import Column, Suite, Value
 from gcbench.bench.metrics.grid_sampling import LONGEST_SIDE, Frame, GridSamples, sample_grid
-from gcbench.bench.metrics.nearest import nearest
-from gcbench.bench.metrics.sampling import Surface
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.nearest import nearest
+from gcbench.geometry.sampling import Surface
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -100,10 +100,7 @@ class MpegGrid(Suite[GridReference]):
 
     def version(self) -> str:
         """Of the grid, the searches and numba, which compiles them."""
-        modules = ("mpeg_grid", "grid_sampling", "grid_kernels", "nearest", "kernels", "sampling")
-        return source_version(
-            1, *(f"gcbench.bench.metrics.{module}" for module in modules), packages=("numpy", "numba")
-        )
+        return source_version(1, __name__, packages=("numpy", "numba"))
 
     def prepare(self) -> None:
         """Compile the loops: measure a triangle."""

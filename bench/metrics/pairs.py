@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench.bench.metrics.formulas import F1_THRESHOLDS, f1_score, mean_of_means, psnr_db, worse_mean_square
-from gcbench.bench.metrics.nearest import PointTree, TriangleTree, nearest
-from gcbench.bench.metrics.sampling import Floats, Surface, sample
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
+from gcbench.geometry.sampling import Floats, Surface, sample
 
 if TYPE_CHECKING:
     import trimesh
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 N_SAMPLES = 100_000
 """Samples per surface. Source: NeCGS paper, appendix C.1."""
 
-DECIDED_BY = tuple(f"gcbench.bench.metrics.{name}" for name in ("formulas", "kernels", "nearest", "pairs", "sampling"))
 """Modules that decide every value of a pair: this one and what it imports."""
 
 # Random streams. Two samplings that are compared never share one, whatever seeds the caller passes: with shared ones a
@@ -189,7 +188,7 @@ def _both_ways(a: Sampled, b: Sampled, threads: int) -> tuple[_Directed, _Direct
 
 
 def _directed(source: Sampled, target: Sampled, threads: int) -> _Directed:
-    from gcbench.bench.metrics import kernels
+    from gcbench.geometry import kernels
 
     distance, index = nearest(source.tree, target.tree, threads)
     cosine, to_plane = np.empty_like(distance), np.empty_like(distance)

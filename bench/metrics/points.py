@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from gcbench.bench.metrics.base import Cloud, Column, Suite, Value
-from gcbench.bench.metrics.clouds import DECIDED_BY, MAX_BITS, MIN_BITS, VoxelisedMesh, compare_clouds
-from gcbench.bench.metrics.sampling import triangles
+from gcbench.bench.metrics.clouds import MAX_BITS, MIN_BITS, VoxelisedMesh, compare_clouds
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.sampling import triangles
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Points(Suite[VoxelisedMesh]):
 
     def version(self) -> str:
         """Identify the modules that decide the values; voxelising has random numbers of its own, none of numpy's."""
-        return source_version(1, *DECIDED_BY)
+        return source_version(1, "gcbench.bench.metrics.clouds")
 
     def prepare(self) -> None:
         """Compile voxelising and the searches, by one triangle."""

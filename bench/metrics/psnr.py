@@ -45,7 +45,7 @@ class Psnr(Suite[pairs.Original]):
 
     def version(self) -> str:
         """Identify the modules that decide the values, and numpy, whose random numbers the samples are."""
-        return source_version(1, *pairs.DECIDED_BY, packages=("numpy",))
+        return source_version(1, "gcbench.bench.metrics.pairs", packages=("numpy",))
 
     def prepare(self) -> None:
         """Import trimesh and compile the searches."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gcbench.bench.metrics.base import Column, Suite, Value
-from gcbench.bench.metrics.sampling import Surface
 from gcbench.bench.metrics.views import RESOLUTION, View, cameras, draw
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.sampling import Surface
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -123,13 +123,7 @@ class Render(Suite[RenderReference]):
 
     def version(self) -> str:
         """Of the views, the rasteriser, SSIM, and numba, which compiles both."""
-        modules = ("render", "views", "similarity", "sampling")
-        return source_version(
-            1,
-            *(f"gcbench.bench.metrics.{module}" for module in modules),
-            "gcbench.necgs.rasteriser",
-            packages=("numpy", "numba"),
-        )
+        return source_version(1, __name__, packages=("numpy", "numba"))
 
     def prepare(self) -> None:
         """Compile the loops: measure a triangle."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcbench.bench.metrics.nearest import PointTree, nearest
-from gcbench.bench.metrics.sampling import Floats, Surface, sample
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.nearest import PointTree, nearest
+from gcbench.geometry.sampling import Floats, Surface, sample
 
 if TYPE_CHECKING:
     import trimesh
@@ -30,10 +30,6 @@ N_SURFACE = 131_072
 BALL_RADIUS = 0.9
 """Of the original's smallest enclosing ball, in whose frame distances are. Source: ``geometry.py`` of Li et al."""
 
-DECIDED_BY = (
-    *(f"gcbench.bench.metrics.{name}" for name in ("kernels", "nearest", "sampling", "solids")),
-    "gcbench.necgs.tsdf",
-)
 """Modules that decide every value: this one and what it imports."""
 
 # Random streams: what is compared never shares one, see pairs.py.
@@ -206,7 +202,7 @@ class _Solid:
     """A mesh as a surface, and what that encloses."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
-        from gcbench.necgs import tsdf
+        from gcbench.geometry import tsdf
 
         self.surface = Surface.of(mesh)  # first: it says what is wrong with a mesh
         vertices, faces = tsdf.triangles(mesh)
@@ -220,7 +216,7 @@ class _Solid:
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         """Which of (n, 3) points are inside."""
-        from gcbench.necgs import tsdf
+        from gcbench.geometry import tsdf
 
         found: NDArray[np.bool_] = tsdf.winding_number(self._vertices, self._faces, points) > tsdf.INSIDE
         return found

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcbench.bench.metrics.sampling import Floats, Ints, Surface
+    from gcbench.geometry.sampling import Floats, Ints, Surface
 
 VIEWS = 16
 """Source: cameras of IBSM in MPEG's mmetric, which are on a Fibonacci sphere too."""
@@ -80,7 +80,7 @@ def cameras() -> Floats:
 
 def draw(surface: Surface, camera: Floats) -> View:
     """What a camera, (3, 3) of :func:`cameras`, sees of a surface. Parts outside of the image are cut off."""
-    from gcbench.necgs.rasteriser import visible_faces
+    from gcbench.geometry.rasteriser import visible_faces
 
     x, y, closeness = _along(camera, np.clip(surface.corners, -_FARTHEST, _FARTHEST))
     points = np.empty((x.size, 3))

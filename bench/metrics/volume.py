@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
 from gcbench.bench.metrics.base import Column, Suite, Value
-from gcbench.bench.metrics.solids import DECIDED_BY, VolumeReference
+from gcbench.bench.metrics.solids import VolumeReference
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Volume(Suite[VolumeReference]):
 
     def version(self) -> str:
         """Identify the modules that decide the values, numpy's random numbers and libigl's winding numbers."""
-        return source_version(1, *DECIDED_BY, packages=("numpy", "libigl"))
+        return source_version(1, "gcbench.bench.metrics.solids", packages=("numpy", "libigl"))
 
     def prepare(self) -> None:
         """Import libigl and compile the searches, by a small cube."""

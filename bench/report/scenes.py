@@ -23,7 +23,7 @@ from gcbench.bench.store.run import Run
 from gcbench.datasets import MeshSource
 
 if TYPE_CHECKING:
-    from gcbench.bench.metrics.nearest import TriangleTree
+    from gcbench.geometry.nearest import TriangleTree
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 
@@ -228,7 +228,7 @@ class _Packed:
 
 
 def _packed(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kept: _Blobs, sizes: _Sizes) -> _Packed:
-    from gcbench.bench.metrics.nearest import PointTree, TriangleTree, nearest
+    from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
 
     the_input = ("input", record.input_sha256)
     of_input = 0 if the_input in kept else _input_faces(record)
@@ -280,7 +280,7 @@ class _Inputs:
         return found
 
     def _load(self, source: MeshSource, sha256: str | None) -> _Input | str:
-        from gcbench.bench.metrics.nearest import TriangleTree
+        from gcbench.geometry.nearest import TriangleTree
 
         try:
             mesh = load_unchanged(source, sha256)

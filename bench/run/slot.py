@@ -50,7 +50,7 @@ class Templates:
 
     def __init__(self, threads: int) -> None:
         codecs = Template(threads, ("gcbench.bench.run.stages", "trimesh"))
-        metrics = Template(threads, ("gcbench.bench.run.stages", "trimesh", "gcbench.bench.metrics.kernels"))
+        metrics = Template(threads, ("gcbench.bench.run.stages", "trimesh", "gcbench.geometry.kernels"))
         self._of_role = {"encode": codecs, "decode": codecs, "measure": metrics}
         for template in (codecs, metrics):
             template.start()

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 from gcbench.codecs.base import Context, Effort, Rate
 from gcbench.codecs.implicit.efforts import MARKS
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
-from gcbench.codecs.implicit.stream import Envelope
+from gcbench.entropy.container import Envelope
 from gcbench.errors import BitstreamError, UsageError
 
 if TYPE_CHECKING:
     import trimesh
     from torch import Tensor
 
-    from gcbench.codecs.implicit.samples import Field, Mixture
+    from gcbench.geometry.signed_distance import Field, Mixture
 
 ARCHITECTURES = ("direct", "latent", "distances")  # their places are in streams
 
@@ -65,7 +65,6 @@ class KeySpheres(PerceptronCodec):
     """
 
     name = "keyspheres"
-    own_modules = (__name__, "gcbench.codecs.implicit.spheres")
     envelope = Envelope(b"GCKS", 1)
 
     def __init__(
@@ -88,7 +87,7 @@ class KeySpheres(PerceptronCodec):
 
     def mixture(self) -> Mixture:
         """That of ``ni``, with the β of this paper's program: what differs is the spheres."""
-        from gcbench.codecs.implicit.samples import DAVIES
+        from gcbench.geometry.signed_distance import DAVIES
 
         return DAVIES
 

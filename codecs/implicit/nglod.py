@@ -32,7 +32,7 @@ from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
 from gcbench.codecs.implicit.efforts import Fit, watched
 from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, PerceptronCodec
-from gcbench.codecs.implicit.stream import Envelope, unpack
+from gcbench.entropy.container import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
 from gcbench.versions import source_version
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gcbench.codecs.implicit.networks import Quantise
     from gcbench.codecs.implicit.octree import Octree
     from gcbench.codecs.implicit.octree_field import OctreeField
-    from gcbench.codecs.implicit.weights import Coding
+    from gcbench.entropy.tensors import Coding
+    from gcbench.training.perceptrons import Quantise
 
     Floats32 = NDArray[np.float32]
 
@@ -61,14 +61,6 @@ _BIT_WEIGHT = 4e-4
 _MOST_SYMBOLS = 1 << 23  # features of all corners: what a decoder takes memory for
 _FIELDS = struct.Struct("<BBBBHHI")  # coding, bits, depth, channels, width, resolution, bytes of the octree
 
-_MODULES = (
-    "gcbench.codecs.arrays",
-    *(f"gcbench.codecs.implicit.{name}" for name in ("efforts", "fused", "kernels", "meshing", "networks", "nglod")),
-    *(f"gcbench.codecs.implicit.{name}" for name in ("octree", "octree_features", "octree_field", "perceptron_codec")),
-    *(f"gcbench.codecs.implicit.{name}" for name in ("samples", "stream", "training", "weights")),
-    *(f"gcbench.codecs.pcgcv2.{name}" for name in ("features", "mixed_features", "mixing", "octree", "range_coder")),
-    *(f"gcbench.necgs.{name}" for name in ("entropy", "range_coder", "surface", "tsdf")),
-)
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
@@ -132,7 +124,7 @@ class Nglod(ModelCodec):
 
     def version(self) -> str:
         """The modules that decide bytes and meshes, and the packages whose numbers end in either."""
-        return source_version(self.envelope.version, *_MODULES, packages=self.packages)
+        return source_version(self.envelope.version, __name__, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Levels of detail, and steps of training.
@@ -167,7 +159,7 @@ class Nglod(ModelCodec):
 
         from gcbench.codecs.implicit.octree import Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
-        from gcbench.codecs.implicit.samples import TAKIKAWA, Field, draw
+        from gcbench.geometry.signed_distance import TAKIKAWA, Field, draw
 
         torch.set_num_threads(ctx.threads)
         fit, lod = FITS[as_effort(str(rate.params["effort"]))], int(rate.params["lod"])
@@ -190,8 +182,8 @@ class Nglod(ModelCodec):
             return self.envelope.seal(head + occupancy + model.encode(self._coding, self._bits))
 
     def _fit(self, model: OctreeField, samples: tuple[Tensor, Tensor], fit: Fit, ctx: Context) -> None:
-        from gcbench.codecs.implicit.fused import all_threads
-        from gcbench.codecs.implicit.training import Schedule, train
+        from gcbench.training.fused import all_threads
+        from gcbench.training.loop import Schedule, train
 
         points, distances = samples
 
@@ -223,9 +215,9 @@ class Nglod(ModelCodec):
         """
         import torch
 
-        from gcbench.codecs.implicit.meshing import evaluate, surface
         from gcbench.codecs.implicit.octree import Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
+        from gcbench.geometry.marching_cubes import evaluate, surface
 
         torch.set_num_threads(ctx.threads)
         with ctx.stage("coding"):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, ladder
-from gcbench.codecs.implicit.stream import Envelope
+from gcbench.entropy.container import Envelope
 
 if TYPE_CHECKING:
-    from gcbench.codecs.implicit.samples import Mixture
+    from gcbench.geometry.signed_distance import Mixture
 
 # (hidden layers, width), low to high quality; each about twice the bytes of the one before.
 _LADDER = ((4, 16), (4, 24), (4, 32), (8, 32), (4, 64), (8, 64), (8, 96))
@@ -35,7 +35,6 @@ class Ni(PerceptronCodec):
     """
 
     name = "ni"
-    own_modules = (__name__,)
     envelope = Envelope(b"GCNI", 1)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
@@ -44,6 +43,6 @@ class Ni(PerceptronCodec):
 
     def mixture(self) -> Mixture:
         """That of the paper."""
-        from gcbench.codecs.implicit.samples import DAVIES
+        from gcbench.geometry.signed_distance import DAVIES
 
         return DAVIES

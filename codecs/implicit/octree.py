@@ -16,14 +16,14 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from gcbench.codecs.implicit.meshing import HALF_SIDE
-from gcbench.codecs.pcgcv2.octree import decode_octree, encode_octree
+from gcbench.entropy.octree import decode_octree, encode_octree
 from gcbench.errors import BitstreamError
+from gcbench.geometry.marching_cubes import HALF_SIDE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gcbench.necgs.surface import Surface
+    from gcbench.geometry.surface import Surface
 
     Floats32 = NDArray[np.float32]
     Ints32 = NDArray[np.int32]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gcbench.codecs.pcgcv2.features import ESCAPE, FIRST, Tables
 from gcbench.codecs.pcgcv2.mixed_features import decode_mixed_features, encode_mixed_features
+from gcbench.entropy.range_coder import SCALES, STEPS_PER_OCTAVE, RangeCoder, bell_frequencies
 from gcbench.errors import BitstreamError
-from gcbench.necgs.range_coder import SCALES, STEPS_PER_OCTAVE, RangeCoder, bell_frequencies
 
 Symbols = NDArray[np.int64]
 

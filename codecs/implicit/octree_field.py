@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gcbench.codecs.implicit.meshing import HALF_SIDE
-from gcbench.codecs.implicit.networks import Perceptrons, generators, shapes
 from gcbench.codecs.implicit.octree import BASE, Octree
 from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
-from gcbench.codecs.implicit.weights import Coding, decode, encode
+from gcbench.entropy.tensors import Coding, decode, encode
 from gcbench.errors import BitstreamError
+from gcbench.geometry.marching_cubes import HALF_SIDE
+from gcbench.training.perceptrons import Perceptrons, generators, shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcbench.codecs.implicit.networks import Quantise
-    from gcbench.codecs.implicit.samples import Field
+    from gcbench.geometry.signed_distance import Field
+    from gcbench.training.perceptrons import Quantise
 
 STEP = 1 / 16  # of a rounded feature, before its level's scale: Adam moves a feature by a small part of it
 _FIRST_SCALE = 2.0  # so that the step of the distances is at first an eighth of the finest voxels' side

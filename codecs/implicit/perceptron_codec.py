@@ -17,7 +17,7 @@ import numpy as np
 from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
 from gcbench.codecs.implicit.efforts import MARKS, Fit, watched
-from gcbench.codecs.implicit.stream import Envelope, unpack
+from gcbench.entropy.container import Envelope, unpack
 from gcbench.errors import BitstreamError, UsageError
 from gcbench.versions import source_version
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from gcbench.codecs.implicit.networks import Perceptrons
-    from gcbench.codecs.implicit.samples import Field, Mixture
-    from gcbench.codecs.implicit.training import Quantise, Schedule
-    from gcbench.codecs.implicit.weights import Coding
+    from gcbench.entropy.tensors import Coding
+    from gcbench.geometry.signed_distance import Field, Mixture
+    from gcbench.training.loop import Quantise, Schedule
+    from gcbench.training.perceptrons import Perceptrons
 
 Mask = Callable[[], None]
 Train = Callable[["Schedule", "Mask | None"], None]
@@ -45,12 +45,6 @@ FITS: dict[Effort, Fit] = {
     "standard": Fit(200_000, 5000, 4096, 128),
     "paper": Fit(1_000_000, 25_000, 4096, 256),  # Davies et al.: 10⁶ points, 100 epochs
 }
-_MODULES = (
-    "gcbench.codecs.arrays",
-    *(f"gcbench.codecs.implicit.{name}" for name in ("efforts", "fused", "kernels", "meshing", "networks")),
-    *(f"gcbench.codecs.implicit.{name}" for name in ("perceptron_codec", "samples", "stream", "training", "weights")),
-    *(f"gcbench.necgs.{name}" for name in ("entropy", "range_coder", "surface", "tsdf")),
-)
 # Distances are compared up to here, as in DeepSDF (Park et al., 2019, Eq. 4): what lies farther off is not meshed, and
 # a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
 CLAMP = 0.1
@@ -78,7 +72,6 @@ class PerceptronCodec(ModelCodec):
     deterministic: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("torch", "constriction", "libigl", "numba", "scikit-image", "scipy")
     envelope: ClassVar[Envelope]
-    own_modules: ClassVar[tuple[str, ...]]  # those that decide bytes and meshes beside what all perceptrons share
 
     def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         if coding not in CODINGS:
@@ -125,7 +118,7 @@ class PerceptronCodec(ModelCodec):
 
     def version(self) -> str:
         """What all perceptrons share, the codec's own modules, and the packages whose numbers end in stream or mesh."""
-        return source_version(self.envelope.version, *_MODULES, *self.own_modules, packages=self.packages)
+        return source_version(self.envelope.version, type(self).__module__, packages=self.packages)
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""
@@ -137,10 +130,10 @@ class PerceptronCodec(ModelCodec):
         """Fit the networks of all meshes side by side."""
         import torch
 
-        from gcbench.codecs.implicit.fused import all_threads
-        from gcbench.codecs.implicit.networks import Perceptrons, generators
-        from gcbench.codecs.implicit.samples import Field, draw
-        from gcbench.codecs.implicit.training import Schedule, train
+        from gcbench.geometry.signed_distance import Field, draw
+        from gcbench.training.fused import all_threads
+        from gcbench.training.loop import Schedule, train
+        from gcbench.training.perceptrons import Perceptrons, generators
 
         if not meshes:
             return []
@@ -196,7 +189,7 @@ class PerceptronCodec(ModelCodec):
 
     def _write(self, networks: Perceptrons, sides: Sequence[bytes], resolution: int) -> list[bytes]:
         """Streams of networks and what is beside their weights."""
-        from gcbench.codecs.implicit.weights import encode
+        from gcbench.entropy.tensors import encode
 
         _, *hidden, _ = networks.widths
         coding = CODINGS.index(self._coding)
@@ -219,9 +212,9 @@ class PerceptronCodec(ModelCodec):
         """
         import torch
 
-        from gcbench.codecs.implicit.meshing import evaluate, surface
-        from gcbench.codecs.implicit.networks import Perceptrons, shapes
-        from gcbench.codecs.implicit.weights import decode
+        from gcbench.entropy.tensors import decode
+        from gcbench.geometry.marching_cubes import evaluate, surface
+        from gcbench.training.perceptrons import Perceptrons, shapes
 
         torch.set_num_threads(ctx.threads)
         with ctx.stage("coding"):

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, Train
-from gcbench.codecs.implicit.stream import Envelope
+from gcbench.entropy.container import Envelope
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcbench.codecs.implicit.networks import Perceptrons
-    from gcbench.codecs.implicit.samples import Mixture
-    from gcbench.codecs.implicit.training import Schedule
+    from gcbench.geometry.signed_distance import Mixture
+    from gcbench.training.loop import Schedule
+    from gcbench.training.perceptrons import Perceptrons
 
 _LAYERS = 8
 _WIDTH: dict[Effort, int] = {"quick": 32, "standard": 48, "paper": 128}
@@ -45,7 +45,6 @@ class PrunedMlp(PerceptronCodec):
     """
 
     name = "pruned-mlp"
-    own_modules = (__name__,)
     envelope = Envelope(b"GCPM", 1)
 
     def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
@@ -63,7 +62,7 @@ class PrunedMlp(PerceptronCodec):
 
     def mixture(self) -> Mixture:
         """That of ``ni``."""
-        from gcbench.codecs.implicit.samples import DAVIES
+        from gcbench.geometry.signed_distance import DAVIES
 
         return DAVIES
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
-from gcbench.codecs.implicit.stream import unpack as unpack_fields
+from gcbench.entropy.container import unpack as unpack_fields
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcbench.codecs.implicit.samples import Field
+    from gcbench.geometry.signed_distance import Field
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

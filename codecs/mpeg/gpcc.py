@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
-from gcbench.codecs.mpeg.ply import read_points, write_points
 from gcbench.codecs.mpeg.programs import TMC3, Bounds, found, work_folder
 from gcbench.codecs.mpeg.seal import seal, unseal
-from gcbench.codecs.points.codec import PointCodec
+from gcbench.codecs.points import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+from gcbench.geometry.ply import read_points, write_points
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -171,13 +171,12 @@ class _Gpcc(PointCodec):
         """Options of tmc3 that make a rate."""
 
     def version(self) -> str:
-        """These modules, version of tmc3, the beginning of its hash, and the version of the conversions."""
+        """The modules and packages that decide bytes and meshes, then the release of tmc3 and the start of its hash."""
         try:
             program = TMC3.find().identity
         except CodecUnavailable:
             program = "tmc3-missing"
-        own = source_version(1, __name__, "gcbench.codecs.mpeg.ply", "gcbench.codecs.mpeg.seal")
-        return f"{own}+{program}+{self.conversion_version()}"
+        return f"{source_version(1, __name__, packages=self.packages)}+{program}"
 
     def programs(self) -> Mapping[str, str]:
         """Which tmc3 is here."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
-from gcbench.codecs.mpeg.ply import read_points, write_points
 from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, found, work_folder
 from gcbench.codecs.mpeg.seal import seal, unseal
-from gcbench.codecs.points.codec import PointCodec
+from gcbench.codecs.points import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
+from gcbench.geometry.ply import read_points, write_points
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -69,14 +69,13 @@ class Vpcc(PointCodec, SetCodec):
         self.kind = "set" if mode == "random-access" else "model"
 
     def version(self) -> str:
-        """These modules, and what programs, configuration and conversions are."""
+        """The modules and packages that decide bytes and meshes, then the programs and their configuration."""
         try:
             programs = f"{PCC_APP_ENCODER.find().identity}+{PCC_APP_DECODER.find().identity}"
             coder = f"{programs}+cfg-{self._configuration_sha256()[:12]}"
         except (CodecUnavailable, OSError):
             coder = "PccApp-missing"
-        own = source_version(1, __name__, "gcbench.codecs.mpeg.ply", "gcbench.codecs.mpeg.seal")
-        return f"{own}+{coder}+{self.conversion_version()}"
+        return f"{source_version(1, __name__, packages=self.packages)}+{coder}"
 
     def programs(self) -> Mapping[str, str]:
         """Which encoder and decoder are here."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.stream import FEATURE_CODERS, Cloud, unpack
-from gcbench.codecs.points.codec import PointCodec
+from gcbench.codecs.points import PointCodec
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
 from gcbench.versions import source_version
 
@@ -29,10 +29,6 @@ MAX_BLOCK_VOXELS = 1_500_000  # coded at once; see the class for what that takes
 DEFAULT_BITS = 10
 _COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # rates below and beside the ladder, and quick ones
 _NEEDED = ("torch", "safetensors", "numba")
-_MODULES = (
-    *("bottleneck", "codec", "features", "ladder", "mixed_features", "mixing"),
-    *("network", "octree", "range_coder", "sparse", "stream", "weights"),
-)
 
 
 class PCGCv2Codec(PointCodec):
@@ -83,10 +79,9 @@ class PCGCv2Codec(PointCodec):
         self._features = features
 
     def version(self) -> str:
-        """Identify this folder but for its training, torch, all weights, and the conversions."""
+        """The modules and packages that decide bytes and meshes, and a fingerprint of each file of weights."""
         weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
-        own = source_version(1, *(f"gcbench.codecs.pcgcv2.{name}" for name in _MODULES), packages=("torch",))
-        return f"{own}+weights{weights}+{self.conversion_version()}"
+        return f"{source_version(1, __name__, packages=self.packages)}+weights{weights}"
 
     def availability(self) -> Availability:
         """Say whether torch, weights, and what the conversions need, are here."""
@@ -118,7 +113,7 @@ class PCGCv2Codec(PointCodec):
     def prepare(self) -> None:
         """Import torch, compile the coders or load what was compiled, and read all weights."""
         super().prepare()
-        from gcbench.codecs.pcgcv2.octree import decode_octree, encode_octree
+        from gcbench.entropy.octree import decode_octree, encode_octree
 
         point = np.zeros((1, 3), np.int32)
         decode_octree(encode_octree(point, 2), 2)
@@ -139,7 +134,7 @@ class PCGCv2Codec(PointCodec):
             There are no weights of this rate.
         """
         from gcbench.codecs.pcgcv2.features import LARGEST
-        from gcbench.codecs.pcgcv2.octree import MAX_POINTS, encode_octree
+        from gcbench.entropy.octree import MAX_POINTS, encode_octree
 
         path = ladder.files().get(str(rate.params["weights"]))
         if path is None:
@@ -180,7 +175,7 @@ class PCGCv2Codec(PointCodec):
         BitstreamError
             The stream is short, corrupt or foreign, or of weights that are not here.
         """
-        from gcbench.codecs.pcgcv2.octree import decode_octree
+        from gcbench.entropy.octree import decode_octree
 
         cloud = unpack(stream)
         path = ladder.fingerprints().get(cloud.fingerprint)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gcbench.codecs.pcgcv2.range_coder import (
+from gcbench.entropy.adaptive import (
     Bytes,
     Ints,
     consume,

@@ -14,8 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gcbench.codecs.pcgcv2.features import ESCAPE, FIRST, LARGEST, Tables, check_length, checked_features
-from gcbench.codecs.pcgcv2.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, logits_of, new_mixer
-from gcbench.codecs.pcgcv2.range_coder import (
+from gcbench.entropy.adaptive import (
     Bytes,
     Ints,
     consume,
@@ -28,6 +27,7 @@ from gcbench.codecs.pcgcv2.range_coder import (
     start_decoder,
     start_encoder,
 )
+from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, logits_of, new_mixer
 from gcbench.errors import BitstreamError
 
 # A feature is coded as: is it 0; if not, is it positive; then, is its magnitude 1, is it 2, ... 15; then in 16 bits.

@@ -16,9 +16,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from gcbench.codecs.implicit.fused import all_threads
-from gcbench.codecs.implicit.networks import Perceptrons, generators
-from gcbench.codecs.implicit.training import Schedule, train
+from gcbench.training.fused import all_threads
+from gcbench.training.loop import Schedule, train
+from gcbench.training.perceptrons import Perceptrons, generators
 
 pytestmark = pytest.mark.benchmark
 

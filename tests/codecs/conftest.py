@@ -17,13 +17,6 @@ def ctx(tmp_path) -> Context:
     return Context(scratch=tmp_path)
 
 
-@pytest.fixture(scope="session")
-def torus() -> trimesh.Trimesh:
-    """Closed, genus 1, 768 faces, longest side [-1, 1]."""
-    mesh = trimesh.creation.torus(0.7, 0.3, major_sections=32, minor_sections=12)
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-
-
 def triangle() -> trimesh.Trimesh:
     return trimesh.Trimesh([[-1, -0.5, 0], [1, -0.5, 0], [0, 0.5, 0]], [[0, 1, 2]], process=False)
 

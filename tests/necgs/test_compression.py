@@ -13,11 +13,11 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from gcbench.errors import BadMesh, BitstreamError, UsageError
+from gcbench.geometry.deformable_marching_cubes import extract
+from gcbench.geometry.grid import Grid
 from gcbench.necgs.bitstream import Reader
 from gcbench.necgs.compression import add, compress, decompress
-from gcbench.necgs.dmc import extract
-from gcbench.necgs.grid import Grid
-from gcbench.necgs.network import Decoder
+from gcbench.necgs.designs.convolution import Decoder
 from gcbench.necgs.settings import Settings, effort_settings
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.necgs"))

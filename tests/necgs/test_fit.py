@@ -7,12 +7,12 @@ import torch
 import trimesh
 
 from gcbench.errors import BadMesh
-from gcbench.necgs.dmc import extract
+from gcbench.geometry.deformable_marching_cubes import extract
+from gcbench.geometry.grid import Grid
+from gcbench.geometry.surface import ClosestPoints, Surface, barycentrics, uniform_barycentrics
+from gcbench.geometry.tsdf import tsdf
 from gcbench.necgs.fit import DIRECT, Schedule, fit, minimise
-from gcbench.necgs.grid import Grid
 from gcbench.necgs.settings import Fitting
-from gcbench.necgs.surface import ClosestPoints, Surface, barycentrics, uniform_barycentrics
-from gcbench.necgs.tsdf import tsdf
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import torch
 import trimesh
 
 from gcbench.errors import CodecUnavailable
-from gcbench.necgs.rasteriser import unique_edges, visible_faces
+from gcbench.geometry.rasteriser import unique_edges, visible_faces
 from gcbench.necgs.render import (
     FIELD_OF_VIEW,
     CpuRenderer,

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from gcbench.errors import CodecFailed, UsageError
-from gcbench.necgs import straight_through
+from gcbench.geometry.grid import Grid
 from gcbench.necgs import train as module
-from gcbench.necgs.grid import Grid
+from gcbench.necgs.designs.convolution import Decoder, decode
 from gcbench.necgs.loss import regression_loss
-from gcbench.necgs.network import Decoder, decode
 from gcbench.necgs.settings import Architecture, Training
 from gcbench.necgs.train import fit_features, train
+from gcbench.training import straight_through
 
 SMALL = Architecture(resolution=32, widths=(8, 6, 4))
 SHORT = Training(epochs=6, batch=2)

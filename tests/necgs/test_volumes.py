@@ -8,10 +8,10 @@ import pytest
 import trimesh
 
 from gcbench.errors import BadMesh, BenchError, CodecFailed
+from gcbench.geometry.grid import Grid
+from gcbench.geometry.tsdf import tsdf
 from gcbench.necgs import volumes
-from gcbench.necgs.grid import Grid
 from gcbench.necgs.settings import Fitting
-from gcbench.necgs.tsdf import tsdf
 from gcbench.necgs.volumes import Recipe, fit_all
 
 PLAIN = Recipe(Grid(32), Fitting(objective="none"), deformation=False, bits=8, seed=0)

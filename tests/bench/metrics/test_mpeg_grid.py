@@ -20,8 +20,8 @@ from hypothesis.extra.numpy import arrays
 from gcbench.bench.metrics import mpeg_grid
 from gcbench.bench.metrics.grid_sampling import LONGEST_SIDE, Frame, GridSamples, sample_grid
 from gcbench.bench.metrics.mpeg_grid import CAP_DB, GRID_LINES, MOST_SAMPLES, MpegGrid, grid_psnr, mean_squares
-from gcbench.bench.metrics.sampling import Surface
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.sampling import Surface
 
 STEP = 131_201  # the longest side 2^27 over 1023 intervals, rounded up
 LINES_HIT = 1023  # so the 1024th line is beyond the box

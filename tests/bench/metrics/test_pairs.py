@@ -19,8 +19,8 @@ from scipy.spatial import cKDTree
 from gcbench.bench.metrics import pairs
 from gcbench.bench.metrics.formulas import PSNR_MAX_DB, f1_score, psnr_db
 from gcbench.bench.metrics.pairs import Original, Pair
-from gcbench.bench.metrics.sampling import Surface, sample
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.sampling import Surface, sample
 
 
 def measure(original: Original, decoded: trimesh.Trimesh) -> dict[str, float]:

@@ -10,10 +10,10 @@ import trimesh
 from gcbench.bench.metrics import SUITES, Cloud, clouds
 from gcbench.bench.metrics.clouds import d1_psnr
 from gcbench.bench.metrics.formulas import PSNR_MAX_DB
-from gcbench.bench.metrics.nearest import PointTree
-from gcbench.codecs.points import sampling
-from gcbench.codecs.points.sampling import voxelise
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.clouds import sampling
+from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.nearest import PointTree
 
 BITS = 7
 

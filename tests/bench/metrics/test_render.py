@@ -12,10 +12,10 @@ from skimage.metrics import structural_similarity
 
 from gcbench import native
 from gcbench.bench.metrics.render import CAP_DB, Render, compare, psnr
-from gcbench.bench.metrics.sampling import Surface
 from gcbench.bench.metrics.similarity import RADIUS, sum_of_ssim
 from gcbench.bench.metrics.views import HALF_WIDTH, PIXEL, RESOLUTION, VIEWS, cameras, draw
 from gcbench.errors import BadMesh, CodecFailed
+from gcbench.geometry.sampling import Surface
 
 SUITE = Render()
 SAME = {

@@ -12,7 +12,7 @@ import trimesh
 from gcbench.codecs import Context, Rate
 from gcbench.codecs.implicit.keyspheres import ARCHITECTURES, KeySpheres, direct, distances, latent
 from gcbench.codecs.implicit.spheres import pack
-from gcbench.codecs.implicit.weights import encode
+from gcbench.entropy.tensors import encode
 from gcbench.errors import BitstreamError, UsageError
 
 SMALL = Rate("x", {"spheres": 16, "layers": 2, "width": 16, "effort": "quick"})

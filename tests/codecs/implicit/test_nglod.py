@@ -12,13 +12,13 @@ import trimesh
 from gcbench.codecs import Context, Rate
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.implicit import nglod, octree_features
-from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.implicit.nglod import Nglod
 from gcbench.codecs.implicit.octree import BASE, Octree
 from gcbench.codecs.implicit.octree_field import STEP, OctreeField
 from gcbench.codecs.implicit.perceptron_codec import Fit
-from gcbench.codecs.implicit.samples import Field
 from gcbench.errors import BadMesh, BitstreamError, UsageError
+from gcbench.geometry.marching_cubes import HALF_SIDE
+from gcbench.geometry.signed_distance import Field
 
 HEAD = 9  # bytes of the envelope before the body
 

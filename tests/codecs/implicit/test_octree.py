@@ -12,11 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 from gcbench.codecs.implicit import octree as octree_module
 from gcbench.codecs.implicit import octree_features
-from gcbench.codecs.implicit.meshing import HALF_SIDE
 from gcbench.codecs.implicit.octree import BASE, MAX_DEPTH, Octree, voxels_of
 from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
 from gcbench.errors import BitstreamError
-from gcbench.necgs.surface import Surface
+from gcbench.geometry.marching_cubes import HALF_SIDE
+from gcbench.geometry.surface import Surface
 
 VOXELS = np.array([[0, 0, 0], [0, 0, 1], [7, 3, 4], [15, 15, 15]], np.int32)
 

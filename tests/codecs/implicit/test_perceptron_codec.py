@@ -10,13 +10,14 @@ import torch
 import trimesh
 
 from gcbench.codecs import CODECS, Context, Rate
-from gcbench.codecs.implicit import perceptron_codec, training
-from gcbench.codecs.implicit.networks import Perceptrons, generators
+from gcbench.codecs.implicit import perceptron_codec
 from gcbench.codecs.implicit.ni import Ni
 from gcbench.codecs.implicit.perceptron_codec import Fit, PerceptronCodec
 from gcbench.codecs.implicit.pruned_mlp import PrunedMlp
-from gcbench.codecs.implicit.weights import decode
+from gcbench.entropy.tensors import decode
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
+from gcbench.training import loop as training
+from gcbench.training.perceptrons import Perceptrons, generators
 
 SMALL = {"layers": 2, "width": 16, "effort": "quick"}
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gcbench.codecs.implicit.samples import Field
 from gcbench.codecs.implicit.spheres import (
     CENTRE_STEP,
     RADIUS_STEP,
@@ -22,6 +21,7 @@ from gcbench.codecs.implicit.spheres import (
     unpack,
 )
 from gcbench.errors import BitstreamError
+from gcbench.geometry.signed_distance import Field
 
 
 def mesh_of(vertices, faces):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gcbench.codecs.pcgcv2.features import ESCAPE, FIRST, LARGEST, checked, encode_features
 from gcbench.codecs.pcgcv2.mixed_features import _neighbours, _prior, decode_mixed_features, encode_mixed_features
-from gcbench.codecs.pcgcv2.mixing import logits_of
+from gcbench.entropy.mixing import logits_of
 from gcbench.errors import BitstreamError
 
 _anything = st.integers(-LARGEST, LARGEST) | st.integers(-3, 3) | st.sampled_from([15, 16, -15, -16, 10, 11])

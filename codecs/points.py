@@ -1,0 +1,163 @@
+"""A codec of voxelised points as a codec of meshes: sampling before it, surface reconstruction behind it.
+
+Knows meshes, voxels and bytes; what codes the points is a subclass's.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from gcbench import native
+from gcbench.codecs.arrays import checked_faces, decoded_mesh
+from gcbench.codecs.base import Availability, Context, ModelCodec, Rate
+from gcbench.errors import BitstreamError, CodecFailed, SystemLibraryMissing
+from gcbench.geometry.clouds.reconstruction import reconstruct
+from gcbench.geometry.clouds.sampling import voxelise
+
+if TYPE_CHECKING:
+    import trimesh
+    from numpy.typing import NDArray
+
+MIN_BITS, MAX_BITS = 4, 12
+_HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
+_VERSION = 1
+PACKAGES = ("open3d", "numba", "scipy")
+
+
+class PointCodec(ModelCodec):
+    """Codes the voxels that a surface touches, on a grid of 2^bits over [-1, 1], and meshes what comes back.
+
+    A rate whose parameters name ``bits`` decides the resolution; otherwise it is ``2^10``. A stream is the
+    five bytes (magic, version, bits), then what ``encode_points`` returns. Time is reported in the stages ``sampling``,
+    ``coding`` (both directions), ``normals`` and ``poisson``.
+
+    Source: NeCGS (Ren et al.), appendix C.2: "voxel sampling and SPSR to convert between point cloud and surface".
+    """
+
+    magic: bytes  # three bytes
+    packages: ClassVar[tuple[str, ...]] = PACKAGES
+
+    def availability(self) -> Availability:
+        """Say whether Open3D is installed, and whether the libraries that it links are."""
+        try:
+            native.open3d()
+        except SystemLibraryMissing as error:
+            reason, _, remedy = str(error).partition("; ")
+            return Availability(ok=False, reason=reason, remedy=remedy)
+        except ImportError as error:
+            return Availability(ok=False, reason=f"Open3D cannot be imported: {error}", remedy="pip install open3d-cpu")
+        return Availability(ok=True)
+
+    def prepare(self) -> None:
+        """Import what the conversions need, and compile their loops or load what was compiled, by one small round."""
+        super().prepare()
+        tetrahedron = np.array([[-1.0, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+        voxels = voxelise(tetrahedron, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]), MIN_BITS, seed=0)
+        reconstruct(voxels.astype(np.float64), Context())
+
+    @abstractmethod
+    def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
+        """Encode occupied voxels.
+
+        Parameters
+        ----------
+        voxels : (N, 3) int32
+            Distinct, in [0, 2^bits), sorted by x, then y, then z; N ≥ 1.
+        bits : int
+            Of the grid.
+        rate : Rate
+            Of the ladder.
+        ctx : Context
+            Of the call.
+        """
+
+    @abstractmethod
+    def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
+        """Decode points.
+
+        Returns
+        -------
+        (N, 3) float64
+            Positions in voxels: the centre of voxel (i, j, k) is (i + ½, j + ½, k + ½), and [0, 2^bits] is the cube.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign.
+        """
+
+    def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
+        """Sample one normalised mesh and encode its voxels."""
+        voxels, bits = self.sample(mesh, rate, ctx)
+        with ctx.stage("coding"):
+            return self.wrap(self.encode_points(voxels, bits, rate, ctx), bits)
+
+    def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
+        """Decode the points of one mesh and put a surface through them.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short, corrupt or foreign, or has too few points for a surface.
+        """
+        with ctx.stage("coding"):
+            points, bits = self.decode_cloud(stream, ctx)
+        return self.surface(points, bits, ctx)
+
+    def decode_cloud(self, stream: bytes, ctx: Context) -> tuple[NDArray[np.float64], int]:
+        """Decode the points alone, in voxels, and the bits of their grid: what point metrics compare."""
+        contents, bits = self.unwrap(stream)
+        points = self.decode_points(contents, bits, ctx)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+            raise BitstreamError("the stream holds no points")
+        return points, bits
+
+    def sample(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> tuple[NDArray[np.int32], int]:
+        """Voxels of a normalised mesh on the rate's grid, and the bits of that.
+
+        Raises
+        ------
+        CodecFailed
+            No faces, a coordinate that is not finite, a face with a vertex that is not there, or bits out of range.
+        """
+        bits = int(rate.params.get("bits", 10))
+        if not MIN_BITS <= bits <= MAX_BITS:
+            raise CodecFailed(f"bits={bits} is not in {MIN_BITS}…{MAX_BITS}")
+        if not len(mesh.faces):
+            raise CodecFailed("the mesh has no faces")
+        if not np.isfinite(mesh.vertices).all():
+            raise CodecFailed("a coordinate is not finite")
+        faces = checked_faces(mesh.faces, len(mesh.vertices))
+        with ctx.stage("sampling"):
+            voxels = voxelise(mesh.vertices, faces, bits, ctx.seed)
+        ctx.check_deadline()
+        return voxels, bits
+
+    def surface(self, points: NDArray[np.float64], bits: int, ctx: Context) -> trimesh.Trimesh:
+        """Put a surface through points in voxels, and scale it back to [-1, 1]."""
+        ctx.check_deadline()
+        vertices, faces = reconstruct(points, ctx)
+        return decoded_mesh(vertices / 2.0 ** (bits - 1) - 1, faces)
+
+    def wrap(self, contents: bytes, bits: int) -> bytes:
+        """Put the header before what a codec of points wrote."""
+        return _HEADER.pack(self.magic, _VERSION, bits) + contents
+
+    def unwrap(self, stream: bytes) -> tuple[bytes, int]:
+        """Take the header off a stream: what the codec of points wrote, and the bits of the grid.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is short or foreign.
+        """
+        if len(stream) < _HEADER.size:
+            raise BitstreamError("the stream ends in its header")
+        magic, version, bits = _HEADER.unpack_from(stream)
+        if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
+            raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
+        return stream[_HEADER.size :], bits

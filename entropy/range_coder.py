@@ -1,0 +1,459 @@
+"""Range coding of integer tensors with frequency tables that are the same on every machine.
+
+A tensor's model is a generalised Gaussian whose scale varies by row, column and tap, or a histogram, whichever takes
+fewer bits. All tables come from integers and correctly rounded float64 arithmetic (+ - * / and square roots), never
+from a mathematical library. The coder itself is constriction's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import constriction
+import numpy as np
+
+from gcbench.entropy.coder import Coder, Model, Shape3
+from gcbench.errors import BitstreamError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gcbench.entropy.coder import Symbols
+
+PRECISION = 24  # bits: every table sums to 2^24, which is what constriction's categorical models do
+_WEIGHT_BITS = 26  # the largest that cannot overflow: 2^26 · 2^12 levels folded into one, times 2^24, is below 2^63
+
+SHAPES = (3, 4, 5, 6, 7, 8, 10, 12, 16)  # quarters of β: 4 is Laplace, 8 is Gauss, 16 is almost uniform
+STEPS_PER_OCTAVE = 4  # of the scale; a quarter of an octave off costs less than 0.01 bits a symbol
+SCALES = 64  # s = 2^((k - 16) / 4) levels, k < 64: from 1/16 of a level to almost 2^12 levels
+_SCALE_OF_ONE = 16
+_LOCATION_STEPS = 8  # to a level
+_FACTOR_MAX = 16  # a row, column or tap has a scale at most 2^(±16/4) times the tensor's
+_ROOTS_OF_TWO = (1.0, 1.189207115002721, 1.4142135623730951, 1.681792830507429)  # 2^(i/4), to the last bit
+_EIGHTHS_OF_TWO = (65536, 71468, 77936, 84990, 92682, 101070, 110218, 120194)  # 2^(16 + i/8), rounded
+_COUNT_CODE_MAX = 255
+_TAYLOR_TERMS = 16
+_LN_2 = 0.6931471805599453
+
+_BELL, _HISTOGRAM = 0, 1  # first byte of a model
+
+
+# --- Frequency tables ------------------------------------------------------------------------------------------------
+
+
+def frequencies(weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Integers in proportion to the weights, none below 1, that sum to 2^24 along the last axis.
+
+    Parameters
+    ----------
+    weights : ndarray of int64
+        (..., levels), not negative, below 2^39, not all 0.
+    """
+    levels = weights.shape[-1]
+    spread = 2**PRECISION - levels
+    table: NDArray[np.int64] = weights * spread // weights.sum(axis=-1, keepdims=True)
+    rest = spread - table.sum(axis=-1, keepdims=True)
+    largest = weights.argmax(axis=-1)[..., None]  # the first of equals
+    np.put_along_axis(table, largest, np.take_along_axis(table, largest, -1) + rest, -1)
+    return table + 1
+
+
+def _exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """e^-x for x ≥ 0 by additions, multiplications and divisions alone, so that every machine agrees to the bit."""
+    octaves = np.floor(np.minimum(x, 100.0) / _LN_2)
+    u = np.minimum(x, 100.0) - octaves * _LN_2
+    series = np.ones_like(u)
+    for k in range(_TAYLOR_TERMS, 0, -1):
+        series = 1.0 - series * u / k
+    return np.ldexp(series, -octaves.astype(np.int64))
+
+
+@lru_cache(maxsize=4096)
+def bell_frequencies(levels: int, location: int, shape: int, scale: int) -> NDArray[np.int64]:
+    """Table of exp(-(|q - μ| / s)^β), with what lies beyond the first and the last level added to them.
+
+    Parameters
+    ----------
+    levels : int
+        Symbols in the alphabet.
+    location : int
+        μ in eighths of a level.
+    shape : int
+        β in quarters.
+    scale : int
+        k, for s = 2^((k - 16) / 4) levels.
+
+    Returns
+    -------
+    frequencies : (levels,) int64
+        Each at least 1, sum 2^24. Read only.
+    """
+    distance = np.abs(np.arange(-levels, 2 * levels) * _LOCATION_STEPS - location) / _LOCATION_STEPS
+    octave, step = divmod(scale - _SCALE_OF_ONE, STEPS_PER_OCTAVE)
+    root = np.sqrt(np.sqrt(distance / np.ldexp(_ROOTS_OF_TWO[step], octave)))
+    power = root
+    for _ in range(shape - 1):
+        power = power * root
+    weights = np.floor(np.ldexp(_exp_of_minus(power), _WEIGHT_BITS)).astype(np.int64)
+    folded = weights[levels : 2 * levels].copy()
+    folded[0] += weights[:levels].sum()
+    folded[-1] += weights[2 * levels :].sum()
+    # The nearest level to μ has weight where all others have none, even if μ is far from any at this scale.
+    folded[min((location + _LOCATION_STEPS // 2) // _LOCATION_STEPS, levels - 1)] += 1
+    table = frequencies(folded)
+    table.setflags(write=False)
+    return table
+
+
+def histogram_frequencies(codes: NDArray[np.int64], first: int, levels: int) -> NDArray[np.int64]:
+    """Table of counts that are told in eighths of an octave.
+
+    Parameters
+    ----------
+    codes : (n,) int64
+        0 where a level does not occur, otherwise 1 + 8 log2(count), rounded; not all 0.
+    first : int
+        Level of the first code; levels before it and behind the last do not occur.
+    """
+    eighths = np.maximum(codes - 1, 0)
+    below_largest = eighths.max() // 8 - eighths // 8
+    weights = np.zeros(levels, np.int64)
+    mantissas = np.array(_EIGHTHS_OF_TWO, np.int64)[eighths % 8] << (_WEIGHT_BITS - 17)
+    weights[first : first + len(codes)] = np.where(codes > 0, mantissas >> np.minimum(below_largest, 62), 0)
+    return frequencies(weights)
+
+
+# --- constriction ----------------------------------------------------------------------------------------------------
+
+
+def _categorical(table: NDArray[np.int64]) -> Any:
+    """The model of constriction with exactly these frequencies.
+
+    It adds 1 to each of the weights that it scales to sum to 2^24 - levels: ours do already, so its scale is exactly 1.
+    """
+    return constriction.stream.model.Categorical((table - 1).astype(np.float64), perfect=False)
+
+
+@cache
+def _categorical_byte() -> Any:
+    return _categorical(frequencies(np.ones(256, np.int64)))
+
+
+class RangeSink:
+    """Takes symbols."""
+
+    def __init__(self) -> None:
+        self._encoder: Any = constriction.stream.queue.RangeEncoder()
+
+    def put(self, symbols: Symbols, categorical: Any) -> None:
+        """Write symbols under a model of :func:`_categorical`."""
+        self._encoder.encode(np.ascontiguousarray(symbols, np.int32), categorical)
+
+    def put_bytes(self, *values: int) -> None:
+        """Write bytes."""
+        self.put(np.array(values), _categorical_byte())
+
+    def information_bits(self) -> float:
+        """Information of what was written: whole words, and how far the range has narrowed since."""
+        words, (_, width) = self._encoder.pos()
+        return float(32 * words + 64 - np.log2(float(width)))
+
+    def words(self) -> NDArray[np.uint32]:
+        """What was written."""
+        compressed: NDArray[np.uint32] = self._encoder.get_compressed()
+        return compressed
+
+
+class RangeSource:
+    """Gives symbols back, and codes them again on the way.
+
+    A range decoder gives symbols for whatever words, and cannot tell well where they should have ended. Coding costs a
+    fifth of decoding, and one comparison at the end tells everything.
+    """
+
+    def __init__(self, words: NDArray[np.uint32]) -> None:
+        self._decoder: Any = constriction.stream.queue.RangeDecoder(words)
+        self._given = words
+        self._again = RangeSink()
+
+    def get(self, count: int, categorical: Any) -> NDArray[np.int32]:
+        """Read symbols that were written under the same model."""
+        try:
+            symbols: NDArray[np.int32] = self._decoder.decode(categorical, count)
+        except AssertionError as error:  # how constriction says that no symbol is coded by these words
+            raise BitstreamError("the range-coded data is corrupt") from error
+        self._again.put(symbols, categorical)
+        return symbols
+
+    def get_bytes(self, count: int) -> list[int]:
+        """Read bytes."""
+        return [int(value) for value in self.get(count, _categorical_byte())]
+
+    def exhausted(self) -> bool:
+        """Whether the words are those of what was read: no more, no fewer, no others."""
+        return np.array_equal(self._given, self._again.words())
+
+
+def _put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
+    """Write integers in [-bound, bound] that are mostly near 0, under the Laplace table that suits them best."""
+    levels = 2 * bound + 1
+    counts = np.bincount(values + bound, minlength=levels)
+    tables = [bell_frequencies(levels, bound * _LOCATION_STEPS, 4, scale) for scale in range(SCALES)]
+    scale = int(np.argmax([counts @ np.log2(table) for table in tables]))
+    sink.put_bytes(scale)
+    sink.put(values + bound, _categorical(tables[scale]))
+
+
+def _get_small(source: RangeSource, count: int, bound: int) -> NDArray[np.int64]:
+    (scale,) = source.get_bytes(1)
+    if scale >= SCALES:
+        raise BitstreamError(f"a model has scale {scale} of {SCALES}")
+    table = bell_frequencies(2 * bound + 1, bound * _LOCATION_STEPS, 4, scale)
+    return source.get(count, _categorical(table)).astype(np.int64) - bound
+
+
+# --- Models ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class BellModel(Model[RangeSink, RangeSource]):
+    """Generalised Gaussians of one location and shape, with a scale that is a product over the axes.
+
+    After training, the weights of one output channel (and, in late layers, of one input channel or one tap of the
+    kernel) are about as large as each other and differ from the next channel's: telling a scale for each costs two or
+    three bits and gains more than any better description of the histogram of the whole tensor.
+
+    Parameters
+    ----------
+    dims : tuple of int
+        (rows, columns, taps).
+    levels, location, shape, scale : int
+        As of :func:`bell_frequencies`; the scale is the tensor's.
+    factors : tuple of three (dims[i],) int64
+        Steps to add to the scale for each row, column and tap.
+    """
+
+    dims: Shape3
+    levels: int
+    location: int
+    shape: int
+    scale: int
+    factors: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+    def write(self, sink: RangeSink) -> None:
+        """Write kind and axes with factors, location, shape, scale; then the factors of those axes."""
+        used = [bool(factor.any()) for factor in self.factors]
+        sink.put_bytes(
+            _BELL + 2 * used[0] + 4 * used[1] + 8 * used[2],
+            self.location % 256,
+            self.location // 256,
+            SHAPES.index(self.shape),
+            self.scale,
+        )
+        for factor, is_used in zip(self.factors, used, strict=True):
+            if is_used:
+                _put_small(sink, factor, _FACTOR_MAX)
+
+    def encode(self, symbols: Symbols, sink: RangeSink) -> None:
+        """Write the symbols by scale, those of one scale as they lie in memory."""
+        ordered = symbols.reshape(-1)[self._order]
+        for start, stop, _, model in self._runs:
+            sink.put(ordered[start:stop], model)
+
+    def decode(self, source: RangeSource) -> NDArray[np.int16]:
+        """Read the symbols by scale and put each in its place."""
+        ordered = np.zeros(prod(self.dims), np.int16)
+        for start, stop, _, model in self._runs:
+            ordered[start:stop] = source.get(stop - start, model)
+        symbols = np.zeros_like(ordered)
+        symbols[self._order] = ordered
+        return symbols.reshape(self.dims)
+
+    def cost_bits(self, symbols: Symbols) -> float:
+        """Information of the symbols under the tables of their places."""
+        ordered = symbols.reshape(-1, prod(self.dims))[:, self._order]
+        bits = 0.0
+        for start, stop, table, _ in self._runs:
+            counts = np.bincount(ordered[:, start:stop].reshape(-1), minlength=self.levels)
+            bits += float(counts @ (PRECISION - np.log2(table)))
+        return bits
+
+    @cached_property
+    def _scales(self) -> NDArray[np.int8]:
+        """Scale at each place, flat."""
+        rows, columns, taps = self.factors
+        total = self.scale + rows[:, None, None] + columns[:, None] + taps
+        scales: NDArray[np.int8] = np.clip(total, 0, SCALES - 1).astype(np.int8).reshape(-1)
+        return scales
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Places by scale, those of one scale as they lie in memory."""
+        return np.argsort(self._scales, kind="stable")
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, int, NDArray[np.int64], Any]]:
+        """Of each scale that occurs: where it starts and stops in the order, its table, constriction's model."""
+        counts = np.bincount(self._scales, minlength=SCALES)
+        stops = np.cumsum(counts)
+        runs = []
+        for scale in np.flatnonzero(counts):
+            table = bell_frequencies(self.levels, self.location, self.shape, int(scale))
+            runs.append((int(stops[scale] - counts[scale]), int(stops[scale]), table, _categorical(table)))
+        return runs
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramModel(Model[RangeSink, RangeSource]):
+    """One table for the whole tensor, told level by level."""
+
+    dims: Shape3
+    levels: int
+    first: int
+    codes: NDArray[np.int64]
+
+    def write(self, sink: RangeSink) -> None:
+        """Write kind, first and last level; then the codes, each as its difference from the one before."""
+        last = self.first + len(self.codes) - 1
+        sink.put_bytes(_HISTOGRAM, self.first % 256, self.first // 256, last % 256, last // 256)
+        _put_small(sink, np.diff(self.codes, prepend=0), _COUNT_CODE_MAX)
+
+    def encode(self, symbols: Symbols, sink: RangeSink) -> None:
+        """Write the symbols as they lie in memory."""
+        sink.put(symbols.reshape(-1), self._model)
+
+    def decode(self, source: RangeSource) -> NDArray[np.int16]:
+        """Read the symbols as they lie in memory."""
+        return source.get(prod(self.dims), self._model).astype(np.int16).reshape(self.dims)
+
+    def cost_bits(self, symbols: Symbols) -> float:
+        """Information of the symbols under the table."""
+        counts = np.bincount(symbols.reshape(-1), minlength=self.levels)
+        return float(counts @ (PRECISION - np.log2(self._table)))
+
+    @cached_property
+    def _table(self) -> NDArray[np.int64]:
+        return histogram_frequencies(self.codes, self.first, self.levels)
+
+    @cached_property
+    def _model(self) -> Any:
+        return _categorical(self._table)
+
+
+# --- Fitting ---------------------------------------------------------------------------------------------------------
+
+
+def _fit_histogram(symbols: Symbols, levels: int) -> HistogramModel:
+    counts = np.bincount(symbols.reshape(-1), minlength=levels)
+    present = np.flatnonzero(counts)
+    counts = counts[present[0] : present[-1] + 1]
+    codes = np.where(counts > 0, 1 + np.rint(8 * np.log2(np.maximum(counts, 1))), 0).astype(np.int64)
+    dims = (symbols.shape[1], symbols.shape[2], symbols.shape[3])
+    return HistogramModel(dims, levels, int(present[0]), np.minimum(codes, _COUNT_CODE_MAX))
+
+
+def _fit_bell(symbols: Symbols, levels: int, axes: tuple[int, ...]) -> BellModel:
+    """The best shape, and scales by alternating maximum likelihood along the axes.
+
+    At given other factors, the likelihood of a generalised Gaussian is greatest for s^β = β · mean |q - μ|^β along
+    the axis (Nadarajah, A generalized normal distribution, 2005).
+    """
+    dims = (symbols.shape[1], symbols.shape[2], symbols.shape[3])
+    location = int(np.rint(symbols.mean() * _LOCATION_STEPS))
+    distance = np.abs(np.arange(levels) - location / _LOCATION_STEPS)
+    distance = np.maximum(distance, 0.28)  # the root mean square distance within the level that has μ
+    best: BellModel | None = None
+    fewest = np.inf
+    for shape in SHAPES:
+        beta = shape / 4
+        powers = (distance**beta).astype(np.float32)[symbols].mean(axis=0, dtype=np.float64)
+        tensor_scale = round(_steps(powers.mean(), beta))
+        factors = [np.zeros(size, np.int64) for size in dims]
+        for axis in axes * 2 if len(axes) > 1 else axes:
+            factors[axis][:] = 0
+            others = factors[0][:, None, None] + factors[1][:, None] + factors[2]
+            means = (powers * np.exp2(-beta / STEPS_PER_OCTAVE * others)).mean(tuple({0, 1, 2} - {axis}))
+            steps = np.rint(_steps(means, beta)) - tensor_scale
+            factors[axis] = np.clip(steps, -_FACTOR_MAX, _FACTOR_MAX).astype(np.int64)
+        scale = int(np.clip(tensor_scale, 0, SCALES - 1))
+        model = BellModel(dims, levels, location, shape, scale, (factors[0], factors[1], factors[2]))
+        bits = model.cost_bits(symbols)
+        if bits < fewest:
+            best, fewest = model, bits
+    assert best is not None
+    return best
+
+
+def _steps(mean_power: Any, beta: float) -> Any:
+    """Index of the scale that suits a mean of |q - μ|^β, not rounded."""
+    return STEPS_PER_OCTAVE / beta * np.log2(beta * mean_power) + _SCALE_OF_ONE
+
+
+class RangeCoder(Coder[RangeSink, RangeSource]):
+    """Range coding under the cheapest of a few models."""
+
+    def fit(self, symbols: Symbols, levels: int, *, open_set: bool = False) -> Model[RangeSink, RangeSource]:
+        """The cheapest of a histogram and of bells without factors, with one for each row, with one on every axis."""
+        del open_set  # no table has a zero
+        long = [axis for axis in range(3) if symbols.shape[axis + 1] > 1]
+        candidates: list[Model[RangeSink, RangeSource]] = [
+            _fit_histogram(symbols, levels),
+            _fit_bell(symbols, levels, ()),
+            _fit_bell(symbols, levels, tuple(long[:1])),
+        ]
+        if len(long) > 1:
+            candidates.append(_fit_bell(symbols, levels, tuple(long)))
+        return min(candidates, key=lambda model: self.model_bits(model) + model.cost_bits(symbols))
+
+    def read(
+        self, source: RangeSource, shape: Shape3, levels: int, *, open_set: bool = False
+    ) -> Model[RangeSink, RangeSource]:
+        """Read a model of either kind."""
+        del open_set
+        (kind,) = source.get_bytes(1)
+        if kind == _HISTOGRAM:
+            low, high, last_low, last_high = source.get_bytes(4)
+            first, last = low + 256 * high, last_low + 256 * last_high
+            if not first <= last < levels:
+                raise BitstreamError(f"a histogram from level {first} to {last} of {levels}")
+            codes = np.cumsum(_get_small(source, last - first + 1, _COUNT_CODE_MAX))
+            if codes.min() < 0 or codes.max() > _COUNT_CODE_MAX or not codes.any():
+                raise BitstreamError("a histogram that cannot be")
+            return HistogramModel(shape, levels, first, codes)
+        if kind > 14 or kind % 2:
+            raise BitstreamError(f"an entropy model of unknown kind {kind}")
+        low, high, shape_index, scale = source.get_bytes(4)
+        location = low + 256 * high
+        if location > (levels - 1) * _LOCATION_STEPS or shape_index >= len(SHAPES) or scale >= SCALES:
+            raise BitstreamError("an entropy model with parameters out of range")
+        factors = [
+            _get_small(source, size, _FACTOR_MAX) if kind & 2 << axis else np.zeros(size, np.int64)
+            for axis, size in enumerate(shape)
+        ]
+        return BellModel(shape, levels, location, SHAPES[shape_index], scale, (factors[0], factors[1], factors[2]))
+
+    def sink(self) -> RangeSink:
+        """An empty sink."""
+        return RangeSink()
+
+    def source(self, data: bytes) -> RangeSource:
+        """A source of little-endian words."""
+        if len(data) % 4:
+            raise BitstreamError("range-coded data is not a whole number of words")
+        return RangeSource(np.frombuffer(data, "<u4").astype(np.uint32))
+
+    def finish(self, sink: RangeSink) -> bytes:
+        """Little-endian words."""
+        return sink.words().astype("<u4").tobytes()
+
+    def length_bits(self, sink: RangeSink) -> float:
+        """Information that the sink took."""
+        return sink.information_bits()
+
+    def check_exhausted(self, source: RangeSource) -> None:
+        """Raise BitstreamError if these are not the words of what was read."""
+        if not source.exhausted():
+            raise BitstreamError("the range-coded data does not end where its symbols do")

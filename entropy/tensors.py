@@ -1,0 +1,184 @@
+"""Network weights as bytes: quantised uniformly for each tensor, then range coded; or as floats, as papers count them.
+
+The quantiser has a level at 0, so that what was pruned stays 0. Knows arrays of numbers, no networks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gcbench.entropy.range_coder import RangeCoder, RangeSink, RangeSource
+from gcbench.errors import BitstreamError
+
+Coding = Literal["range", "sparse", "float16", "float32"]
+
+_SCALE = struct.Struct("<f")
+_COUNTS = struct.Struct("<II")
+_LARGEST_STEP = 1e6
+_GAP_LEVELS = 256  # the last means: so many zeros, and no value after them
+Arrays = list[NDArray[np.float32]]
+
+
+def levels(bits: int) -> int:
+    """How many values a symbol has: symmetric around 0, so an odd number."""
+    return (1 << bits) - 1
+
+
+def quantise_in_loop(tensor: Tensor, bits: int) -> Tensor:
+    """Quantise each network's tensor to its own scale; gradients pass as if nothing had happened.
+
+    Parameters
+    ----------
+    tensor : (B, ...) float
+        Tensors of B networks.
+    bits : int
+        Of a symbol.
+    """
+    half = levels(bits) // 2
+    with torch.no_grad():
+        peak = tensor.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+        step = (peak / half).view(-1, *[1] * (tensor.dim() - 1))
+        rounded = torch.round(tensor / step).clamp(-half, half) * step
+    return tensor + (rounded - tensor).detach()
+
+
+def encode(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) -> bytes:
+    """Code the tensors of one network.
+
+    Parameters
+    ----------
+    tensors : sequence of (rows, columns) float32
+        In an order and of shapes that the decoder knows.
+    coding : {"range", "sparse", "float16", "float32"}
+        Quantised and range coded; the same with zeros as gaps between the others; plain floats.
+    bits : int
+        Of a quantised symbol, 2 to 12.
+    """
+    if coding in {"float16", "float32"}:
+        return b"".join(np.ascontiguousarray(t, "<f2" if coding == "float16" else "<f4").tobytes() for t in tensors)
+    coder, sink, scales, counts = RangeCoder(), RangeSink(), [], []
+    for tensor in tensors:
+        symbols, step = _quantise(tensor, bits)
+        scales.append(_SCALE.pack(step))
+        if coding == "range":
+            _put(coder, sink, symbols.reshape(1, *_two(symbols.shape), 1) + levels(bits) // 2, levels(bits))
+            continue
+        gaps, values = _gaps(symbols.ravel())
+        counts.append(_COUNTS.pack(len(gaps), len(values)))
+        for part, alphabet in ((gaps, _GAP_LEVELS), (values + levels(bits) // 2, levels(bits))):
+            if len(part):
+                _put(coder, sink, part.reshape(1, 1, -1, 1), alphabet)
+    return b"".join([*scales, *counts, coder.finish(sink)])
+
+
+def decode(data: bytes, shapes: Sequence[tuple[int, int]], coding: Coding, bits: int) -> Arrays:
+    """Inverse of :func:`encode`; exactly the values that the encoder's quantiser gave.
+
+    Raises
+    ------
+    BitstreamError
+        Not the tensors of these shapes.
+    """
+    if coding in {"float16", "float32"}:
+        return _floats(data, shapes, np.dtype("<f2" if coding == "float16" else "<f4"))
+    head = _SCALE.size * len(shapes)
+    counted = _COUNTS.size * len(shapes) if coding == "sparse" else 0
+    if len(data) < head + counted:
+        raise BitstreamError("the weights end before their scales")
+    scales = [_SCALE.unpack_from(data, _SCALE.size * i)[0] for i in range(len(shapes))]
+    if not all(0 <= scale <= _LARGEST_STEP for scale in scales):  # False for NaN
+        raise BitstreamError("a scale of the weights is not a number that training gives")
+    coder = RangeCoder()
+    source = coder.source(data[head + counted :])
+    tensors = []
+    for index, (shape, step) in enumerate(zip(shapes, scales, strict=True)):
+        if coding == "range":
+            symbols = coder.read(source, (*shape, 1), levels(bits)).decode(source).astype(np.int64).reshape(shape)
+            symbols = symbols - levels(bits) // 2
+        else:
+            numbers = _COUNTS.unpack_from(data, head + _COUNTS.size * index)
+            symbols = _read_sparse(coder, source, numbers, shape, bits)
+        tensors.append(_dequantise(symbols, step))
+    coder.check_exhausted(source)
+    return tensors
+
+
+def quantised(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) -> Arrays:
+    """What the decoder will have, without the bytes."""
+    if coding == "float32":
+        return [np.array(t, np.float32) for t in tensors]
+    if coding == "float16":
+        return [np.asarray(t, np.float16).astype(np.float32) for t in tensors]
+    return [_dequantise(*_quantise(t, bits)) for t in tensors]
+
+
+def _quantise(tensor: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
+    half = levels(bits) // 2
+    peak = float(np.abs(tensor).max(initial=0.0))
+    step = np.float32(max(peak, float(np.finfo(np.float32).tiny)) / half)
+    symbols = np.clip(np.rint(np.asarray(tensor, np.float64) / float(step)), -half, half).astype(np.int64)
+    return symbols, float(step)
+
+
+def _dequantise(symbols: NDArray[np.int64], step: float) -> NDArray[np.float32]:
+    return (symbols.astype(np.float32) * np.float32(step)).astype(np.float32)
+
+
+def _put(coder: RangeCoder, sink: RangeSink, symbols: NDArray[np.int64], alphabet: int) -> None:
+    model = coder.fit(symbols, alphabet)
+    model.write(sink)
+    model.encode(symbols[0], sink)
+
+
+def _gaps(symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Zeros before each value that is not 0, in codes below 256, and those values."""
+    places = np.flatnonzero(symbols)
+    zeros = np.diff(places, prepend=-1) - 1
+    long = zeros // (_GAP_LEVELS - 1)
+    codes = np.full(int(long.sum()) + len(zeros), _GAP_LEVELS - 1, np.int64)
+    codes[np.cumsum(long + 1) - 1] = zeros % (_GAP_LEVELS - 1)
+    return codes, symbols[places]
+
+
+def _read_sparse(
+    coder: RangeCoder, source: RangeSource, numbers: tuple[int, int], shape: tuple[int, int], bits: int
+) -> NDArray[np.int64]:
+    gap_count, value_count = numbers
+    size = prod(shape)
+    if not value_count <= gap_count <= value_count + size // (_GAP_LEVELS - 1) or value_count > size:
+        raise BitstreamError("the counts of sparse weights contradict each other")
+    dense = np.zeros(size, np.int64)
+    if not gap_count:
+        return dense.reshape(shape)
+    gaps = coder.read(source, (1, gap_count, 1), _GAP_LEVELS).decode(source).astype(np.int64).ravel()
+    values = coder.read(source, (1, value_count, 1), levels(bits)).decode(source).astype(np.int64).ravel()
+    ends = gaps < _GAP_LEVELS - 1
+    places = np.cumsum(gaps + ends)[ends] - 1
+    if ends.sum() != value_count or places[-1] >= size:
+        raise BitstreamError("sparse weights that lie outside their tensor")
+    dense[places] = values - levels(bits) // 2
+    return dense.reshape(shape)
+
+
+def _floats(data: bytes, shapes: Sequence[tuple[int, int]], kind: np.dtype[np.floating]) -> Arrays:
+    sizes = [prod(shape) for shape in shapes]
+    if len(data) != sum(sizes) * kind.itemsize:
+        raise BitstreamError(f"{len(data)} bytes of weights, not {sum(sizes) * kind.itemsize}")
+    flat = np.frombuffer(data, kind).astype(np.float32)
+    if not np.isfinite(flat).all():
+        raise BitstreamError("a weight is not finite")
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _two(shape: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = shape
+    return rows, columns

@@ -1,0 +1,1 @@
+"""Geometry: surfaces and what is asked of them, grids of them, mesh files, and clouds of points."""

@@ -1,0 +1,1 @@
+"""From a surface to voxels, and from points to a surface."""

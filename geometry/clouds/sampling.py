@@ -1,0 +1,49 @@
+"""From a surface to voxels: those that dense random samples of it fall into.
+
+Knows arrays; what codes the voxels is not its concern.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+# Samples per square voxel of surface. The reference results come from 40 million samples on a frame at 2^10, whatever
+# its area: 51 per square voxel on one and 61 on the other.
+SAMPLES_PER_SQUARE_VOXEL = 56.0
+
+
+def voxelise(vertices: ArrayLike, faces: ArrayLike, bits: int, seed: int) -> NDArray[np.int32]:
+    """Voxels that a surface in [-1, 1]³ passes through, on a grid of 2^bits.
+
+    Uniform samples, many to a voxel: one of which the surface cuts off less than about a fiftieth of a square voxel
+    mostly stays empty. A face too small for a sample counts with its corners.
+
+    Parameters
+    ----------
+    vertices : (V, 3) float
+        Positions; what lies outside the cube counts for the voxel nearest to it.
+    faces : (F, 3) int
+        Vertex indices, F ≥ 1.
+    bits : int
+        4 to 20.
+    seed : int
+        The same mesh and seed give the same voxels, on every machine.
+
+    Returns
+    -------
+    (N, 3) int32
+        Distinct, sorted by x, then y, then z; N ≥ 1. Voxel i covers [i, i + 1) of ``(x + 1) · 2^(bits - 1)``.
+    """
+    from gcbench.geometry.clouds import kernels
+
+    corners = (np.asarray(vertices, np.float64)[np.asarray(faces, np.int64)] + 1.0) * 2.0 ** (bits - 1)
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = 0.5 * np.sqrt(np.einsum("ij,ij->i", doubled, doubled))
+    side = 1 << bits
+    table, bricks = kernels.mark_samples(corners, areas, SAMPLES_PER_SQUARE_VOXEL, side, seed % 2**63)
+    return kernels.sorted_voxels(table, bricks, side)

@@ -1,0 +1,138 @@
+"""Exact nearest neighbours among points and exact closest distances to triangles, in float64.
+
+A tree of tight boxes, walked once per block of 16 neighbouring queries, with the distances to a leaf computed for all
+of them together. Worst cases (outliers, duplicates, clouds far apart) cost time, never exactness or memory.
+Knows points and triangles, nothing of meshes or metrics.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_POINTS_PER_LEAF = 16
+_TRIANGLES_PER_LEAF = 4
+
+
+class _Tree:
+    """A tree of boxes over primitives; see `PointTree` and `TriangleTree`."""
+
+    def __init__(self, primitives: Floats, lower: Floats, upper: Floats, leaf: int) -> None:
+        if len(primitives) == 0:
+            raise ValueError("a tree needs at least one primitive")
+        if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+            raise ValueError("coordinates must be finite")
+        from gcbench.geometry import kernels
+
+        leaves = -(-len(primitives) // leaf)
+        self.leaf = leaf
+        self.order: Ints = np.arange(len(primitives), dtype=np.int64)
+        self.boxes: Floats = np.empty((2 * leaves - 1, 6))
+        kernels.build_tree(lower, upper, leaf, self.order, self.boxes)
+        self.primitives: Floats = np.ascontiguousarray(primitives[self.order])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+class PointTree(_Tree):
+    """Points, ready to be searched or to be queries.
+
+    Parameters
+    ----------
+    points : (n, 3) float
+        At least one point, finite; squared distances must not overflow (coordinates under 1e150).
+
+    Raises
+    ------
+    ValueError
+        No points, or coordinates that are not finite.
+    """
+
+    def __init__(self, points: Floats) -> None:
+        points = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
+        super().__init__(points, points, points, _POINTS_PER_LEAF)
+
+
+class TriangleTree(_Tree):
+    """Triangles, ready to be searched.
+
+    Parameters
+    ----------
+    corners : (n, 3, 3) float
+        Triangle, corner, coordinate. Triangles without area are taken as what they are: segments or points.
+
+    Raises
+    ------
+    ValueError
+        No triangles, or coordinates that are not finite.
+    """
+
+    def __init__(self, corners: Floats) -> None:
+        corners = np.ascontiguousarray(corners, dtype=np.float64).reshape(-1, 3, 3)
+        super().__init__(corners, corners.min(axis=1), corners.max(axis=1), _TRIANGLES_PER_LEAF)
+
+
+def nearest(queries: PointTree, target: PointTree | TriangleTree, threads: int = 1) -> tuple[Floats, Ints]:
+    """Distance from every query to the nearest point or triangle, and which one that is.
+
+    Results do not depend on `threads`. Among several at the same distance the choice is arbitrary but reproducible.
+
+    Parameters
+    ----------
+    queries : PointTree
+        q points.
+    target : PointTree or TriangleTree
+        What to search.
+    threads : int
+        Threads to search with.
+
+    Returns
+    -------
+    distance : (q,) float64
+        Euclidean distance, in the order in which the queries were given.
+    index : (q,) int64
+        Nearest point or triangle, as numbered when its tree was made.
+    """
+    from gcbench.geometry import kernels
+
+    squared = np.empty(len(queries))
+    found = np.empty(len(queries), dtype=np.int64)
+
+    def search(first_block: int, last_block: int) -> None:
+        kernels.search(
+            queries.primitives,
+            target.primitives,
+            target.boxes,
+            target.leaf,
+            first_block,
+            last_block,
+            squared,
+            found,
+        )
+
+    _split(search, -(-len(queries) // kernels.LANES), threads)
+    distance = np.empty(len(queries))
+    index = np.empty(len(queries), dtype=np.int64)
+    distance[queries.order] = np.sqrt(squared)
+    index[queries.order] = target.order[found]
+    return distance, index
+
+
+def _split(work: Callable[[int, int], None], blocks: int, threads: int) -> None:
+    """Run ``work(first, last)`` over [0, blocks) on `threads` threads."""
+    if threads <= 1:
+        work(0, blocks)
+        return
+    # More pieces than threads: a piece with distant queries takes longer.
+    bounds = np.linspace(0, blocks, 8 * threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(bounds)]:
+            done.result()

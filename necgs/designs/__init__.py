@@ -1,0 +1,1 @@
+"""Designs: how features become volumes."""
