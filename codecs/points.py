@@ -1,11 +1,7 @@
-"""A codec of voxelised points as a codec of meshes: sampling before it, surface reconstruction behind it.
-
-Knows meshes, voxels and bytes; what codes the points is a subclass's.
-"""
+"""A codec of voxelised points as a codec of meshes: sampling before it, surface reconstruction behind it."""
 
 from __future__ import annotations
 
-import struct
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,31 +10,30 @@ import numpy as np
 from gcbench import native
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, ModelCodec, Rate
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, CodecFailed, SystemLibraryMissing
 from gcbench.geometry.clouds.reconstruction import reconstruct
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds.voxels import voxelise
 
 if TYPE_CHECKING:
     import trimesh
     from numpy.typing import NDArray
 
 MIN_BITS, MAX_BITS = 4, 12
-_HEADER = struct.Struct("<3sBB")  # magic of the codec, version of this wrapper, bits
-_VERSION = 1
 PACKAGES = ("open3d", "numba", "scipy")
 
 
 class PointCodec(ModelCodec):
     """Codes the voxels that a surface touches, on a grid of 2^bits over [-1, 1], and meshes what comes back.
 
-    A rate whose parameters name ``bits`` decides the resolution; otherwise it is ``2^10``. A stream is the
-    five bytes (magic, version, bits), then what ``encode_points`` returns. Time is reported in the stages ``sampling``,
+    A rate whose parameters name ``bits`` decides the resolution; otherwise it is ``2^10``. The body of a
+    stream is a byte, the bits, then what ``encode_points`` returns. Time is reported in the stages ``sampling``,
     ``coding`` (both directions), ``normals`` and ``poisson``.
 
     Source: NeCGS (Ren et al.), appendix C.2: "voxel sampling and SPSR to convert between point cloud and surface".
     """
 
-    magic: bytes  # three bytes
+    container: ClassVar[Container]
     packages: ClassVar[tuple[str, ...]] = PACKAGES
 
     def availability(self) -> Availability:
@@ -144,20 +139,17 @@ class PointCodec(ModelCodec):
         return decoded_mesh(vertices / 2.0 ** (bits - 1) - 1, faces)
 
     def wrap(self, contents: bytes, bits: int) -> bytes:
-        """Put the header before what a codec of points wrote."""
-        return _HEADER.pack(self.magic, _VERSION, bits) + contents
+        """Make the stream of what a codec of points wrote."""
+        return self.container.pack(Writer().byte(bits).raw(contents).data())
 
     def unwrap(self, stream: bytes) -> tuple[bytes, int]:
-        """Take the header off a stream: what the codec of points wrote, and the bits of the grid.
+        """Take a stream apart: what the codec of points wrote, and the bits of the grid.
 
         Raises
         ------
         BitstreamError
-            The stream is short or foreign.
+            The stream is too short, damaged, or foreign.
         """
-        if len(stream) < _HEADER.size:
-            raise BitstreamError("the stream ends in its header")
-        magic, version, bits = _HEADER.unpack_from(stream)
-        if magic != self.magic or version != _VERSION or not MIN_BITS <= bits <= MAX_BITS:
-            raise BitstreamError(f"not a stream of {self.name}, version {_VERSION}")
-        return stream[_HEADER.size :], bits
+        fields = self.container.open(stream)
+        bits = fields.byte("number of bits of the grid", MIN_BITS, MAX_BITS)
+        return fields.rest(), bits

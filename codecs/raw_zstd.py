@@ -1,12 +1,11 @@
 """The trivial baseline: float32 positions and int32 triangles through zstd. Lossless but for the float32.
 
-Stream: magic ``GCRZ``, version (1 byte), three zero bytes, V and F (uint32), then one zstd frame, with content size and
-checksum, of V × 3 float32 positions and F × 3 int32 vertex indices; everything little-endian.
+The body of the container: V and F, then one zstd frame, with content size, of V × 3 float32 positions and F × 3 int32
+vertex indices, little-endian.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,14 +15,13 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
+from gcbench.entropy.container import Container, Writer, check_budget
 from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
 
-_HEADER = struct.Struct("<4sB3sII")
-_MAGIC, _VERSION, _RESERVED = b"GCRZ", 1, bytes(3)
 _ROW_BYTES = 12  # three float32, or three int32
 MAX_PAYLOAD_BYTES = 1 << 31
 # A zstd block makes at most 128 KiB, and the smallest (run-length) takes 4 bytes. Source: RFC 8878, section 3.1.1.2.
@@ -35,10 +33,11 @@ class RawZstd(ModelCodec):
 
     name = "raw-zstd"
     packages = ("zstandard",)
+    container = Container(b"RZS", 1, name)
 
     def version(self) -> str:
         """Format version, this module, and the package zstandard (which fixes the version of zstd)."""
-        return source_version(_VERSION, __name__, packages=self.packages)
+        return source_version(self.container.version, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
         """Say whether zstandard is installed."""
@@ -76,11 +75,12 @@ class RawZstd(ModelCodec):
             raise CodecFailed("a coordinate is not finite")
         if payload_bytes > MAX_PAYLOAD_BYTES:
             raise CodecFailed(f"the mesh takes {payload_bytes} bytes; the format's limit is {MAX_PAYLOAD_BYTES}")
+        # The container has a checksum: zstd's own would cost four more bytes.
         compressor = zstandard.ZstdCompressor(
-            level=int(rate.params["level"]), write_checksum=True, write_content_size=True, threads=0
+            level=int(rate.params["level"]), write_checksum=False, write_content_size=True, threads=0
         )
-        header = _HEADER.pack(_MAGIC, _VERSION, _RESERVED, len(vertices), len(faces))
-        return header + compressor.compress(vertices.tobytes() + faces.astype("<i4").tobytes())
+        frame = compressor.compress(vertices.tobytes() + faces.astype("<i4").tobytes())
+        return self.container.pack(Writer().number(len(vertices), len(faces)).raw(frame).data())
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh.
@@ -92,17 +92,11 @@ class RawZstd(ModelCodec):
         """
         import zstandard
 
-        if len(stream) < _HEADER.size:
-            raise BitstreamError(f"{len(stream)} bytes are too few for a raw-zstd stream")
-        magic, version, reserved, n_vertices, n_faces = _HEADER.unpack_from(stream)
-        if magic != _MAGIC:
-            raise BitstreamError("not a raw-zstd stream")
-        if (version, reserved) != (_VERSION, _RESERVED):
-            raise BitstreamError(f"raw-zstd version {version} is not version {_VERSION}, the one known here")
-        frame = memoryview(stream)[_HEADER.size :]
+        fields = self.container.open(stream)
+        n_vertices, n_faces = fields.number("number of vertices"), fields.number("number of faces")
+        frame = fields.rest()
         payload_bytes = _ROW_BYTES * (n_vertices + n_faces)
-        if payload_bytes > min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * len(frame)):
-            raise BitstreamError(f"{payload_bytes} bytes are declared, {len(frame)} bytes of zstd cannot hold as many")
+        check_budget("bytes of arrays", payload_bytes, min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * len(frame)))
         try:
             # The size in the frame is what zstd takes memory for; an unknown one is -1 here.
             content_bytes = zstandard.frame_content_size(frame)

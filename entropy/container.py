@@ -1,63 +1,236 @@
-"""The envelope of every implicit codec's stream: whose it is, which version, how long, and whether it is whole.
+"""The container of every stream that gcbench defines, and the bounded fields in it.
 
-    magic (4) · version (1) · CRC-32 of what follows (4) · body
+    magic of the codec (3 bytes) · format version (1) · CRC-32 of magic, version and body (4) · body
 
-Knows bytes only.
+Numbers of several bytes are little-endian. The checksum finds damage; it is no defence against a stream that was made
+to do harm. So every field is read with its bounds, and what several fields cost together is held against a budget
+(:func:`check_budget`) before a decoder takes memory or time.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
+from gcbench.entropy import varints
 from gcbench.errors import BitstreamError
 
-_HEAD = struct.Struct("<4sBI")
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+MAGIC_BYTES, CRC_BYTES = 3, 4
+_MARK_BYTES = MAGIC_BYTES + 1  # magic and version
+HEADER_BYTES = _MARK_BYTES + CRC_BYTES
+
+Option = TypeVar("Option")
+_NAMES: dict[bytes, str] = {}  # the codec of each magic, as far as containers were made
 
 
 @dataclass(frozen=True)
-class Envelope:
-    """How a codec's streams begin.
+class Container:
+    """How the streams of one codec begin.
 
     Parameters
     ----------
     magic : bytes
-        Four of them.
+        Three bytes that no other codec has.
     version : int
-        Of what is in the body.
+        Of the format of the body, 0 to 255.
+    name : str
+        Of the codec, for error messages.
+
+    Raises
+    ------
+    ValueError
+        Another codec has this magic, or the magic does not have three bytes.
     """
 
     magic: bytes
     version: int
+    name: str
 
-    def seal(self, body: bytes) -> bytes:
-        """Put a body into an envelope."""
-        return _HEAD.pack(self.magic, self.version, zlib.crc32(body)) + body
+    def __post_init__(self) -> None:
+        if len(self.magic) != MAGIC_BYTES:
+            raise ValueError(f"the magic {self.magic!r} of {self.name} does not have {MAGIC_BYTES} bytes")
+        if (other := _NAMES.setdefault(self.magic, self.name)) != self.name:
+            raise ValueError(f"{self.name} has the magic {self.magic!r} of {other}")
 
-    def open(self, stream: bytes) -> bytes:
-        """Take the body out.
+    def pack(self, body: bytes) -> bytes:
+        """Put a body into the container."""
+        mark = self.magic + bytes([self.version])
+        return mark + crc(body, zlib.crc32(mark)) + body
+
+    def open(self, stream: bytes) -> Fields:
+        """Check a stream and give the fields of its body.
 
         Raises
         ------
         BitstreamError
-            The stream is short, foreign, of another version, or damaged.
+            The stream is too short, of another codec or another version, or damaged.
         """
-        if len(stream) < _HEAD.size:
-            raise BitstreamError("the stream ends in its header")
-        magic, version, checksum = _HEAD.unpack_from(stream)
+        self.check(stream, len(stream))
+        return Fields(stream, HEADER_BYTES)
+
+    def check(self, stream: bytes, end: int) -> None:
+        """Check magic, version, and the checksum of the body up to a place, which :meth:`open` puts at the end.
+
+        Raises
+        ------
+        BitstreamError
+            As :meth:`open`.
+        """
+        self.check_mark(stream)
+        mark, body = stream[:_MARK_BYTES], memoryview(stream)[HEADER_BYTES:end]
+        if crc(body, zlib.crc32(mark)) != stream[_MARK_BYTES:HEADER_BYTES]:
+            raise BitstreamError(f"the checksum is wrong: the stream of {self.name} is damaged or cut short")
+
+    def check_mark(self, stream: bytes) -> None:
+        """Check length, magic and version alone.
+
+        Raises
+        ------
+        BitstreamError
+            The stream is too short, of another codec or another version.
+        """
+        if len(stream) < HEADER_BYTES:
+            raise BitstreamError(f"{len(stream)} bytes are too short for a stream of {self.name}")
+        magic, version = stream[:MAGIC_BYTES], stream[MAGIC_BYTES]
         if magic != self.magic:
-            raise BitstreamError(f"not a stream of {self.magic.decode()}")
+            other = f" but of {_NAMES[magic]}" if magic in _NAMES else ""
+            raise BitstreamError(f"this is not a stream of {self.name}{other}")
         if version != self.version:
-            raise BitstreamError(f"version {version} of {self.magic.decode()}, this is {self.version}")
-        body = stream[_HEAD.size :]
-        if zlib.crc32(body) != checksum:
-            raise BitstreamError("the checksum is wrong: the stream is damaged")
-        return body
+            raise BitstreamError(
+                f"the stream of {self.name} has format version {version}; this program reads version {self.version}"
+            )
 
 
-def unpack(layout: struct.Struct, body: bytes, offset: int = 0) -> tuple[int, ...]:
-    """Read fixed fields, or raise BitstreamError where the body is too short for them."""
-    if len(body) < offset + layout.size:
-        raise BitstreamError("the stream ends in its header")
-    return layout.unpack_from(body, offset)
+def crc(data: bytes | memoryview, start: int = 0) -> bytes:
+    """CRC-32 of data as four bytes; ``start`` is the CRC-32 of what comes before the data."""
+    return zlib.crc32(data, start).to_bytes(CRC_BYTES, "little")
+
+
+def check_budget(what: str, amount: int, most: int) -> None:
+    """Refuse a stream that declares more than a decoder will spend; call this before memory or time is spent.
+
+    Parameters
+    ----------
+    what : str
+        What is counted, in the plural: "voxels".
+    amount : int
+        The product of all fields that it depends on. Each field may be within its bounds and the product not.
+    most : int
+        What a decoder spends at most.
+
+    Raises
+    ------
+    BitstreamError
+        The amount is larger.
+    """
+    if amount > most:
+        raise BitstreamError(f"the stream declares {amount} {what}; the limit is {most}")
+
+
+class Writer:
+    """Writes the fields that :class:`Fields` reads; each method has its counterpart there."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def data(self) -> bytes:
+        """All fields so far."""
+        return bytes(self._data)
+
+    def byte(self, *values: int) -> Writer:
+        """Write integers of 0 to 255, one byte each."""
+        return self.raw(bytes(values))
+
+    def number(self, *values: int) -> Writer:
+        """Write integers of 0 to 2^35 − 1 as LEB128."""
+        return self.raw(varints.write(values))
+
+    def choice(self, value: Option, options: Sequence[Option]) -> Writer:
+        """Write which of the options was chosen, as a byte."""
+        return self.byte(options.index(value))
+
+    def floats(self, values: ArrayLike) -> Writer:
+        """Write numbers as float32."""
+        return self.raw(np.asarray(values, "<f4").tobytes())
+
+    def block(self, data: bytes) -> Writer:
+        """Write the length of some bytes, then the bytes."""
+        return self.number(len(data)).raw(data)
+
+    def raw(self, data: bytes) -> Writer:
+        """Write bytes whose length the reader knows."""
+        self._data += data
+        return self
+
+
+class Fields:
+    """Reads fields one after the other. A field outside its bounds is a BitstreamError that names the field.
+
+    Parameters
+    ----------
+    data : bytes
+    at : int
+        Where the first field begins.
+    """
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self._data = data
+        self.at = at
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been read."""
+        return len(self._data) - self.at
+
+    def byte(self, what: str, low: int = 0, high: int = 255) -> int:
+        """Read an integer of one byte, in [low, high]."""
+        return _bounded(what, self.raw(what, 1)[0], low, high)
+
+    def number(self, what: str, low: int = 0, high: int = varints.LARGEST) -> int:
+        """Read a LEB128 integer in its shortest form, in [low, high]."""
+        value, self.at = varints.read(self._data, self.at, what)
+        return _bounded(what, value, low, high)
+
+    def choice(self, what: str, options: Sequence[Option]) -> Option:
+        """Read one of the options."""
+        return options[self.byte(what, 0, len(options) - 1)]
+
+    def floats(self, what: str, count: int) -> NDArray[np.float32]:
+        """Read finite float32 numbers: (count,)."""
+        values = np.frombuffer(self.raw(what, 4 * count), "<f4").astype(np.float32)
+        if not np.isfinite(values).all():
+            raise BitstreamError(f"the {what} has a number that is not finite")
+        return values
+
+    def block(self, what: str, most: int = varints.LARGEST) -> bytes:
+        """Read bytes whose length is written before them, at most so many."""
+        return self.raw(what, self.number(f"length of the {what}", 0, most))
+
+    def raw(self, what: str, count: int) -> bytes:
+        """Read so many bytes."""
+        if count > self.left:
+            raise BitstreamError(f"the stream ends in its {what}: {count} bytes are declared, {self.left} are left")
+        self.at += count
+        return self._data[self.at - count : self.at]
+
+    def rest(self) -> bytes:
+        """Read all bytes that are left."""
+        return self.raw("body", self.left)
+
+    def end(self) -> None:
+        """Refuse bytes after the last field."""
+        if self.left:
+            raise BitstreamError(f"{self.left} bytes follow the last field of the stream")
+
+
+def _bounded(what: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise BitstreamError(f"the {what} is {value}, which is not in {low}…{high}")
+    return value

@@ -1,6 +1,6 @@
 """Lossless coding of voxel coordinates: octree occupancy, level by level, with mixed adaptive contexts.
 
-Knows integer coordinates and bytes. Imports numba, so it is itself imported where it is used.
+Imports numba, so it is itself imported where it is used.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gcbench.entropy.adaptive import (
     start_decoder,
     start_encoder,
 )
+from gcbench.entropy.container import Fields, Writer
 from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, new_mixer
 from gcbench.errors import BitstreamError
 
@@ -51,7 +52,7 @@ def encode_octree(points: NDArray[np.int32], bits: int) -> bytes:
     Returns
     -------
     bytes
-        Four bytes of N, then the arithmetic code.
+        N, then the code of the adaptive coder.
 
     Raises
     ------
@@ -78,11 +79,19 @@ def encode_octree(points: NDArray[np.int32], bits: int) -> bytes:
         owner = np.searchsorted(parents, _key(positions >> 1, depth))
         np.bitwise_or.at(occupancy, owner, 1 << ((positions & 1) @ np.array([4, 2, 1])))
         out = _code_level(_Level(parents, occupancy, (1 << depth) + 2), mixer, state, out, False)
-    return len(voxels).to_bytes(4, "little") + finish(state, out).tobytes()
+    return Writer().number(len(voxels)).raw(finish(state, out).tobytes()).data()
 
 
-def decode_octree(stream: bytes, bits: int) -> NDArray[np.int32]:
+def decode_octree(stream: bytes, bits: int, most: int = MAX_POINTS) -> NDArray[np.int32]:
     """Decode a set of voxels.
+
+    Parameters
+    ----------
+    stream : bytes
+    bits : int
+        As given to :func:`encode_octree`.
+    most : int
+        Voxels that are accepted.
 
     Returns
     -------
@@ -94,10 +103,9 @@ def decode_octree(stream: bytes, bits: int) -> NDArray[np.int32]:
     BitstreamError
         The stream is short, too long, or does not hold the number of points that it declares.
     """
-    count = int.from_bytes(stream[:4], "little")
-    if len(stream) < 4 or not 1 <= count <= min(MAX_POINTS, 1 << 3 * bits):
-        raise BitstreamError(f"{count} voxels of {bits} bits are declared in {len(stream)} bytes")
-    data = np.frombuffer(stream, np.uint8, offset=4).copy()  # writable, as the encoder's is: one compilation
+    fields = Fields(stream)
+    count = fields.number("number of voxels", 1, min(most, 1 << 3 * bits))
+    data = np.frombuffer(fields.rest(), np.uint8).copy()  # writable, as the encoder's is: one compilation
     mixer, state = _new_mixer(count), start_decoder(data)
     voxels = np.zeros((1, 3), np.int64)
     for depth in range(bits):

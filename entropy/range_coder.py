@@ -1,14 +1,13 @@
-"""Range coding of integer tensors with frequency tables that are the same on every machine.
+"""Range coding of integer tensors under tables that are known beforehand; the coder itself is constriction's.
 
 A tensor's model is a generalised Gaussian whose scale varies by row, column and tap, or a histogram, whichever takes
-fewer bits. All tables come from integers and correctly rounded float64 arithmetic (+ - * / and square roots), never
-from a mathematical library. The coder itself is constriction's.
+fewer bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,17 @@ import constriction
 import numpy as np
 
 from gcbench.entropy.coder import Coder, Model, Shape3
+from gcbench.entropy.tables import (
+    LOCATION_STEPS,
+    PRECISION,
+    SCALE_OF_ONE,
+    SCALES,
+    SHAPES,
+    STEPS_PER_OCTAVE,
+    bell_frequencies,
+    frequencies,
+    histogram_frequencies,
+)
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
@@ -23,113 +33,15 @@ if TYPE_CHECKING:
 
     from gcbench.entropy.coder import Symbols
 
-PRECISION = 24  # bits: every table sums to 2^24, which is what constriction's categorical models do
-_WEIGHT_BITS = 26  # the largest that cannot overflow: 2^26 · 2^12 levels folded into one, times 2^24, is below 2^63
-
-SHAPES = (3, 4, 5, 6, 7, 8, 10, 12, 16)  # quarters of β: 4 is Laplace, 8 is Gauss, 16 is almost uniform
-STEPS_PER_OCTAVE = 4  # of the scale; a quarter of an octave off costs less than 0.01 bits a symbol
-SCALES = 64  # s = 2^((k - 16) / 4) levels, k < 64: from 1/16 of a level to almost 2^12 levels
-_SCALE_OF_ONE = 16
-_LOCATION_STEPS = 8  # to a level
 _FACTOR_MAX = 16  # a row, column or tap has a scale at most 2^(±16/4) times the tensor's
-_ROOTS_OF_TWO = (1.0, 1.189207115002721, 1.4142135623730951, 1.681792830507429)  # 2^(i/4), to the last bit
-_EIGHTHS_OF_TWO = (65536, 71468, 77936, 84990, 92682, 101070, 110218, 120194)  # 2^(16 + i/8), rounded
 _COUNT_CODE_MAX = 255
-_TAYLOR_TERMS = 16
-_LN_2 = 0.6931471805599453
-
 _BELL, _HISTOGRAM = 0, 1  # first byte of a model
-
-
-# --- Frequency tables ------------------------------------------------------------------------------------------------
-
-
-def frequencies(weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Integers in proportion to the weights, none below 1, that sum to 2^24 along the last axis.
-
-    Parameters
-    ----------
-    weights : ndarray of int64
-        (..., levels), not negative, below 2^39, not all 0.
-    """
-    levels = weights.shape[-1]
-    spread = 2**PRECISION - levels
-    table: NDArray[np.int64] = weights * spread // weights.sum(axis=-1, keepdims=True)
-    rest = spread - table.sum(axis=-1, keepdims=True)
-    largest = weights.argmax(axis=-1)[..., None]  # the first of equals
-    np.put_along_axis(table, largest, np.take_along_axis(table, largest, -1) + rest, -1)
-    return table + 1
-
-
-def _exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """e^-x for x ≥ 0 by additions, multiplications and divisions alone, so that every machine agrees to the bit."""
-    octaves = np.floor(np.minimum(x, 100.0) / _LN_2)
-    u = np.minimum(x, 100.0) - octaves * _LN_2
-    series = np.ones_like(u)
-    for k in range(_TAYLOR_TERMS, 0, -1):
-        series = 1.0 - series * u / k
-    return np.ldexp(series, -octaves.astype(np.int64))
-
-
-@lru_cache(maxsize=4096)
-def bell_frequencies(levels: int, location: int, shape: int, scale: int) -> NDArray[np.int64]:
-    """Table of exp(-(|q - μ| / s)^β), with what lies beyond the first and the last level added to them.
-
-    Parameters
-    ----------
-    levels : int
-        Symbols in the alphabet.
-    location : int
-        μ in eighths of a level.
-    shape : int
-        β in quarters.
-    scale : int
-        k, for s = 2^((k - 16) / 4) levels.
-
-    Returns
-    -------
-    frequencies : (levels,) int64
-        Each at least 1, sum 2^24. Read only.
-    """
-    distance = np.abs(np.arange(-levels, 2 * levels) * _LOCATION_STEPS - location) / _LOCATION_STEPS
-    octave, step = divmod(scale - _SCALE_OF_ONE, STEPS_PER_OCTAVE)
-    root = np.sqrt(np.sqrt(distance / np.ldexp(_ROOTS_OF_TWO[step], octave)))
-    power = root
-    for _ in range(shape - 1):
-        power = power * root
-    weights = np.floor(np.ldexp(_exp_of_minus(power), _WEIGHT_BITS)).astype(np.int64)
-    folded = weights[levels : 2 * levels].copy()
-    folded[0] += weights[:levels].sum()
-    folded[-1] += weights[2 * levels :].sum()
-    # The nearest level to μ has weight where all others have none, even if μ is far from any at this scale.
-    folded[min((location + _LOCATION_STEPS // 2) // _LOCATION_STEPS, levels - 1)] += 1
-    table = frequencies(folded)
-    table.setflags(write=False)
-    return table
-
-
-def histogram_frequencies(codes: NDArray[np.int64], first: int, levels: int) -> NDArray[np.int64]:
-    """Table of counts that are told in eighths of an octave.
-
-    Parameters
-    ----------
-    codes : (n,) int64
-        0 where a level does not occur, otherwise 1 + 8 log2(count), rounded; not all 0.
-    first : int
-        Level of the first code; levels before it and behind the last do not occur.
-    """
-    eighths = np.maximum(codes - 1, 0)
-    below_largest = eighths.max() // 8 - eighths // 8
-    weights = np.zeros(levels, np.int64)
-    mantissas = np.array(_EIGHTHS_OF_TWO, np.int64)[eighths % 8] << (_WEIGHT_BITS - 17)
-    weights[first : first + len(codes)] = np.where(codes > 0, mantissas >> np.minimum(below_largest, 62), 0)
-    return frequencies(weights)
 
 
 # --- constriction ----------------------------------------------------------------------------------------------------
 
 
-def _categorical(table: NDArray[np.int64]) -> Any:
+def categorical(table: NDArray[np.int64]) -> Any:
     """The model of constriction with exactly these frequencies.
 
     It adds 1 to each of the weights that it scales to sum to 2^24 - levels: ours do already, so its scale is exactly 1.
@@ -138,8 +50,8 @@ def _categorical(table: NDArray[np.int64]) -> Any:
 
 
 @cache
-def _categorical_byte() -> Any:
-    return _categorical(frequencies(np.ones(256, np.int64)))
+def _byte_model() -> Any:
+    return categorical(frequencies(np.ones(256, np.int64)))
 
 
 class RangeSink:
@@ -149,12 +61,12 @@ class RangeSink:
         self._encoder: Any = constriction.stream.queue.RangeEncoder()
 
     def put(self, symbols: Symbols, categorical: Any) -> None:
-        """Write symbols under a model of :func:`_categorical`."""
+        """Write symbols under a model of :func:`categorical`."""
         self._encoder.encode(np.ascontiguousarray(symbols, np.int32), categorical)
 
     def put_bytes(self, *values: int) -> None:
         """Write bytes."""
-        self.put(np.array(values), _categorical_byte())
+        self.put(np.array(values), _byte_model())
 
     def information_bits(self) -> float:
         """Information of what was written: whole words, and how far the range has narrowed since."""
@@ -190,7 +102,7 @@ class RangeSource:
 
     def get_bytes(self, count: int) -> list[int]:
         """Read bytes."""
-        return [int(value) for value in self.get(count, _categorical_byte())]
+        return [int(value) for value in self.get(count, _byte_model())]
 
     def exhausted(self) -> bool:
         """Whether the words are those of what was read: no more, no fewer, no others."""
@@ -201,18 +113,18 @@ def _put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
     """Write integers in [-bound, bound] that are mostly near 0, under the Laplace table that suits them best."""
     levels = 2 * bound + 1
     counts = np.bincount(values + bound, minlength=levels)
-    tables = [bell_frequencies(levels, bound * _LOCATION_STEPS, 4, scale) for scale in range(SCALES)]
+    tables = [bell_frequencies(levels, bound * LOCATION_STEPS, 4, scale) for scale in range(SCALES)]
     scale = int(np.argmax([counts @ np.log2(table) for table in tables]))
     sink.put_bytes(scale)
-    sink.put(values + bound, _categorical(tables[scale]))
+    sink.put(values + bound, categorical(tables[scale]))
 
 
 def _get_small(source: RangeSource, count: int, bound: int) -> NDArray[np.int64]:
     (scale,) = source.get_bytes(1)
     if scale >= SCALES:
         raise BitstreamError(f"a model has scale {scale} of {SCALES}")
-    table = bell_frequencies(2 * bound + 1, bound * _LOCATION_STEPS, 4, scale)
-    return source.get(count, _categorical(table)).astype(np.int64) - bound
+    table = bell_frequencies(2 * bound + 1, bound * LOCATION_STEPS, 4, scale)
+    return source.get(count, categorical(table)).astype(np.int64) - bound
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------
@@ -302,7 +214,7 @@ class BellModel(Model[RangeSink, RangeSource]):
         runs = []
         for scale in np.flatnonzero(counts):
             table = bell_frequencies(self.levels, self.location, self.shape, int(scale))
-            runs.append((int(stops[scale] - counts[scale]), int(stops[scale]), table, _categorical(table)))
+            runs.append((int(stops[scale] - counts[scale]), int(stops[scale]), table, categorical(table)))
         return runs
 
 
@@ -340,7 +252,7 @@ class HistogramModel(Model[RangeSink, RangeSource]):
 
     @cached_property
     def _model(self) -> Any:
-        return _categorical(self._table)
+        return categorical(self._table)
 
 
 # --- Fitting ---------------------------------------------------------------------------------------------------------
@@ -362,8 +274,8 @@ def _fit_bell(symbols: Symbols, levels: int, axes: tuple[int, ...]) -> BellModel
     the axis (Nadarajah, A generalized normal distribution, 2005).
     """
     dims = (symbols.shape[1], symbols.shape[2], symbols.shape[3])
-    location = int(np.rint(symbols.mean() * _LOCATION_STEPS))
-    distance = np.abs(np.arange(levels) - location / _LOCATION_STEPS)
+    location = int(np.rint(symbols.mean() * LOCATION_STEPS))
+    distance = np.abs(np.arange(levels) - location / LOCATION_STEPS)
     distance = np.maximum(distance, 0.28)  # the root mean square distance within the level that has μ
     best: BellModel | None = None
     fewest = np.inf
@@ -389,7 +301,7 @@ def _fit_bell(symbols: Symbols, levels: int, axes: tuple[int, ...]) -> BellModel
 
 def _steps(mean_power: Any, beta: float) -> Any:
     """Index of the scale that suits a mean of |q - μ|^β, not rounded."""
-    return STEPS_PER_OCTAVE / beta * np.log2(beta * mean_power) + _SCALE_OF_ONE
+    return STEPS_PER_OCTAVE / beta * np.log2(beta * mean_power) + SCALE_OF_ONE
 
 
 class RangeCoder(Coder[RangeSink, RangeSource]):
@@ -427,7 +339,7 @@ class RangeCoder(Coder[RangeSink, RangeSource]):
             raise BitstreamError(f"an entropy model of unknown kind {kind}")
         low, high, shape_index, scale = source.get_bytes(4)
         location = low + 256 * high
-        if location > (levels - 1) * _LOCATION_STEPS or shape_index >= len(SHAPES) or scale >= SCALES:
+        if location > (levels - 1) * LOCATION_STEPS or shape_index >= len(SHAPES) or scale >= SCALES:
             raise BitstreamError("an entropy model with parameters out of range")
         factors = [
             _get_small(source, size, _FACTOR_MAX) if kind & 2 << axis else np.zeros(size, np.int64)

@@ -1,27 +1,23 @@
 """Network weights as bytes: quantised uniformly for each tensor, then range coded; or as floats, as papers count them.
 
-The quantiser has a level at 0, so that what was pruned stays 0. Knows arrays of numbers, no networks.
+The quantiser has a level at 0, so that what was pruned stays 0.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from gcbench.entropy.container import Fields, Writer
 from gcbench.entropy.range_coder import RangeCoder, RangeSink, RangeSource
 from gcbench.errors import BitstreamError
 
 Coding = Literal["range", "sparse", "float16", "float32"]
 
-_SCALE = struct.Struct("<f")
-_COUNTS = struct.Struct("<II")
 _LARGEST_STEP = 1e6
 _GAP_LEVELS = 256  # the last means: so many zeros, and no value after them
 Arrays = list[NDArray[np.float32]]
@@ -30,24 +26,6 @@ Arrays = list[NDArray[np.float32]]
 def levels(bits: int) -> int:
     """How many values a symbol has: symmetric around 0, so an odd number."""
     return (1 << bits) - 1
-
-
-def quantise_in_loop(tensor: Tensor, bits: int) -> Tensor:
-    """Quantise each network's tensor to its own scale; gradients pass as if nothing had happened.
-
-    Parameters
-    ----------
-    tensor : (B, ...) float
-        Tensors of B networks.
-    bits : int
-        Of a symbol.
-    """
-    half = levels(bits) // 2
-    with torch.no_grad():
-        peak = tensor.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
-        step = (peak / half).view(-1, *[1] * (tensor.dim() - 1))
-        rounded = torch.round(tensor / step).clamp(-half, half) * step
-    return tensor + (rounded - tensor).detach()
 
 
 def encode(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) -> bytes:
@@ -64,19 +42,21 @@ def encode(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) ->
     """
     if coding in {"float16", "float32"}:
         return b"".join(np.ascontiguousarray(t, "<f2" if coding == "float16" else "<f4").tobytes() for t in tensors)
-    coder, sink, scales, counts = RangeCoder(), RangeSink(), [], []
+    coder, sink = RangeCoder(), RangeSink()
+    scales: list[float] = []
+    counts: list[int] = []
     for tensor in tensors:
-        symbols, step = _quantise(tensor, bits)
-        scales.append(_SCALE.pack(step))
+        symbols, step = quantise(tensor, bits)
+        scales.append(step)
         if coding == "range":
             _put(coder, sink, symbols.reshape(1, *_two(symbols.shape), 1) + levels(bits) // 2, levels(bits))
             continue
         gaps, values = _gaps(symbols.ravel())
-        counts.append(_COUNTS.pack(len(gaps), len(values)))
+        counts += [len(gaps), len(values)]
         for part, alphabet in ((gaps, _GAP_LEVELS), (values + levels(bits) // 2, levels(bits))):
             if len(part):
                 _put(coder, sink, part.reshape(1, 1, -1, 1), alphabet)
-    return b"".join([*scales, *counts, coder.finish(sink)])
+    return Writer().floats(scales).number(*counts).raw(coder.finish(sink)).data()
 
 
 def decode(data: bytes, shapes: Sequence[tuple[int, int]], coding: Coding, bits: int) -> Arrays:
@@ -89,24 +69,24 @@ def decode(data: bytes, shapes: Sequence[tuple[int, int]], coding: Coding, bits:
     """
     if coding in {"float16", "float32"}:
         return _floats(data, shapes, np.dtype("<f2" if coding == "float16" else "<f4"))
-    head = _SCALE.size * len(shapes)
-    counted = _COUNTS.size * len(shapes) if coding == "sparse" else 0
-    if len(data) < head + counted:
-        raise BitstreamError("the weights end before their scales")
-    scales = [_SCALE.unpack_from(data, _SCALE.size * i)[0] for i in range(len(shapes))]
-    if not all(0 <= scale <= _LARGEST_STEP for scale in scales):  # False for NaN
+    fields = Fields(data)
+    scales = fields.floats("scales of the weights", len(shapes)).tolist()
+    if not all(0 <= scale <= _LARGEST_STEP for scale in scales):
         raise BitstreamError("a scale of the weights is not a number that training gives")
+    counts = [
+        (fields.number("number of gaps"), fields.number("number of weights"))
+        for _ in range(len(shapes) if coding == "sparse" else 0)
+    ]
     coder = RangeCoder()
-    source = coder.source(data[head + counted :])
+    source = coder.source(fields.rest())
     tensors = []
     for index, (shape, step) in enumerate(zip(shapes, scales, strict=True)):
         if coding == "range":
             symbols = coder.read(source, (*shape, 1), levels(bits)).decode(source).astype(np.int64).reshape(shape)
             symbols = symbols - levels(bits) // 2
         else:
-            numbers = _COUNTS.unpack_from(data, head + _COUNTS.size * index)
-            symbols = _read_sparse(coder, source, numbers, shape, bits)
-        tensors.append(_dequantise(symbols, step))
+            symbols = _read_sparse(coder, source, counts[index], shape, bits)
+        tensors.append(dequantise(symbols, step))
     coder.check_exhausted(source)
     return tensors
 
@@ -117,10 +97,11 @@ def quantised(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int)
         return [np.array(t, np.float32) for t in tensors]
     if coding == "float16":
         return [np.asarray(t, np.float16).astype(np.float32) for t in tensors]
-    return [_dequantise(*_quantise(t, bits)) for t in tensors]
+    return [dequantise(*quantise(t, bits)) for t in tensors]
 
 
-def _quantise(tensor: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
+def quantise(tensor: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
+    """Symbols in [-half, half] of a tensor, half = levels // 2, and the step that they are multiples of."""
     half = levels(bits) // 2
     peak = float(np.abs(tensor).max(initial=0.0))
     step = np.float32(max(peak, float(np.finfo(np.float32).tiny)) / half)
@@ -128,7 +109,8 @@ def _quantise(tensor: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64]
     return symbols, float(step)
 
 
-def _dequantise(symbols: NDArray[np.int64], step: float) -> NDArray[np.float32]:
+def dequantise(symbols: NDArray[np.integer], step: float) -> NDArray[np.float32]:
+    """Inverse of :func:`quantise`."""
     return (symbols.astype(np.float32) * np.float32(step)).astype(np.float32)
 
 

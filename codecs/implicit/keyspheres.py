@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gcbench.codecs.base import Context, Effort, Rate
 from gcbench.codecs.implicit.efforts import MARKS
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
-from gcbench.entropy.container import Envelope
+from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class KeySpheres(PerceptronCodec):
     """
 
     name = "keyspheres"
-    envelope = Envelope(b"GCKS", 1)
+    packages = (*PerceptronCodec.packages, "scipy")
+    container = Container(b"KSP", 1, name)
 
     def __init__(
         self, *, architecture: str = "direct", coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0

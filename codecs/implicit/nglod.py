@@ -10,7 +10,7 @@ stream is one level of detail, and what is stored is chosen for its bytes:
   far more training to be of use (on an AMA frame, three channels more cost 28 % of bytes and save 5 % of the error).
 - The squared error weighs most at the surface, and comes with the estimated bits of the features, so that many of the
   finest end at 0. Features are rounded in the second half of the training, to steps that are trained themselves.
-- Occupancy is coded as PCGCv2's coordinates are; features of fine levels with the neighbours' as context.
+- Occupancy is coded as PCGCv2's coordinates are; features of all levels with the neighbours' as context.
 - A corner that is not in the tree counts as 0, where the paper's field ends: the surface has no cracks. The paper
   traces rays; here the zero set is meshed, and components that no voxel of the tree can hold are dropped.
 
@@ -20,7 +20,6 @@ stream is one level of detail, and what is stored is chosen for its bytes:
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -32,8 +31,8 @@ from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
 from gcbench.codecs.implicit.efforts import Fit, watched
 from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, PerceptronCodec
-from gcbench.entropy.container import Envelope, unpack
-from gcbench.errors import BitstreamError, UsageError
+from gcbench.entropy.container import Container, Writer, check_budget
+from gcbench.errors import UsageError
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ _SAMPLES_PER_VOXEL, _FEWEST_SAMPLES = 40, 50_000
 # the least product of bytes and error on an AMA frame at lod2 to lod4.
 _BIT_WEIGHT = 4e-4
 _MOST_SYMBOLS = 1 << 23  # features of all corners: what a decoder takes memory for
-_FIELDS = struct.Struct("<BBBBHHI")  # coding, bits, depth, channels, width, resolution, bytes of the octree
-
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
@@ -97,8 +94,8 @@ class Nglod(ModelCodec):
 
     name = "nglod"
     deterministic: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = PerceptronCodec.packages
-    envelope = Envelope(b"GCNL", 1)
+    packages: ClassVar[tuple[str, ...]] = (*PerceptronCodec.packages, "scipy")
+    container = Container(b"NGL", 1, name)
 
     def __init__(
         self,
@@ -124,7 +121,7 @@ class Nglod(ModelCodec):
 
     def version(self) -> str:
         """The modules that decide bytes and meshes, and the packages whose numbers end in either."""
-        return source_version(self.envelope.version, __name__, packages=self.packages)
+        return source_version(self.container.version, __name__, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Levels of detail, and steps of training.
@@ -141,14 +138,12 @@ class Nglod(ModelCodec):
         super().prepare()
         import torch
 
-        for heavy in ("meshing", "samples", "training", "weights"):
-            import_module(f"gcbench.codecs.implicit.{heavy}")
+        for heavy in ("geometry.marching_cubes", "geometry.signed_distance", "training.networks", "entropy.tensors"):
+            import_module(f"gcbench.{heavy}")
         from gcbench.codecs.implicit.octree import Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
 
-        # A plane, of so many voxels that both ways of coding features are taken.
-        plane = np.stack([*np.indices((32, 32)).reshape(2, -1), np.full(32**2, 16)], 1)
-        tree = Octree.decode(Octree(plane, 5).encode(), 5)
+        tree = Octree.decode(Octree(np.zeros((1, 3), np.int32), 3).encode(), 3)
         field = OctreeField(tree, 1, 1)
         field.read(field.encode("range", MIN_BITS), "range", MIN_BITS)
         torch.autograd.backward(field.error(torch.zeros(1, 3), torch.zeros(1)))
@@ -176,14 +171,14 @@ class Nglod(ModelCodec):
             samples = torch.from_numpy(points), torch.from_numpy(distances)
             self._fit(model, samples, fit, ctx)
         with ctx.stage("coding"):
-            occupancy = tree.encode()
-            coding, resolution = CODINGS.index(self._coding), min(fit.resolution, 4 * 2**tree.depth)
-            head = _FIELDS.pack(coding, self._bits, tree.depth, self._channels, self._width, resolution, len(occupancy))
-            return self.envelope.seal(head + occupancy + model.encode(self._coding, self._bits))
+            writer = Writer().choice(self._coding, CODINGS).byte(self._bits, tree.depth, self._channels)
+            writer.number(self._width).choice(min(fit.resolution, 4 * 2**tree.depth), RESOLUTIONS)
+            writer.block(tree.encode()).raw(model.encode(self._coding, self._bits))
+            return self.container.pack(writer.data())
 
     def _fit(self, model: OctreeField, samples: tuple[Tensor, Tensor], fit: Fit, ctx: Context) -> None:
         from gcbench.training.fused import all_threads
-        from gcbench.training.loop import Schedule, train
+        from gcbench.training.networks import Schedule, train
 
         points, distances = samples
 
@@ -215,28 +210,23 @@ class Nglod(ModelCodec):
         """
         import torch
 
-        from gcbench.codecs.implicit.octree import Octree
+        from gcbench.codecs.implicit.octree import BASE, MAX_DEPTH, Octree
         from gcbench.codecs.implicit.octree_field import OctreeField
         from gcbench.geometry.marching_cubes import evaluate, surface
 
         torch.set_num_threads(ctx.threads)
         with ctx.stage("coding"):
-            body = self.envelope.open(stream)
-            coding, bits, depth, channels, width, resolution, size = unpack(_FIELDS, body)
-            if not (
-                coding < len(CODINGS)
-                and MIN_BITS <= bits <= MAX_BITS
-                and 1 <= channels <= MAX_CHANNELS
-                and 1 <= width <= MAX_WIDTH
-                and resolution in RESOLUTIONS
-                and size <= len(body) - _FIELDS.size
-            ):
-                raise BitstreamError("a field of the header is out of range")
-            tree = Octree.decode(body[_FIELDS.size : _FIELDS.size + size], depth)
-            if tree.corner_count * channels > _MOST_SYMBOLS:
-                raise BitstreamError(f"more than {_MOST_SYMBOLS} features")
+            fields = self.container.open(stream)
+            coding = fields.choice("coding of the features", CODINGS)
+            bits = fields.byte("number of bits of a weight", MIN_BITS, MAX_BITS)
+            depth = fields.byte("depth of the octree", BASE, MAX_DEPTH)
+            channels = fields.byte("number of channels", 1, MAX_CHANNELS)
+            width = fields.number("width of the decoder", 1, MAX_WIDTH)
+            resolution = fields.choice("resolution", RESOLUTIONS)
+            tree = Octree.decode(fields.block("octree"), depth)
+            check_budget("features", tree.corner_count * channels, _MOST_SYMBOLS)
             model = OctreeField(tree, channels, width)
-            model.read(body[_FIELDS.size + size :], CODINGS[coding], bits)
+            model.read(fields.rest(), coding, bits)
 
         def distance(points: Floats32) -> Floats32:
             ctx.check_deadline()

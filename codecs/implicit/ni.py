@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, ladder
-from gcbench.entropy.container import Envelope
+from gcbench.entropy.container import Container
 
 if TYPE_CHECKING:
     from gcbench.geometry.signed_distance import Mixture
@@ -35,7 +35,7 @@ class Ni(PerceptronCodec):
     """
 
     name = "ni"
-    envelope = Envelope(b"GCNI", 1)
+    container = Container(b"NIW", 1, name)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Hidden layers and width."""

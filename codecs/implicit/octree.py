@@ -75,7 +75,7 @@ class Octree:
         rng = np.random.default_rng(seed)
         side = 2 * HALF_SIDE / 2**depth
         count = min(_MOST_SAMPLES, max(1000, round(_SAMPLES_PER_VOXEL * surface.area / side**2)))
-        points = np.concatenate([surface.sample(count, rng)[0], surface.vertices])
+        points = np.concatenate([surface.sample_stratified(count, rng)[0], surface.vertices])
         keys = np.unique(_key(voxels_of(points, depth), depth))
         while len(keys) > MAX_VOXELS:
             keys, depth = np.unique(_key(_position(keys, depth) >> 1, depth - 1)), depth - 1
@@ -92,9 +92,7 @@ class Octree:
         """
         if not BASE <= depth <= MAX_DEPTH:
             raise BitstreamError(f"an octree of depth {depth}")
-        if int.from_bytes(data[:4], "little") > MAX_VOXELS:
-            raise BitstreamError(f"an octree of more than {MAX_VOXELS} voxels")
-        return cls(decode_octree(data, depth), depth)
+        return cls(decode_octree(data, depth, MAX_VOXELS), depth)
 
     def encode(self) -> bytes:
         """Occupancy of the children of all nodes, with mixed contexts."""

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gcbench.codecs.implicit.octree import BASE, Octree
-from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
+from gcbench.codecs.implicit.octree_features import decode_features, encode_features
+from gcbench.entropy.container import Fields, Writer
 from gcbench.entropy.tensors import Coding, decode, encode
+from gcbench.entropy.voxel_features import LARGEST
 from gcbench.errors import BitstreamError
 from gcbench.geometry.marching_cubes import HALF_SIDE
 from gcbench.training.perceptrons import Perceptrons, generators, shapes
@@ -121,9 +123,8 @@ class OctreeField(nn.Module):
             return encode([self.features.detach()[0].numpy(), scales, *weights], coding, bits)
         symbols = rounded(self.features.detach()[0]).numpy().astype(np.int64)
         levels = np.split(symbols, self.tree.starts[1:-1])
-        return (
-            encode_features(levels, self.tree.corners) + encode([scales], "float32", 0) + encode(weights, coding, bits)
-        )
+        writer = Writer().block(encode_features(levels, self.tree.corners)).floats(scales)
+        return writer.raw(encode(weights, coding, bits)).data()
 
     def read(self, data: bytes, coding: Coding, bits: int) -> None:
         """Take what :meth:`encode` gave of a field with the same tree and of the same shape.
@@ -137,10 +138,10 @@ class OctreeField(nn.Module):
         table, scale_table = (corners, channels), (len(self.tree.corners), channels)
         decoder = shapes(self.decoder.widths)
         if coding == "range":
-            levels, rest = decode_features(data, self.tree.corners, channels)
-            size = 4 * len(self.tree.corners) * channels
-            (scales,) = decode(rest[:size], [scale_table], "float32", 0)
-            weights = decode(rest[size:], decoder, coding, bits)
+            fields = Fields(data)
+            levels = decode_features(fields.block("features"), self.tree.corners, channels)
+            scales = fields.floats("scales of the features", len(self.tree.corners) * channels).reshape(scale_table)
+            weights = decode(fields.rest(), decoder, coding, bits)
             features = (np.concatenate(levels) * STEP).astype(np.float32)
         else:
             features, scales, *weights = decode(data, [table, scale_table, *decoder], coding, bits)

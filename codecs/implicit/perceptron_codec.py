@@ -6,7 +6,6 @@ A codec of this kind says how wide its networks are, what they are shown of a po
 from __future__ import annotations
 
 import math
-import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -17,7 +16,7 @@ import numpy as np
 from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
 from gcbench.codecs.implicit.efforts import MARKS, Fit, watched
-from gcbench.entropy.container import Envelope, unpack
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, UsageError
 from gcbench.versions import source_version
 
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
     from gcbench.entropy.tensors import Coding
     from gcbench.geometry.signed_distance import Field, Mixture
-    from gcbench.training.loop import Quantise, Schedule
-    from gcbench.training.perceptrons import Perceptrons
+    from gcbench.training.networks import Schedule
+    from gcbench.training.perceptrons import Perceptrons, Quantise
 
 Mask = Callable[[], None]
 Train = Callable[["Schedule", "Mask | None"], None]
@@ -37,9 +36,6 @@ CODINGS: tuple[Coding, ...] = ("range", "sparse", "float16", "float32")  # their
 RESOLUTIONS = (32, 64, 128, 256)
 MIN_BITS, MAX_BITS = 4, 12
 MAX_LAYERS, MAX_WIDTH = 16, 512
-_FIELDS = struct.Struct("<BBBHHI")  # coding, bits, hidden layers, width, resolution, bytes of the condition
-
-
 FITS: dict[Effort, Fit] = {
     "quick": Fit(100_000, 1500, 2048, 128),
     "standard": Fit(200_000, 5000, 4096, 128),
@@ -70,8 +66,8 @@ class PerceptronCodec(ModelCodec):
     """
 
     deterministic: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ("torch", "constriction", "libigl", "numba", "scikit-image", "scipy")
-    envelope: ClassVar[Envelope]
+    packages: ClassVar[tuple[str, ...]] = ("torch", "constriction", "libigl", "numba", "scikit-image")
+    container: ClassVar[Container]
 
     def __init__(self, *, coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         if coding not in CODINGS:
@@ -118,13 +114,13 @@ class PerceptronCodec(ModelCodec):
 
     def version(self) -> str:
         """What all perceptrons share, the codec's own modules, and the packages whose numbers end in stream or mesh."""
-        return source_version(self.envelope.version, type(self).__module__, packages=self.packages)
+        return source_version(self.container.version, type(self).__module__, packages=self.packages)
 
     def prepare(self) -> None:
         """Import torch and what comes with it."""
         super().prepare()
-        for heavy in ("meshing", "samples", "training", "weights"):
-            import_module(f"gcbench.codecs.implicit.{heavy}")
+        for heavy in ("geometry.marching_cubes", "geometry.signed_distance", "training.networks", "entropy.tensors"):
+            import_module(f"gcbench.{heavy}")
 
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
         """Fit the networks of all meshes side by side."""
@@ -132,7 +128,7 @@ class PerceptronCodec(ModelCodec):
 
         from gcbench.geometry.signed_distance import Field, draw
         from gcbench.training.fused import all_threads
-        from gcbench.training.loop import Schedule, train
+        from gcbench.training.networks import Schedule, train
         from gcbench.training.perceptrons import Perceptrons, generators
 
         if not meshes:
@@ -192,15 +188,12 @@ class PerceptronCodec(ModelCodec):
         from gcbench.entropy.tensors import encode
 
         _, *hidden, _ = networks.widths
-        coding = CODINGS.index(self._coding)
-        return [
-            self.envelope.seal(
-                _FIELDS.pack(coding, self._bits, len(hidden), hidden[0], resolution, len(side))
-                + side
-                + encode(tensors, self._coding, self._bits)
-            )
-            for side, tensors in zip(sides, map(networks.tensors, range(len(sides))), strict=True)
-        ]
+        streams = []
+        for side, tensors in zip(sides, map(networks.tensors, range(len(sides))), strict=True):
+            writer = Writer().choice(self._coding, CODINGS).byte(self._bits, len(hidden)).number(hidden[0])
+            writer.choice(resolution, RESOLUTIONS).block(side).raw(encode(tensors, self._coding, self._bits))
+            streams.append(self.container.pack(writer.data()))
+        return streams
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Evaluate the network on a grid, coarse to fine, and mesh it.
@@ -218,21 +211,16 @@ class PerceptronCodec(ModelCodec):
 
         torch.set_num_threads(ctx.threads)
         with ctx.stage("coding"):
-            body = self.envelope.open(stream)
-            coding, bits, layers, width, resolution, side = unpack(_FIELDS, body)
-            if not (
-                coding < len(CODINGS)
-                and MIN_BITS <= bits <= MAX_BITS
-                and 1 <= layers <= MAX_LAYERS
-                and 1 <= width <= MAX_WIDTH
-                and resolution in RESOLUTIONS
-                and side <= len(body) - _FIELDS.size
-            ):
-                raise BitstreamError("a field of the header is out of range")
-            shown = self.shown([body[_FIELDS.size : _FIELDS.size + side]], ctx.device)
+            fields = self.container.open(stream)
+            coding = fields.choice("coding of the weights", CODINGS)
+            bits = fields.byte("number of bits of a weight", MIN_BITS, MAX_BITS)
+            layers = fields.byte("number of hidden layers", 1, MAX_LAYERS)
+            width = fields.number("width of the hidden layers", 1, MAX_WIDTH)
+            resolution = fields.choice("resolution", RESOLUTIONS)
+            shown = self.shown([fields.block("condition")], ctx.device)
             wide = shown(torch.zeros(1, 1, 3, device=ctx.device)).shape[-1]
             widths = (wide, *[width] * layers, 1)
-            tensors = decode(body[_FIELDS.size + side :], shapes(widths), CODINGS[coding], bits)
+            tensors = decode(fields.rest(), shapes(widths), coding, bits)
             networks = Perceptrons.of(tensors, widths).to(ctx.device)
 
         def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:

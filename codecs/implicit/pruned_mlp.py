@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, Train
-from gcbench.entropy.container import Envelope
+from gcbench.entropy.container import Container
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from gcbench.geometry.signed_distance import Mixture
-    from gcbench.training.loop import Schedule
+    from gcbench.training.networks import Schedule
     from gcbench.training.perceptrons import Perceptrons
 
 _LAYERS = 8
@@ -45,7 +45,7 @@ class PrunedMlp(PerceptronCodec):
     """
 
     name = "pruned-mlp"
-    envelope = Envelope(b"GCPM", 1)
+    container = Container(b"PMP", 1, name)
 
     def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         super().__init__(coding="sparse", bits=bits, steps=steps, seconds=seconds)

@@ -5,14 +5,13 @@ Knows a signed distance field and arrays, no networks.
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from gcbench.entropy.container import unpack as unpack_fields
+from gcbench.entropy.container import Fields, Writer
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ _INWARDS = 1e-4  # how far from the surface its inner side is looked for
 _SETTLED = 0.99  # of the radius: a ball that shrinks less than this has arrived
 # Points of contact that are seen from the centre under a smaller angle tell of facets and noise, not of the shape.
 _SMALLEST_ANGLE = np.pi / 6
-_HEAD = struct.Struct("<HBB")  # spheres, Rice parameters of centres and radii
 _MOST_RICE = 3 * CENTRE_BITS
 
 
@@ -71,7 +69,7 @@ def extract(field: Field, count: int, seed: int) -> NDArray[np.float32]:
     classification", ICME 2021.
     """
     rng = np.random.default_rng(seed)
-    on, face = field.surface.sample(_CANDIDATES, rng)
+    on, face = field.surface.sample_stratified(_CANDIDATES, rng)
     levels = _distinct_levels(medial_centres(field, on, field.surface.normals[face], rng))
     radius = -field(_positions(levels)).astype(np.float64)
     inside = radius >= RADIUS_STEP / 2
@@ -109,7 +107,7 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
     field", The Visual Computer 28, 2012, section 3.
     """
     surface = field.surface
-    witnesses, _ = surface.sample(_WITNESSES, rng)
+    witnesses, _ = surface.sample_stratified(_WITNESSES, rng)
     tree = KDTree(witnesses)
     large = _LARGE * np.sqrt(surface.area / _WITNESSES)
     inwards = np.where(field.inside(on - _INWARDS * normals)[:, None], -normals, normals)
@@ -122,7 +120,7 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
         foot = witnesses[tree.query(centre)[1]]
         small = radius[active] < large
         if small.any():
-            foot[small], _ = surface.closest(centre[small])
+            foot[small], _, _ = surface.closest(centre[small])
         chord = foot - on[active]
         squared = np.square(chord).sum(1)
         settled = squared <= np.square(2 * np.sin(_SMALLEST_ANGLE / 2) * radius[active])
@@ -165,7 +163,7 @@ def spread(centres: Floats, radius: Floats, count: int) -> Ints:
 def pack(spheres: NDArray[np.float32]) -> bytes:
     """Spheres as bytes: along a Z-order curve, as Rice-coded steps of the position and differences of the radius.
 
-        spheres (2) · Rice parameter of positions (1) · of radii (1) · codes, of one sphere after the other
+        spheres (LEB128) · Rice parameter of positions (1) · of radii (1) · codes, of one sphere after the other
 
     Centres in no order of their own take log2(N!) bits less in an order that is known: 0.7 bytes for each of 128.
 
@@ -185,7 +183,8 @@ def pack(spheres: NDArray[np.float32]) -> bytes:
     pairs = zip(steps.tolist(), folded.tolist(), strict=True)
     bits = "".join(_rice(step, parameters[0]) + _rice(turn, parameters[1]) for step, turn in pairs)
     filled = bits + "0" * (-len(bits) % 8)
-    return _HEAD.pack(len(spheres), *parameters) + int(filled, 2).to_bytes(len(filled) // 8, "big")
+    codes = int(filled, 2).to_bytes(len(filled) // 8, "big")
+    return Writer().number(len(spheres)).byte(*parameters).raw(codes).data()
 
 
 def unpack(data: bytes) -> NDArray[np.float32]:
@@ -196,10 +195,10 @@ def unpack(data: bytes) -> NDArray[np.float32]:
     BitstreamError
         Not the spheres of a mesh: the bytes end too soon or too late, or a sphere has no place or no size.
     """
-    count, *parameters = unpack_fields(_HEAD, data)
-    if not 1 <= count <= MOST or max(parameters) > _MOST_RICE:
-        raise BitstreamError("a field of the spheres is out of range")
-    bits = "".join(f"{byte:08b}" for byte in data[_HEAD.size :])
+    fields = Fields(data)
+    count = fields.number("number of spheres", 1, MOST)
+    parameters = [fields.byte("Rice parameter", 0, _MOST_RICE) for _ in range(2)]
+    bits = "".join(f"{byte:08b}" for byte in fields.rest())
     place = code = radius = 0
     codes, radii = np.empty(count, np.int64), np.empty(count, np.int64)
     for index in range(count):

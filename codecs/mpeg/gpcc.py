@@ -13,10 +13,10 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.mpeg.programs import TMC3, Bounds, found, work_folder
-from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points import PointCodec
+from gcbench.entropy.container import Container, Fields, Writer
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
-from gcbench.geometry.ply import read_points, write_points
+from gcbench.geometry.files.ply import read_points, write_points
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -152,10 +152,7 @@ def centre_offset(scale: float) -> float:
 
 
 class _Gpcc(PointCodec):
-    """What octree and triangle soup share.
-
-    After the wrapper's header a stream has a byte, 32 S, a CRC-16, and what tmc3 wrote.
-    """
+    """What octree and triangle soup share: a stream holds a byte, 32 S, and what tmc3 wrote."""
 
     def __init__(self, *, bits: int = DEFAULT_BITS) -> None:
         if bits not in _SCALES:
@@ -176,7 +173,7 @@ class _Gpcc(PointCodec):
             program = TMC3.find().identity
         except CodecUnavailable:
             program = "tmc3-missing"
-        return f"{source_version(1, __name__, packages=self.packages)}+{program}"
+        return f"{source_version(self.container.version, __name__, packages=self.packages)}+{program}"
 
     def programs(self) -> Mapping[str, str]:
         """Which tmc3 is here."""
@@ -201,7 +198,7 @@ class _Gpcc(PointCodec):
             tmc3 does not do its work.
         """
         scale = round(SCALE_DENOMINATOR * float(rate.params["scale"]))
-        return seal(bytes([scale]), encode_points(voxels, self.options(rate), ctx), bits)
+        return Writer().byte(scale).raw(encode_points(voxels, self.options(rate), ctx)).data()
 
     def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
         """Decode points.
@@ -209,13 +206,11 @@ class _Gpcc(PointCodec):
         Raises
         ------
         BitstreamError
-            The stream is damaged, tmc3 cannot decode it, or what it decodes is not in the cube.
+            tmc3 cannot decode the stream, or what it decodes is not in the cube.
         """
-        head, body = unseal(stream, 1, bits)
-        if not 1 <= head[0] <= SCALE_DENOMINATOR:
-            raise BitstreamError("the position scale is not in 1/32 … 1")
-        scale = head[0] / SCALE_DENOMINATOR
-        points = decode_points(body, ctx) + centre_offset(scale)
+        fields = Fields(stream)
+        scale = fields.byte("position scale in 1/32", 1, SCALE_DENOMINATOR) / SCALE_DENOMINATOR
+        points = decode_points(fields.rest(), ctx) + centre_offset(scale)
         reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
         if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")
@@ -236,7 +231,7 @@ class GpccOctree(_Gpcc):
     """
 
     name = "gpcc-octree"
-    magic = b"GPO"
+    container = Container(b"GPO", 2, name)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``r01`` to ``r06``, ``b11r01`` on 2^11; the first four, which are what meshes need, for ``quick``."""
@@ -265,7 +260,7 @@ class GpccTrisoup(_Gpcc):
     """
 
     name = "gpcc-trisoup"
-    magic = b"GPT"
+    container = Container(b"GPT", 2, name)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """All eight, ``b11r01`` on 2^11; those of the test conditions for ``quick``."""

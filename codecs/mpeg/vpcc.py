@@ -6,7 +6,6 @@ Knows the command lines, and how frames become one stream. Nothing of surfaces b
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +14,10 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, found, work_folder
-from gcbench.codecs.mpeg.seal import seal, unseal
 from gcbench.codecs.points import PointCodec
+from gcbench.entropy.container import Container, Fields, Writer
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
-from gcbench.geometry.ply import read_points, write_points
+from gcbench.geometry.files.ply import read_points, write_points
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ MAX_POINTS = 1 << 24  # of a frame: a surface of the whole cube at 10 bits is 6e
 FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
 _GREY = 128  # the encoder crashes on points without a colour; they are not coded
 _OUTSIDE_VOXELS = 64  # how far smoothing may put a point out of the cube
-_FRAMES = struct.Struct("<H")
+MAX_FRAMES = (1 << 16) - 1
 
 # Of cfg/ in the upstream repository. The sequence gives the number of bits and how patches are made; frame numbers and
 # file names in it are overridden.
@@ -45,7 +44,7 @@ _RATES = 5
 class Vpcc(PointCodec, SetCodec):
     """V-PCC: patches of the surface projected onto the sides of a box, as depth and occupancy videos coded by HEVC.
 
-    After the wrapper's header a stream has the number of frames (uint16), a CRC-16, and the V3C stream.
+    A stream holds the number of frames, and the V3C stream.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ class Vpcc(PointCodec, SetCodec):
     """
 
     name = "vpcc"
-    magic = b"VPC"
+    container = Container(b"VPC", 2, name)
 
     def __init__(self, *, mode: str = "all-intra", bits: int = DEFAULT_BITS) -> None:
         for what, value, possible in (("mode", mode, MODES), ("bits", bits, BITS)):
@@ -75,7 +74,7 @@ class Vpcc(PointCodec, SetCodec):
             coder = f"{programs}+cfg-{self._configuration_sha256()[:12]}"
         except (CodecUnavailable, OSError):
             coder = "PccApp-missing"
-        return f"{source_version(1, __name__, packages=self.packages)}+{coder}"
+        return f"{source_version(self.container.version, __name__, packages=self.packages)}+{coder}"
 
     def programs(self) -> Mapping[str, str]:
         """Which encoder and decoder are here."""
@@ -143,7 +142,7 @@ class Vpcc(PointCodec, SetCodec):
 
     def layout(self, stream: bytes) -> StreamLayout:
         """All bytes are shared: frames are predicted from each other, and the videos interleave them."""
-        count, _ = _parts(*self.unwrap(stream))
+        count, _ = _parts(self.unwrap(stream)[0])
         return StreamLayout(len(stream), (0,) * count)
 
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
@@ -170,8 +169,8 @@ class Vpcc(PointCodec, SetCodec):
         return frames[0]
 
     def _encode_frames(self, frames: Sequence[NDArray[np.int32]], bits: int, rate: Rate, ctx: Context) -> bytes:
-        if not 1 <= len(frames) < 1 << 16:
-            raise CodecFailed(f"V-PCC codes 1 to 65535 frames, not {len(frames)}")
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            raise CodecFailed(f"V-PCC codes 1 to {MAX_FRAMES} frames, not {len(frames)}")
         # Negative coordinates crash the encoder, large ones make it hang, and of an empty cloud it says nothing.
         for points in frames:
             if not len(points) or points.min() < 0 or points.max() >= 1 << max(BITS):
@@ -197,10 +196,10 @@ class Vpcc(PointCodec, SetCodec):
                 "--reconstructedDataPath=rec_%04i.ply",
             ]
             encoder.run(arguments, folder, ctx, outputs=["out.bin"], failure=CodecFailed)
-            return seal(_FRAMES.pack(len(frames)), (folder / "out.bin").read_bytes(), bits)
+            return Writer().number(len(frames)).raw((folder / "out.bin").read_bytes()).data()
 
     def _decode_frames(self, contents: bytes, bits: int, ctx: Context) -> list[NDArray[np.float64]]:
-        count, stream = _parts(contents, bits)
+        count, stream = _parts(contents)
         decoder, cfg = PCC_APP_DECODER.find(), _configuration()
         with work_folder(ctx) as folder:
             (folder / "in.bin").write_bytes(stream)
@@ -253,13 +252,13 @@ def _configuration() -> Path:
     )
 
 
-def _parts(contents: bytes, bits: int) -> tuple[int, bytes]:
+def _parts(contents: bytes) -> tuple[int, bytes]:
     """Return the number of frames and the V3C stream."""
-    head, stream = unseal(contents, _FRAMES.size, bits)
-    count = int(_FRAMES.unpack(head)[0])
-    if not count:
-        raise BitstreamError("the stream declares no frames")
-    return count, stream
+    fields = Fields(contents)
+    count = fields.number("number of frames", 1, MAX_FRAMES)
+    if not fields.left:
+        raise BitstreamError("the stream holds no video")
+    return count, fields.rest()
 
 
 def _distinct(points: NDArray[np.float64], bits: int) -> NDArray[np.float64]:

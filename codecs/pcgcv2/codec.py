@@ -17,6 +17,7 @@ from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.stream import FEATURE_CODERS, Cloud, unpack
 from gcbench.codecs.points import PointCodec
+from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
 from gcbench.versions import source_version
 
@@ -64,9 +65,9 @@ class PCGCv2Codec(PointCodec):
     """
 
     name = "pcgcv2"
-    magic = b"PCG"
+    container = Container(b"PCG", 2, name)
     deterministic = False
-    packages = ("torch", *PointCodec.packages)
+    packages = ("torch", "constriction", *PointCodec.packages)
     training = "gcbench.codecs.pcgcv2.command:app"
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
 
@@ -81,7 +82,7 @@ class PCGCv2Codec(PointCodec):
     def version(self) -> str:
         """The modules and packages that decide bytes and meshes, and a fingerprint of each file of weights."""
         weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
-        return f"{source_version(1, __name__, packages=self.packages)}+weights{weights}"
+        return f"{source_version(self.container.version, __name__, packages=self.packages)}+weights{weights}"
 
     def availability(self) -> Availability:
         """Say whether torch, weights, and what the conversions need, are here."""
@@ -133,8 +134,8 @@ class PCGCv2Codec(PointCodec):
         UsageError
             There are no weights of this rate.
         """
-        from gcbench.codecs.pcgcv2.features import LARGEST
         from gcbench.entropy.octree import MAX_POINTS, encode_octree
+        from gcbench.entropy.voxel_features import LARGEST
 
         path = ladder.files().get(str(rate.params["weights"]))
         if path is None:
@@ -161,7 +162,7 @@ class PCGCv2Codec(PointCodec):
             counts.append(count)
         return Cloud(
             ladder.fingerprint(path),
-            FEATURE_CODERS.index(self._features),
+            self._features,
             tuple(counts),
             encode_octree(coordinates, bits - STRIDE_BITS),
             _encode_features(self._features, latent, coordinates, weights),
@@ -185,7 +186,7 @@ class PCGCv2Codec(PointCodec):
             )
         weights = ladder.load(path)
         coordinates = decode_octree(cloud.coordinates, bits - STRIDE_BITS)
-        latent = _decode_features(FEATURE_CODERS[cloud.coder], cloud.features, coordinates, weights)
+        latent = _decode_features(cloud.coder, cloud.features, coordinates, weights)
         blocks = _cut(coordinates, len(cloud.counts))
         for block, count in zip(blocks, cloud.counts, strict=True):
             _check_counts(len(block), count)
@@ -205,20 +206,23 @@ def _rate(bits: int, weights: str) -> Rate:
 def _encode_features(
     coder: str, features: NDArray[np.integer], coordinates: NDArray[np.int32], weights: Weights
 ) -> bytes:
-    from gcbench.codecs.pcgcv2.features import encode_features
-    from gcbench.codecs.pcgcv2.mixed_features import encode_mixed_features
+    from gcbench.codecs.pcgcv2.features import ESCAPE, encode_features
+    from gcbench.entropy import voxel_features
 
     if coder == "mixed":
-        return encode_mixed_features(features, coordinates, weights.tables)
+        return voxel_features.encode_features(
+            [features], [voxel_features.Level(coordinates, weights.tables[:, :ESCAPE])]
+        )
     return encode_features(features, weights.tables)
 
 
 def _decode_features(coder: str, stream: bytes, coordinates: NDArray[np.int32], weights: Weights) -> NDArray[np.int32]:
-    from gcbench.codecs.pcgcv2.features import decode_features
-    from gcbench.codecs.pcgcv2.mixed_features import decode_mixed_features
+    from gcbench.codecs.pcgcv2.features import ESCAPE, decode_features
+    from gcbench.entropy import voxel_features
 
     if coder == "mixed":
-        return decode_mixed_features(stream, coordinates, weights.tables)
+        levels = [voxel_features.Level(coordinates, weights.tables[:, :ESCAPE])]
+        return voxel_features.decode_features(stream, levels)[0]
     return decode_features(stream, len(coordinates), weights.tables)
 
 

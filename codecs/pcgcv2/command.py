@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gcbench.errors import UsageError
-
-if TYPE_CHECKING:
-    from gcbench.codecs.pcgcv2.training import Progress
+from gcbench.training.progress import shown
 
 _INTERRUPTED = 130  # exit code, as shells have it for SIGINT
-_PLAIN_PROGRESS_PERIOD_S = 20.0
 _PUBLISHED = "rates"  # folder of the files that the codec reads, in that of the training
 
 app = typer.Typer(rich_markup_mode="rich")
@@ -89,16 +83,17 @@ def pcgcv2_command(
     )
     limit = math.inf if minutes is None else minutes
     try:
-        done = train(
-            out,
-            labels,
-            settings,
-            meshes=ctx.obj,
-            earlier=earlier,
-            minutes=limit,
-            device=device,
-            report=_reporter(),
-        )
+        with shown() as progress:
+            done = train(
+                out,
+                labels,
+                settings,
+                meshes=ctx.obj,
+                earlier=earlier,
+                minutes=limit,
+                device=device,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; the same command goes on", err=True)
         raise typer.Exit(_INTERRUPTED) from None
@@ -108,25 +103,3 @@ def pcgcv2_command(
             ladder.publish(trained, out / _PUBLISHED / trained.name)
     typer.echo(f"{'done' if done else 'stopped; the same command goes on'}: {out / _PUBLISHED}", err=True)
     typer.echo(f"next: GCBENCH_PCGCV2_WEIGHTS={out / _PUBLISHED} bench run --codec pcgcv2", err=True)
-
-
-def _reporter() -> Callable[[Progress], None]:
-    """Report on one line that is written over on a terminal, and now and then on a new line elsewhere."""
-    terminal = sys.stderr.isatty()
-    last = -math.inf
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        now, ended = time.monotonic(), progress.step == progress.steps
-        if now - last < (0.2 if terminal else _PLAIN_PROGRESS_PERIOD_S) and not ended:
-            return
-        last = now
-        hours, seconds = divmod(round(progress.seconds_left), 3600)
-        line = (
-            f"{progress.rate}  {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
-            f"occupancy {progress.occupancy_bits:.4f} bits  {progress.bits_per_point:.4f} bits/point  "
-            f"{hours}:{seconds // 60:02}:{seconds % 60:02} left"
-        )
-        typer.echo(f"\r\x1b[K{line}" if terminal else line, err=True, nl=ended or not terminal)
-
-    return report

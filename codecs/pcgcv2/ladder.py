@@ -83,7 +83,8 @@ def publish(trained: Path, path: Path) -> None:
     import torch
 
     from gcbench.codecs.pcgcv2.features import frequency_tables
-    from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors, write_tensors
+    from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors
+    from gcbench.training.checkpoints import write_tensors
 
     model, card = load_weights(trained)
     tensors, _ = read_tensors(trained)

@@ -193,7 +193,7 @@ def given(meshes: Iterable[NamedMesh]) -> list[Shape]:
 def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """Voxelise what a random cube of voxels contains of a randomly turned and scaled surface.
 
-    Samples are as dense as those of `gcbench.geometry.clouds.sampling.voxelise`.
+    Samples are as dense as those of `gcbench.geometry.clouds.voxels.voxelise`.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32
     (N, 3) int32
         Distinct, in [0, size), N ≥ 1.
     """
-    from gcbench.geometry.clouds.sampling import SAMPLES_PER_SQUARE_VOXEL
+    from gcbench.geometry.clouds.voxels import SAMPLES_PER_SQUARE_VOXEL
 
     bits = BITS[1] if rng.random() < _FINEST_SHARE else rng.uniform(*BITS)
     corners = (shape.vertices @ _rotation(rng).T * 2.0 ** (bits - 1)).astype(np.float32)[shape.faces]

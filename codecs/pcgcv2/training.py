@@ -1,7 +1,7 @@
 """Training of PCGCv2: occupancy at three scales against bits, each rate starting from its neighbour.
 
 A run is a folder. It may be cut off at any time; the same call goes on where it was, and ends with the same weights as
-if it had not been. Knows the network and its shapes, nothing of streams or of the codec.
+if it had not been.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,15 @@ from torch.nn import functional
 
 from gcbench.codecs.pcgcv2 import shapes
 from gcbench.codecs.pcgcv2.network import PCGCv2, Reconstruction
+from gcbench.codecs.pcgcv2.patches import batch, patches_of, turned
 from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
-from gcbench.codecs.pcgcv2.weights import read_tensors, save_weights, write_tensors
+from gcbench.codecs.pcgcv2.weights import read_tensors, save_weights
 from gcbench.errors import UsageError
+from gcbench.training import checkpoints
+from gcbench.training.checkpoints import State, adam_state, restore_adam
+from gcbench.training.loop import run
+from gcbench.training.progress import Progress, part, silent
+from gcbench.training.schedules import learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +45,10 @@ FIRST_LAMBDA, FIRST_SHARE = 0.15, 1 / 3
 """A network that starts from nothing first learns to reconstruct: a third of its steps have at most this λ."""
 
 RECENT = 0.02
-"""Share of a step in the running means that progress reports."""
+"""Share of a step in the running means that progress and the log report."""
 
-_HELD_OUT = ("human/samba", "human/crane-kick", "animal/cow-graze", "cad/gear")  # built-in meshes, for validation only
-_GAP = 24  # voxels between patches: two at stride 8, so that no kernel reaches across
-_CHECKPOINT_S = 60.0
 _CLIP_NORM = 1.0
+DTYPE = torch.bfloat16  # halves the memory traffic that convolutions wait for; parameters and moments stay float32
 
 
 @dataclass(frozen=True)
@@ -91,31 +96,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a training stands.
-
-    Parameters
-    ----------
-    rate : str
-        Label of the ladder.
-    step, steps : int
-        Done, and in all.
-    loss, occupancy_bits, bits_per_point : float
-        Means over recent steps: the loss, its occupancy part, and the rate.
-    seconds_left : float
-        Until all rates are done, at the present pace.
-    """
-
-    rate: str
-    step: int
-    steps: int
-    loss: float
-    occupancy_bits: float
-    bits_per_point: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
 class Validation:
     """What held-out patches give, with rounded features and top-k pruning.
 
@@ -158,12 +138,12 @@ def train(
     earlier: Path | None = None,
     minutes: float = math.inf,
     device: str = "cpu",
-    report: Callable[[Progress], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> bool:
     """Train rates from one outwards, each starting from the nearest that is trained.
 
-    Writes ``RATE.safetensors`` (weights), ``RATE.checkpoint.safetensors`` (about once a minute), ``patches.npz`` and
-    ``log.jsonl`` into the folder.
+    Writes ``RATE.safetensors`` (weights), ``RATE.checkpoint.safetensors``, ``patches.npz`` and ``log.jsonl`` into the
+    folder.
 
     Parameters
     ----------
@@ -181,8 +161,8 @@ def train(
         After which to stop with a checkpoint.
     device : str
         Of torch.
-    report : callable
-        Called after every step.
+    progress : callable
+        Told rate, step, running means and the time that is left of the rate, about once a second.
 
     Returns
     -------
@@ -198,20 +178,23 @@ def train(
     if unknown or not rates:
         raise UsageError(f"no such rate: {', '.join(unknown) or 'none given'}; there are {', '.join(LAMBDAS)}")
     out.mkdir(parents=True, exist_ok=True)
-    training, held_out = _patches(out, settings, meshes)
+    patches, held_out = patches_of(out, settings, meshes)
     deadline = time.monotonic() + 60 * minutes
     pending = [label for label in _nearest(settings.first_rate) if label in rates]
     for position, label in enumerate(pending):
-        later = sum(_steps(out, other, settings, started=True) for other in pending[position + 1 :])
-        run = _Run(out, label, settings, device, earlier)
-        if not run.go_on(training, held_out, deadline, later, report):
+        rate = _Rate(out, label, settings, device, patches=patches, held_out=held_out, earlier=earlier)
+        log.info("%s: λ = %g", label, LAMBDAS[label])
+        done = run(
+            rate,
+            json.dumps([label, asdict(settings)]),
+            checkpoint=rate.path,
+            progress=rate.told(part(progress, position / len(pending), (position + 1) / len(pending))),
+            deadline=deadline,
+        )
+        save_weights(out / f"{label}.safetensors", rate.model, {"state": json.dumps(rate.facts())})
+        if not done:
             return False
     return True
-
-
-def _steps(out: Path, label: str, settings: Settings, *, started: bool) -> int:
-    """How many steps a rate has: fewer if there is one to start from."""
-    return math.ceil(settings.steps * settings.warm_share) if started or _start(out, label) else settings.steps
 
 
 def _nearest(label: str) -> list[str]:
@@ -220,185 +203,134 @@ def _nearest(label: str) -> list[str]:
     return sorted(labels, key=lambda other: (abs(labels.index(other) - labels.index(label)), -labels.index(other)))
 
 
-def _start(out: Path, label: str) -> Path | None:
-    """The checkpoint of the nearest rate that is trained."""
+def _start(out: Path, label: str) -> tuple[str, State] | None:
+    """The nearest rate that is trained, and the state of its network."""
     for other in _nearest(label):
-        path = out / f"{other}.checkpoint.safetensors"
-        if path.exists() and _State.of(read_tensors(path)[1]).done:
-            return path
+        path = _checkpoint(out, other)
+        if path.exists():
+            _, state = checkpoints.read(path)
+            if state["step"] == state["steps"]:
+                return other, state["model"]
     return None
 
 
+def _checkpoint(out: Path, label: str) -> Path:
+    return out / f"{label}.checkpoint.safetensors"
+
+
 def _earlier(folder: Path, label: str) -> dict[str, Tensor]:
-    """Weights of the nearest rate in the folder of an earlier training, named as in a checkpoint."""
+    """Weights of the nearest rate in the folder of an earlier training."""
     for other in _nearest(label):
         path = folder / f"{other}.safetensors"
         if path.exists():
-            return {f"model.{name}": value.float() for name, value in read_tensors(path)[0].items()}
+            return {name: value.float() for name, value in read_tensors(path)[0].items()}
     raise UsageError(f"{folder} has no weights to start from")
 
 
-@dataclass(frozen=True)
-class _State:
-    """What a checkpoint says about itself."""
+class _Rate:
+    """The training of one rate, between two steps.
 
-    label: str
-    step: int
-    steps: int
-    start: str
-    settings: dict[str, float | str]
-    continued: bool = False  # whether the first weights are of an earlier training
+    It starts from the nearest rate that is trained, whose name is ``start``, or from an earlier training
+    (``continued``), or from nothing; unless it has a checkpoint, which says all that.
+    """
 
-    @property
-    def done(self) -> bool:
-        return self.step == self.steps
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, str]) -> _State:
-        return cls(**json.loads(metadata["state"]))
-
-
-class _Run:
-    """The training of one rate."""
-
-    def __init__(self, out: Path, label: str, settings: Settings, device: str, earlier: Path | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        label: str,
+        settings: Settings,
+        device: str,
+        *,
+        patches: Sequence[NDArray[np.int32]],
+        held_out: Sequence[NDArray[np.int32]],
+        earlier: Path | None,
+    ) -> None:
         self.out, self.label, self.settings, self.device = out, label, settings, torch.device(device)
-        self.path = out / f"{label}.checkpoint.safetensors"
+        self.patches, self.held_out = patches, held_out
+        self.path = _checkpoint(out, label)
+        self.recent = np.full(3, np.nan)  # running means of the loss and its two terms
+        self.step, self.steps, self.start, self.continued = 0, settings.steps, "", False
         torch.manual_seed(settings.seed)
         self.model = PCGCv2().to(self.device)
-        tensors: dict[str, Tensor] = {}
+        self.adam = torch.optim.Adam(self.model.parameters())
         if self.path.exists():
-            tensors, metadata = read_tensors(self.path)
-            self.state = _State.of(metadata)
-            if self.state.settings != asdict(settings):
-                raise UsageError(f"{self.path} was trained with other settings: {self.state.settings}")
-        else:
-            start = _start(out, label)
-            if start:
-                tensors = read_tensors(start)[0]
-                tensors = {name: value for name, value in tensors.items() if name.startswith("model.")}
-            steps = _steps(out, label, settings, started=start is not None)
-            began = start.name.split(".")[0] if start else ""
-            self.state = _State(label, 0, steps, began, asdict(settings), earlier is not None and not start)
-            if self.state.continued and earlier:
-                tensors = _earlier(earlier, label)
-        if tensors:
-            self.model.load_state_dict(_under("model.", tensors))
-        # bfloat16 halves the memory traffic that convolutions wait for; parameters and moments stay float32.
-        self.dtype = torch.bfloat16
-        self.names = [name for name, _ in self.model.named_parameters()]
-        self.optimizer = torch.optim.Adam(self.model.parameters())
-        if _under("mean.", tensors):
-            self.optimizer.load_state_dict(
-                {
-                    "state": {
-                        index: {
-                            "step": torch.tensor(float(self.state.step)),
-                            "exp_avg": tensors[f"mean.{name}"],
-                            "exp_avg_sq": tensors[f"square.{name}"],
-                        }
-                        for index, name in enumerate(self.names)
-                    },
-                    "param_groups": self.optimizer.state_dict()["param_groups"],
-                }
-            )
+            return
+        if found := _start(out, label):
+            self.start, weights = found
+            self.steps = math.ceil(settings.steps * settings.warm_share)
+            self.model.load_state_dict(weights)
+        elif earlier:
+            self.continued = True
+            self.model.load_state_dict(_earlier(earlier, label))
 
-    def go_on(
-        self,
-        training: list[NDArray[np.int32]],
-        held_out: list[NDArray[np.int32]],
-        deadline: float,
-        later: int,
-        report: Callable[[Progress], None],
-    ) -> bool:
-        """Train until done or the deadline; True when done."""
-        if self.state.done:
-            return True
-        log.info("%s: λ = %g, %d of %d steps", self.label, LAMBDAS[self.label], self.state.step, self.state.steps)
-        recent = np.full(3, np.nan)
-        began, first, saved = time.monotonic(), self.state.step, time.monotonic()
-        while not self.state.done:
-            terms = self._step(training)
-            recent = np.where(np.isnan(recent), terms, recent + RECENT * (terms - recent))
-            self.state = _State(**{**asdict(self.state), "step": self.state.step + 1})
-            pace = (time.monotonic() - began) / (self.state.step - first)
-            left = pace * (self.state.steps - self.state.step + later)
-            loss, occupancy, rate = recent.tolist()
-            report(Progress(self.label, self.state.step, self.state.steps, loss, occupancy, rate, left))
-            if self.state.step % self.settings.validate_every == 0 or self.state.done:
-                self._record(recent, validate(self.model, held_out, self.dtype))
-            if time.monotonic() - saved > _CHECKPOINT_S or self.state.done or time.monotonic() > deadline:
-                self._save()
-                saved = time.monotonic()
-            if time.monotonic() > deadline:
-                break
-        return self.state.done
+    def facts(self) -> dict[str, Any]:
+        """What the weights come from."""
+        own = {name: getattr(self, name) for name in ("label", "step", "steps", "start", "continued")}
+        return {**own, "settings": asdict(self.settings)}
 
-    def _step(self, training: list[NDArray[np.int32]]) -> NDArray[np.float64]:
-        settings, step = self.settings, self.state.step
-        rng = np.random.default_rng((settings.seed, list(LAMBDAS).index(self.label), step))
-        chosen = rng.choice(len(training), min(settings.patches_per_step, len(training)), replace=False)
-        voxels = batch([_turned(training[i], settings.patch_voxels, rng) for i in chosen], settings.patch_voxels)
+    def state(self) -> State:
+        """Everything that the rest of the training depends on."""
+        return {**self.facts(), "model": self.model.state_dict(), "adam": adam_state(self.adam)}
+
+    def restore(self, state: State) -> None:
+        """Go to a state."""
+        self.model.load_state_dict(state["model"])
+        restore_adam(self.adam, state["adam"])
+        self.step, self.steps = state["step"], state["steps"]
+        self.start, self.continued = state["start"], state["continued"]
+
+    def told(self, progress: Progress) -> Progress:
+        """Progress that also says which rate it is of, and the running means of the two terms."""
+
+        def tell(done: float, message: str) -> None:
+            _, occupancy, rate = self.recent
+            terms = f"occupancy {occupancy:.4f} bits, {rate:.4f} bits/point"
+            progress(done, f"{self.label} {self.step}/{self.steps}: {terms}, {message}")
+
+        return tell
+
+    def advance(self) -> Tensor:
+        """One step: the running mean of the loss."""
+        terms = self._step()
+        self.recent = np.where(np.isnan(self.recent), terms, self.recent + RECENT * (terms - self.recent))
+        self.step += 1
+        if self.step % self.settings.validate_every == 0 or self.step == self.steps:
+            self._record(validate(self.model, self.held_out, DTYPE))
+        return torch.tensor(self.recent[0])
+
+    def _step(self) -> NDArray[np.float64]:
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, list(LAMBDAS).index(self.label), self.step))
+        chosen = rng.choice(len(self.patches), min(settings.patches_per_step, len(self.patches)), replace=False)
+        voxels = batch([turned(self.patches[i], settings.patch_voxels, rng) for i in chosen], settings.patch_voxels)
         voxels = Voxels(voxels.keys.to(self.device))
         noise = torch.from_numpy(rng.random((len(voxels.parent.parent.parent), 8), dtype=np.float32) - 0.5)
         self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        occupancy, rate = loss_terms(self.model, self.model(voxels, self.dtype, noise.to(self.device)))
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate(
+                self.step,
+                self.steps,
+                peak=settings.warm_learning_rate if self.start else settings.learning_rate,
+                warm_up=min(100, self.steps // 10),
+                floor=0.02,
+            )
+        self.adam.zero_grad(set_to_none=True)
+        occupancy, rate = loss_terms(self.model, self.model(voxels, DTYPE, noise.to(self.device)))
         loss = occupancy + self._lambda() * rate
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP_NORM)
-        self.optimizer.step()
+        self.adam.step()
         return np.array([loss.item(), occupancy.item(), rate.item()])
 
     def _lambda(self) -> float:
-        reconstructing = (
-            not self.state.start and not self.state.continued and self.state.step < FIRST_SHARE * self.state.steps
-        )
+        reconstructing = not self.start and not self.continued and self.step < FIRST_SHARE * self.steps
         return min(LAMBDAS[self.label], FIRST_LAMBDA) if reconstructing else LAMBDAS[self.label]
 
-    def _learning_rate(self) -> float:
-        highest = self.settings.warm_learning_rate if self.state.start else self.settings.learning_rate
-        warm_up = min(100, self.state.steps // 10)
-        if self.state.step < warm_up:
-            return highest * (self.state.step + 1) / warm_up
-        share = (self.state.step - warm_up) / max(self.state.steps - warm_up, 1)
-        return highest * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-
-    def _record(self, recent: NDArray[np.float64], validation: Validation) -> None:
-        row = {"rate": self.label, "lambda": self._lambda(), "step": self.state.step, "loss": recent[0]}
+    def _record(self, validation: Validation) -> None:
+        row = {"rate": self.label, "lambda": self._lambda(), "step": self.step, "loss": self.recent[0]}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **asdict(validation)}) + "\n")
-        log.info("%s, step %d: %s", self.label, self.state.step, validation)
-
-    def _save(self) -> None:
-        moments = self.optimizer.state_dict()["state"]
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, name in enumerate(self.names):
-            tensors[f"mean.{name}"] = moments[index]["exp_avg"]
-            tensors[f"square.{name}"] = moments[index]["exp_avg_sq"]
-        state = json.dumps(asdict(self.state))
-        save_weights(self.out / f"{self.label}.safetensors", self.model, {"state": state})
-        write_tensors(self.path, tensors, {"state": state})
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def batch(patches: Sequence[NDArray[np.int32]], size: int) -> Voxels:
-    """Put patches side by side, too far apart to see one another."""
-    pitch = -(-(size + _GAP) // 8) * 8
-    return Voxels.from_coordinates(
-        torch.from_numpy(np.concatenate([patch + [pitch * i, 0, 0] for i, patch in enumerate(patches)]))
-    )
-
-
-def _turned(patch: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Turn and mirror a patch in one of the 48 ways of a cube."""
-    turned = patch[:, rng.permutation(3)]
-    return np.where(rng.random(3) < 0.5, size - 1 - turned, turned).astype(np.int32)
+        log.info("%s, step %d: %s", self.label, self.step, validation)
 
 
 @torch.no_grad()
@@ -425,50 +357,3 @@ def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.d
         )
     worse = max(errors[0] / points, errors[1] / decoded_points, 1e-12)
     return Validation(tuple((occupancy / len(patches)).tolist()), bits / points, 10 * math.log10(3 * 1023**2 / worse))
-
-
-def _patches(
-    out: Path, settings: Settings, meshes: Callable[[], Iterable[shapes.NamedMesh]]
-) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-    """Training and validation patches of the run, made at the first call and kept in its folder."""
-    path = out / "patches.npz"
-    made_with = json.dumps(
-        [settings.patches, settings.made_up, settings.built_in, settings.patch_voxels, settings.seed]
-    )
-    if not path.exists():
-        training, held_out = make_patches(settings, meshes() if settings.built_in else ())
-        together = training + held_out
-        temporary = out / ".patches.npz"
-        np.savez_compressed(
-            temporary,
-            voxels=np.concatenate(together).astype(np.uint8),
-            sizes=np.array([len(p) for p in together]),
-            training=len(training),
-            made_with=made_with,
-        )
-        temporary.replace(path)
-    with np.load(path, allow_pickle=False) as file:
-        if str(file["made_with"]) != made_with:
-            raise UsageError(f"{path} was made with other settings: {file['made_with']}")
-        every = np.split(file["voxels"].astype(np.int32), np.cumsum(file["sizes"])[:-1])
-        return every[: int(file["training"])], every[int(file["training"]) :]
-
-
-def make_patches(
-    settings: Settings, meshes: Iterable[shapes.NamedMesh] = ()
-) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-    """Cut training patches, half of given meshes and half of made-up shapes, and validation patches of others."""
-    if settings.patch_voxels > 255:
-        raise UsageError("patches are at most 255 voxels wide")
-    known = shapes.given(meshes)
-    kept = [shape for shape in known if shape.name not in _HELD_OUT]
-    unseen = [shape for shape in known if shape.name in _HELD_OUT]
-    rng = np.random.default_rng((settings.seed, 1))
-    made = shapes.made_up(min(settings.made_up, settings.patches), settings.seed)
-    training = [
-        shapes.patch(pool[rng.integers(len(pool))], settings.patch_voxels, rng)
-        for pool in (kept if i % 2 and kept else made for i in range(settings.patches))
-    ]
-    unseen = (unseen + shapes.made_up(8, settings.seed + 1)) * 2
-    held_out = [shapes.patch(shape, settings.patch_voxels, rng) for shape in unseen]
-    return training, held_out

@@ -1,38 +1,17 @@
-"""Files of trained weights: safetensors, written whole or not at all, with what they were trained for beside them.
-
-Knows the network and files; where shipped files lie and which rates there are is the codec's business.
-"""
+"""Files of trained weights: safetensors, with what they were trained for as metadata."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.errors import CodecUnavailable
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors under a temporary name, then rename: a reader never sees half a file."""
-    from safetensors.torch import save
-
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(metadata))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from gcbench.training import checkpoints
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -43,11 +22,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     CodecUnavailable
         The file is missing or is not a safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  # not a dict
+        return checkpoints.read_tensors(path)
     except (OSError, SafetensorError) as error:
         raise CodecUnavailable(
             f"cannot read weights {path.name}: {error}", "train them with bench train pcgcv2"
@@ -56,7 +32,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save_weights(path: Path, model: PCGCv2, metadata: Mapping[str, str], dtype: torch.dtype = torch.float16) -> None:
     """Write the weights of a model, rounded to ``dtype``."""
-    write_tensors(path, {name: value.to(dtype) for name, value in model.state_dict().items()}, metadata)
+    checkpoints.write_tensors(path, {name: value.to(dtype) for name, value in model.state_dict().items()}, metadata)
 
 
 def load_weights(path: Path) -> tuple[PCGCv2, dict[str, str]]:

@@ -10,6 +10,7 @@ import trimesh
 
 from gcbench.codecs.base import Context, Rate
 from gcbench.codecs.points import PointCodec
+from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed
 
 
@@ -17,7 +18,7 @@ class Raw(PointCodec):
     """Voxels as they are, in zlib."""
 
     name = "raw-points"
-    magic = b"RAW"
+    container = Container(b"RAW", 1, name)
 
     def version(self) -> str:
         return "1"
@@ -43,7 +44,7 @@ def test_a_mesh_comes_back_through_its_voxels(rate, torus, tmp_path):
     codec, bits = Raw(), int(rate.params["bits"])
     encoding, decoding = Context(scratch=tmp_path), Context(scratch=tmp_path)
     (stream,) = codec.encode([torus], rate, encoding)
-    assert stream[:5] == b"RAW" + bytes([1, bits])
+    assert stream[:4] + stream[8:9] == b"RAW" + bytes([1, bits])
     (decoded,) = codec.decode(stream, decoding)
     assert decoded.euler_number == 0
     assert np.allclose(decoded.bounds, torus.bounds, atol=2.0 ** (1 - bits))
@@ -69,9 +70,18 @@ def test_bits_out_of_range_are_refused(bits, torus):
 
 @pytest.mark.parametrize(
     "stream",
-    [b"", b"RAW\x01", b"XXX\x01\x06" + zlib.compress(bytes(6)), b"RAW\x02\x06", b"RAW\x01\x0d", b"RAW\x01\x06junk",
-     b"RAW\x01\x06" + zlib.compress(b"")],
-)  # fmt: skip
+    [
+        b"",
+        b"RAW\x01",
+        Container(b"RAX", 1, "other-points").pack(b"\x06" + zlib.compress(bytes(6))),
+        Container(b"RAW", 2, "raw-points").pack(b"\x06" + zlib.compress(bytes(6))),
+        Raw.container.pack(b""),
+        Raw.container.pack(b"\x0d" + zlib.compress(bytes(6))),
+        Raw().wrap(zlib.compress(bytes(6)), 6)[:-1],
+        Raw().wrap(b"junk", 6),
+        Raw().wrap(zlib.compress(b""), 6),
+    ],
+)
 def test_a_foreign_or_empty_stream_is_refused(stream):
     with pytest.raises(BitstreamError):
         Raw().decode_mesh(stream, Context())

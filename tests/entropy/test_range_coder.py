@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from gcbench.entropy.coder import zero_order_entropy_bits
 from gcbench.entropy.huffman import BitSink, BitSource, HuffmanCoder, HuffmanModel, code_lengths
-from gcbench.entropy.range_coder import (
+from gcbench.entropy.range_coder import BellModel, HistogramModel, RangeCoder
+from gcbench.entropy.tables import (
     PRECISION,
     SCALES,
     SHAPES,
-    BellModel,
-    HistogramModel,
-    RangeCoder,
     bell_frequencies,
     frequencies,
     histogram_frequencies,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -25,15 +24,6 @@ def test_the_decoder_has_what_the_quantiser_gave(tensors, coding, bits):
         if coding in {"range", "sparse"}:
             assert np.abs(got - tensor).max() <= np.abs(tensor).max() / (weights.levels(bits) // 2) / 2 * 1.001 + 1e-30
             assert (got[tensor == 0] == 0).all()
-
-
-def test_the_loop_sees_what_the_stream_holds():
-    tensors = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    looped = weights.quantise_in_loop(tensors, 6)
-    for one, inside in zip(tensors.detach().numpy(), looped.detach().numpy(), strict=True):
-        np.testing.assert_allclose(inside, weights.quantised([one], "range", 6)[0], rtol=0, atol=1e-6)
-    looped.sum().backward()
-    assert (tensors.grad == 1).all()
 
 
 def test_pruning_saves_bytes():

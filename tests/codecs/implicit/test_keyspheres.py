@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import pytest
 import torch
@@ -12,17 +10,18 @@ import trimesh
 from gcbench.codecs import Context, Rate
 from gcbench.codecs.implicit.keyspheres import ARCHITECTURES, KeySpheres, direct, distances, latent
 from gcbench.codecs.implicit.spheres import pack
+from gcbench.entropy.container import Writer
 from gcbench.entropy.tensors import encode
 from gcbench.errors import BitstreamError, UsageError
 
 SMALL = Rate("x", {"spheres": 16, "layers": 2, "width": 16, "effort": "quick"})
-FIELDS = struct.Struct("<BBBHHI")  # as in perceptron_codec: coding, bits, layers, width, resolution, condition
 FLOAT32 = 3
 
 
-def sealed(condition, tensors, layers, width, resolution=32):
-    head = FIELDS.pack(FLOAT32, 9, layers, width, resolution, len(condition))
-    return KeySpheres.envelope.seal(head + condition + encode(tensors, "float32", 9))
+def sealed(condition, tensors, layers, width):
+    """A stream of a grid of 32, the first of the resolutions."""
+    fields = Writer().byte(FLOAT32, 9, layers, width, 0).block(condition).raw(encode(tensors, "float32", 9))
+    return KeySpheres.container.pack(fields.data())
 
 
 @pytest.fixture
@@ -93,9 +92,10 @@ def by_hand():
 
 def test_a_stream_made_by_hand_is_the_sphere_that_it_holds():
     condition, _, stream = by_hand()
-    assert condition.hex(" ") == "02 01 00 17 07 b0 00 00 60 00"
-    assert stream[:20].hex(" ") == "47 43 4b 53 01 ea c6 78 19 03 09 01 02 00 20 00 0a 00 00 00"
-    assert len(stream) == 9 + FIELDS.size + len(condition) + 4 * 15
+    assert condition.hex(" ") == "02 01 17 07 b0 00 00 60 00"
+    assert stream[:4] == b"KSP\x01"
+    assert stream[8:14].hex(" ") == "03 09 01 02 00 09"
+    assert len(stream) == 8 + 6 + len(condition) + 4 * 15
     mesh = KeySpheres().decode_mesh(stream, Context())
     assert mesh.is_watertight
     np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.5, atol=5e-3)
@@ -123,10 +123,10 @@ def test_a_decoder_holds_few_inputs_at_a_time(monkeypatch):
 def test_a_mesh_comes_back_from_every_architecture(architecture):
     torus = trimesh.creation.torus(0.7, 0.3)
     stream = KeySpheres(architecture=architecture, steps=250).encode_mesh(torus, SMALL, Context())
-    body = bytearray(KeySpheres.envelope.open(stream))
-    body[5:7] = (32).to_bytes(2, "little")  # cells of the grid: fewer than the effort's, for speed
-    assert body[FIELDS.size] == ARCHITECTURES.index(architecture)
-    mesh = KeySpheres().decode_mesh(KeySpheres.envelope.seal(bytes(body)), Context())
+    body = bytearray(KeySpheres.container.open(stream).rest())
+    body[4] = 0  # the resolution: 32, less than the effort's, for speed
+    assert body[6] == ARCHITECTURES.index(architecture)
+    mesh = KeySpheres().decode_mesh(KeySpheres.container.pack(bytes(body)), Context())
     assert mesh.volume == pytest.approx(torus.volume, rel=0.15)
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcbench.codecs.implicit import octree as octree_module
-from gcbench.codecs.implicit import octree_features
 from gcbench.codecs.implicit.octree import BASE, MAX_DEPTH, Octree, voxels_of
-from gcbench.codecs.implicit.octree_features import LARGEST, decode_features, encode_features
+from gcbench.codecs.implicit.octree_features import decode_features, encode_features
+from gcbench.entropy import varints
+from gcbench.entropy.voxel_features import LARGEST
 from gcbench.errors import BitstreamError
 from gcbench.geometry.marching_cubes import HALF_SIDE
 from gcbench.geometry.surface import Surface
@@ -128,8 +129,8 @@ def test_foreign_trees_are_refused(tree):
     for depth in (0, 1, 3, 5, MAX_DEPTH + 1):
         with pytest.raises(BitstreamError):
             Octree.decode(data, depth)
-    with pytest.raises(BitstreamError, match="more than"):
-        Octree.decode((octree_module.MAX_VOXELS + 1).to_bytes(4, "little") + data[4:], 8)
+    with pytest.raises(BitstreamError, match=f"number of voxels is {octree_module.MAX_VOXELS + 1}"):
+        Octree.decode(varints.write([octree_module.MAX_VOXELS + 1]) + data[1:], 8)
     with pytest.raises(BitstreamError):
         Octree.decode(b"", 4)
     with pytest.raises(ValueError, match="depth"):
@@ -151,14 +152,10 @@ def some_places(count: int) -> np.ndarray:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(SYMBOLS, min_size=1, max_size=4), st.sampled_from([1, 20, 1000]))
-def test_features_come_back_and_leave_the_rest(levels, many):
-    # Where coding changes from tables to contexts is a constant: all three combinations of the two are tried.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(octree_features, "_MANY", many)
-        corners = [some_places(len(level)) for level in levels]
-        found, rest = decode_features(encode_features(levels, corners) + b"rest", corners, 2)
-    assert rest == b"rest"
+@given(st.lists(SYMBOLS, min_size=1, max_size=4))
+def test_features_come_back(levels):
+    corners = [some_places(len(level)) for level in levels]
+    found = decode_features(encode_features(levels, corners), corners, 2)
     for got, level in zip(found, levels, strict=True):
         np.testing.assert_array_equal(got, level)
 
@@ -167,14 +164,10 @@ def test_features_that_are_zero_take_no_bytes_to_speak_of():
     corners = [some_places(500), some_places(3000)]
     data = encode_features([np.zeros((500, 1), np.int64), np.zeros((3000, 1), np.int64)], corners)
     assert len(data) < 30
-    found, rest = decode_features(data, corners, 1)
-    assert not np.concatenate(found).any()
-    assert not rest
+    assert not np.concatenate(decode_features(data, corners, 1)).any()
 
 
-@pytest.mark.parametrize("many", [1, 1000])
-def test_damaged_features_are_refused_or_cost_nothing(monkeypatch, many):
-    monkeypatch.setattr(octree_features, "_MANY", many)
+def test_damaged_features_are_refused_or_cost_nothing():
     rng = np.random.default_rng(0)
     corners = [some_places(300)]
     data = encode_features([rng.integers(-5, 6, (300, 1))], corners)
@@ -185,7 +178,7 @@ def test_damaged_features_are_refused_or_cost_nothing(monkeypatch, many):
         changed = bytearray(data)
         changed[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            found, _ = decode_features(bytes(changed), corners, 1)
+            found = decode_features(bytes(changed), corners, 1)
         except BitstreamError:
             continue
         assert found[0].shape == (300, 1)

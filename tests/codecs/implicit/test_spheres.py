@@ -143,7 +143,7 @@ def test_the_bytes_of_two_spheres():
     # folded 8 and 1. Steps with parameter 2: 10 01, 10 10; changes with parameter 1: 11110 0, 0 1.
     spheres = on_steps(np.array([[3, 1, 0], [1, 0, 1]]), np.array([[3], [4]]))
     bits = "1001" + "111100" + "1010" + "01"
-    expected = bytes([2, 0, 2, 1]) + int(bits, 2).to_bytes(2, "big")
+    expected = bytes([2, 2, 1]) + int(bits, 2).to_bytes(2, "big")
     assert pack(spheres) == expected
     np.testing.assert_array_equal(unpack(expected), spheres[::-1])
 
@@ -176,13 +176,13 @@ def test_damaged_spheres_are_refused_or_are_spheres():
     "data",
     [
         b"",
-        bytes([0, 0, 0, 0]),
-        bytes([255, 255, 0, 0, 0]),
-        bytes([1, 0, 25, 0, 0, 0, 0, 0]),  # a parameter beyond the bits of a code
-        bytes([1, 0, 0, 0, 0]),  # a radius of 0
-        bytes([1, 0, 0, 0, 0b0_0100000]),  # a radius below 0: folded 1
-        bytes([1, 0, 0, 0, 0b0_110_0001]),  # a one in the padding
-        bytes([1, 0, 24, 0]) + int("10" + "0" * 23 + "110" + "0000", 2).to_bytes(4, "big"),  # beyond the curve
+        bytes([0, 0, 0]),
+        bytes([255, 255, 3, 0, 0, 0]),
+        bytes([1, 25, 0, 0, 0, 0, 0]),  # a parameter beyond the bits of a code
+        bytes([1, 0, 0, 0]),  # a radius of 0
+        bytes([1, 0, 0, 0b0_0100000]),  # a radius below 0: folded 1
+        bytes([1, 0, 0, 0b0_110_0001]),  # a one in the padding
+        bytes([1, 24, 0]) + int("10" + "0" * 23 + "110" + "0000", 2).to_bytes(4, "big"),  # beyond the curve
     ],
 )
 def test_what_cannot_be_spheres_is_refused(data):

@@ -13,8 +13,9 @@ import trimesh
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.slot import Folders, Slot, Templates
 from gcbench.bench.run.spool import Spool
-from gcbench.bench.run.work import Limit, Task
+from gcbench.bench.run.work import Task, TaskLimits
 from gcbench.bench.store.records import records_of
+from gcbench.entropy.container import HEADER_BYTES
 from gcbench.errors import CodecUnavailable
 
 FAILURES = {
@@ -59,7 +60,7 @@ def rig(tmp_path_factory, make_stand_ins):
     body = f"Path({str(root / 'pid')!r}).write_text(str(os.getpid()))\nexec(Path({str(root / 'body')!r}).read_text())"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCBENCH_TMC3", str(make_stand_ins(root / "stand-ins").put("tmc3", body)))
-        limits = {"patient": Limit(60.0), "hasty": Limit(6.0)}
+        limits = {"patient": TaskLimits(60.0), "hasty": TaskLimits(2.5)}
         templates = Templates(1)
         slots = {
             name: Slot(
@@ -116,7 +117,7 @@ def test_a_failing_decoder_is_recorded(name, run):
     body, status, error = DECODER_FAILURES[name]
     record, _ = run(body, hasty=status == "timeout")
     assert (record.status, record.stage) == (status, "decode")
-    assert record.mesh_bytes == 5 + 1 + 2 + len("stream")
+    assert record.mesh_bytes == HEADER_BYTES + 2 + len("stream")  # of the bits of the grid, and of the scale
     if error:
         assert error in record.error
 

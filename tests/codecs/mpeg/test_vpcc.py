@@ -14,7 +14,6 @@ import trimesh
 
 from gcbench.codecs import CODECS, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS
-from gcbench.codecs.mpeg.seal import seal
 from gcbench.codecs.mpeg.vpcc import Vpcc
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, CodecUnavailable, UsageError
 
@@ -148,12 +147,11 @@ def test_version_changes_with_programs_and_configuration(tmc2):
     assert codec.availability().ok
     codec.prepare()
     first = codec.version()
-    assert re.match(r"1\+[0-9a-f]{8}\+PccAppEncoder-24\.0-", first)
+    assert re.match(r"2\+[0-9a-f]{8}(\+\w+-[\d.]+){3}\+PccAppEncoder-24\.0-", first)
     assert "+PccAppDecoder-24.0-" in first
     (calls.root / "cfg" / "rate" / "ctc-r2.cfg").write_text("changed")
     second = codec.version()
     assert first.rpartition("+cfg-")[0] == second.rpartition("+cfg-")[0]
-    assert first.endswith(f"+{codec.conversion_version()}")
     assert first != second
     assert Vpcc(mode="random-access").version() != second  # reads another file
 
@@ -161,14 +159,14 @@ def test_version_changes_with_programs_and_configuration(tmc2):
 def test_what_is_missing(tmc2, monkeypatch, ctx, rng):
     codec = Vpcc()
     monkeypatch.setenv("PATH", "")
-    assert codec.version().endswith(f"+PccApp-missing+{codec.conversion_version()}")
+    assert codec.version().endswith("+PccApp-missing")
     assert codec.availability().reason == "PccAppEncoder is not on PATH and GCBENCH_TMC2 is not set"
     monkeypatch.undo()
     calls = tmc2()
     shutil.rmtree(calls.root / "cfg")
     assert "has no cfg/common/ctc-common.cfg" in codec.availability().reason
     assert "GCBENCH_TMC2" in codec.availability().remedy
-    assert codec.version().endswith(f"+PccApp-missing+{codec.conversion_version()}")
+    assert codec.version().endswith("+PccApp-missing")
     with pytest.raises(CodecUnavailable):
         codec.encode_points(voxels(rng), 10, codec.rates("quick")[0], ctx)
     (calls.root / "bin" / "PccAppDecoder").unlink()
@@ -194,7 +192,7 @@ def test_points_come_back_once_at_the_centres_of_their_voxels(tmc2, rng, ctx):
     codec = Vpcc()
     points = voxels(rng)
     stream = codec.encode_points(points, 10, codec.rates("quick")[0], ctx)
-    assert stream[:2] == b"\1\0"
+    assert stream[:1] == b"\1"
     np.testing.assert_array_equal(codec.decode_points(stream, 10, ctx), points + 0.5)
 
 
@@ -266,12 +264,10 @@ def test_fewer_frames_than_declared(tmc2, ctx, rng):
     codec = Vpcc()
     stream = codec.encode_points(voxels(rng), 10, codec.rates("quick")[0], ctx)
     with pytest.raises(BitstreamError, match=r"PccAppDecoder wrote no out_0001\.ply"):
-        codec.decode(codec.wrap(seal(b"\2\0", stream[4:], 10), 10), ctx)
+        codec.decode(codec.wrap(b"\2" + stream[1:], 10), ctx)
 
 
-@pytest.mark.parametrize(
-    "contents", [b"", b"\1", b"\1\0", b"\1\0??stream", seal(b"\0\0", b"stream", 10), seal(b"\1\0", b"", 10)]
-)
+@pytest.mark.parametrize("contents", [b"", b"\1", b"\0stream", b"\x80\x80\x04stream", b"\x81\0stream"])
 def test_headers_that_cannot_be(contents, tmc2, ctx):
     calls = tmc2()
     with pytest.raises(BitstreamError):
@@ -302,10 +298,10 @@ def test_a_real_frame(sphere, ctx):
     decoded = codec.decode_points(stream, 10, ctx)
     assert len(decoded) == pytest.approx(len(sphere), rel=0.1)
     assert np.abs(_radii(decoded) - 50).mean() < 0.7
-    for bad in (stream[4:9], stream[4 : len(stream) // 2], b"nonsense" * 40):
+    for bad in (stream[1:6], stream[1 : len(stream) // 2], b"nonsense" * 40):
         ctx.deadline = time.monotonic() + 20
         with pytest.raises((BitstreamError, CodecTimeout), match="PccAppDecoder"):
-            codec.decode_points(seal(stream[:2], bad, 10), 10, ctx)
+            codec.decode_points(stream[:1] + bad, 10, ctx)
 
 
 @pytest.mark.needs_vpcc
@@ -335,4 +331,4 @@ def test_sizes_are_those_of_the_reference_measurements(reference_frames, ctx):
     for row in rows:
         points, bits = codec.sample(reference_frames[row["mesh"]], rates[row["rate"]], ctx)
         stream = codec.encode_points(points, bits, rates[row["rate"]], ctx)
-        assert len(stream) - 4 == pytest.approx(int(row["bytes"]), rel=0.03), row
+        assert len(stream) - 1 == pytest.approx(int(row["bytes"]), rel=0.03), row

@@ -105,10 +105,11 @@ def test_size_is_what_the_entropy_model_predicts(bottleneck, rng):
 def test_golden_stream():
     features = np.array([[0, -1], [1, -2], [5, -7], [0, -1], [14, 3], [-300, 32767], [2, -1]])
     stream = encode_features(features, geometric_tables())
-    assert stream.hex() == "67df0fdfcfffe0007fffffb53fffbfffe8"
-    # By hand: −log2 of the shares 2^-(1 + i), 15 bits for an escape (2 of 2^16), and 16 bits of what was escaped.
-    by_hand = (1 + 1) + (2 + 2) + (6 + 7) + (1 + 1) + (15 + 31) + (31 + 31) + (3 + 1)
-    assert len(stream) == -(-by_hand // 8)
+    assert stream.hex() == "d504405fe9d1beef6dc566fd36e637fb"
+    # By hand: −log2 of the shares 2^-(1 + i), 15 bits for an escape (2 of 2^16) and 16 of what was escaped, and 24 bits
+    # for 3, which has no share in the second channel. The stream is whole words.
+    by_hand = (1 + 1) + (2 + 2) + (6 + 7) + (1 + 1) + (15 + 24) + (31 + 31) + (3 + 1)
+    assert len(stream) == 4 * -(-by_hand // 32)
 
 
 @pytest.mark.parametrize(
@@ -136,5 +137,5 @@ def test_short_long_and_empty_streams_are_refused(rng):
         decode_features(stream + bytes(9), 200, tables)
     with pytest.raises(BitstreamError):
         decode_features(stream, 100, tables)
-    with pytest.raises(BitstreamError, match="declared"):
+    with pytest.raises(BitstreamError, match="declares 2199023255552 features"):
         decode_features(stream, 1 << 40, tables)

@@ -7,7 +7,7 @@ import pytest
 
 from gcbench.codecs.pcgcv2 import shapes
 from gcbench.codecs.pcgcv2.shapes import Shape
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds.voxels import voxelise
 
 
 @pytest.mark.parametrize("make", [shapes.blob, shapes.superquadric, shapes.tube, shapes.solid, shapes.sheet])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-import os
-import subprocess
-import sys
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from gcbench.codecs.pcgcv2 import training
+from gcbench.codecs.pcgcv2 import patches, training
 from gcbench.codecs.pcgcv2.network import PCGCv2
+from gcbench.codecs.pcgcv2.patches import batch
 from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
-from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, batch, occupancy_bits, train, validate
+from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, occupancy_bits, train, validate
 from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors
 from gcbench.errors import CodecUnavailable, UsageError
+from gcbench.training import checkpoints, loop
 
 SMALL = Settings(steps=6, warm_share=0.5, patch_voxels=24, patches=4, made_up=3, built_in=False, validate_every=3)
 
@@ -33,10 +34,25 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A training of two rates, not cut off, and what it reported."""
-    out, reports = tmp_path_factory.mktemp("run"), []
-    assert train(out, ["r5", "r6"], SMALL, report=reports.append)
-    return out, reports
+    """A training of two rates, not cut off, and what it reported: rate, step, steps, and three means."""
+    out = tmp_path_factory.mktemp("run")
+    return out, reported(out, ["r5", "r6"], SMALL)
+
+
+def reported(out, rates, settings, **options):
+    reports = []
+
+    def progress(done, message):
+        found = re.fullmatch(
+            r"(r\d) (\d+)/(\d+): occupancy (\S+) bits, (\S+) bits/point, loss (\S+), \d+:\d\d left", message
+        )
+        rate, step, steps, *means = found.groups()
+        reports.append((done, rate, int(step), int(steps), *map(float, means)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT_EVERY_S", 0.0)
+        assert train(out, rates, settings, progress=progress, **options)
+    return reports
 
 
 def test_occupancy_loss_is_the_cross_entropy_in_bits():
@@ -59,25 +75,24 @@ def test_patches_of_a_batch_do_not_see_one_another():
 
 
 def test_twenty_steps_lower_the_loss(tmp_path):
-    means = []
     settings = dataclasses.replace(SMALL, steps=20, validate_every=20)
-    train(tmp_path, ["r6"], settings, report=lambda p: means.append(p.loss))
+    means = [report[-1] for report in reported(tmp_path, ["r6"], settings)]
     last = means[-2] + (means[-1] - means[-2]) / training.RECENT
     assert last < 0.7 * means[0]
 
 
 def test_rates_go_from_the_middle_outwards_and_start_from_one_another(finished):
     out, reports = finished
-    assert [(p.rate, p.step, p.steps) for p in reports] == [
+    assert [report[1:4] for report in reports] == [
         *(("r5", i, 6) for i in range(1, 7)),
         *(("r6", i, 3) for i in range(1, 4)),
     ]
-    assert reports[-1].seconds_left == 0
-    first, warm = reports[0], reports[6]
-    assert first.loss == pytest.approx(first.occupancy_bits + training.FIRST_LAMBDA * first.bits_per_point)
-    assert warm.loss == pytest.approx(warm.occupancy_bits + LAMBDAS["r6"] * warm.bits_per_point)
+    assert [reports[i][0] for i in (2, 5, 8)] == [0.25, 0.5, 1.0]
+    (*_, occupancy, rate, loss), (*_, warm_occupancy, warm_rate, warm_loss) = reports[0], reports[6]
+    assert loss == pytest.approx(occupancy + training.FIRST_LAMBDA * rate, rel=1e-3)
+    assert warm_loss == pytest.approx(warm_occupancy + LAMBDAS["r6"] * warm_rate, rel=1e-3)
     for label, start in (("r5", ""), ("r6", "r5")):
-        assert json.loads(read_tensors(out / f"{label}.checkpoint.safetensors")[1]["state"])["start"] == start
+        assert checkpoints.read(out / f"{label}.checkpoint.safetensors")[1]["start"] == start
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [(row["rate"], row["step"]) for row in rows] == [("r5", 3), ("r5", 6), ("r6", 3)]
     assert [row["lambda"] for row in rows] == [LAMBDAS["r5"], LAMBDAS["r5"], LAMBDAS["r6"]]
@@ -99,10 +114,10 @@ def test_cut_off_training_goes_on_to_the_same_weights(finished, tmp_path):
 
 def test_a_training_may_start_from_an_earlier_one(finished, tmp_path):
     out, _ = finished
-    reports, settings = [], dataclasses.replace(SMALL, first_rate="r7", steps=2)
-    assert train(tmp_path, ["r7"], settings, earlier=out, report=reports.append)
-    assert [(p.rate, p.step, p.steps) for p in reports] == [("r7", 1, 2), ("r7", 2, 2)]
-    state = json.loads(read_tensors(tmp_path / "r7.checkpoint.safetensors")[1]["state"])
+    settings = dataclasses.replace(SMALL, first_rate="r7", steps=2)
+    reports = reported(tmp_path, ["r7"], settings, earlier=out)
+    assert [report[1:4] for report in reports] == [("r7", 1, 2), ("r7", 2, 2)]
+    _, state = checkpoints.read(tmp_path / "r7.checkpoint.safetensors")
     assert (state["continued"], state["start"]) == (True, "")
     trained, untrained = load_weights(out / "r6.safetensors")[0], PCGCv2()
     mine = load_weights(tmp_path / "r7.safetensors")[0]
@@ -120,7 +135,7 @@ def test_other_settings_and_unknown_rates_are_refused(finished, tmp_path):
     out, _ = finished
     with pytest.raises(UsageError, match="other settings"):
         train(out, ["r6"], dataclasses.replace(SMALL, seed=1))
-    with pytest.raises(UsageError, match=r"r6\.checkpoint\.safetensors was trained with other settings"):
+    with pytest.raises(UsageError, match=r"r6\.checkpoint\.safetensors is a checkpoint of other inputs or settings"):
         train(out, ["r6"], dataclasses.replace(SMALL, steps=7))
     with pytest.raises(UsageError, match="no such rate: r99"):
         train(tmp_path, ["r99"], SMALL)
@@ -160,24 +175,18 @@ def test_weights_come_back(finished, tmp_path):
         load_weights(out / "r6.checkpoint.safetensors")
 
 
-def test_command(tmp_path):
-    def bench(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "gcbench.bench.cli", "train", "pcgcv2", "--out", "run", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+def test_command(bench, tmp_path, monkeypatch):
+    """With patches that are smaller than the command makes them, in this process, for what it takes to start one."""
+    monkeypatch.setattr(training, "Settings", functools.partial(Settings, patch_voxels=24))
+
+    def train(*arguments):
+        return bench("train", "pcgcv2", "--out", "run", *arguments).stderr
 
     small = ("--rates", "r6", "--steps", "2", "--patches", "2", "--no-built-in")
-    assert "stopped; the same command goes on" in bench(*small, "--minutes", "0")
-    said = bench(*small)
-    assert "r6  2/2  loss" in said
-    assert "0:00:00 left" in said
+    assert "stopped; the same command goes on" in train(*small, "--minutes", "0")
+    said = train(*small)
+    assert "100 % r6 2/2: occupancy" in said
+    assert "0:00 left" in said
     assert "GCBENCH_PCGCV2_WEIGHTS=run/rates" in said
     assert sorted(path.name for path in (tmp_path / "run/rates").iterdir()) == ["r6.safetensors"]
 
@@ -185,4 +194,4 @@ def test_command(tmp_path):
 def test_ladder_is_ascending():
     assert list(LAMBDAS) == [f"r{i}" for i in range(1, len(LAMBDAS) + 1)]
     assert sorted(LAMBDAS.values(), reverse=True) == list(LAMBDAS.values())
-    assert training._GAP >= 24
+    assert patches.GAP >= 24

@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcbench.codecs.pcgcv2.features import ESCAPE, FIRST, LARGEST, checked, encode_features
-from gcbench.codecs.pcgcv2.mixed_features import _neighbours, _prior, decode_mixed_features, encode_mixed_features
 from gcbench.entropy.mixing import logits_of
+from gcbench.entropy.voxel_features import (
+    FIRST,
+    LARGEST,
+    LAST,
+    Level,
+    _neighbours,
+    _prior,
+    decode_features,
+    encode_features,
+)
 from gcbench.errors import BitstreamError
 
 _anything = st.integers(-LARGEST, LARGEST) | st.integers(-3, 3) | st.sampled_from([15, 16, -15, -16, 10, 11])
@@ -17,12 +25,25 @@ _anything = st.integers(-LARGEST, LARGEST) | st.integers(-3, 3) | st.sampled_fro
 
 def tables(channels: int = 2) -> np.ndarray:
     """The same for all channels: falling by half from 0 outwards on both sides."""
-    row = np.zeros(ESCAPE + 1, np.int64)
+    row = np.zeros(LAST - FIRST + 1, np.int64)
     for i in range(-14, 15):
         row[i - FIRST] = (1 << 14) >> abs(i)
-    row[ESCAPE] = 2
-    row[-FIRST] += 65536 - row.sum()
-    return checked(np.tile(row, (channels, 1)).astype(np.uint16))
+    return np.tile(row, (channels, 1))
+
+
+def coded(features, places) -> bytes:
+    return encode_features([features], [Level(places, tables())])
+
+
+def decoded(stream, places) -> np.ndarray:
+    (features,) = decode_features(stream, [Level(places, tables())])
+    return features
+
+
+def table_bytes(features) -> float:
+    """What the features take under the tables alone."""
+    share = tables()[0] / tables()[0].sum()
+    return float(-np.log2(share[features - FIRST]).sum() / 8)
 
 
 def plane(side: int) -> np.ndarray:
@@ -37,25 +58,25 @@ def test_any_features_come_back(rows, seed):
     rng = np.random.default_rng(seed)
     places = np.unique(rng.integers(0, 1 << rng.integers(2, 20), (len(rows), 3)), axis=0)
     features = np.array(rows[: len(places)])
-    stream = encode_mixed_features(features, places, tables())
-    decoded = decode_mixed_features(stream, places, tables())
-    assert decoded.dtype == np.int32
-    np.testing.assert_array_equal(decoded, features)
+    stream = coded(features, places)
+    back = decoded(stream, places)
+    assert back.dtype == np.int32
+    np.testing.assert_array_equal(back, features)
 
 
 def test_the_input_stays_as_it_is(rng):
     features, places = rng.integers(-3, 4, (len(plane(8)), 2)), plane(8)
     before = features.copy()
-    encode_mixed_features(features, places, tables())
+    coded(features, places)
     np.testing.assert_array_equal(features, before)
 
 
 def test_features_without_structure_cost_what_the_tables_say(rng):
     places = plane(24)
-    share = tables()[0, :ESCAPE] / tables()[0, :ESCAPE].sum()
-    features = rng.choice(ESCAPE, (len(places), 2), p=share) + FIRST
-    by_tables = len(encode_features(features, tables()))
-    assert by_tables * 0.98 < len(encode_mixed_features(features, places, tables())) < by_tables * 1.08
+    share = tables()[0] / tables()[0].sum()
+    features = rng.choice(len(share), (len(places), 2), p=share) + FIRST
+    by_tables = table_bytes(features)
+    assert by_tables * 0.98 < len(coded(features, places)) < by_tables * 1.08
 
 
 @pytest.mark.parametrize("what", ["neighbours", "channels", "places"])
@@ -69,8 +90,28 @@ def test_features_that_follow_from_something_cost_little(what, rng):
     else:
         occupied = (_neighbours(np.ascontiguousarray((places + 1) @ [1 << 42, 1 << 21, 1])) >= 0).sum(1)
         features = np.stack([occupied % 5 - 2, occupied % 3 - 1], 1)
-    by_tables = len(encode_features(features, tables()))
-    assert len(encode_mixed_features(features, places, tables())) < (0.65 if what == "channels" else 0.4) * by_tables
+    by_tables = table_bytes(features)
+    assert len(coded(features, places)) < (0.65 if what == "channels" else 0.4) * by_tables
+
+
+def test_levels_follow_each_other_in_one_stream(rng):
+    levels = [Level(plane(side), tables(channels)) for side, channels in ((4, 1), (12, 3), (6, 2))]
+    features = [rng.integers(-40, 41, (len(at), len(of))) for at, of in levels]
+    stream = encode_features(features, levels)
+    for back, expected in zip(decode_features(stream, levels), features, strict=True):
+        np.testing.assert_array_equal(back, expected)
+    apart = sum(len(encode_features([one], [level])) for one, level in zip(features, levels, strict=True))
+    assert apart - 4 <= len(stream) <= apart
+
+
+@pytest.mark.parametrize("magnitude", [15, 16, 17, 255, 2047, LARGEST])
+def test_magnitudes_cost_about_two_bits_for_each_doubling(magnitude):
+    """In Elias's gamma code they cost 2 log2(m); learning does away with a part of the lengths."""
+    places = plane(16)
+    features = np.random.default_rng(0).integers(-magnitude, magnitude + 1, (len(places), 2))
+    bits = 8 * len(coded(features, places)) / features.size
+    assert np.log2(2 * magnitude + 1) < bits < np.log2(2 * magnitude + 1) + 2.5
+    np.testing.assert_array_equal(decoded(coded(features, places), places), features)
 
 
 def test_neighbours_by_brute_force(rng):
@@ -87,7 +128,7 @@ def test_neighbours_by_brute_force(rng):
 def test_the_prior_is_that_of_the_tables():
     prior = _prior(tables(1))[0] / 256
     shares = tables(1)[0].astype(float)
-    zero = shares[-FIRST] / shares[:ESCAPE].sum()
+    zero = shares[-FIRST] / shares.sum()
     assert prior[0] == pytest.approx(np.log(zero / (1 - zero)), abs=0.01)
     assert prior[1] == pytest.approx(0, abs=0.01), "both signs are as likely"
     np.testing.assert_allclose(prior[2:10], 0, atol=0.01)  # each magnitude takes half of what is left
@@ -103,25 +144,25 @@ def test_golden_stream():
     places = plane(4)
     features = np.stack([places[:, 0] - 1, places[:, 1] * places[:, 2] % 5 - 2], 1)
     features[3] = [-300, 16]
-    assert encode_mixed_features(features, places, tables()).hex() == "da8e96037edc6e72a18fdebf5c3d70fe4dbbfeb7c7a4"
+    assert coded(features, places).hex() == "d5ccb219929ef9bc18490651b500d493960c5dd2"
 
 
 def test_short_and_long_streams_are_refused(rng):
     places = plane(12)
     features = rng.integers(-3, 4, (len(places), 2))
-    stream = encode_mixed_features(features, places, tables())
+    stream = coded(features, places)
     for length in range(0, len(stream) - 1, 11):
         with pytest.raises(BitstreamError):
-            decode_mixed_features(stream[:length], places, tables())
+            decoded(stream[:length], places)
     with pytest.raises(BitstreamError):
-        decode_mixed_features(stream + bytes(9), places, tables())
+        decoded(stream + bytes(9), places)
 
 
 def test_any_bytes_decode_to_an_error_or_to_features(rng):
     places = plane(6)
     for _ in range(200):
         try:
-            features = decode_mixed_features(rng.bytes(int(rng.integers(1, 60))), places, tables())
+            features = decoded(rng.bytes(int(rng.integers(1, 60))), places)
         except BitstreamError:
             continue
         assert np.abs(features).max() <= LARGEST
@@ -129,10 +170,10 @@ def test_any_bytes_decode_to_an_error_or_to_features(rng):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="fit"):
-        encode_mixed_features(np.zeros((3, 3), int), np.zeros((3, 3), int), tables())
+        coded(np.zeros((3, 3), int), np.zeros((3, 3), int))
     with pytest.raises(ValueError, match="fit"):
-        encode_mixed_features(np.zeros((3, 2), int), np.zeros((2, 3), int), tables())
+        coded(np.zeros((3, 2), int), np.zeros((2, 3), int))
     with pytest.raises(ValueError, match="within"):
-        encode_mixed_features(np.full((1, 2), LARGEST + 1), np.zeros((1, 3), int), tables())
-    with pytest.raises(BitstreamError, match="declared"):
-        decode_mixed_features(b"", np.zeros((2_000_000, 3), int), tables())
+        coded(np.full((1, 2), LARGEST + 1), np.zeros((1, 3), int))
+    with pytest.raises(BitstreamError, match="declares 200000 features; the limit is 163840"):
+        decoded(b"", np.zeros((100_000, 3), int))

@@ -1,19 +1,18 @@
-"""Coding of the quantised latent features with their surroundings: neighbours, other channels, occupied places.
+"""Coding of integer features at voxels with what surrounds them: neighbours, other channels, occupied places.
 
-The entropy model of PCGCv2 has one distribution for each channel; this coder starts from its tables and learns what
-else says something about a feature. It is no part of the published codec. Knows integers only, so that every machine
-decodes the same. Imports numba, so it is itself imported where it is used.
+Levels of features are coded one after the other into one stream of the adaptive coder. Everything is integer
+arithmetic, so that every machine decodes the same. Imports numba, so it is itself imported where it is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gcbench.codecs.pcgcv2.features import ESCAPE, FIRST, LARGEST, Tables, check_length, checked_features
 from gcbench.entropy.adaptive import (
     Bytes,
     Ints,
@@ -27,12 +26,19 @@ from gcbench.entropy.adaptive import (
     start_decoder,
     start_encoder,
 )
+from gcbench.entropy.container import check_budget
 from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, logits_of, new_mixer
 from gcbench.errors import BitstreamError
 
-# A feature is coded as: is it 0; if not, is it positive; then, is its magnitude 1, is it 2, ... 15; then in 16 bits.
+FIRST, LAST = -128, 127  # features that a table has frequencies of
+LARGEST = (1 << 15) - 1  # of a feature's magnitude
+
+# A feature is coded as: is it 0; if not, is it positive; then, is its magnitude 1, is it 2, ... 15; if not, what is
+# left of the magnitude in Elias's gamma code, the length of which is decided bit by bit.
 _UNARY = 15
-_DECISIONS = 2 + 2 * _UNARY  # magnitudes of positive and of negative features apart
+_GAMMA = 14  # the longest length: LARGEST - 15 is below 2^15
+_LENGTHS = 2 + 2 * _UNARY  # magnitudes of positive and of negative features apart
+_DECISIONS = _LENGTHS + _GAMMA
 _CLIP = 10  # of features in contexts
 _LEVELS = 2 * _CLIP + 2  # clipped features, and none
 _CONTEXTS = 8
@@ -40,51 +46,58 @@ _FIRST_WEIGHT = 9830  # 0.15, for each context
 _TABLE_WEIGHT = 19661  # 0.3, for what the tables say
 
 
-def encode_mixed_features(features: NDArray[np.integer], coordinates: NDArray[np.integer], tables: Tables) -> bytes:
-    """Code quantised features.
+class Level(NamedTuple):
+    """Where features are, and how likely each is before anything is learnt."""
+
+    coordinates: NDArray[np.integer]  # (M, 3) distinct, in [0, 2^20), sorted by x, then y, then z
+    tables: NDArray[np.integer]  # (C, 256) frequencies of the features -128 … 127 of each channel
+
+
+def encode_features(features: Sequence[NDArray[np.integer]], levels: Sequence[Level]) -> bytes:
+    """Code the features of levels.
 
     Parameters
     ----------
-    features : (M, C) int
+    features : sequence of (M, C) int
         Within ±32767.
-    coordinates : (M, 3) int
-        Of the features: distinct, in [0, 2^20), sorted by x, then y, then z.
-    tables : (C, 257) uint16
-        See ``features.frequency_tables``.
+    levels : sequence of Level
+        As many.
 
     Raises
     ------
     ValueError
         A feature is out of range, or the shapes do not fit.
     """
-    symbols = checked_features(features, tables)
-    if coordinates.shape != (len(symbols), 3):
-        raise ValueError(f"coordinates of shape {coordinates.shape} do not fit {len(symbols)} features")
-    job = _new_job(symbols.copy(), coordinates, tables, np.zeros(1 << 12, np.uint8))
-    state = start_encoder()
-    return bytes(finish(state, _code(job, state, False)).tobytes())
+    state, data = start_encoder(), np.zeros(1 << 12, np.uint8)
+    for values, level in zip(features, levels, strict=True):
+        symbols = np.array(values, np.int64)
+        if symbols.shape != (len(level.coordinates), len(level.tables)):
+            raise ValueError(f"features of shape {symbols.shape} do not fit their places and tables")
+        if np.abs(symbols).max(initial=0) > LARGEST:
+            raise ValueError(f"a feature is not within ±{LARGEST}")
+        data = _code(_new_job(symbols, level, data), state, False)
+    return bytes(finish(state, data).tobytes())
 
 
-def decode_mixed_features(stream: bytes, coordinates: NDArray[np.integer], tables: Tables) -> NDArray[np.int32]:
-    """Decode quantised features.
-
-    Returns
-    -------
-    (M, C) int32
+def decode_features(stream: bytes, levels: Sequence[Level]) -> list[NDArray[np.int32]]:
+    """Decode features: (M, C) of each level.
 
     Raises
     ------
     BitstreamError
         The stream is short, or goes on after the last feature.
     """
-    check_length(len(coordinates) * len(tables), stream)
     data = np.frombuffer(stream, np.uint8).copy()
-    job = _new_job(np.zeros((len(coordinates), len(tables)), np.int64), coordinates, tables, data)
-    state = start_decoder(data)
-    _code(job, state, True)
+    # The likeliest decision takes 2^-11.5 bits, since no chance is below 16 of 2^16.
+    check_budget("features", sum(len(c) * len(t) for c, t in levels), (len(stream) + 5) << 15)
+    state, found = start_decoder(data), []
+    for level in levels:
+        job = _new_job(np.zeros((len(level.coordinates), len(level.tables)), np.int64), level, data)
+        _code(job, state, True)
+        found.append(job.features.astype(np.int32))
     if not ends_here(state, data):
         raise BitstreamError("the features do not end where they should")
-    return job.features.astype(np.int32)
+    return found
 
 
 class _Job(NamedTuple):
@@ -92,15 +105,15 @@ class _Job(NamedTuple):
 
     features: Ints  # (M, C) filled in when decoding
     neighbours: NDArray[np.int32]  # (M, 27) rows, z fastest; -1 where there is none
-    prior: Ints  # (C, 32) logits
+    prior: Ints  # (C, decisions) logits
     mixer: Mixer
     contexts: Ints  # (8,) of the feature at hand
     data: Bytes
 
 
-def _new_job(features: Ints, coordinates: NDArray[np.integer], tables: Tables, data: Bytes) -> _Job:
-    neighbours = _neighbours(_keys(coordinates))
-    return _Job(features, neighbours, _prior(tables), _new_mixer(features), np.zeros(_CONTEXTS, np.int64), data)
+def _new_job(features: Ints, level: Level, data: Bytes) -> _Job:
+    neighbours = _neighbours(_keys(level.coordinates))
+    return _Job(features, neighbours, _prior(level.tables), _new_mixer(features), np.zeros(_CONTEXTS, np.int64), data)
 
 
 def _keys(coordinates: NDArray[np.integer]) -> Ints:
@@ -117,10 +130,9 @@ def _new_mixer(features: Ints) -> Mixer:
     return new_mixer(1 << min(max(rows.bit_length() + 3, 10), 20), first, second, given=1)
 
 
-def _prior(tables: Tables) -> Ints:
-    """What the tables say of each decision: (C, 32) logits of "yes"."""
-    shares = tables[:, :ESCAPE].astype(np.int64)
-    zero = -FIRST
+def _prior(tables: NDArray[np.integer]) -> Ints:
+    """What the tables say of each decision: (C, decisions) logits of "yes"; nothing (0) of lengths of gamma codes."""
+    shares, zero = tables.astype(np.int64), -FIRST
     positive, negative = shares[:, zero + 1 :], shares[:, :zero][:, ::-1]
     prior = np.zeros((len(tables), _DECISIONS), np.int64)
     prior[:, 0] = logits_of(shares[:, zero], shares.sum(1))
@@ -156,7 +168,7 @@ def _code(job: _Job, state: Ints, decoding: bool) -> Bytes:
         if decoding and overrun(state, job.data):
             break
         if not decoding:
-            longer = roomy(job.data, state, job.features.shape[1] * (_UNARY + 4))
+            longer = roomy(job.data, state, job.features.shape[1] * (_UNARY + _GAMMA + 3))
             job = _Job(job.features, job.neighbours, job.prior, job.mixer, job.contexts, longer)
         occupied = 0
         for i in range(27):
@@ -179,16 +191,18 @@ def _code_feature(job: _Job, state: Ints, feature: int, channel: int, decoding: 
     for guess in range(1, _UNARY + 1):
         if _decide(job, state, int(magnitude == guess), first + 2 * guess + positive, decoding):
             return guess if positive else -guess
-    rest = 0
-    for shift in (8, 0):
-        byte = peek(state) >> 8 if decoding else (magnitude >> shift) & 255
-        if decoding:
-            consume(state, job.data, byte << 8, (byte + 1) << 8)
-        else:
-            encode(state, job.data, byte << 8, (byte + 1) << 8)
-        rest |= byte << shift
-    rest = min(rest, LARGEST)
-    return rest if positive else -rest
+    rest = magnitude - _UNARY  # 1 or more
+    bits = 0
+    while bits < _GAMMA and not _decide(job, state, int(rest < 2 << bits), first + _LENGTHS + bits, decoding):
+        bits += 1
+    shift = 16 - bits
+    low = peek(state) >> shift if decoding else rest - (1 << bits)
+    if decoding:
+        consume(state, job.data, low << shift, (low + 1) << shift)
+    else:
+        encode(state, job.data, low << shift, (low + 1) << shift)
+    magnitude = min(_UNARY + (1 << bits) + low, LARGEST)
+    return magnitude if positive else -magnitude
 
 
 @njit(nogil=True, cache=True)
