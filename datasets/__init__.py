@@ -1,4 +1,4 @@
-"""Where meshes come from: published datasets, any folder, built-in minis; read and normalised."""
+"""Sources of meshes: published datasets, folders, and built-in generated meshes (minis); read and normalised."""
 
 from gcbench.datasets.base import SPLITS, Dataset, MeshSource, MissingMesh, Selection, Split
 from gcbench.datasets.loading import LoadedMesh, load

@@ -1,4 +1,4 @@
-"""AMA, Articulated Mesh Animation (Vlasic et al. 2008): ten sequences of human performances. Knows its layouts only."""
+"""AMA, Articulated Mesh Animation (Vlasic et al. 2008): ten sequences of human performances."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.published import PublishedDataset
 
-# Name in the published list → name of the official tar. That march1 and squat1 are the I_ recordings follows from
-# their connectivity (that of crane and jumping); march2 and squat2 are then the D_ ones.
+# Name in the published list → name of the official tar. march1 and squat1 are the I_ recordings, since they have the
+# connectivity of crane and jumping; so march2 and squat2 are the D_ recordings.
 OFFICIAL_NAMES = {
     "bouncing": "D_bouncing",
     "crane": "I_crane",
@@ -26,11 +26,11 @@ _MESH = re.compile(r"mesh_\d+\.obj")
 
 
 class Ama(PublishedDataset):
-    """Articulated Mesh Animation. Ids are ``<sequence>/mesh_NNNN`` with the sequence names of the published list.
+    """Articulated Mesh Animation. Mesh names are ``<sequence>/mesh_NNNN`` with sequence names of the published list.
 
     Layouts, under ``ama/``, ``AMA/`` or the data root itself: ``<sequence>/mesh_NNNN.obj``,
     ``<sequence>/meshes/mesh_NNNN.obj``, and the same under the official tar names (``I_crane``, ``D_march``, …).
-    Where a mesh is there twice, the first of these in this order is taken. Other sequences are not AMA.
+    If a mesh exists twice, the first in this order is taken. Other sequences are ignored.
     """
 
     name = "ama"

@@ -1,8 +1,9 @@
-"""DeformingThings4D ``.anime`` animations: one frame at a time, out of a memory map.
+"""Read DeformingThings4D ``.anime`` animations one frame at a time from a memory map.
 
-Knows the file format only. Source: the format description of github.com/rabbityl/DeformingThings4D.
-Little-endian, no magic: ``int32 n_frames, n_vertices, n_faces``, then ``float32 (n_vertices, 3)`` positions of frame 0,
-``int32 (n_faces, 3)`` triangles, ``float32 (n_frames − 1, n_vertices, 3)`` offsets *from frame 0*.
+Format: little-endian, no magic; ``int32 n_frames, n_vertices, n_faces``, then ``float32 (n_vertices, 3)`` positions of
+frame 0, ``int32 (n_faces, 3)`` triangles, ``float32 (n_frames − 1, n_vertices, 3)`` offsets *from frame 0*.
+
+Source: the format description of github.com/rabbityl/DeformingThings4D.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class AnimeFrame:
     faces : (m, 3) int64
         Triangles, the same in every frame.
     sha256 : str
-        Hash of the bytes that decide this frame: header, frame 0, triangles, offset. Not of the whole file, which can
-        be hundreds of megabytes for a frame of 100 kB.
+        Hash of the bytes that decide this frame: header, frame 0, triangles, offset. The whole file can be hundreds of
+        megabytes.
     share_bytes : int
-        This frame's part of the file: its own 12 n bytes, plus an equal part of header and triangles, rounded such
-        that the shares of all frames add up to the file size exactly.
+        Share of this frame in the file: its 12 n bytes and an equal part of header and triangles, rounded so that the
+        shares of all frames add up to the size of the file.
     """
 
     vertices: NDArray[np.float64]
@@ -46,20 +47,7 @@ class AnimeFrame:
 
 
 class AnimeFile:
-    """An open ``.anime`` file; its size has been held against its header.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    BadMesh
-        The header is impossible or does not agree with the size of the file.
-    FileNotFoundError
-        No such file.
-    """
+    """An ``.anime`` file. Raises BadMesh if the header is impossible or does not fit the size of the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,16 +65,10 @@ class AnimeFile:
             )
         expected = _HEADER_BYTES + 12 * (self.n_frames * self.n_vertices + self.n_faces)
         if size != expected:
-            raise BadMesh(f"has {size} bytes where its header asks for {expected}: cut off, or not an .anime file")
+            raise BadMesh(f"has {size} bytes, but its header declares {expected}: cut off, or not an .anime file")
 
     def frame(self, number: int) -> AnimeFrame:
-        """Read one frame; only its pages of the file are touched.
-
-        Raises
-        ------
-        BadMesh
-            The animation has no such frame.
-        """
+        """Read one frame, without the rest of the file. Raises BadMesh if there is no such frame."""
         if not 0 <= number < self.n_frames:
             raise BadMesh(f"has no frame {number}; its frames are 0 to {self.n_frames - 1}")
         rest = self._map("<f4", self._offset_of(0), self.n_vertices)
@@ -94,7 +76,7 @@ class AnimeFile:
         digest = hashlib.sha256(struct.pack("<3i", self.n_frames, self.n_vertices, self.n_faces))
         digest.update(np.ascontiguousarray(rest).data)
         digest.update(np.ascontiguousarray(faces).data)
-        with np.errstate(invalid="ignore"):  # NaN and infinities are refused later, with a sentence
+        with np.errstate(invalid="ignore"):  # NaN and infinities are refused later, with a message
             vertices = rest.astype(np.float64)
             if number:
                 offset = self._map("<f4", self._offset_of(number), self.n_vertices)
@@ -105,13 +87,7 @@ class AnimeFile:
         return AnimeFrame(vertices, faces.astype(np.int64), digest.hexdigest(), 12 * self.n_vertices + share)
 
     def check(self) -> None:
-        """Read everything once.
-
-        Raises
-        ------
-        BadMesh
-            A triangle index is out of range, or a position is NaN or infinite (with the first such frame).
-        """
+        """Read the whole file. Raises BadMesh for an index out of range, or a position that is not finite."""
         faces = self._map("<i4", _HEADER_BYTES + 12 * self.n_vertices, self.n_faces)
         if faces.min() < 0 or faces.max() >= self.n_vertices:
             raise BadMesh(f"a face has an index outside the {self.n_vertices} vertices")

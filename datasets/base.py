@@ -1,4 +1,4 @@
-"""What a dataset is: a named source of mesh files, with splits. Knows nothing of codecs or the engine."""
+"""The dataset interface: a named source of mesh files, with splits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ SPLITS: tuple[Split, ...] = ("mini", "paper", "all")
 
 
 def as_split(name: str) -> Split:
-    """Narrow a name from outside to a split.
-
-    Raises
-    ------
-    UsageError
-        There is none of that name.
-    """
+    """Check the name of a split. Raises UsageError for an unknown name."""
     for split in SPLITS:
         if split == name:
             return split
@@ -29,29 +23,17 @@ def as_split(name: str) -> Split:
 
 @dataclass(frozen=True)
 class MeshSource:
-    """Where one mesh comes from; a plain value, cheap to make and to pickle.
+    """The file of one mesh."""
 
-    Parameters
-    ----------
-    dataset : str
-        Name of the dataset, e.g. ``ama``.
-    mesh : str
-        Identifier in the dataset, e.g. ``crane/mesh_0002``: unique, stable, the same on every machine.
-    path : Path
-        The file.
-    frame : int
-        Frame number in an animation file (``.anime``); 0 elsewhere.
-    """
-
-    dataset: str
-    mesh: str
+    dataset: str  # such as "ama"
+    mesh: str  # name in the dataset, such as "crane/mesh_0002": unique, and the same on every machine
     path: Path
-    frame: int = 0
+    frame: int = 0  # in an animation file (.anime)
 
 
 @dataclass(frozen=True)
 class MissingMesh:
-    """A mesh that a split names and that is not on this machine."""
+    """A mesh of a split that is not on this machine."""
 
     dataset: str
     mesh: str
@@ -59,25 +41,22 @@ class MissingMesh:
 
 @dataclass(frozen=True)
 class Selection:
-    """The meshes of one split, in a fixed order, and what it names that is not here."""
+    """The meshes of one split, in a fixed order, and those that are not on this machine."""
 
     sources: tuple[MeshSource, ...]
     missing: tuple[MissingMesh, ...] = ()
-    remedy: str = ""  # how to get what is missing
+    remedy: str = ""  # how to get the missing meshes
 
 
 class Dataset(ABC):
-    """A named source of meshes.
-
-    Third parties subclass it and register the class in the entry-point group ``gcbench.datasets``.
-    """
+    """A named source of meshes. Plugins register a subclass in the entry-point group ``gcbench.datasets``."""
 
     name: str
     splits: ClassVar[tuple[Split, ...]] = SPLITS
-    default_split: ClassVar[Split] = "mini"  # what `bench run --dataset NAME` takes when no --split is given
+    default_split: ClassVar[Split] = "mini"  # of `bench run --dataset NAME` without --split
 
     def require_split(self, split: Split) -> None:
-        """Raise UsageError, with the splits there are, if the dataset has no such split."""
+        """Raise UsageError if the dataset does not have a split."""
         if split not in self.splits:
             raise UsageError(f"dataset '{self.name}' has no split '{split}'; it has: {', '.join(self.splits)}")
 
@@ -95,11 +74,11 @@ class Dataset(ABC):
         Raises
         ------
         DatasetMissing
-            No root, nothing found under it, or the list of the published selection is not here.
+            There is no root, no mesh under it, or no list of the published selection.
         UsageError
             The dataset has no such split.
         """
 
     @abstractmethod
     def describe(self) -> str:
-        """One line for ``bench list datasets``: what it is and where it comes from."""
+        """One line for ``bench list datasets``: content and origin."""

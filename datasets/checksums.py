@@ -1,7 +1,4 @@
-"""``CHECKSUMS`` in the data root: SHA-256 of what was downloaded, unpacked or imported, in the format of sha256sum.
-
-Knows paths and hashes only.
-"""
+"""``CHECKSUMS`` in the data root: SHA-256 of downloaded, unpacked and imported files, in the format of sha256sum."""
 
 from __future__ import annotations
 
@@ -19,13 +16,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def read_checksums(root: Path) -> dict[str, str]:
-    """Return path relative to the root (with ``/``) → SHA-256; empty if there is no such file.
-
-    Raises
-    ------
-    DownloadFailed
-        A line is not ``<64 hex digits>  <path>``: nothing can be trusted then.
-    """
+    """Path relative to the root (with ``/``) → SHA-256; empty without a file. Raises DownloadFailed for a bad line."""
     path = root / FILE
     if not path.is_file():
         return {}
@@ -39,7 +30,7 @@ def read_checksums(root: Path) -> dict[str, str]:
 
 
 def record_checksums(root: Path, sums: Mapping[str, str]) -> None:
-    """Add or replace entries; the file is written beside the old one and takes its place in one step."""
+    """Add or replace entries; the file is replaced in one step."""
     merged = {**read_checksums(root), **sums}
     descriptor, temporary = tempfile.mkstemp(dir=root, prefix=f".{FILE}-")
     try:

@@ -1,4 +1,4 @@
-"""One file from the network, with a checksum, resumed where it broke off. Knows HTTP and pooch, no datasets."""
+"""Download one file with a checksum; an interrupted download is resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, by
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 _CONNECT_S, _READ_S = 15.0, 60.0
-_CHUNK = 1 << 15  # what a break can lose at most: requests drops a chunk that is not full
+_CHUNK = 1 << 15  # an interruption loses one chunk at most: requests drops an incomplete one
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _log = logging.getLogger(__name__)
@@ -36,27 +36,27 @@ def download(
 ) -> Path:
     """Download a file; it appears at ``target`` complete and checked, or not at all.
 
-    What has arrived is kept in ``<target>.part`` when the connection breaks, the process dies or the disk is full, and
-    the next call goes on from there with an HTTP Range request. If the server has another version of the file by then
-    (``If-Range``), or ignores ranges, the download starts over. A file with the wrong checksum is deleted.
+    If the connection breaks, the process dies or the disk is full, ``<target>.part`` keeps what has arrived, and the
+    next call resumes with an HTTP Range request. If the file on the server has changed (``If-Range``), or the server
+    ignores ranges, the download starts over. A file with the wrong checksum is deleted.
 
     Parameters
     ----------
     url : str
         ``http`` or ``https``.
     target : Path
-        Where the file goes. An existing file with the right checksum is left as it is.
+        The file. An existing file with the right checksum is kept.
     sha256 : str or None
-        Expected hash; None accepts anything, and the caller must say so to the user.
+        Expected hash; None accepts any file, which the caller must tell the user.
     progress : callable
         Called every 32 kB.
     pause_s : float
-        Seconds before the first repeated attempt; doubles with each one that brought nothing.
+        Seconds before the first repeated attempt; doubled after every attempt without progress.
 
     Raises
     ------
     DownloadFailed
-        Refused by the server, broken off again and again, wrong checksum, or no room on the disk.
+        The server refuses, the connection keeps breaking, the checksum is wrong, or the disk is full.
     """
     import pooch
 
@@ -82,25 +82,25 @@ def download(
 
 @contextmanager
 def _writing_to(target: Path) -> Iterator[None]:
-    """Turn errors of the file system into a sentence that says what to do."""
+    """Turn errors of the file system into a message that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DownloadFailed(
-                f"the disk is full while writing {target}; free some space and repeat the command (it goes on from "
-                "here), or choose another place with --data"
+                f"the disk is full while writing {target}; free some space and repeat the command, which resumes, or "
+                "choose another folder with --data"
             ) from error
         raise DownloadFailed(f"cannot write {target}: {error.strerror or error}") from error
 
 
 class _Resuming:
-    """A downloader for pooch: fetches into ``<target>.part``, and moves it to where pooch checks the hash."""
+    """A downloader for pooch: writes ``<target>.part``, and moves it to where pooch checks the hash."""
 
     def __init__(self, target: Path, progress: Progress, pause_s: float) -> None:
         self._name = target.name
         self._part = target.with_name(target.name + ".part")
-        self._validator = target.with_name(target.name + ".part.etag")  # identifies the version the part is of
+        self._validator = target.with_name(target.name + ".part.etag")  # identifies the version of the part
         self._progress = progress
         self._pause_s = pause_s
 
@@ -128,11 +128,11 @@ class _Resuming:
         return None
 
     def _attempt(self, url: str) -> str | None:
-        """Fetch as much as the connection gives; None if the file is complete, else why it is not."""
+        """Fetch until the connection ends; None if the file is complete, else why not."""
         import requests
 
         offset = self._size()
-        headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes would be of no use
+        headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes could not be used
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if self._validator.is_file():
@@ -147,11 +147,11 @@ class _Resuming:
 
     def _receive(self, url: str, response: requests.Response, offset: int) -> str | None:
         start, total = _content_range(response)
-        if response.status_code == 416:  # nothing after what is here: complete, or of another version
+        if response.status_code == 416:  # no bytes after the part: complete, or another version
             if total == offset:
                 return None
             self._part.unlink(missing_ok=True)
-            return "the server has fewer bytes than are here; starting over"
+            return "the server has fewer bytes than the part; starting over"
         if response.status_code in _TRANSIENT:
             return f"the server answers {response.status_code} {response.reason}"
         if response.status_code not in {200, 206}:
@@ -196,7 +196,7 @@ def _unusable_address() -> tuple[type[Exception], ...]:
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """First byte and total size out of ``Content-Range``; None for what it does not say."""
+    """First byte and total size from ``Content-Range``; None if not given."""
     match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if not match:
         return None, None

@@ -1,4 +1,4 @@
-"""DeformingThings4D (Li et al. 2021): animated animals and humanoids. Knows its layout, not the file format."""
+"""DeformingThings4D (Li et al. 2021): animated animals and humanoids."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GROUPS = ("animals", "humanoids")
 
 
 class Dt4d(PublishedDataset):
-    """DeformingThings4D. Ids are ``<object>_<action>/NNNN``, frames counted from 0000.
+    """DeformingThings4D. Mesh names are ``<object>_<action>/NNNN``, frames counted from 0000.
 
     Layout, under ``dt4d/``, ``DT4D/``, ``DeformingThings4D/`` or the data root itself:
     ``animals/<object>_<action>/<object>_<action>.anime`` and ``humanoids/…``.
 
-    The split ``all`` is every frame of every animation: more than a hundred thousand meshes in the full release. An
-    animation whose header cannot be read stands for itself as frame 0000, so that it ends as a bad-input record.
+    The split ``all`` has every frame of every animation: more than a hundred thousand meshes in the full release. An
+    animation with an unreadable header counts as one frame 0000, which becomes a bad-input record.
     """
 
     name = "dt4d"
@@ -58,7 +58,7 @@ class Dt4d(PublishedDataset):
         return f"{animation}/{file.removesuffix('.obj')}"
 
     def absent_remedy(self, root: Path | None) -> str:
-        """Name the form, and keep a folder of other animals from being taken for this dataset."""
+        """How to get the dataset; also says so if the folder ``animals`` is another dataset."""
         if root is not None and (root / "animals").is_dir() and not self.animations(root):
             return (
                 f"{self.remedy}; {root / 'animals'} holds no .anime file, so it is not DeformingThings4D, "

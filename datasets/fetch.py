@@ -1,4 +1,4 @@
-"""``bench data fetch``: official downloads into the data root. Knows where they are published and how they unpack."""
+"""Download the published datasets into the data root and unpack them (``bench data fetch``)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gcbench.datasets.lists import FOLDER as LISTS_FOLDER
 from gcbench.datasets.lists import LISTS, OfficialList
 from gcbench.datasets.unpack import BadArchive, unpacked
 from gcbench.errors import DownloadFailed, UsageError
-from gcbench.geometry import mesh_files as readers
+from gcbench.geometry import files as readers
 
 # Source: the section "data" of people.csail.mit.edu/drdaniel/mesh_animation/. There is no https there.
 AMA_URL = "http://groups.csail.mit.edu/graphics/mesh_animation/"
 # Source: README of github.com/Thingi10K/Thingi10K.
 THINGI10K_URL = "https://huggingface.co/datasets/Thingi10K/Thingi10K/resolve/main/"
 _AMA_MESH = re.compile(r"mesh_\d+\.obj")
-DOWNLOADS = "downloads"  # folder under the root for archives, which are deleted once unpacked
+DOWNLOADS = "downloads"  # folder under the root for archives, which are deleted after unpacking
 
 Trust = Literal["published", "recorded", "first use"]
 FETCHABLE = ("ama", "thingi10k", "lists")
@@ -32,21 +32,21 @@ FETCHABLE = ("ama", "thingi10k", "lists")
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of one file that was asked for.
+    """One download.
 
     Parameters
     ----------
     file : str
         Name of the download.
     path : Path
-        Where its content is now.
+        Folder or file with the content.
     sha256 : str
-        Hash of the download; empty if it was here already.
+        Hash of the download; empty if the content was here already.
     trust : {"published", "recorded", "first use"} or None
-        What the hash was held against: one that ships with gcbench, one in ``CHECKSUMS`` from an earlier download, or
-        nothing (it has been recorded now). None if it was here already.
+        What the hash was compared with: a hash in gcbench, a hash in ``CHECKSUMS`` from an earlier download, or nothing
+        (it is recorded now). None if the content was here already.
     files : int
-        Number of files it holds.
+        Number of files.
     """
 
     file: str
@@ -66,34 +66,29 @@ def fetch(
     progress: Progress = no_progress,
     pause_s: float = 1.0,
 ) -> Iterator[Fetched]:
-    """Download a dataset into the data root, one finished part after the other.
+    """Download a dataset into the data root; yields each part when it is complete.
 
     Parameters
     ----------
     name : {"ama", "thingi10k", "lists"}
         What to download; ``lists`` are the published selections.
     root : Path
-        The data root; made if it is not there.
+        The data root; made if it does not exist.
     parts : sequence of str
         For ``ama``: only these sequences.
     url_base : str or None
-        Take the files from this address instead of the official one (a mirror, a test).
+        Address of a mirror.
     force : bool
-        Download also what is here already.
+        Download files again that are already here.
     progress, pause_s
-        As for :func:`gcbench.datasets.download.download`.
-
-    Yields
-    ------
-    Fetched
-        As each part is complete.
+        As in :func:`gcbench.datasets.download.download`.
 
     Raises
     ------
     DownloadFailed
-        See :func:`~gcbench.datasets.download.download`; parts that were finished stay.
+        See :func:`~gcbench.datasets.download.download`; finished parts stay.
     UsageError
-        Nothing of that name can be fetched; says how to get it instead.
+        The dataset cannot be downloaded; the message says how to get it.
     """
     if name not in FETCHABLE:
         raise UsageError(_not_fetchable(name))
@@ -120,7 +115,7 @@ def fetch(
 
 @dataclass(frozen=True)
 class _Archive:
-    """A downloaded and unpacked archive, before its content has been moved to its place."""
+    """A downloaded and unpacked archive, before its content is moved to its place."""
 
     content: Path
     sha256: str
@@ -129,7 +124,7 @@ class _Archive:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all downloads of one call share."""
+    """The parameters of one call, and the downloads."""
 
     root: Path
     url_base: str | None
@@ -150,7 +145,7 @@ class _Job:
         if here and not self.force:
             return Fetched(file, folder, "", None, len(here))
         with self._unpacked(AMA_URL + file, lambda path: bool(_AMA_MESH.fullmatch(path.name))) as archive:
-            # The frames are wanted, wherever the archive puts them; images and skeletons are not.
+            # Only the frames are used, wherever they are in the archive; not images and skeletons.
             folders = {path.parent for path in archive.content.rglob("mesh_*.obj")}
             meshes = next((f for f in sorted(folders) if f.name == "meshes"), min(folders, default=None))
             if meshes is None:
@@ -170,7 +165,7 @@ class _Job:
                 raise BadArchive(f"{file} holds no raw_meshes/")
             metadata = meshes.parent / "metadata"
             n_files = self._move_in(metadata, folder / "metadata") if metadata.is_dir() else 0
-            n_files += self._move_in(meshes, folder / "raw_meshes")  # last: its presence means that all is here
+            n_files += self._move_in(meshes, folder / "raw_meshes")  # last: its presence means that everything is here
         return Fetched(file, folder, archive.sha256, archive.trust, n_files)
 
     def _download(self, url: str, target: Path, sha256: str | None) -> None:
@@ -180,9 +175,9 @@ class _Job:
 
     @contextmanager
     def _unpacked(self, url: str, wanted: Callable[[PurePosixPath], bool]) -> Iterator[_Archive]:
-        """Download and unpack; record the hash and delete the archive once the caller has moved the content.
+        """Download and unpack; after the caller has moved the content, record the hash and delete the archive.
 
-        Not before: the hash of a broken archive must not become what later downloads are held against.
+        The hash of a broken archive must not be recorded, since later downloads are compared with it.
         """
         path = self.root / DOWNLOADS / url.rpartition("/")[2]
         key = path.relative_to(self.root).as_posix()
@@ -208,7 +203,7 @@ class _Job:
         record_checksums(self.root, sums)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            target.rename(source.with_name(f".replaced-{source.name}"))  # in the temporary folder: goes with it
+            target.rename(source.with_name(f".replaced-{source.name}"))  # into the temporary folder, which is removed
         source.rename(target)
         return len(sums)
 

@@ -1,4 +1,4 @@
-"""Any folder of OBJ, STL, PLY or OFF files as a dataset. Knows nothing of the published datasets."""
+"""Any folder of OBJ, STL, PLY or OFF files as a dataset."""
 
 from __future__ import annotations
 
@@ -9,21 +9,14 @@ from pathlib import Path
 
 from gcbench.datasets.base import Dataset, MeshSource, Selection, Split
 from gcbench.errors import DatasetMissing, UsageError
-from gcbench.geometry import mesh_files as readers
+from gcbench.geometry import files as readers
 
 
 class FolderDataset(Dataset):
-    """Every mesh file in a folder and below; hidden files and folders are passed over.
+    """Every mesh file in a folder and its subfolders, except hidden ones; ``name`` is the name in results.
 
-    The id of a mesh is its path in the folder without suffix (``cat-poses/cat-02``); where two files differ in the
-    suffix only, both keep it. The order is that of the ids.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    name : str
-        Name of the dataset in results.
+    The name of a mesh is its path in the folder without suffix (``cat-poses/cat-02``); if two files differ only in the
+    suffix, both names keep the suffix. Meshes are ordered by name.
     """
 
     splits = ("all",)
@@ -59,7 +52,7 @@ class FolderDataset(Dataset):
 
 
 def mesh_files(folder: Path) -> Iterator[Path]:
-    """Every OBJ, STL, PLY and OFF file in a folder and below, following links but never in a circle."""
+    """Every OBJ, STL, PLY and OFF file in a folder and its subfolders; links are followed, but not in a circle."""
     seen: set[Path] = set()
     for parent, subfolders, files in os.walk(folder, followlinks=True):
         here = Path(parent)

@@ -1,4 +1,4 @@
-"""``bench data import``: files that a form was needed for, checked and put where the dataset looks for them."""
+"""Check the files of DeformingThings4D and copy them into the data root (``bench data import``)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,12 @@ from gcbench.errors import BadMesh, DatasetMissing, DownloadFailed
 
 @dataclass
 class ImportReport:
-    """What became of the files of a folder.
+    """The result of an import."""
 
-    Parameters
-    ----------
-    imported : list of str
-        Animations that are in the data root now and were not before.
-    unchanged : list of str
-        Animations that were there already, with the same content.
-    bad : list of (Path, str)
-        Files that were left out, with the reason.
-    frames : int
-        Frames in all imported and unchanged animations.
-    """
-
-    imported: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    bad: list[tuple[Path, str]] = field(default_factory=list)
-    frames: int = 0
+    imported: list[str] = field(default_factory=list)  # animations that are new in the data root
+    unchanged: list[str] = field(default_factory=list)  # animations that were there already, with the same content
+    bad: list[tuple[Path, str]] = field(default_factory=list)  # files that were left out, and why
+    frames: int = 0  # in all imported and unchanged animations
 
 
 def _no_progress(_done: int, _total: int, _file: str) -> None:
@@ -47,31 +35,30 @@ def import_dt4d(
 ) -> ImportReport:
     """Check every ``.anime`` file under a folder and copy or link the good ones to ``<root>/dt4d/``.
 
-    A file is good if its size agrees with its header, its triangles are in range and all its positions are finite.
-    Files below a folder ``humanoids`` are put under ``humanoids``, all others under ``animals``. Each copy appears in
-    one step; its hash goes to ``CHECKSUMS``.
+    A file is good if its size fits its header, its triangles are in range and all its positions are finite. Files below
+    a folder ``humanoids`` go to ``humanoids``, all others to ``animals``, and their hashes to ``CHECKSUMS``.
 
     Parameters
     ----------
     folder : Path
-        What the download unpacked to, or any folder above it.
+        The unpacked download, or any folder above it.
     root : Path
         The data root.
     link : bool
-        Make symbolic links instead of copies: no second 100 GB, but the folder must stay.
+        Make symbolic links instead of copies, which saves 100 GB; the folder must stay.
     progress : callable
-        Takes files done, files in total, and the name of the next one.
+        Called with the number of files done, the total, and the next name.
 
     Raises
     ------
     DatasetMissing
-        There is no such folder or no ``.anime`` file in it.
+        There is no such folder, or no ``.anime`` file in it.
     DownloadFailed
         The data root cannot be written.
     """
     files = sorted(folder.rglob("*.anime")) if folder.is_dir() else []
     if not files:
-        raise DatasetMissing(f"no .anime file under {folder}", "give the folder that the download unpacked to")
+        raise DatasetMissing(f"no .anime file under {folder}", "give the folder with the unpacked download")
     report = ImportReport()
     sums: dict[str, str] = {}
     taken: dict[str, Path] = {}

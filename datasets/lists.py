@@ -1,7 +1,4 @@
-"""The published selection lists of NeCGS: which meshes the split ``paper`` means. Fetched and checked, never committed.
-
-Knows the three lists and where they lie; does not know which files the lines stand for.
-"""
+"""The selection lists of the NeCGS paper, which define the split ``paper``: downloaded and checked, never committed."""
 
 from __future__ import annotations
 
@@ -18,25 +15,15 @@ COMMIT = "55a64b02c0fc744ae8e3fc9cd81ac719abc16faa"
 
 @dataclass(frozen=True)
 class OfficialList:
-    """One published list.
+    """One published list."""
 
-    Parameters
-    ----------
-    file : str
-        File name, e.g. ``AMA.txt``.
-    sha256 : str
-        Hash of the file at the commit above.
-    lines : int
-        Number of meshes.
-    """
-
-    file: str
-    sha256: str
-    lines: int
+    file: str  # such as "AMA.txt"
+    sha256: str  # of the file at the commit above
+    lines: int  # number of meshes
 
     @property
     def url(self) -> str:
-        """Where the list is published, pinned to a commit."""
+        """Address of the list at the commit."""
         return f"https://raw.githubusercontent.com/rsy6318/NeCGS/{COMMIT}/data/{self.file}"
 
 
@@ -50,26 +37,12 @@ LISTS = {
 
 
 def official_list(dataset: str, root: Path | None, cache: Path) -> tuple[str, ...]:
-    """Read a published list from the data root or, failing that, from the cache.
-
-    Parameters
-    ----------
-    dataset : {"ama", "dt4d", "thingi10k"}
-        Which list.
-    root : Path or None
-        The data root; the list lies in its folder ``official_lists``.
-    cache : Path
-        The cache folder, likewise.
-
-    Returns
-    -------
-    tuple of str
-        The lines, in the order of the file.
+    """Lines of a published list, from the folder ``official_lists`` of the data root, else of the cache.
 
     Raises
     ------
     DatasetMissing
-        The list is not here, or a file of its name has another checksum.
+        The list is not here, or the file has another checksum.
     """
     spec = LISTS[dataset]
     folders = [folder / FOLDER for folder in (root, cache) if folder is not None]

@@ -1,7 +1,4 @@
-"""One mesh file → the normalised mesh that codecs get, with its sizes and hashes; cached on disk.
-
-Knows files and formats; does not know which dataset a mesh belongs to, codecs or the engine.
-"""
+"""Load a mesh file as the normalised mesh that codecs get, with sizes and hashes; cached on disk."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ from gcbench.datasets.anime import AnimeFile
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.normalise import clean, content_sha256, normalise, obj_bytes, raw_bytes
 from gcbench.errors import BadMesh, DatasetMissing
-from gcbench.geometry import mesh_files as readers
+from gcbench.geometry import files as readers
 
 if TYPE_CHECKING:
     import trimesh
 
-LOADER_VERSION = "1"  # part of the cache's path: raise it when the arrays that come out of a file change
+LOADER_VERSION = "1"  # part of the cache's path: raise it if the arrays of a file change
 _log = logging.getLogger(__name__)
 _CACHE_HEADER = struct.Struct("<8sQQ32s")
 _CACHE_MAGIC = b"gcbmesh1"
@@ -40,9 +37,9 @@ class LoadedMesh:
     ----------
     mesh : trimesh.Trimesh
         Bounding box centred at 0, longest side exactly [−1, 1]; vertices at equal positions merged, unused ones
-        dropped; faces as the file has them, degenerate ones included.
+        dropped; faces as in the file, with degenerate ones.
     sha256 : str
-        Hash of the normalised positions and triangles: equal for equal meshes in whatever file format.
+        Hash of the normalised positions and triangles: equal for equal meshes in any file format.
     source_sha256 : str
         Hash of the file as distributed; for an ``.anime`` frame, of the bytes that decide the frame.
     source_bytes : int
@@ -69,13 +66,12 @@ def load(source: MeshSource, cache: Path | None = None) -> LoadedMesh:
     source : MeshSource
         The file, and the frame in it.
     cache : Path or None
-        Folder to keep normalised meshes in; None reads the file each time. Entries are checked by hash: a damaged one
-        is made again. Files that cannot be used are not cached.
+        Folder for normalised meshes; None reads the file each time. A damaged entry is replaced.
 
     Raises
     ------
     BadMesh
-        The file cannot be used as a benchmark mesh; one line that says why.
+        The file cannot be used as a benchmark mesh.
     DatasetMissing
         There is no such file.
     """
@@ -100,7 +96,7 @@ def _load(source: MeshSource, cache: Path | None) -> LoadedMesh:
         data = source.path.read_bytes()
         source_sha256, source_bytes = hashlib.sha256(data).hexdigest(), len(data)
 
-    # The suffix is in the name, because it decides how the same bytes are read.
+    # The suffix is in the name, since it decides how the bytes are read.
     entry = cache and cache / "meshes" / LOADER_VERSION / f"{source_sha256}-{source.frame}-{suffix.lstrip('.')}"
     cached = _read_entry(entry) if entry else None
     if cached:
@@ -125,7 +121,7 @@ def _load(source: MeshSource, cache: Path | None) -> LoadedMesh:
 
 
 def _read_entry(entry: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], str] | None:
-    """Read a cache entry: header, float64 positions, int64 triangles; None if there is none or it is damaged."""
+    """Read a cache entry (header, float64 positions, int64 triangles); None if it is missing or damaged."""
     try:
         data = entry.read_bytes()
     except OSError:
@@ -142,7 +138,7 @@ def _read_entry(entry: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], st
 
 
 def _write_entry(entry: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], sha256: str) -> None:
-    """Write a cache entry in one step, so that a reader or a crash never sees half of one."""
+    """Write a cache entry in one step, so that no reader sees an incomplete one."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".writing-")
@@ -155,5 +151,5 @@ def _write_entry(entry: Path, vertices: NDArray[np.float64], faces: NDArray[np.i
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except OSError as error:  # a full or read-only cache makes runs slower, not wrong
+    except OSError as error:  # a full or read-only cache only makes runs slower
         _log.warning("cannot write the mesh cache %s: %s", entry, error)

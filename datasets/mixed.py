@@ -1,4 +1,4 @@
-"""Mixed: humans, animals and CAD models, 200 of each in the published size. Knows the three, not their layouts."""
+"""Mixed: humans (AMA), animals (DT4D) and CAD models (Thingi10K) in one dataset, 200 of each in the split ``paper``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gcbench.datasets.thingi10k import Thingi10k
 from gcbench.errors import DatasetMissing
 
 MESHES_OF_EACH = 200
-DRAW_SEED = 0  # never to be changed: it decides what "mixed/paper" means
+DRAW_SEED = 0  # must never change: it defines "mixed/paper"
 
 
 class Mixed(Dataset):
-    """AMA, DT4D and Thingi10K in one set. Ids are ``ama/…``, ``dt4d/…`` and ``thingi10k/…``.
+    """AMA, DT4D and Thingi10K in one dataset. Mesh names are ``ama/…``, ``dt4d/…`` and ``thingi10k/…``.
 
-    The authors' own draw is not published. This one does not depend on any library's random generator: the lines of
-    each published list are sorted by the SHA-256 of ``"<seed>:<dataset>:<line>"``, and the first 200 are taken.
-    Meshes of the three alternate, so that the first N of the set (``--limit N``) are a draw of the same kind.
+    The authors' selection is not published. This one does not depend on a random generator: the lines of each published
+    list are sorted by the SHA-256 of ``"<seed>:<dataset>:<line>"``, and the first 200 are taken. Meshes of the three
+    alternate, so that the first N (``--limit N``) are a mixture too.
     """
 
     name = "mixed"
@@ -35,11 +35,11 @@ class Mixed(Dataset):
         self._parts: tuple[PublishedDataset, ...] = (Ama(), Dt4d(), Thingi10k())
 
     def describe(self) -> str:
-        """One line: what it is and where it comes from."""
+        """One line for ``bench list datasets``."""
         return f"Mixed: AMA, DT4D and Thingi10K together; {MESHES_OF_EACH} of each in the split paper"
 
     def select(self, split: Split, root: Path | None) -> Selection:
-        """Resolve a split; ``all`` is what is found of the three, and says in ``remedy`` which of them is not here."""
+        """Resolve a split; ``all`` has what is on this machine, and ``remedy`` says which of the three is missing."""
         self.require_split(split)
         if split == "mini":
             from gcbench.datasets.minis import mini_sources
@@ -70,7 +70,7 @@ class Mixed(Dataset):
 
 
 def draw(dataset: str, lines: Iterable[str], count: int = MESHES_OF_EACH) -> tuple[str, ...]:
-    """Draw lines of a list without repetition: the same on every machine and for every version of anything."""
+    """Draw lines of a list: the same ones on every machine and with every version of Python."""
     ranked = sorted(lines, key=lambda line: hashlib.sha256(f"{DRAW_SEED}:{dataset}:{line}".encode()).digest())
     return tuple(ranked[:count])
 

@@ -1,7 +1,4 @@
-"""From triangles as a file has them to the one form that every codec gets, and the sizes and hash of that form.
-
-Knows arrays only: no files, no datasets.
-"""
+"""Normalise meshes: merge vertices, centre and scale; and compute the sizes and the hash of the result."""
 
 from __future__ import annotations
 
@@ -21,27 +18,20 @@ _DOMAIN = b"gcbench mesh 1\0"
 def clean(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Merge vertices at exactly equal positions and drop those that no face uses.
 
-    Faces are neither dropped nor reordered: degenerate, duplicate and non-manifold ones are part of the input, and how
-    a codec copes with them is part of the measurement. Vertices keep the order of their first occurrence.
-
-    Parameters
-    ----------
-    vertices : (n, 3) float64
-        Positions.
-    faces : (m, 3) int64
-        Triangles.
+    Faces are neither dropped nor reordered: degenerate, duplicate and non-manifold faces are part of the input that
+    codecs must handle. Vertices keep the order of their first occurrence.
 
     Returns
     -------
     vertices : (n', 3) float64
-        Distinct positions; −0 has become 0.
+        Distinct positions; −0 becomes 0.
     faces : (m, 3) int64
         The same triangles.
 
     Raises
     ------
     BadMesh
-        No faces, an index out of range, or a used position that is NaN or infinite.
+        There are no faces, an index is out of range, or a used position is NaN or infinite.
     """
     if not len(faces):
         raise BadMesh("no faces")
@@ -69,25 +59,20 @@ def clean(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDAr
 def normalise(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
     """Centre the bounding box at 0 and scale its longest side to exactly [−1, 1].
 
-    Written as ``2 (x − lo) / L − (hi − lo) / L``: the box is symmetric about 0 to the last bit, and the longest side
-    ends at exactly −1 and 1, whatever the rounding.
+    Computed as ``2 (x − lo) / L − (hi − lo) / L``: the box is symmetric about 0 to the last bit, and the longest side
+    ends at exactly −1 and 1, in spite of rounding.
 
     Parameters
     ----------
     vertices : (n, 3) float64
         Finite positions, all of them used.
     faces : (m, 3) int64
-        Triangles; needed to refuse a mesh without area.
-
-    Returns
-    -------
-    (n, 3) float64
-        Normalised positions.
+        Triangles, to refuse a mesh without area.
 
     Raises
     ------
     BadMesh
-        The box has no extent or one that overflows, or every face is degenerate.
+        The extent of the box is zero or overflows, or every face is degenerate.
     """
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     with np.errstate(over="ignore"):
@@ -113,9 +98,9 @@ def content_sha256(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> s
 
 
 def _least_double_printed_as(power: int) -> float:
-    """Return the least x for which ``"%.6f" % x`` has ``power + 1`` digits before the point.
+    """The least x for which ``"%.6f" % x`` has ``power + 1`` digits before the point.
 
-    That is the least double ≥ 10^power − 5·10⁻⁷. The bound itself is never a double, so ties do not arise.
+    This is the least double ≥ 10^power − 5·10⁻⁷. The bound itself is never a double, so there are no ties.
     """
     bound = 10**power - Fraction(5, 10**7)
     nearest = float(bound)
@@ -129,17 +114,8 @@ _POWERS_OF_TEN = 10 ** np.arange(1, 19, dtype=np.int64)
 def obj_bytes(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> int:
     r"""Size of the mesh as an OBJ file of lines ``"v %.6f %.6f %.6f\n"`` and ``"f %d %d %d\n"``, without writing it.
 
-    Parameters
-    ----------
-    vertices : (n, 3) float64
-        Finite positions. A negative number that rounds to zero prints as ``-0.000000``, as in C.
-    faces : (m, 3) int64
-        Triangles, indices from 0 (written from 1).
-
-    Returns
-    -------
-    int
-        Bytes.
+    Positions are finite; a negative number that rounds to zero prints as ``-0.000000``, as in C. Indices from 0 are
+    written from 1.
     """
     coordinate = len("0.000000")
     carried = np.searchsorted(_MORE_DIGITS, np.abs(vertices), side="right").sum()

@@ -1,4 +1,4 @@
-"""Where data and caches are on this machine. Knows environment variables and platform conventions only."""
+"""The folders for datasets and for caches, from options, environment variables or platform conventions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from pathlib import Path
 
 
 def data_root(given: Path | None = None) -> Path:
-    """Return the folder that real datasets are in: ``--data``, else ``BENCH_DATA``, else the user's data folder.
-
-    The folder need not exist.
-    """
+    """Folder of datasets: ``given``, else ``BENCH_DATA``, else the user's data folder; it need not exist."""
     return _resolve(given, "BENCH_DATA", "data")
 
 
 def cache_dir(given: Path | None = None) -> Path:
-    """Return the folder for what can be made again: ``given``, else ``GCBENCH_CACHE``, else the user's cache folder.
-
-    The folder need not exist.
-    """
+    """Folder of caches: ``given``, else ``GCBENCH_CACHE``, else the user's cache folder; it need not exist."""
     return _resolve(given, "GCBENCH_CACHE", "cache")
 
 

@@ -1,7 +1,4 @@
-"""What the datasets with a published selection share: the three splits, resolved from files found and lists.
-
-Knows no layout of any dataset; each one says in its own module which files are which meshes.
-"""
+"""Base class of datasets with a published selection: resolves the three splits from the files and the list."""
 
 from __future__ import annotations
 
@@ -19,20 +16,20 @@ from gcbench.errors import DatasetMissing
 class PublishedDataset(Dataset):
     """A dataset of files in a published layout, with a published list of meshes."""
 
-    folders: ClassVar[tuple[str, ...]]  # names of its folder under the data root; the root itself is searched as well
+    folders: ClassVar[tuple[str, ...]]  # possible names of its folder; the data root itself is searched too
     title: ClassVar[str]
     remedy: ClassVar[str]  # how to get the files
 
     @abstractmethod
     def found(self, root: Path) -> dict[str, MeshSource]:
-        """Every mesh in the known layouts under the root: id → source, in a fixed order."""
+        """Every mesh in the known layouts under the root: name → source, in a fixed order."""
 
     @abstractmethod
     def mesh_of_line(self, line: str) -> str:
-        """Mesh id that a line of the published list means."""
+        """Name of the mesh for a line of the published list."""
 
     def describe(self) -> str:
-        """One line: what it is and where it comes from."""
+        """One line for ``bench list datasets``."""
         return self.title
 
     def select(self, split: Split, root: Path | None) -> Selection:
@@ -54,7 +51,7 @@ class PublishedDataset(Dataset):
         return official_list(self.name, root, cache_dir())
 
     def pick(self, lines: tuple[str, ...], root: Path | None) -> Selection:
-        """Resolve lines of the published list, in their order; those without a file are named as missing."""
+        """Resolve lines of the published list, in order; meshes without a file are in ``missing``."""
         here = self.found(root) if root is not None and root.is_dir() else {}
         wanted = [self.mesh_of_line(line) for line in lines]
         sources = tuple(here[mesh] for mesh in wanted if mesh in here)
@@ -62,15 +59,15 @@ class PublishedDataset(Dataset):
         return Selection(sources, missing, self.absent_remedy(root) if missing else "")
 
     def absent_remedy(self, root: Path | None) -> str:
-        """How to get what is not under this root."""
+        """How to get the meshes that are not under this root."""
         return self.remedy
 
     @staticmethod
     def where(root: Path | None) -> str:
-        """Say where was looked."""
+        """Text for messages: where meshes were searched."""
         return f"under {root}" if root is not None else "(no data root: set BENCH_DATA or give --data)"
 
     def bases(self, root: Path) -> Iterator[Path]:
-        """Folders that may hold the dataset: its own ones under the root, then the root itself."""
+        """Folders to search: those of the dataset under the root, then the root itself."""
         yield from (root / folder for folder in self.folders if (root / folder).is_dir())
         yield root

@@ -1,4 +1,4 @@
-"""Every dataset by name, and any folder by its path. Built-ins are imported at first use only."""
+"""The registry of datasets, and folders as datasets. Built-in datasets are imported at first use."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ DATASETS: Registry[Dataset] = Registry(
 
 
 def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
-    """Return the dataset of a registered name, else of a folder.
+    """The dataset with a registered name, or a folder as a dataset.
 
     Parameters
     ----------
     name_or_path : str
-        A name such as ``ama``; or a folder: absolute, or relative to the working directory, or to the data root.
-        A folder that is called like a dataset is meant with ``./ama``.
+        A name such as ``ama``; or a folder: absolute, relative to the working directory, or relative to the data root.
+        Write ``./ama`` for a folder with the name of a dataset.
     root : Path or None
         The data root.
 
     Raises
     ------
     UsageError
-        Neither a name nor a folder; says what was looked for and what there is.
+        There is neither a dataset nor a folder of that name.
     """
     if name_or_path.partition("[")[0].strip() in DATASETS.names():
         return DATASETS.create(name_or_path)
@@ -55,10 +55,10 @@ def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
 
 
 def _folder_name(folder: Path, root: Path | None) -> str:
-    """Path relative to the data root, else the folder's own name; never that of a registered dataset."""
+    """Path relative to the data root, else the name of the folder; never the name of a registered dataset."""
     resolved = folder.resolve()
     name = resolved.name or "folder"
     if root is not None and root.resolve() in resolved.parents:
         name = resolved.relative_to(root.resolve()).as_posix()
-    # Results of some folder called `ama` must not pass for results on AMA.
+    # Results of a folder called `ama` must not look like results on AMA.
     return f"folder-{name}" if name in DATASETS.names() else name

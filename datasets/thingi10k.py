@@ -1,4 +1,4 @@
-"""Thingi10K (Zhou and Jacobson 2016): ten thousand 3-D printing models. Knows its layouts only."""
+"""Thingi10K (Zhou and Jacobson 2016): ten thousand 3-D printing models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.published import PublishedDataset
-from gcbench.geometry import mesh_files as readers
+from gcbench.geometry import files as readers
 
 
 class Thingi10k(PublishedDataset):
-    """Thingi10K. The id is the number of the file, e.g. ``112932``.
+    """Thingi10K. The name of a mesh is the number of the file, e.g. ``112932``.
 
-    Layouts, under ``thingi10k/``, ``Thingi10K/`` or the data root itself: ``raw_meshes/<id>.<ext>`` as unpacked from
-    the official archive, then ``reexport/<id>.<ext>`` for files that somebody has written again. The published list
-    names ``<id>.obj`` where most files are STL; only the number counts.
+    Layouts, under ``thingi10k/``, ``Thingi10K/`` or the data root itself: ``raw_meshes/<id>.<ext>`` as in the official
+    archive, then ``reexport/<id>.<ext>`` for repaired files. The published list names ``<id>.obj`` although most files
+    are STL; only the number is used.
     """
 
     name = "thingi10k"

@@ -1,4 +1,4 @@
-"""Archives to folders, safely: no path outside, no links, no half-unpacked result. Knows tar files, no datasets."""
+"""Unpack archives safely: no path outside the folder, no links, no incomplete result."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from pathlib import Path, PurePosixPath
 from gcbench.errors import DownloadFailed
 
 _INNER = (".tgz", ".tar.gz", ".tar")
-_DEPTH = 2  # AMA has .tgz files inside a tar; nothing has more
+_DEPTH = 2  # AMA has .tgz files inside a tar
 
 
 class BadArchive(DownloadFailed):
-    """An archive that is broken, unsafe, or not what it should be: no use to keep it."""
+    """An archive is broken, unsafe, or does not have the expected content; it is deleted."""
 
 
 @contextmanager
 def unpacked(archive: Path, beside: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
-    """Unpack the wanted files of an archive, and of archives in it, to a temporary folder that is removed at the end.
-
-    The folder is made in ``beside``, so that moving its content there is a rename: a result is there whole or not at
-    all.
+    """Unpack the wanted files of an archive, and of archives in it, into a temporary folder that is removed at the end.
 
     Parameters
     ----------
     archive : Path
         A tar file, compressed or not.
     beside : Path
-        An existing folder on the file system of the final place.
+        An existing folder for the temporary folder, on the file system of the destination, so that the caller can
+        rename the content into place in one step.
     wanted : callable
-        Takes the path in the archive; False leaves the file out.
+        Called with the path in the archive; False leaves the file out.
 
     Raises
     ------
     BadArchive
-        It is broken, or a member would land outside the folder.
+        The archive is broken, or a member would be outside the folder.
     DownloadFailed
-        No room on the disk.
+        The disk is full.
     """
     folder = Path(tempfile.mkdtemp(dir=beside, prefix=".unpacking-"))
     try:
@@ -65,8 +63,8 @@ def unpacked(archive: Path, beside: Path, wanted: Callable[[PurePosixPath], bool
 
 def _extract(tar: tarfile.TarFile, folder: Path, wanted: Callable[[PurePosixPath], bool], depth: int) -> None:
     for member in tar:
-        # The filter refuses `..`, links that leave the folder and devices. It is asked for every member, also unwanted
-        # ones: an archive that tries this is not one to take anything from.
+        # The filter refuses `..`, links that leave the folder, and devices. It checks unwanted members too, since an
+        # archive with such a member is not trusted at all.
         checked = tarfile.data_filter(member, str(folder))
         if not checked.isreg():
             continue

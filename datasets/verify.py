@@ -1,4 +1,4 @@
-"""``bench data verify``: is what is on this machine readable, unchanged, and how much of the published selection."""
+"""Check the files of a dataset: readable, unchanged, and how many of the published selection are here."""
 
 from __future__ import annotations
 
@@ -20,46 +20,24 @@ OK, WRONG, NOTHING_THERE = 0, 1, 3  # exit codes
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The state of a dataset on this machine.
-
-    Parameters
-    ----------
-    dataset, root : str
-        What was looked at, and where.
-    meshes, files : int
-        Meshes found, and the files that they are in (an ``.anime`` file holds many).
-    unusable : tuple of (str, str)
-        Mesh (or the animation it stands for) and why it cannot be used.
-    matching : int
-        Files whose SHA-256 is the listed one, in ``MANIFEST.csv`` or ``CHECKSUMS``.
-    changed : tuple of str
-        Files whose SHA-256 is not the listed one.
-    absent : tuple of str
-        Files that are listed and not on disk.
-    unlisted : int
-        Files that no list has a SHA-256 for.
-    paper_found, paper_total : int or None
-        Coverage of the published selection; None where there is none or its list is not here.
-    paper_note : str
-        Why there is no coverage.
-    """
+    """The state of a dataset on this machine. "Listed" means in ``MANIFEST.csv`` or ``CHECKSUMS``."""
 
     dataset: str
     root: str
     meshes: int = 0
-    files: int = 0
-    unusable: tuple[tuple[str, str], ...] = ()
-    matching: int = 0
-    changed: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    unlisted: int = 0
-    paper_found: int | None = None
+    files: int = 0  # an .anime file has many meshes
+    unusable: tuple[tuple[str, str], ...] = ()  # mesh (or animation), and why it cannot be used
+    matching: int = 0  # files with the listed SHA-256
+    changed: tuple[str, ...] = ()  # files with another SHA-256 than the listed one
+    absent: tuple[str, ...] = ()  # listed files that are not on disk
+    unlisted: int = 0  # files that are not listed
+    paper_found: int | None = None  # meshes of the published selection; None without a selection or its list
     paper_total: int | None = None
-    paper_note: str = ""
+    paper_note: str = ""  # why paper_found is None
 
     @property
     def exit_code(self) -> int:
-        """0 all is well, 1 something is unusable, changed or absent, 3 there is nothing of this dataset here."""
+        """0 all files are good, 1 some are unusable, changed or absent, 3 the dataset is not on this machine."""
         if not self.meshes:
             return NOTHING_THERE
         return WRONG if self.unusable or self.changed or self.absent else OK
@@ -70,18 +48,10 @@ def _no_progress(_done: int, _total: int, _file: str) -> None:
 
 
 def verify(dataset: Dataset, root: Path, progress: Callable[[int, int, str], None] = _no_progress) -> VerifyReport:
-    """Read every file of a dataset and compare it with what the data root says about it.
+    """Read every file of the split ``all``, and compare hashes with the lists in the data root.
 
-    Nothing is cached and nothing is written. Of an animation, all frames are read but only the first is normalised.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Its split ``all`` is checked.
-    root : Path
-        The data root, with ``MANIFEST.csv`` or ``CHECKSUMS`` or neither.
-    progress : callable
-        Takes files done, files in total, and the name of the next one.
+    Nothing is written, and no cache is used. All frames of an animation are read, but only the first is normalised.
+    ``progress`` is called with the number of files done, the total, and the next name.
     """
     found, total, note = _paper(dataset, root)
     try:
@@ -140,7 +110,7 @@ def _paper(dataset: Dataset, root: Path) -> tuple[int | None, int | None, str]:
 
 
 def _listed(root: Path) -> dict[str, str]:
-    """Path relative to the root → SHA-256. A manifest counts for more than what was recorded on first use."""
+    """Path relative to the root → SHA-256. The manifest takes precedence over hashes recorded on first use."""
     listed = read_checksums(root)
     manifest = root / MANIFEST
     if manifest.is_file():
@@ -152,13 +122,13 @@ def _listed(root: Path) -> dict[str, str]:
 
 
 def _belongs(name: str, dataset: Dataset, root: Path) -> bool:
-    """Whether a listed file lies in a folder of the dataset."""
+    """Whether a listed file is in a folder of the dataset."""
     if isinstance(dataset, FolderDataset):
         return Path(name).is_relative_to(_relative(dataset.path, root))
     return name.partition("/")[0] in getattr(dataset, "folders", ())
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Path from the root with ``/``; links in the path are not followed, because lists name what is under the root."""
+    """Path from the root with ``/``; links are not followed, since lists name paths under the root."""
     absolute, base = path.absolute(), root.absolute()
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()

@@ -1,9 +1,18 @@
 """Exact nearest neighbours among points and exact closest distances to triangles, in float64.
 
-A tree of tight boxes, walked once per block of 16 neighbouring queries, with the distances to a leaf computed for all
-of them together. Worst cases (outliers, duplicates, clouds far apart) cost time, never exactness or memory.
-Knows points and triangles, nothing of meshes or metrics.
+A tree of tight boxes. A block of 16 neighbouring queries walks through it together, and the distances of the block to
+a leaf are one SIMD loop. Worst cases (outliers, duplicates, clouds far apart) cost time, never exactness or memory.
 """
+
+# Why not a library. 1e5 samples each way between a mesh of 20 000 faces and the same mesh quantised to 10 bits, one
+# thread, building the trees included, as multiples of the time here:
+#
+#                                   AMA crane   horse   Thingi10K 40509
+#   triangles, libigl AABB             3.1       2.8        4.6         exact to 1e-15
+#   triangles, Open3D scene            3.0       2.3        2.8         float32: a mesh is up to 2e-5 from itself
+#   points, SciPy cKDTree              3.4       3.5        3.6         the same distances
+#
+# 20 000 equal triangles take libigl 900 times as long, 20 000 equal points take SciPy 200 times as long.
 
 from __future__ import annotations
 
@@ -29,7 +38,7 @@ class _Tree:
             raise ValueError("a tree needs at least one primitive")
         if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
             raise ValueError("coordinates must be finite")
-        from gcbench.geometry import kernels
+        from gcbench.geometry import nearest_kernels as kernels
 
         leaves = -(-len(primitives) // leaf)
         self.leaf = leaf
@@ -43,17 +52,9 @@ class _Tree:
 
 
 class PointTree(_Tree):
-    """Points, ready to be searched or to be queries.
+    """Points (n, 3), n ≥ 1, ready to be searched or to be queries; coordinates are under 1e150, for their squares.
 
-    Parameters
-    ----------
-    points : (n, 3) float
-        At least one point, finite; squared distances must not overflow (coordinates under 1e150).
-
-    Raises
-    ------
-    ValueError
-        No points, or coordinates that are not finite.
+    ValueError says that there are no points, or coordinates that are not finite.
     """
 
     def __init__(self, points: Floats) -> None:
@@ -62,17 +63,9 @@ class PointTree(_Tree):
 
 
 class TriangleTree(_Tree):
-    """Triangles, ready to be searched.
+    """Triangles (n, 3, 3), n ≥ 1, ready to be searched; those without area count as segments or points.
 
-    Parameters
-    ----------
-    corners : (n, 3, 3) float
-        Triangle, corner, coordinate. Triangles without area are taken as what they are: segments or points.
-
-    Raises
-    ------
-    ValueError
-        No triangles, or coordinates that are not finite.
+    ValueError says that there are no triangles, or coordinates that are not finite.
     """
 
     def __init__(self, corners: Floats) -> None:
@@ -101,7 +94,7 @@ def nearest(queries: PointTree, target: PointTree | TriangleTree, threads: int =
     index : (q,) int64
         Nearest point or triangle, as numbered when its tree was made.
     """
-    from gcbench.geometry import kernels
+    from gcbench.geometry import nearest_kernels as kernels
 
     squared = np.empty(len(queries))
     found = np.empty(len(queries), dtype=np.int64)
@@ -118,7 +111,7 @@ def nearest(queries: PointTree, target: PointTree | TriangleTree, threads: int =
             found,
         )
 
-    _split(search, -(-len(queries) // kernels.LANES), threads)
+    split(search, -(-len(queries) // kernels.LANES), threads)
     distance = np.empty(len(queries))
     index = np.empty(len(queries), dtype=np.int64)
     distance[queries.order] = np.sqrt(squared)
@@ -126,7 +119,38 @@ def nearest(queries: PointTree, target: PointTree | TriangleTree, threads: int =
     return distance, index
 
 
-def _split(work: Callable[[int, int], None], blocks: int, threads: int) -> None:
+def closest(points: Floats, target: TriangleTree, threads: int = 1) -> tuple[Ints, Floats]:
+    """Where the closest point of any triangle is.
+
+    Parameters
+    ----------
+    points : (q, 3) float64
+        Finite.
+    target : TriangleTree
+        What to search.
+    threads : int
+        Threads to search with.
+
+    Returns
+    -------
+    index : (q,) int64
+        The triangle, as numbered when its tree was made.
+    weights : (q, 3) float64
+        Barycentric coordinates of the closest point in this triangle.
+    """
+    from gcbench.geometry import nearest_kernels as kernels
+
+    points, weights = np.ascontiguousarray(points, dtype=np.float64), np.empty((len(points), 3))
+    if not len(points):
+        return np.empty(0, dtype=np.int64), weights
+    _, index = nearest(PointTree(points), target, threads)
+    place = np.empty_like(target.order)
+    place[target.order] = np.arange(len(target))
+    kernels.closest_weights(points, target.primitives, place[index], weights)
+    return index, weights
+
+
+def split(work: Callable[[int, int], None], blocks: int, threads: int) -> None:
     """Run ``work(first, last)`` over [0, blocks) on `threads` threads."""
     if threads <= 1:
         work(0, blocks)

@@ -1,7 +1,6 @@
 """What a triangle mesh covers of an image, and where its outline passes between the pixels, on the CPU.
 
-Knows arrays only: points in pixels, faces, one view; nothing of cameras, gradients or tensors. The centre of pixel
-[row, column] is (column + 0.5, row + 0.5). Imports numba, so it is itself imported only where it is used.
+The centre of pixel [row, column] is (column + 0.5, row + 0.5). This module imports numba: import it where it is used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Points with their signed distance to a mesh, drawn from the mixtures that the papers train on.
-
-Knows meshes and arrays, no networks.
-"""
+"""Points with their signed distance to a mesh, drawn from the mixtures that the papers train on."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from numpy.typing import NDArray
 from gcbench.errors import BadMesh
 from gcbench.geometry.marching_cubes import HALF_SIDE
 from gcbench.geometry.surface import Surface
-from gcbench.geometry.tsdf import orient, triangles, winding_number
+from gcbench.geometry.winding import inside, merged_triangles, orient
 
 if TYPE_CHECKING:
     import trimesh
@@ -74,25 +71,23 @@ class Field:
     """
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
-        merged, indices = triangles(mesh)
-        # What is outside would be cut off without a word; far outside, libigl's tree crashes.
+        merged, indices = merged_triangles(mesh)
+        # What is outside would be cut off without a word.
         if np.abs(merged).max() > HALF_SIDE:
             raise BadMesh(f"the mesh reaches out of [-{HALF_SIDE}, {HALF_SIDE}]³: normalise it first")
         if not np.ptp(merged, axis=0).any():
             raise BadMesh("the mesh is a point")
-        self._faces = orient(indices, merged)
-        self.surface = Surface(merged, self._faces)
+        self.surface = Surface(merged, orient(indices, merged))
 
     def __call__(self, points: Floats) -> NDArray[np.float32]:
         """Signed distance at (n, 3) points: (n,) float32."""
-        feet, _ = self.surface.closest(points)
-        distance = np.linalg.norm(points - feet, axis=1)
+        distance = self.surface.distance(points)
         signed: NDArray[np.float32] = np.where(self.inside(points), -distance, distance).astype(np.float32)
         return signed
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         """Whether (n, 3) points are inside: (n,) bool; a fraction of what the distance costs."""
-        return winding_number(self.surface.vertices, self._faces, points) > 0.5
+        return inside(self.surface.vertices, self.surface.faces, points)
 
 
 def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -115,12 +110,12 @@ def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray
 def _points(surface: Surface, count: int, mixture: Mixture, rng: np.random.Generator) -> Floats:
     parts = []
     for share, deviation in mixture.near:
-        on, _ = surface.sample(round(share * count), rng)
+        on, _ = surface.sample_stratified(round(share * count), rng)
         parts.append(on + rng.normal(scale=deviation, size=on.shape) if deviation else on)
     for share, beta in mixture.weighted:
         # Moved along the normal by a distance whose density is exp(−β |d|): where the surface is flat for 1 / β, that
         # is a draw from the weighted cube, without the many distances of points that the weights would reject.
-        on, face = surface.sample(round(share * count), rng)
+        on, face = surface.sample_stratified(round(share * count), rng)
         parts.append(on + rng.laplace(scale=1 / beta, size=(len(on), 1)) * surface.normals[face])
     parts.append(rng.uniform(-mixture.half_side, mixture.half_side, (count - sum(map(len, parts)), 3)))
     return np.clip(np.concatenate(parts), -mixture.half_side, mixture.half_side)

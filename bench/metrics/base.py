@@ -1,4 +1,4 @@
-"""The metric contract: what a suite of metrics must be. A suite knows two meshes and a seed, and nothing else.
+"""The interface of metric suites. A suite compares a decoded mesh with its original, given a seed.
 
 A *suite* is a few metrics that are computed together. It declares its *columns*, and tables, figures, ``bench choose``,
 ``bench compare``, ``bench verify`` and the report know columns only from these declarations.
@@ -6,6 +6,7 @@ A *suite* is a few metrics that are computed together. It declares its *columns*
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 Value = float | int | bool
 Unit = Literal["length", "squared length", "fraction", "cosine", "dB", "count", "flag", "similarity"]
-#: What a coding that failed counts as where failures are penalised, by unit: nothing of the surface was got right.
-#: A distance is then half the longest side of the mesh. Units that are missing here are left out of such means.
+#: The value of a failed coding, by unit, in means that penalise failures: as if nothing of the surface were right. A
+#: distance counts as half the longest side of the mesh. Units that are missing here are left out of such means.
 WORST: Mapping[str, float] = {
     "length": 1.0,
     "squared length": 1.0,
@@ -29,42 +30,50 @@ WORST: Mapping[str, float] = {
     "similarity": 0.0,
     "dB": 0.0,
 }
+_ONE = 1 + 1e-9  # a mean of cosines that are all 1 can exceed 1 by rounding
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "length": (0.0, math.inf),
+    "squared length": (0.0, math.inf),
+    "fraction": (0.0, _ONE),
+    "cosine": (0.0, _ONE),
+    "similarity": (-math.inf, _ONE),
+    "flag": (0.0, 1.0),
+}
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a suite, and how readers of results treat it.
+    """One number of a suite, and how tables and figures treat the number.
 
     Parameters
     ----------
     name : str
-        Key in the values that :meth:`Suite.measure` returns; unique over all suites, so give it a prefix of yours.
+        Key in the values that :meth:`Suite.measure` returns. It must be unique over all suites: use a prefix.
     label : str
-        For axes and table heads, scale included: ``CD ×10⁻³``.
+        Name for axes and table heads, with the scale: ``CD ×10⁻³``.
     definition : str
         One line that says what is measured exactly, with its source.
     unit : str
         ``length`` and ``squared length`` (the normalised mesh spans 2 along its longest side), ``fraction`` (0 to 1),
         ``cosine`` (0 to 1), ``similarity`` (at most 1), ``dB``, ``count``, or ``flag`` (yes or no).
     better : {"lower", "higher"} or None
-        Which way is better. None for a fact that ranks nothing, such as a number of components.
+        Which direction is better. None for a number that ranks nothing, such as a count of components.
     scale : float
-        A value times this is what `label` shows.
+        Tables and figures show the value times this factor.
     digits : int
         Digits after the point in tables, of the scaled value.
     floor : str or None
-        Name of the value that the suite returns for the original against itself (sampling noise); None where there
-        is no such noise. A floor is not a column of its own.
+        Name of the value that the suite returns for the original compared with itself (sampling noise); None if there
+        is no such noise. A floor is not a column.
     headline : bool
-        Whether the main table, the figure and the report show it by themselves. The others are in CSV, in JSON, and
-        wherever they are asked for by name.
+        Whether the main table, the figure and the report show the column by default. Other columns are in CSV and
+        JSON, and are shown where their name is given.
     ranks : bool
-        Whether codecs are ranked by it where no metric is named. The first such column of the suites that were
-        measured is taken.
+        Whether the column can rank codecs when no metric is named. The first measured column of this kind ranks.
     robust : bool
-        Whether a small change of the mesh changes the value by little: true for means and fractions of many samples,
-        false for a maximum. Only robust columns without floor are compared within a band by ``bench gate``.
+        Whether a small change of the mesh changes the value only a little: true for means and fractions of many
+        samples, false for a maximum. ``bench gate`` compares only robust columns without a floor within a band.
     """
 
     name: str
@@ -83,9 +92,17 @@ class Column:
         """Whether value `a` is strictly better than value `b`; False for a column that ranks nothing."""
         return self.better is not None and (a < b if self.better == "lower" else a > b)
 
+    def allows(self, value: float) -> bool:
+        """Whether the unit of the column allows a value."""
+        if not math.isfinite(value):
+            return False
+        low, high = _BOUNDS.get(self.unit, (-math.inf, math.inf))
+        whole = self.unit not in {"flag", "count"} or value == math.floor(value)
+        return low <= value <= high and whole
+
     @property
     def worst(self) -> float | None:
-        """What a failed coding counts as where failures are penalised; None where it cannot be said."""
+        """The value of a failed coding in means that penalise failures; None if there is no worst value."""
         if self.better is None:
             return None
         if self.better == "lower" and self.unit in {"fraction", "cosine", "similarity"}:
@@ -110,24 +127,24 @@ class Cloud:
 
 
 class Suite(ABC, Generic[R]):
-    """A few metrics that are computed together, with a name, a version and columns.
+    """Metrics that are computed together, with a name, a version and columns.
 
-    Subclasses are stateless and are created without parameters. ``R`` is the type of what is computed once for an
-    original (:meth:`reference`) and used for every mesh that is compared with it.
+    Subclasses are stateless and are created without parameters. ``R`` is the type that :meth:`reference` returns: what
+    is computed once for an original and used for every mesh that is compared with the original.
     """
 
     name: ClassVar[str]
-    #: What :meth:`measure` gets: the decoded mesh, or the decoded :class:`Cloud` of a codec of points. Codecs without
-    #: clouds are not measured by a suite of clouds.
+    #: What :meth:`measure` gets: the decoded mesh, or the decoded :class:`Cloud` of a codec of points. A suite that
+    #: takes clouds does not measure codecs that have none.
     takes: ClassVar[Literal["mesh", "cloud"]] = "mesh"
     columns: ClassVar[tuple[Column, ...]]
 
     @abstractmethod
     def version(self) -> str:
-        """Identify everything that decides the values: a change makes kept measurements stale, and nothing else."""
+        """Identify everything that decides the values. Kept measurements become stale only when the version changes."""
 
     def prepare(self) -> None:
-        """Import heavy packages and compile loops: called once in a worker, outside any limit.
+        """Import heavy packages and compile loops. Called once in a worker, outside any limit.
 
         Extend it with ``super().prepare()``.
         """
@@ -135,24 +152,24 @@ class Suite(ABC, Generic[R]):
 
     @abstractmethod
     def reference(self, mesh: trimesh.Trimesh, *, seed: int, threads: int) -> R:
-        """Compute what every comparison with this original needs. Called once for each input mesh.
+        """Compute what every comparison with an original needs. Called once for each original.
 
         Parameters
         ----------
         mesh : trimesh.Trimesh
             The normalised original. It must not be changed.
         seed : int
-            All randomness derives from it; not negative. Give the original and the decoded mesh *different* random
+            Source of all randomness; not negative. Give the original and the decoded mesh *different* random
             streams (``np.random.SeedSequence(seed, spawn_key=(i,))``): with the same one, a codec that keeps the
             connectivity looks up to 7.5 times better than it is.
         threads : int
-            Threads that may be used. They must not change any value.
+            Number of threads that may be used. The number must not change any value.
 
         Raises
         ------
         BadMesh
-            Nothing can be compared with this original, e.g. a volume with a mesh that has no inside. The measurement
-            is then missing, and no codec is blamed.
+            The original cannot be measured, e.g. its volume, if the mesh has no inside. The measurement is then
+            missing, and no codec is blamed.
         """
 
     @abstractmethod
@@ -162,7 +179,7 @@ class Suite(ABC, Generic[R]):
         Returns
         -------
         mapping
-            A finite value for every column, and for every floor that a column names.
+            A finite value for each column, and for each floor that a column names.
 
         Raises
         ------
@@ -171,5 +188,5 @@ class Suite(ABC, Generic[R]):
         """
 
     def implausible(self, values: Mapping[str, Value]) -> Iterator[str]:
-        """Say what cannot be in recorded values, one line each: for ``bench verify``."""
+        """Describe contradictions in recorded values, one line each, for ``bench verify``."""
         yield from ()

@@ -1,4 +1,4 @@
-"""How far two values of a column are apart, signed by which way is worse. Knows columns and units, no records."""
+"""The change between two values of a column, in the unit that suits the column; positive is worse."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 
 from gcbench.bench.metrics.registry import columns, floors
 
-_SMALLEST_LENGTH = 1e-12  # a distance under this is rounding: the normalised mesh spans 2
+_SMALLEST_LENGTH = 1e-12  # a smaller distance is rounding: the normalised mesh spans 2
 
 
 def worsening(name: str, old: float, new: float) -> float:
     """Signed change of a column, its floor, or ``bytes``; positive is worse.
 
-    Bytes, lengths and counts change relatively; fractions, cosines, similarities and flags absolutely. So that one
-    limit suits a distance, its square and its PSNR, the last two count as the relative change of the distance behind
-    them: √(new/old) − 1, and |10^(|ΔdB|/20) − 1|. A column that ranks nothing has no worse direction: a change of it is
-    positive either way.
+    The change of bytes, lengths and counts is relative; the change of fractions, cosines, similarities and flags is a
+    difference. A squared distance and a PSNR count as the relative change of the distance behind them, √(new/old) − 1
+    and |10^(|ΔdB|/20) − 1|, so that one limit suits all three. A column that ranks nothing has no worse direction: its
+    change is always positive.
 
     Parameters
     ----------
     name : str
-        Of a column, of a floor of one, or ``bytes``. An unknown name, of a suite that is not installed, counts as a
-        length.
+        Name of a column, name of a floor, or ``bytes``. An unknown name, e.g. of a suite that is not installed, is
+        treated as a length.
     old, new : float
-        Values; where one of them is not finite, the change is infinite, and is for the worse where the new one is not.
+        Values. If one is not finite, the change is infinite: worse if the new value is not finite, else better.
     """
     column = columns().get(name) or floors().get(name)
     unit, better = (column.unit, column.better) if column else ("length", "lower")

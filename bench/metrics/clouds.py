@@ -1,6 +1,6 @@
 """Two clouds of points on one grid: the voxels of an original mesh, and points that a codec decoded.
 
-Knows arrays in voxels. The voxels are those that codecs of points are given.
+The voxels are those that codecs of points are given.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import numpy as np
 
 from gcbench.bench.metrics.formulas import psnr_db, worse_mean_square
 from gcbench.geometry.nearest import PointTree, nearest
-from gcbench.geometry.sampling import Floats, Ints
+from gcbench.geometry.surface import Floats, Ints
 
 MIN_BITS, MAX_BITS = 4, 20
-"""Grids that `gcbench.geometry.clouds.sampling.voxelise` can make."""
-
-"""Modules that decide every value: this one and what it imports."""
+"""Grids that `gcbench.geometry.clouds.voxels.voxelise` can make."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +98,6 @@ def d1_psnr(original: PointTree, decoded: PointTree, peak: float, threads: int =
 @lru_cache(maxsize=2)  # a grid of 2^12 may have 50 million voxels, so no more; rates of one mesh follow each other
 def _centres(mesh: VoxelisedMesh, bits: int) -> PointTree:
     """Centres of the voxels of the original."""
-    from gcbench.geometry.clouds.sampling import voxelise
+    from gcbench.geometry.clouds.voxels import voxelise
 
     return PointTree(voxelise(mesh.vertices, mesh.faces, bits, mesh.seed).astype(np.float64) + 0.5)

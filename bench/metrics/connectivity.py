@@ -1,7 +1,6 @@
 """Counts that say what kind of surface a mesh is: components, Euler number, boundary, watertightness.
 
-Knows vertices and faces only. Vertices are told apart by position, so that an STL file and an OBJ file of the same
-surface give the same counts.
+Vertices at the same position are one vertex: an STL file and an OBJ file of the same surface give the same counts.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gcbench.geometry.surface import by_position
 
 if TYPE_CHECKING:
     import trimesh
 
-Ints = NDArray[np.int64]
+    from gcbench.geometry.surface import Ints
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def connectivity(mesh: trimesh.Trimesh) -> Connectivity:
     mesh : trimesh.Trimesh
         Any triangles: open, non-manifold, degenerate.
     """
-    faces = _faces_by_position(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64))
+    positions, faces = by_position(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
     if len(faces) == 0:
         return Connectivity(0, 0, 0, 0, 0, 0, watertight=False)
     a, b, c = faces.T
     degenerate = bool(((a == b) | (b == c) | (c == a)).any())
-    vertex_count = int(faces.max()) + 1
+    vertex_count = len(positions)
     edge, face = _edges(faces, vertex_count)
     starts = np.flatnonzero(np.diff(edge, prepend=-1))
     faces_per_edge = np.diff(starts, append=len(edge))
@@ -78,19 +78,6 @@ def connectivity(mesh: trimesh.Trimesh) -> Connectivity:
         nonmanifold_edges=int(np.count_nonzero(faces_per_edge > 2)),
         watertight=not degenerate and bool((faces_per_edge == 2).all()),
     )
-
-
-def _faces_by_position(vertices: NDArray[np.float64], faces: Ints) -> Ints:
-    """Renumber faces (F, 3) so that equal positions share a number 0..V-1 and every number is used."""
-    if len(faces) == 0:
-        return faces.reshape(-1, 3)
-    used, inverse = np.unique(faces, return_inverse=True)
-    positions = vertices[used] + 0.0  # −0.0 and 0.0 are the same place
-    order = np.lexsort(positions.T)
-    changed = np.any(positions[order][1:] != positions[order][:-1], axis=1)
-    number = np.empty(len(used), dtype=np.int64)
-    number[order] = np.concatenate([[0], np.cumsum(changed)])
-    return number[inverse.reshape(-1)].reshape(-1, 3)
 
 
 def _edges(faces: Ints, vertex_count: int) -> tuple[Ints, Ints]:

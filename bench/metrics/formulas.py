@@ -1,7 +1,4 @@
-"""The formulas of the suites on samples: mean distances, F1, PSNR.
-
-Knows arrays of distances. What the distances are between is a suite's concern.
-"""
+"""Formulas on arrays of distances: mean distances, F1, PSNR."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ F1_THRESHOLDS = {"0005": 0.005, "001": 0.01}
 """Suffix of a column's name → distance, in units of the normalised mesh. Source: NeCGS paper, section 4.1."""
 
 PSNR_MAX_DB = float(10 * np.log10(3 / np.finfo(np.float64).eps ** 2))
-"""317.8 dB: an RMS error of one float64 epsilon of the peak. Smaller ones count as this: no PSNR is infinite."""
+"""317.8 dB: an RMS error of one float64 epsilon of the peak. Smaller errors count as this one: no PSNR is infinite."""
 
 
 def mean_of_means(a: Floats, b: Floats) -> float:
@@ -23,7 +20,7 @@ def mean_of_means(a: Floats, b: Floats) -> float:
 
 
 def f1_score(there: Floats, back: Floats, threshold: float) -> float:
-    """Harmonic mean of the fractions of distances strictly under a threshold; 0 where none is.
+    """Harmonic mean of the fractions of distances below a threshold; 0 if no distance is.
 
     Source: NeCGS paper, appendix C.1, Eq. 11 and 12, with counts read as fractions of the samples.
     """
@@ -32,7 +29,7 @@ def f1_score(there: Floats, back: Floats, threshold: float) -> float:
 
 
 def worse_mean_square(there: Floats, back: Floats) -> float:
-    """Mean square of the direction in which it is larger. Source: MPEG ``pc_error``."""
+    """The larger of the two directions' mean squares. Source: MPEG ``pc_error``."""
     return max(float(np.mean(np.square(there))), float(np.mean(np.square(back))))
 
 

@@ -1,6 +1,6 @@
 """Compiled loops under `grid_sampling` and `mpeg_grid`: rays through triangles, rows that are equal, ties of distance.
 
-Knows arrays only. Coordinates are integers, in int64 or in float64, and the bounds that keep every product of them
+Coordinates are integers, in int64 or in float64, and the bounds that keep every product of them
 exact are named at each loop. No loop here starts threads: every one releases the GIL.
 """
 
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-# Queries that walk the tree together: one SIMD loop; see kernels.py, where the number was measured.
-LANES = 16
-# A tree over 2^31 primitives is 31 deep; the walk keeps at most one sibling per level.
-_STACK = 64
+from gcbench.geometry.nearest_kernels import (
+    BEST,
+    LANES,
+    STACK,
+    Floats,
+    Ints,
+    X,
+    Y,
+    Z,
+    any_lane_reaches,
+    box_gap,
+    load_block,
+)
 
-# Rows of the block's scratch array. One array and constant offsets, so that LLVM sees that rows cannot overlap.
-_X, _Y, _Z, _RADIUS, _SUM, _TIES = 0, LANES, 2 * LANES, 3 * LANES, 4 * LANES, 5 * LANES
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+# Rows of the block's scratch array, behind those of the coordinates and of BEST.
+_SUM, _TIES = 4 * LANES, 5 * LANES
 
 
 @njit(nogil=True, cache=True)
@@ -133,8 +138,9 @@ def compare_with_ties(
 ) -> None:
     """Compare queries with *all* points that are nearest to them, not only with one of several.
 
-    Queries come in blocks of `LANES`; blocks [first_block, last_block) are compared. A block is walked through the tree
-    together, as in `kernels.search`, but with radii that are known.
+    Queries come in blocks of `LANES`; blocks [first_block, last_block) are compared. A block walks through the tree
+    together, as in `nearest_kernels.search`, but the distances are known. BEST is the next number above the squared
+    distance: "nearer than BEST" means "at the distance".
 
     Parameters
     ----------
@@ -143,7 +149,7 @@ def compare_with_ties(
     points, normals : (n, 3) float64
         In tree order; integers, all points distinct.
     boxes, leaf
-        The tree, as made by `kernels.build_tree`.
+        The tree, as made by `nearest_kernels.build_tree`.
     squared : (q,) float64
         In: exact squared distance to the nearest point, computed as here; exact under 2^53.
     to_plane : (q,) float64
@@ -152,69 +158,33 @@ def compare_with_ties(
     n, total = points.shape[0], queries.shape[0]
     work = np.empty(6 * LANES)
     block = np.empty(6)
-    stack = np.empty((_STACK, 3), np.int64)
+    stack = np.empty((STACK, 3), np.int64)
     for b in range(first_block, last_block):
         begin, end = b * LANES, min((b + 1) * LANES, total)
-        farthest = _load_block(queries, squared, begin, end, work, block)
+        load_block(queries, begin, end, work, block)
+        work[_SUM:] = 0.0
+        farthest = 0.0
+        for i in range(LANES):
+            radius = squared[min(begin + i, end - 1)]
+            work[BEST + i] = np.nextafter(radius, np.inf)
+            farthest = max(farthest, radius)
         stack[0] = (0, 0, (n + leaf - 1) // leaf)
         depth = 1 if farthest > 0.0 else 0  # a query that lies on a point has only this point, and no distance
         while depth > 0:
             depth -= 1
             node, first, last = stack[depth]
-            if _gap(boxes, node, block) > farthest:
+            if box_gap(boxes, node, block) > farthest:
                 continue
             if last - first > 1:
                 middle = (first + last) // 2
                 stack[depth] = (node + 1, first, middle)
                 stack[depth + 1] = (node + 2 * (middle - first), middle, last)
                 depth += 2
-            elif _any_lane_reaches(work, boxes, node):
+            elif any_lane_reaches(work, boxes, node):
                 for j in range(first * leaf, min(last * leaf, n)):
                     _add_ties(work, points, normals, j)
         for i in range(end - begin):
             to_plane[begin + i] = work[_SUM + i] / max(1.0, work[_TIES + i])
-
-
-@njit(nogil=True, cache=True)
-def _load_block(queries: Floats, squared: Floats, begin: int, end: int, work: Floats, block: Floats) -> float:
-    """Fill the lanes with queries [begin, end), the spare ones with the last of them; their box; the largest radius."""
-    block[:3] = np.inf
-    block[3:] = -np.inf
-    farthest = 0.0
-    for i in range(LANES):
-        q = min(begin + i, end - 1)
-        work[_RADIUS + i] = squared[q]
-        work[_SUM + i] = work[_TIES + i] = 0.0
-        farthest = max(farthest, squared[q])
-        for k in range(3):
-            work[k * LANES + i] = queries[q, k]
-            block[k] = min(block[k], queries[q, k])
-            block[3 + k] = max(block[3 + k], queries[q, k])
-    return farthest
-
-
-@njit(nogil=True, cache=True)
-def _gap(boxes: Floats, node: int, block: Floats) -> float:
-    """Squared distance between the box of a node and the box of the block."""
-    x = max(0.0, boxes[node, 0] - block[3], block[0] - boxes[node, 3])
-    y = max(0.0, boxes[node, 1] - block[4], block[1] - boxes[node, 4])
-    z = max(0.0, boxes[node, 2] - block[5], block[2] - boxes[node, 5])
-    gap: float = x * x + y * y + z * z
-    return gap
-
-
-@njit(nogil=True, cache=True)
-def _any_lane_reaches(work: Floats, boxes: Floats, node: int) -> bool:
-    """Whether the box of a node is no farther from some lane than the nearest point of this lane."""
-    x0, y0, z0 = boxes[node, 0], boxes[node, 1], boxes[node, 2]
-    x1, y1, z1 = boxes[node, 3], boxes[node, 4], boxes[node, 5]
-    reached = 0
-    for i in range(LANES):
-        x = max(0.0, x0 - work[_X + i], work[_X + i] - x1)
-        y = max(0.0, y0 - work[_Y + i], work[_Y + i] - y1)
-        z = max(0.0, z0 - work[_Z + i], work[_Z + i] - z1)
-        reached += 1 if x * x + y * y + z * z <= work[_RADIUS + i] else 0
-    return reached > 0
 
 
 @njit(nogil=True, cache=True)
@@ -223,9 +193,9 @@ def _add_ties(work: Floats, points: Floats, normals: Floats, j: int) -> None:
     px, py, pz = points[j, 0], points[j, 1], points[j, 2]
     nx, ny, nz = normals[j, 0], normals[j, 1], normals[j, 2]
     for i in range(LANES):
-        x, y, z = work[_X + i] - px, work[_Y + i] - py, work[_Z + i] - pz
+        x, y, z = work[X + i] - px, work[Y + i] - py, work[Z + i] - pz
         along = x * nx + y * ny + z * nz
-        tied = 1.0 if x * x + y * y + z * z == work[_RADIUS + i] else 0.0
+        tied = 1.0 if x * x + y * y + z * z < work[BEST + i] else 0.0
         work[_SUM + i] += tied * (along * along)
         work[_TIES + i] += tied
 

@@ -1,7 +1,6 @@
 """Deterministic samples of a surface: where rays of one fixed grid hit its triangles, in fixed point.
 
-No randomness: the same surface gives the same samples, whatever the order of its faces and vertices. Knows triangles,
-nothing of metrics.
+No randomness: the same surface gives the same samples, whatever the order of its faces and vertices.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcbench.geometry.nearest import Floats, Ints, PointTree
-from gcbench.geometry.sampling import Surface
+from gcbench.geometry.surface import Surface
 
 LONGEST_SIDE = 2**27
 """Longest side of the frame's box, in units: 2048 times 2^16. Coordinates are integers of these units.

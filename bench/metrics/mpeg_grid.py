@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,8 +16,8 @@ import numpy as np
 from gcbench.bench.metrics.base import Column, Suite, Value
 from gcbench.bench.metrics.grid_sampling import LONGEST_SIDE, Frame, GridSamples, sample_grid
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.nearest import nearest
-from gcbench.geometry.sampling import Surface
+from gcbench.geometry.nearest import nearest, split
+from gcbench.geometry.surface import Surface
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -182,6 +181,7 @@ def mean_squares(samples: GridSamples, target: GridSamples, threads: int) -> tup
     0.14.2 with ``averageNormals``, normals of either side its own (``normalCalcModificationEnable``, on by default).
     """
     from gcbench.bench.metrics import grid_kernels
+    from gcbench.geometry.nearest_kernels import LANES
 
     queries, nearby = samples.tree, target.tree
     _, found = nearest(queries, nearby, threads)
@@ -204,10 +204,7 @@ def mean_squares(samples: GridSamples, target: GridSamples, threads: int) -> tup
             to_plane,
         )
 
-    bounds = np.linspace(0, -(-len(samples) // grid_kernels.LANES), 8 * threads + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(compare, bounds[:-1], bounds[1:]):
-            pass
+    split(compare, -(-len(samples) // LANES), threads)
     return float(squared.mean()), float(to_plane.mean())
 
 

@@ -1,7 +1,7 @@
 """An original and a decoded mesh, sampled once for the suites ``paper``, ``surface`` and ``psnr``, which share it.
 
 Each suite asks for the pair with the two meshes; the last pair is kept, so that three suites cost as much as one
-computation of everything. Knows two meshes and a seed. Everything is computed in float64.
+computation of everything. Everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ import numpy as np
 
 from gcbench.bench.metrics.formulas import F1_THRESHOLDS, f1_score, mean_of_means, psnr_db, worse_mean_square
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
-from gcbench.geometry.sampling import Floats, Surface, sample
+from gcbench.geometry.nearest import PointTree, nearest
+from gcbench.geometry.surface import Floats, Surface
 
 if TYPE_CHECKING:
     import trimesh
 
 N_SAMPLES = 100_000
 """Samples per surface. Source: NeCGS paper, appendix C.1."""
-
-"""Modules that decide every value of a pair: this one and what it imports."""
 
 # Random streams. Two samplings that are compared never share one, whatever seeds the caller passes: with shared ones a
 # codec that keeps connectivity looks up to 7.5 times better than it is.
@@ -36,14 +34,10 @@ class Sampled:
 
     def __init__(self, surface: Surface, count: int, seed: int, stream: int) -> None:
         self.surface = surface
-        self.points, faces = sample(surface, count, np.random.SeedSequence(seed, spawn_key=(stream,)))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+        self.points, faces = surface.sample(count, rng)
         self.normals: Floats = surface.normals[faces]
         self.tree = PointTree(self.points)
-
-    @cached_property
-    def triangles(self) -> TriangleTree:
-        """The exact surface, ready to be searched."""
-        return TriangleTree(self.surface.corners)
 
     @cached_property
     def vertices(self) -> PointTree:
@@ -139,10 +133,10 @@ class Pair:
             ``cd_p2s, nc_p2s, hausdorff_p2s, p99_p2s, f1_p2s_0005, f1_p2s_001``.
         """
         original, decoded, threads = self._original.sampled, self._decoded, self._original.threads
-        there, there_face = nearest(original.tree, decoded.triangles, threads)
-        back, back_face = nearest(decoded.tree, original.triangles, threads)
-        there_vertex, _ = nearest(original.vertices, decoded.triangles, threads)
-        back_vertex, _ = nearest(decoded.vertices, original.triangles, threads)
+        there, there_face = nearest(original.tree, decoded.surface.tree, threads)
+        back, back_face = nearest(decoded.tree, original.surface.tree, threads)
+        there_vertex, _ = nearest(original.vertices, decoded.surface.tree, threads)
+        back_vertex, _ = nearest(decoded.vertices, original.surface.tree, threads)
         return {
             "cd_p2s": mean_of_means(there, back),
             "nc_p2s": mean_of_means(
@@ -188,7 +182,7 @@ def _both_ways(a: Sampled, b: Sampled, threads: int) -> tuple[_Directed, _Direct
 
 
 def _directed(source: Sampled, target: Sampled, threads: int) -> _Directed:
-    from gcbench.geometry import kernels
+    from gcbench.geometry import nearest_kernels as kernels
 
     distance, index = nearest(source.tree, target.tree, threads)
     cosine, to_plane = np.empty_like(distance), np.empty_like(distance)

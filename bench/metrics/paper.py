@@ -1,4 +1,4 @@
-"""The suite ``paper``: CD, NC and F1 between random samples, with their noise floors, as NeCGS and others have them."""
+"""The suite ``paper``: CD, NC and F1 between random samples, as the NeCGS paper defines them, with noise floors."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ class Paper(Suite[pairs.Original]):
         pairs.compile_loops()
 
     def reference(self, mesh: trimesh.Trimesh, *, seed: int, threads: int) -> pairs.Original:
-        """Sample the original. Its floors are computed at the first comparison, once."""
+        """Sample the original. The first comparison computes the noise floors."""
         return pairs.original(mesh, seed=seed, threads=threads)
 
     def measure(self, reference: pairs.Original, decoded: trimesh.Trimesh) -> Mapping[str, Value]:
-        """Compare the samples, and repeat the floors of the original."""
+        """Compare the samples; the result includes the floors of the original."""
         floors = {f"{name}_floor": value for name, value in reference.floor.items()}
         return pairs.pair(reference, decoded).paper() | floors
 
     def implausible(self, values: Mapping[str, Value]) -> Iterator[str]:
-        """Say where a smaller threshold has more samples under it."""
+        """Find F1 scores that are larger at a smaller threshold."""
         for smaller, larger in (("f1_0005", "f1_001"), ("f1_0005_floor", "f1_001_floor")):
             if values[smaller] > values[larger]:
                 yield f"{smaller} {values[smaller]!r} is larger than {larger} {values[larger]!r}"

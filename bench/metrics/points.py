@@ -10,7 +10,7 @@ import numpy as np
 from gcbench.bench.metrics.base import Cloud, Column, Suite, Value
 from gcbench.bench.metrics.clouds import MAX_BITS, MIN_BITS, VoxelisedMesh, compare_clouds
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.sampling import triangles
+from gcbench.geometry.surface import triangles
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The suite ``psnr``: D1 and D2 between random samples. Not what MPEG calls D1 and D2 of meshes: see ``mpeg-grid``."""
+"""The suite ``psnr``: D1 and D2 between random samples. MPEG's D1 and D2 of meshes are in the suite ``mpeg-grid``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every suite of metrics and every column by name. Third parties join by the entry point ``gcbench.metrics``."""
+"""All metric suites and their columns, by name. Other packages add suites by the entry point ``gcbench.metrics``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUITES: Registry[Suite[Any]] = Registry(
 )
 
 DEFAULT_SUITES = ("paper", "surface", "psnr", "topology")
-"""What ``bench run`` measures where ``--measure`` does not say otherwise."""
+"""The suites that ``bench run`` measures without ``--measure``."""
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +49,7 @@ def columns() -> Mapping[str, Column]:
     for name in SUITES:
         try:
             suite = SUITES.get(name)
-        except UsageError as error:  # a broken third party must not take the tables of others down
+        except UsageError as error:  # a broken suite of another package must not break all tables
             log.warning("%s", error)
             continue
         for column in suite.columns:
@@ -75,13 +75,13 @@ def suite_of(column: str) -> str:
         No suite has it.
     """
     for name in SUITES:
-        with contextlib.suppress(UsageError):  # a broken third party has no column that counts
+        with contextlib.suppress(UsageError):  # a suite that cannot be imported has no columns
             if any(c.name == column for c in SUITES.get(name).columns):
                 return name
     raise UsageError(f"no metric suite has a column '{column}'; see: bench list metrics")
 
 
 def ranking(present: Iterable[str]) -> str | None:
-    """The column that ranks codecs where none is named: the first that ranks among those present, or None."""
+    """The column that ranks codecs by default: the first ranking column among those present, or None."""
     names = set(present)
     return next((name for name, column in columns().items() if column.ranks and name in names), None)

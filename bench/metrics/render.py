@@ -1,6 +1,6 @@
 """The suite ``render``: how alike two meshes look, by geometry only: normals, depths and outlines of 16 fixed views.
 
-Knows two meshes; nothing is random, so the same mesh has no error and there is no floor. Faces are flat and have no
+Nothing is random, so the same mesh has no error and there is no floor. Faces are flat and have no
 back: codecs carry no vertex normals, and not all of them carry which side is out.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from gcbench.bench.metrics.base import Column, Suite, Value
 from gcbench.bench.metrics.views import RESOLUTION, View, cameras, draw
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.sampling import Surface
+from gcbench.geometry.surface import Surface
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:

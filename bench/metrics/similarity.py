@@ -1,6 +1,6 @@
 """SSIM of two images at chosen pixels: the compiled loop under ``render``.
 
-Knows arrays only. Imports numba, so it is itself imported where it is used. scikit-image has the same values, for the
+This module imports numba: import it where it is used. scikit-image has the same values, for the
 whole image, in several times the time.
 """
 

@@ -1,7 +1,4 @@
-"""What papers on implicit networks report: the volume that two meshes share, and their squared Chamfer distance.
-
-Knows two meshes and a seed; nothing of codecs, streams, records or files.
-"""
+"""What papers on implicit networks report: the volume that two meshes share, and their squared Chamfer distance."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import numpy as np
 
 from gcbench.errors import BadMesh, CodecFailed
 from gcbench.geometry.nearest import PointTree, nearest
-from gcbench.geometry.sampling import Floats, Surface, sample
+from gcbench.geometry.surface import Floats, Surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -29,8 +26,6 @@ N_SURFACE = 131_072
 
 BALL_RADIUS = 0.9
 """Of the original's smallest enclosing ball, in whose frame distances are. Source: ``geometry.py`` of Li et al."""
-
-"""Modules that decide every value: this one and what it imports."""
 
 # Random streams: what is compared never shares one, see pairs.py.
 _REFERENCE_STREAM, _FLOOR_STREAM, _DECODED_STREAM, _BOX_STREAM, _BEYOND_STREAM = range(5)
@@ -149,16 +144,16 @@ class VolumeReference:
         return float(np.mean(there**2) + np.mean(back**2)) * self._per_unit**2
 
     def _sampled(self, solid: _Solid, stream: int) -> PointTree:
-        return PointTree(sample(solid.surface, self._samples, self._stream(stream))[0])
+        return PointTree(solid.surface.sample(self._samples, self._stream(stream))[0])
 
     def _uniform(self, solid: _Solid, count: int, stream: int) -> Floats:
         """Uniform points of a solid's bounding box, (count, 3)."""
-        unit = np.random.default_rng(self._stream(stream)).random((count, 3))
+        unit = self._stream(stream).random((count, 3))
         points: Floats = solid.low + unit * (solid.high - solid.low)
         return points
 
-    def _stream(self, stream: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(self.seed, spawn_key=(stream,))
+    def _stream(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream,)))
 
 
 def enclosing_radius(points: Floats) -> float:
@@ -202,11 +197,11 @@ class _Solid:
     """A mesh as a surface, and what that encloses."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
-        from gcbench.geometry import tsdf
+        from gcbench.geometry import winding
 
         self.surface = Surface.of(mesh)  # first: it says what is wrong with a mesh
-        vertices, faces = tsdf.triangles(mesh)
-        self._vertices, self._faces = vertices, tsdf.orient(faces, vertices)
+        vertices, faces = winding.merged_triangles(mesh)
+        self._vertices, self._faces = vertices, winding.orient(faces, vertices)
         self.low, self.high = self.surface.vertices.min(axis=0), self.surface.vertices.max(axis=0)
 
     @property
@@ -216,7 +211,6 @@ class _Solid:
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         """Which of (n, 3) points are inside."""
-        from gcbench.geometry import tsdf
+        from gcbench.geometry import winding
 
-        found: NDArray[np.bool_] = tsdf.winding_number(self._vertices, self._faces, points) > tsdf.INSIDE
-        return found
+        return winding.inside(self._vertices, self._faces, points)

@@ -1,4 +1,4 @@
-"""The suite ``surface``: exact distances from samples to the other surface. They have no floor, and rank codecs."""
+"""The suite ``surface``: exact distances from samples to the other surface. They have no floor and rank codecs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Surface(Suite[pairs.Original]):
         return pairs.pair(reference, decoded).surface()
 
     def implausible(self, values: Mapping[str, Value]) -> Iterator[str]:
-        """Say where a percentile is over the maximum, or a smaller threshold has more samples under it."""
+        """Find percentiles above the maximum, and F1 scores that are larger at a smaller threshold."""
         for smaller, larger in (("p99_p2s", "hausdorff_p2s"), ("f1_p2s_0005", "f1_p2s_001")):
             if values[smaller] > values[larger]:
                 yield f"{smaller} {values[smaller]!r} is larger than {larger} {values[larger]!r}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gcbench.bench.metrics.base import Column, Suite, Value
 from gcbench.bench.metrics.connectivity import Connectivity, connectivity
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.sampling import triangles
+from gcbench.geometry.surface import triangles
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:

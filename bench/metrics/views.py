@@ -1,6 +1,6 @@
 """Fixed orthographic cameras around a mesh, and what each sees at the centres of its pixels: depths and normals.
 
-Knows triangles in the frame of normalised meshes. The same cameras and pixels serve every mesh and every codec. Nothing
+The same cameras and pixels serve every mesh and every codec. Nothing
 is random, and what decides a value is computed element by element, so the order of the faces decides none.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcbench.geometry.sampling import Floats, Ints, Surface
+    from gcbench.geometry.surface import Floats, Ints, Surface
 
 VIEWS = 16
 """Source: cameras of IBSM in MPEG's mmetric, which are on a Fibonacci sphere too."""

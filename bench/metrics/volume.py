@@ -1,4 +1,4 @@
-"""The suite ``volume``: shared volume and squared CD, beside what papers on implicit networks report."""
+"""The suite ``volume``: shared volume and squared CD, as papers on implicit networks report them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EVALUATION = "eval.py of Li et al., DCC 2022"
 
 
 class Volume(Suite[VolumeReference]):
-    """Volume that both meshes enclose, over what either does, and the squared Chamfer distance of key-sphere papers."""
+    """Intersection over union of the enclosed volumes, and the squared Chamfer distance of papers on key spheres."""
 
     name: ClassVar[str] = "volume"
     columns: ClassVar[tuple[Column, ...]] = (
@@ -57,7 +57,7 @@ class Volume(Suite[VolumeReference]):
         return source_version(1, "gcbench.bench.metrics.solids", packages=("numpy", "libigl"))
 
     def prepare(self) -> None:
-        """Import libigl and compile the searches, by a small cube."""
+        """Import libigl and compile the searches by measuring a small cube."""
         super().prepare()
         import trimesh
 
@@ -69,10 +69,10 @@ class Volume(Suite[VolumeReference]):
         return VolumeReference(mesh, seed=seed, threads=threads)
 
     def measure(self, reference: VolumeReference, decoded: trimesh.Trimesh) -> Mapping[str, Value]:
-        """Compare volumes and samples, and repeat the floor of the original."""
+        """Compare volumes and samples; the result includes the floor of the original."""
         return asdict(reference.compare(decoded)) | {"squared_cd_floor": reference.floor}
 
     def implausible(self, values: Mapping[str, Value]) -> Iterator[str]:
-        """Say where nothing is inside either mesh: the original then had no inside."""
+        """Find values without a point inside either mesh: the original then had no inside."""
         if values["union_points"] < 1:
             yield f"union_points {values['union_points']} is not positive"

@@ -1,7 +1,4 @@
-"""The built-in meshes: generated, deterministic, made in seconds and cached as OBJ files.
-
-The narrow door to the folder: which meshes there are, and where their files lie. Knows nothing of codecs.
-"""
+"""The built-in meshes (minis): generated in seconds, always the same, and cached as OBJ files."""
 
 from __future__ import annotations
 
@@ -58,15 +55,15 @@ def generate(family: str) -> Iterator[tuple[str, Vertices, Faces]]:
 
 
 def mini_sources(dataset: str, cache: Path) -> tuple[MeshSource, ...]:
-    """Return the mini split of a dataset, making the files that are not in the cache.
+    """The split ``mini`` of a dataset; makes the files that are not in the cache.
 
     Parameters
     ----------
     dataset : {"ama", "dt4d", "thingi10k", "mixed"}
-        ``mixed`` has the first four meshes of each family, identified as ``ama/human/stand``.
+        ``mixed`` has the first four meshes of each family, with names such as ``ama/human/stand``.
     cache : Path
-        Files go to ``minis/v<version>/<family>/`` in it. Each appears whole or not at all, so that two processes may
-        fill the same cache, and one may be killed.
+        Files go to ``minis/v<version>/<family>/`` in the cache. Each file is written in one step, so that several
+        processes can fill one cache, and a killed process leaves no incomplete file.
 
     Raises
     ------
@@ -87,13 +84,13 @@ def mini_sources(dataset: str, cache: Path) -> tuple[MeshSource, ...]:
 
 def _family(family: str) -> Mapping[str, Callable[[], tuple[Vertices, Faces]]]:
     if family not in _MESHES:
-        raise UsageError(f"no family of minis is called '{family}'; known: {', '.join(_MESHES)}")
+        raise UsageError(f"unknown family of minis '{family}'; known: {', '.join(_MESHES)}")
     return _MESHES[family]
 
 
 def _make(family: str, mesh: str) -> tuple[Vertices, Faces]:
     vertices, faces = _family(family)[mesh]()
-    # Adding zero turns −0 into 0, which would be written differently.
+    # Adding zero turns −0, which would be written differently, into 0.
     return np.round(vertices, _DECIMALS) + 0.0, faces
 
 
@@ -126,7 +123,7 @@ def _write_obj(path: Path, vertices: Vertices, faces: Faces) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable, where the system can."""
+    """Make renames in a folder durable, on systems that can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
 """Four-legged animals in their gaits: a horse, a dog, a cat and a cow on one kind of skeleton.
 
-Knows proportions and poses; how flesh becomes a mesh is in ``sculpt``. All measures are of the animal at rest: metres,
-+x its left, +y up, +z forward, the ground at y = 0, the hip joints at z = 0.
+Proportions and poses are here; ``sculpt`` makes the meshes. All measures are of the animal at rest: metres, +x its
+left, +y up, +z forward, the ground at y = 0, the hip joints at z = 0.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Species:
         return symmetric([Bone(name, parent, _minus(origin[name], origin[parent])) for name, parent in _TREE.items()])
 
     def flesh(self) -> tuple[Loft, ...]:
-        """Return what is on the bones, each in its bone's frame."""
+        """The lofts on the bones, each in the frame of its bone."""
         rest = (*self._trunk(), *self._front_end(), *self._tail(), *self._legs(), *self.muscles)
         local = [
             replace(f, start=_minus(f.start, self.joints[f.bone]), end=_minus(f.end, self.joints[f.bone])) for f in rest

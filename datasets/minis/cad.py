@@ -1,7 +1,7 @@
 """Machine parts as CAD systems export them: sharp edges, thin walls, through-holes, long thin triangles. Millimetres.
 
-Knows constructive solid geometry (manifold3d) and nothing of the other families. Two parts are broken on purpose, in
-ways that exporters break them: one misses faces, one has edges with more than two faces.
+Made by constructive solid geometry (manifold3d). Two parts are broken on purpose, as exporters break them: one lacks
+faces, one has edges with more than two faces.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def girder_nonmanifold() -> tuple[Vertices, Faces]:
 
 
 def _weld(vertices: Vertices, faces: NDArray[np.integer[Any]]) -> tuple[Vertices, Faces]:
-    """Make one vertex of those at the same place."""
+    """Merge vertices at the same position."""
     _, first, index = np.unique(np.round(vertices / _MERGE_MM), axis=0, return_index=True, return_inverse=True)
     return vertices[first], index.reshape(-1)[faces].astype(np.int32)
 

@@ -1,6 +1,4 @@
-"""Humans: one body in six poses, as frames of a motion capture have it.
-
-Knows proportions and poses; how flesh becomes a mesh is in ``sculpt``.
+"""Humans: one body in six poses, like frames of a motion capture. ``sculpt`` makes the meshes.
 
 Source of the segment lengths: R. Drillis, R. Contini, "Body segment parameters", 1966, at a stature of 1.75 m. The
 girths are chosen here, for a volume of about 67 litres.

@@ -1,7 +1,4 @@
-"""Smooth closed surfaces from bodies of flesh on a skeleton: a blended implicit surface, meshed and decimated.
-
-Knows nothing of people or animals, only of lofts, bones and grids.
-"""
+"""Make smooth closed surfaces from lofts on a skeleton: a blended implicit surface, meshed and decimated."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ Faces: TypeAlias = NDArray[np.int32]  # (F, 3), counter-clockwise from outside
 Field: TypeAlias = NDArray[np.float32]
 Section: TypeAlias = tuple[float, ...]
 
-_TABLE = 65  # samples of a loft's profile: under a millimetre apart on every bone
-_OUTSIDE = np.float32(1.0)  # field value, in metres, where no flesh is near
+_TABLE = 65  # samples of a loft's profile, less than a millimetre apart on every bone
+_OUTSIDE = np.float32(1.0)  # field value, in metres, far from all lofts
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,11 @@ class Loft:
     front, side : (3,) float
         Any directions on the front side of the axis, and on the side that sideways shifts go to.
     caps : (2,) float or None
-        How far the ends bulge out beyond ``start`` and ``end``; by default as far as the end section is thick.
+        How far the ends bulge out beyond ``start`` and ``end``; default: the thickness of the end section.
     blend : float
-        Fillet size, in metres, where it meets the flesh that came before.
+        Fillet size, in metres, to the lofts before this one.
     carve : bool
-        Take the flesh away instead.
+        Subtract the loft.
     """
 
     bone: str
@@ -96,7 +93,7 @@ def sculpt(
     Parameters
     ----------
     lofts : sequence of Loft
-        In order: each is blended with what came before.
+        In order: each is blended with the lofts before it.
     frames : mapping of str to Frame
         The posed bones.
     voxel : float
@@ -235,7 +232,7 @@ def taubin_smooth(vertices: Vertices, faces: Faces, iterations: int) -> Vertices
     from scipy.sparse import csr_array
 
     rows, columns = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).T
-    # Every edge of a closed surface is walked once each way, so that this is the whole, symmetric adjacency.
+    # The faces of a closed surface have every edge once in each direction, so the adjacency is symmetric.
     adjacency = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(vertices),) * 2)
     degree = np.asarray(adjacency.sum(axis=1)).reshape(-1, 1)
     for step in range(2 * iterations):

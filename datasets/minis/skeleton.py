@@ -1,6 +1,6 @@
-"""Skeletons: a tree of joints, and where its bones are after every joint was rotated.
+"""Skeletons: a tree of joints, and the positions of its bones after rotation of the joints.
 
-Knows nothing of flesh or meshes. Axes: +x the figure's left, +y up, +z forward; metres and degrees.
+Axes: +x the figure's left, +y up, +z forward; metres and degrees.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def pose_bones(bones: Sequence[Bone], pose: Pose) -> dict[str, Frame]:
     Raises
     ------
     KeyError
-        The pose names a bone that the skeleton has not.
+        The pose names an unknown bone.
     """
     unknown = set(pose) - {bone.name for bone in bones}
     if unknown:

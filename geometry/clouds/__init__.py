@@ -1,1 +1,1 @@
-"""From a surface to voxels, and from points to a surface."""
+"""From a surface to points (`voxels`) and back (`reconstruction`, with `normals` and `neighbours`)."""

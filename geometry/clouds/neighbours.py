@@ -1,6 +1,6 @@
 """Compiled loops over the neighbours of points: planes through them, and how far a surface is from them.
 
-Knows arrays only. Imports numba, so it is itself imported where it is used; no loop starts threads.
+This module imports numba: import it where it is used. No loop starts threads.
 """
 
 from __future__ import annotations

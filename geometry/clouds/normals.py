@@ -2,7 +2,7 @@
 
 Two sources of sense, the sure one first. The space between points falls into regions, and the walls between regions
 separate inside from outside by turns; a normal that leads out of a solid is right. Where both sides of a wall are the
-same region, as on open surfaces, signs grow from point to point. Knows nothing of meshes or codecs.
+same region, as on open surfaces, signs grow from point to point.
 """
 
 from __future__ import annotations
@@ -69,14 +69,15 @@ def oriented_normals(cloud: Columns, step: float) -> Floats:
     step : float
         Their spacing.
     """
-    from gcbench.geometry.clouds import neighbours, orientation
+    from gcbench.geometry.clouds import neighbours
+    from gcbench.geometry.clouds import normals_kernels as kernels
 
     normals = np.empty_like(cloud.points)
     neighbours.fit_planes(cloud, _PLANE_RADIUS * step, normals)
     sign = _votes(cloud, normals, step)
-    orientation.grow(cloud, normals, _GROWTH_RADIUS * step, sign)
+    kernels.grow(cloud, normals, _GROWTH_RADIUS * step, sign)
     majority = np.empty_like(sign)
-    orientation.agree(cloud, normals, _GROWTH_RADIUS * step, sign, majority)
+    kernels.agree(cloud, normals, _GROWTH_RADIUS * step, sign, majority)
     normals *= majority[:, None]
     return normals
 
@@ -87,7 +88,7 @@ def _votes(cloud: Columns, normals: Floats, step: float) -> Signs:
     A coarser grid is asked where both sides are the same region, which may have leaked through a gap that a larger cell
     closes; not where one side is blocked, which larger cells can only make worse.
     """
-    from gcbench.geometry.clouds import orientation
+    from gcbench.geometry.clouds import normals_kernels as kernels
 
     sign = np.zeros(len(normals), np.int8)
     extent = float(cloud.points.max())
@@ -98,7 +99,7 @@ def _votes(cloud: Columns, normals: Floats, step: float) -> Signs:
             break
         label, solid = _regions(cloud, normals, cell)
         seen = np.empty((len(asked), 2), np.int64)
-        orientation.look(cloud, normals, asked, label, cell, seen)
+        kernels.look(cloud, normals, asked, label, cell, seen)
         along, against = solid[seen].T
         sign[asked] = (against - along) // 2 * (along * against != 0)
         asked = asked[(along == against) & (along != 0)]
@@ -116,7 +117,7 @@ def _regions(cloud: Columns, normals: Floats, cell: float) -> tuple[NDArray[np.i
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
-    from gcbench.geometry.clouds import orientation
+    from gcbench.geometry.clouds import normals_kernels as kernels
 
     side = int(cloud.points.max() / cell) + 3
     empty = np.ones((side, side, side), bool)
@@ -125,7 +126,7 @@ def _regions(cloud: Columns, normals: Floats, cell: float) -> tuple[NDArray[np.i
     label, count = connect(empty, output=np.int32)
     witnesses = np.arange(0, len(cloud.points), 1 + len(cloud.points) // 200_000)
     seen = np.empty((len(witnesses), 2), np.int64)
-    orientation.look(cloud, normals, witnesses, label, cell, seen)
+    kernels.look(cloud, normals, witnesses, label, cell, seen)
     outside = int(label[0, 0, 0])
     solid = np.zeros(count + 1, np.int8)
     solid[outside] = -1

@@ -1,7 +1,6 @@
 """From points back to a surface: oriented normals, screened Poisson, and a cut where it left the data.
 
-Knows points in voxel units; not which codec they come from, nor at which rate: lengths are measured in the spacing of
-the points.
+Lengths are in units of the spacing of the points, so that no codec and no rate has constants of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 
 from gcbench import native
 from gcbench.geometry.clouds.normals import oriented_normals, spacing
+from gcbench.geometry.surface import area_vectors
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
-    Surface = tuple[Floats, Ints]
+    Triangles = tuple[Floats, Ints]
 
 _FEWEST_POINTS = 16  # for a surface to be put through them
 _DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
@@ -101,7 +101,7 @@ def _breadth(points: Floats) -> float:
     return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(points.T))[1]), 0.0))
 
 
-def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
+def _poisson(points: Floats, normals: Floats, step: float) -> Triangles:
     """Screened Poisson reconstruction, on an octree as fine as the points allow.
 
     Source: Kazhdan and Hoppe, "Screened Poisson surface reconstruction", TOG 32(3), 2013.
@@ -124,7 +124,7 @@ def _poisson(points: Floats, normals: Floats, step: float) -> Surface:
     return np.asarray(mesh.vertices), np.asarray(mesh.triangles).astype(np.int64)
 
 
-def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Surface:
+def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangles:
     """Cut off what lies beside the points; edges of gaps that lead nowhere far from points stay joined."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -148,8 +148,7 @@ def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Surface:
 
 
 def _vertex_normals(vertices: Floats, faces: Ints) -> Floats:
-    corners = vertices[faces]
-    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    doubled = area_vectors(vertices[faces])
     normals = np.empty((len(vertices), 3))
     for axis in range(3):
         normals[:, axis] = np.bincount(faces.ravel(), np.repeat(doubled[:, axis], 3), len(vertices))
@@ -157,7 +156,7 @@ def _vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return normals / np.where(length > 0, length, 1.0)
 
 
-def _clip(vertices: Floats, faces: Ints, level: Floats) -> Surface:
+def _clip(vertices: Floats, faces: Ints, level: Floats) -> Triangles:
     """Keep the part of a mesh where `level`, linear on faces, is not positive."""
     out = level > 0
     if not out.any():
@@ -186,7 +185,7 @@ def _clip(vertices: Floats, faces: Ints, level: Floats) -> Surface:
     return np.concatenate(new_vertices)[used], index.reshape(-1, 3).astype(np.int64)
 
 
-def _cubes(points: Floats, side: float) -> Surface:
+def _cubes(points: Floats, side: float) -> Triangles:
     """A cube around each point."""
     corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(8, 3) - 0.5
     quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])

@@ -57,8 +57,8 @@ def test_hash_of_a_frame_depends_on_that_frame_only(anime_bytes, tmp_path):
     ("data", "says"),
     [
         (b"", "0 bytes are too short"),
-        (struct.pack("<3i", 1, 3, 1), "has 12 bytes where its header asks for 60"),
-        (struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1), "header asks for"),
+        (struct.pack("<3i", 1, 3, 1), "has 12 bytes, but its header declares 60"),
+        (struct.pack("<3i", 2**31 - 1, 2**31 - 1, 2**31 - 1), "header declares"),
         (struct.pack("<3i", 0, 3, 1), "declares 0 frames"),
         (struct.pack("<3i", 2, -3, 1), "not an .anime file"),
     ],

@@ -138,7 +138,7 @@ def test_nobody_there_and_no_address(tmp_path):
 def test_no_room_is_said_before_anything_is_written(get, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 10, 10))
-    with pytest.raises(DownloadFailed, match=r"disk is full while writing .*goes on from here.*--data"):
+    with pytest.raises(DownloadFailed, match=r"disk is full while writing .*resumes.*--data"):
         get()
 
 

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from gcbench.errors import BadMesh
 from gcbench.geometry.grid import Grid
-from gcbench.geometry.tsdf import band_distance, orient, triangles, tsdf, winding_number
+from gcbench.geometry.tsdf import band_distance, tsdf
+from gcbench.geometry.winding import merged_triangles, orient, winding_number
 
 
 def grid_points(grid):
@@ -188,7 +189,7 @@ def test_border_is_outside():
 
 def test_orient_follows_the_larger_area():
     mesh = rotated_box()
-    vertices, faces = triangles(mesh)
+    vertices, faces = merged_triangles(mesh)
     area = trimesh.triangles.area(vertices[faces])
     large = area > 0.9 * area.max()
     assert area[large].sum() > area[~large].sum()
@@ -202,7 +203,7 @@ def test_orient_follows_the_larger_area():
 
 
 def test_orient_leaves_coherent_faces_alone():
-    vertices, faces = triangles(cavity())
+    vertices, faces = merged_triangles(cavity())
     assert orient(faces, vertices) is faces
 
 

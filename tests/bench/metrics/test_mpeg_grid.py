@@ -21,7 +21,7 @@ from gcbench.bench.metrics import mpeg_grid
 from gcbench.bench.metrics.grid_sampling import LONGEST_SIDE, Frame, GridSamples, sample_grid
 from gcbench.bench.metrics.mpeg_grid import CAP_DB, GRID_LINES, MOST_SAMPLES, MpegGrid, grid_psnr, mean_squares
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.sampling import Surface
+from gcbench.geometry.surface import Surface
 
 STEP = 131_201  # the longest side 2^27 over 1023 intervals, rounded up
 LINES_HIT = 1023  # so the 1024th line is beyond the box
@@ -96,9 +96,9 @@ def assert_same_samples(a: GridSamples, b: GridSamples) -> None:
 
 @pytest.mark.parametrize("original", [blob(), square(), soup(np.random.default_rng(1).random((9, 3, 3)))])
 def test_an_identical_mesh_has_exactly_the_cap(original):
-    values = measured(original, original.copy(), GRID_LINES)
+    values = measured(original, original.copy())
     assert values["mpeg_d1_psnr"] == values["mpeg_d2_psnr"] == CAP_DB == 99.99
-    assert values["mpeg_points_in"] == values["mpeg_points_out"] > 100_000
+    assert values["mpeg_points_in"] == values["mpeg_points_out"] > 10_000
 
 
 def test_a_square_has_one_sample_for_each_crossing_of_grid_lines():
@@ -186,8 +186,8 @@ def test_order_of_faces_vertices_and_corners_changes_no_sample():
     turns = rng.integers(0, 3, len(faces))
     faces = np.take_along_axis(faces, (np.arange(3) + turns[:, None]) % 3, axis=1)
     shuffled = mesh_of(np.asarray(mesh.vertices)[vertex_order], faces)
-    samples, frame = on_grid(mesh, 300)
-    assert_same_samples(samples, on_grid(shuffled, 300, frame)[0])
+    samples, frame = on_grid(mesh, 120)
+    assert_same_samples(samples, on_grid(shuffled, 120, frame)[0])
     coarse, again = measured(mesh, quantised(mesh, 7)), measured(shuffled, quantised(shuffled, 7))
     assert coarse == pytest.approx(again, rel=1e-12)
 

@@ -20,7 +20,7 @@ from gcbench.bench.metrics import pairs
 from gcbench.bench.metrics.formulas import PSNR_MAX_DB, f1_score, psnr_db
 from gcbench.bench.metrics.pairs import Original, Pair
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.sampling import Surface, sample
+from gcbench.geometry.surface import Surface
 
 
 def measure(original: Original, decoded: trimesh.Trimesh) -> dict[str, float]:
@@ -69,11 +69,15 @@ def blob() -> trimesh.Trimesh:
 SAMPLES = 20_000
 
 
+def stream_of(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+
+
 def clouds(reference: trimesh.Trimesh, decoded: trimesh.Trimesh, seed: int):
     """The two clouds that `measure` compares, with normals: streams 0 and 2 of the seed."""
     for mesh, stream in ((reference, 0), (decoded, 2)):
         surface = Surface.of(mesh)
-        points, faces = sample(surface, SAMPLES, np.random.SeedSequence(seed, spawn_key=(stream,)))
+        points, faces = surface.sample(SAMPLES, stream_of(seed, stream))
         yield points, surface.normals[faces]
 
 
@@ -243,9 +247,7 @@ def test_a_mesh_against_itself_is_at_the_floor_never_below(blob, seed):
 
 def test_the_three_samplings_share_no_point(blob):
     surface = Surface.of(blob)
-    drawn = np.concatenate(
-        [sample(surface, 5000, np.random.SeedSequence(9, spawn_key=(stream,)))[0] for stream in range(3)]
-    )
+    drawn = np.concatenate([surface.sample(5000, stream_of(9, stream))[0] for stream in range(3)])
     distance, _ = cKDTree(drawn).query(drawn, k=2)
     assert distance[:, 1].min() > 1e-9
 
@@ -350,8 +352,8 @@ def counted(monkeypatch):
 
         return call
 
-    for name in counts:
-        monkeypatch.setattr(pairs, name, counting(name, getattr(pairs, name)))
+    monkeypatch.setattr(Surface, "sample", counting("sample", Surface.sample))
+    monkeypatch.setattr(pairs, "nearest", counting("nearest", pairs.nearest))
     pairs._original.cache_clear()
     pairs._pair.cache_clear()
     yield counts

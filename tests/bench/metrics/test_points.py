@@ -11,8 +11,8 @@ from gcbench.bench.metrics import SUITES, Cloud, clouds
 from gcbench.bench.metrics.clouds import d1_psnr
 from gcbench.bench.metrics.formulas import PSNR_MAX_DB
 from gcbench.errors import BadMesh, CodecFailed
-from gcbench.geometry.clouds import sampling
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds import voxels
+from gcbench.geometry.clouds.voxels import voxelise
 from gcbench.geometry.nearest import PointTree
 
 BITS = 7
@@ -90,7 +90,7 @@ def test_voxels_of_a_grid_are_found_once(sphere, monkeypatch):
         asked.append((bits, seed))
         return voxelise(vertices, faces, bits, seed)
 
-    monkeypatch.setattr(sampling, "voxelise", counting)
+    monkeypatch.setattr(voxels, "voxelise", counting)
     clouds._centres.cache_clear()
     suite, of = SUITES.create("points"), reference(sphere, seed=4)
     assert asked == [], "no cloud, no grid"

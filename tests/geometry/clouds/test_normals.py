@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from gcbench.geometry.clouds import neighbours, orientation
+from gcbench.geometry.clouds import neighbours, normals_kernels
 from gcbench.geometry.clouds.normals import oriented_normals, spacing
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds.voxels import voxelise
 
 
 def voxels(mesh: trimesh.Trimesh, bits: int = 6):
@@ -127,7 +127,7 @@ def test_growth_follows_the_smallest_turns():
     below = cloud.points[:, 2] < 1
     sign[np.flatnonzero(below)[0]] = int(normals[np.flatnonzero(below)[0], 2])
     sign[np.flatnonzero(~below)[-1]] = -int(normals[np.flatnonzero(~below)[-1], 2])
-    orientation.grow(cloud, normals, 2.0, sign)
+    normals_kernels.grow(cloud, normals, 2.0, sign)
     assert (normals[below, 2] * sign[below] == 1).all()
     assert (normals[~below, 2] * sign[~below] == -1).all()
 
@@ -139,7 +139,7 @@ def test_growth_without_any_sign_reaches_everything():
     normals = rng.normal(size=(500, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     sign = np.zeros(500, np.int8)
-    orientation.grow(cloud, normals, 2.0, sign)
+    normals_kernels.grow(cloud, normals, 2.0, sign)
     assert set(sign.tolist()) <= {1, -1}
 
 
@@ -150,5 +150,5 @@ def test_the_majority_overrules_a_flipped_point():
     sign = np.ones(400, np.int8)
     sign[[37, 200, 399]] = -1
     out = np.empty_like(sign)
-    orientation.agree(cloud, normals, 2.0, sign, out)
+    normals_kernels.agree(cloud, normals, 2.0, sign, out)
     assert (out == 1).all()

@@ -12,7 +12,7 @@ import trimesh
 from gcbench.codecs.base import Context
 from gcbench.errors import CodecTimeout
 from gcbench.geometry.clouds.reconstruction import _clip, _cubes, reconstruct
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds.voxels import voxelise
 
 
 def rebuilt(mesh: trimesh.Trimesh, bits: int = 7) -> trimesh.Trimesh:

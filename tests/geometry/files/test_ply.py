@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gcbench.errors import BitstreamError
-from gcbench.geometry.ply import MAX_HEADER_BYTES, read_points, write_points
+from gcbench.geometry.files.ply import MAX_HEADER_BYTES, read_points, write_points
 
 LIMIT = 10_000
 INTEGERS = arrays(np.int32, st.tuples(st.integers(0, 30), st.just(3)), elements=st.integers(0, 1 << 24))
@@ -99,18 +99,16 @@ THREE = bytes(12)
         (b"", "not a PLY"),
         (b"ply\n", "not a PLY"),
         (b"plx\n" + header(1)[4:] + THREE, "not a PLY"),
-        (header(1)[:-1] + THREE, "not a PLY"),
-        (header(1).replace(b"\n", b"\r\n") + THREE, "not a PLY"),
+        (header(1)[:-1] + bytes(20), "not a PLY"),
         (header(1, more="comment " + "x" * MAX_HEADER_BYTES + "\n") + THREE, "not a PLY"),
-        (header(1, more="comment \xe4\n") + THREE, "not ASCII"),
         (header(1, form="binary_big_endian") + THREE, "neither ascii nor"),
-        (header(1).replace(b"1.0", b"1.1") + THREE, "neither ascii nor"),
-        (b"ply\nend_header\n", "neither ascii nor"),
+        (b"ply\nend_header\n", "names no format"),
         (b"ply\nformat ascii 1.0\nend_header\n", "does not begin with vertices"),
-        (header(-1), "does not begin with vertices"),
-        (header("1e3"), "does not begin with vertices"),
-        (header("٣"), "not ASCII"),
-        (header("9" * 13), "does not begin with vertices"),
+        (header(-1), "not understood"),
+        (header("1e3"), "not understood"),
+        (header("٣"), "not understood"),
+        (header("9" * 13), "the limit is"),
+        (header("9" * 5000), "4300 digits"),
         (header("9" * 12), "the limit is"),
         (header(LIMIT + 1) + THREE * (LIMIT + 1), "the limit is"),
         (header(2) + THREE + THREE[:-1], "cannot hold"),
@@ -124,10 +122,10 @@ THREE = bytes(12)
         (header(1) + np.array([1, np.inf, 2], "<f4").tobytes(), "not finite"),
         (header(1, "float x", "float y") + THREE, "no x, y and z"),
         (header(1, "float x", "float y", "float z", "float x") + THREE * 2, "something twice"),
-        (header(1, "float x", "float y", "quad z") + THREE, "unusual line"),
-        (header(1, "float x", "float y", "float z", "list uchar int n") + THREE, "unusual line"),
-        (header(1, more="property\n") + THREE, "unusual line"),
-        (header(1, more="whatever\n") + THREE, "unusual line"),
+        (header(1, "float x", "float y", "quad z") + THREE, "not understood"),
+        (header(1, "float x", "float y", "float z", "list uchar int n") + THREE, "or a list"),
+        (header(1, more="property\n") + THREE, "not understood"),
+        (header(1, more="whatever\n") + THREE, "not understood"),
     ],
 )
 def test_hostile_files_are_refused(data, message):

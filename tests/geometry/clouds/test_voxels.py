@@ -11,7 +11,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcbench.geometry.clouds.sampling import voxelise
+from gcbench.geometry.clouds.voxels import voxelise
 
 
 def in_voxels(mesh: trimesh.Trimesh, bits: int) -> trimesh.Trimesh:

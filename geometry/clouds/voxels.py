@@ -1,13 +1,12 @@
-"""From a surface to voxels: those that dense random samples of it fall into.
-
-Knows arrays; what codes the voxels is not its concern.
-"""
+"""From a surface to voxels: those that dense random samples of it fall into."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from gcbench.geometry.surface import Surface
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,11 +38,9 @@ def voxelise(vertices: ArrayLike, faces: ArrayLike, bits: int, seed: int) -> NDA
     (N, 3) int32
         Distinct, sorted by x, then y, then z; N ≥ 1. Voxel i covers [i, i + 1) of ``(x + 1) · 2^(bits - 1)``.
     """
-    from gcbench.geometry.clouds import kernels
+    from gcbench.geometry.clouds import voxels_kernels as kernels
 
-    corners = (np.asarray(vertices, np.float64)[np.asarray(faces, np.int64)] + 1.0) * 2.0 ** (bits - 1)
-    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    areas = 0.5 * np.sqrt(np.einsum("ij,ij->i", doubled, doubled))
+    scaled = Surface((np.asarray(vertices, np.float64) + 1.0) * 2.0 ** (bits - 1), np.asarray(faces))
     side = 1 << bits
-    table, bricks = kernels.mark_samples(corners, areas, SAMPLES_PER_SQUARE_VOXEL, side, seed % 2**63)
+    table, bricks = kernels.mark_samples(scaled.corners, scaled.areas, SAMPLES_PER_SQUARE_VOXEL, side, seed % 2**63)
     return kernels.sorted_voxels(table, bricks, side)

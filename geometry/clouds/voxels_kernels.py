@@ -1,6 +1,7 @@
-"""Compiled loops of the conversion between surfaces and points.
+"""Compiled loops of `voxels`: marks the voxels of random samples, and lists them. This module imports numba.
 
-Knows arrays only, in voxel units. Imports numba, so it is itself imported where it is used; no loop starts threads.
+These samples are not those of `geometry.surface`. There are millions to a mesh, 56 to a square voxel, and only their
+voxels are wanted: the loop draws each sample from a counter, marks its voxel, and stores no sample.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from gcbench.geometry.surface_kernels import folded
 
 Floats = NDArray[np.float64]
 
@@ -73,8 +76,7 @@ def mark_samples(
                 bits = _splitmix(state)
                 u = float(bits >> np.uint64(32)) * _INVERSE_2_32
                 v = float(bits & low) * _INVERSE_2_32
-                if u + v > 1.0:  # folds the parallelogram onto the triangle
-                    u, v = 1.0 - u, 1.0 - v
+                u, v = folded(u, v)
             else:
                 u = 1.0 if i == 1 else 0.0
                 v = 1.0 if i == 2 else 0.0

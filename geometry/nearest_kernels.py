@@ -1,7 +1,7 @@
-"""Compiled loops under `nearest` and `sampling`: surface samples, a bounding-volume tree, a blocked exact search.
+"""Compiled loops of `nearest`: the tree of boxes, the search in blocks, closest points on triangles.
 
-Knows arrays only: C-contiguous, float64 coordinates, int64 indices, finite values. Imports numba, so it is itself
-imported where it is used. No loop here starts threads: every one releases the GIL and works on the range it is given.
+Arrays are C-contiguous and finite: float64 coordinates, int64 indices. This module imports numba, so other modules
+import it inside the functions that use it. No loop starts threads: each releases the GIL and works on its range.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 # lanes with a fixed trip count, which LLVM turns into SIMD. 16 was the fastest of 8, 16 and 32 at 1e5 points.
 LANES = 16
 # A tree over 2^31 primitives is 31 deep; the walk keeps at most one sibling per level.
-_STACK = 64
+STACK = 64
 # Doubled area over squared longest edge under which a triangle's normal is mostly rounding error: the plane through
 # it says nothing, while its three edges are within this fraction of its length from every point of it.
 _NEEDLE = 1e-11
@@ -22,26 +22,10 @@ _NEEDLE = 1e-11
 _TINY = 1e-300
 
 # Rows of the block's scratch array. One array and constant offsets, so that LLVM sees that rows cannot overlap.
-_X, _Y, _Z, _BEST, _INDEX = 0, LANES, 2 * LANES, 3 * LANES, 4 * LANES
+X, Y, Z, BEST, _INDEX = 0, LANES, 2 * LANES, 3 * LANES, 4 * LANES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@njit(nogil=True, cache=True)
-def place_samples(corners: Floats, faces: Ints, uv: Floats, points: Floats) -> None:
-    """Put sample ``i`` into triangle ``faces[i]`` of `corners` (F, 3, 3), uniformly, from `uv` (N, 2) in [0, 1).
-
-    Source: the parallelogram is folded onto the triangle; Turk, Graphics Gems (1990), p. 24, second method.
-    """
-    for i in range(faces.size):
-        f = faces[i]
-        u, v = uv[i, 0], uv[i, 1]
-        if u + v > 1.0:
-            u, v = 1.0 - u, 1.0 - v
-        for k in range(3):
-            a = corners[f, 0, k]
-            points[i, k] = a + u * (corners[f, 1, k] - a) + v * (corners[f, 2, k] - a)
 
 
 @njit(nogil=True, cache=True)
@@ -85,7 +69,7 @@ def build_tree(lower: Floats, upper: Floats, leaf: int, order: Ints, boxes: Floa
     """
     n = lower.shape[0]
     key = np.empty(n)
-    stack = np.empty((_STACK, 3), np.int64)
+    stack = np.empty((STACK, 3), np.int64)
     stack[0] = (0, 0, (n + leaf - 1) // leaf)
     depth = 1
     while depth > 0:
@@ -196,12 +180,14 @@ def search(
     n, total = primitives.shape[0], queries.shape[0]
     work = np.empty(5 * LANES)
     block = np.empty(6)
-    stack = np.empty((_STACK, 3), np.int64)
-    gaps = np.empty(_STACK)
+    stack = np.empty((STACK, 3), np.int64)
+    gaps = np.empty(STACK)
     for b in range(first_block, last_block):
         begin = b * LANES
         end = min(begin + LANES, total)
-        _load_block(queries, begin, end, work, block)
+        load_block(queries, begin, end, work, block)
+        work[BEST:_INDEX] = np.inf
+        work[_INDEX:] = 0.0
         worst = np.inf
         stack[0] = (0, 0, (n + leaf - 1) // leaf)
         gaps[0] = 0.0
@@ -213,7 +199,7 @@ def search(
             while gap < worst and last - first > 1:
                 middle = (first + last) // 2
                 left, right = node + 1, node + 2 * (middle - first)
-                to_left, to_right = _box_gap(boxes, left, block), _box_gap(boxes, right, block)
+                to_left, to_right = box_gap(boxes, left, block), box_gap(boxes, right, block)
                 # The nearer child first; the other waits.
                 if to_left <= to_right:
                     stack[depth] = (right, middle, last)
@@ -224,7 +210,7 @@ def search(
                     gaps[depth] = to_left
                     node, first, gap = right, middle, to_right
                 depth += 1
-            if gap >= worst or not _any_lane_reaches(work, boxes, node):
+            if gap >= worst or not any_lane_reaches(work, boxes, node):
                 continue
             for j in range(first * leaf, min(last * leaf, n)):
                 if primitives.ndim == 2:  # decided when compiled: there is one version per dimension
@@ -233,21 +219,19 @@ def search(
                     _visit_triangle(work, primitives, j)
             worst = 0.0
             for i in range(LANES):
-                worst = max(worst, work[_BEST + i])
+                worst = max(worst, work[BEST + i])
         for i in range(end - begin):
-            squared[begin + i] = work[_BEST + i]
+            squared[begin + i] = work[BEST + i]
             index[begin + i] = int(work[_INDEX + i])
 
 
 @njit(nogil=True, cache=True)
-def _load_block(queries: Floats, begin: int, end: int, work: Floats, block: Floats) -> None:
+def load_block(queries: Floats, begin: int, end: int, work: Floats, block: Floats) -> None:
     """Fill the lanes with queries [begin, end), the spare ones with the last of them, and their bounding box."""
     block[:3] = np.inf
     block[3:] = -np.inf
     for i in range(LANES):
         q = min(begin + i, end - 1)
-        work[_BEST + i] = np.inf
-        work[_INDEX + i] = 0.0
         for k in range(3):
             work[k * LANES + i] = queries[q, k]
             block[k] = min(block[k], queries[q, k])
@@ -255,7 +239,7 @@ def _load_block(queries: Floats, begin: int, end: int, work: Floats, block: Floa
 
 
 @njit(nogil=True, cache=True)
-def _box_gap(boxes: Floats, node: int, block: Floats) -> float:
+def box_gap(boxes: Floats, node: int, block: Floats) -> float:
     """Squared distance between the box of a node and the box of the block."""
     x = max(0.0, boxes[node, 0] - block[3], block[0] - boxes[node, 3])
     y = max(0.0, boxes[node, 1] - block[4], block[1] - boxes[node, 4])
@@ -265,16 +249,16 @@ def _box_gap(boxes: Floats, node: int, block: Floats) -> float:
 
 
 @njit(nogil=True, cache=True)
-def _any_lane_reaches(work: Floats, boxes: Floats, node: int) -> bool:
+def any_lane_reaches(work: Floats, boxes: Floats, node: int) -> bool:
     """Whether the box of a node is nearer to some lane than what that lane has."""
     x0, y0, z0 = boxes[node, 0], boxes[node, 1], boxes[node, 2]
     x1, y1, z1 = boxes[node, 3], boxes[node, 4], boxes[node, 5]
     reached = 0
     for i in range(LANES):
-        x = max(0.0, x0 - work[_X + i], work[_X + i] - x1)
-        y = max(0.0, y0 - work[_Y + i], work[_Y + i] - y1)
-        z = max(0.0, z0 - work[_Z + i], work[_Z + i] - z1)
-        reached += 1 if x * x + y * y + z * z < work[_BEST + i] else 0
+        x = max(0.0, x0 - work[X + i], work[X + i] - x1)
+        y = max(0.0, y0 - work[Y + i], work[Y + i] - y1)
+        z = max(0.0, z0 - work[Z + i], work[Z + i] - z1)
+        reached += 1 if x * x + y * y + z * z < work[BEST + i] else 0
     return reached > 0
 
 
@@ -283,10 +267,10 @@ def _visit_point(work: Floats, points: Floats, j: int) -> None:
     px, py, pz = points[j, 0], points[j, 1], points[j, 2]
     label = float(j)
     for i in range(LANES):
-        x, y, z = work[_X + i] - px, work[_Y + i] - py, work[_Z + i] - pz
+        x, y, z = work[X + i] - px, work[Y + i] - py, work[Z + i] - pz
         d = x * x + y * y + z * z
-        nearer = d < work[_BEST + i]
-        work[_BEST + i] = d if nearer else work[_BEST + i]
+        nearer = d < work[BEST + i]
+        work[BEST + i] = d if nearer else work[BEST + i]
         work[_INDEX + i] = label if nearer else work[_INDEX + i]
 
 
@@ -318,7 +302,7 @@ def _visit_triangle(work: Floats, triangles: Floats, j: int) -> None:
     per_ww = 1.0 / ww if ww > _TINY else 0.0
     label = float(j)
     for i in range(LANES):
-        x, y, z = work[_X + i], work[_Y + i], work[_Z + i]
+        x, y, z = work[X + i], work[Y + i], work[Z + i]
         pax, pay, paz = x - ax, y - ay, z - az
         pbx, pby, pbz = x - bx, y - by, z - bz
         pcx, pcy, pcz = x - cx, y - cy, z - cz
@@ -336,6 +320,57 @@ def _visit_triangle(work: Floats, triangles: Floats, j: int) -> None:
         )
         height = pax * nx + pay * ny + paz * nz
         d = height * height * per_nn if has_plane and inside >= 0.0 else d
-        nearer = d < work[_BEST + i]
-        work[_BEST + i] = d if nearer else work[_BEST + i]
+        nearer = d < work[BEST + i]
+        work[BEST + i] = d if nearer else work[BEST + i]
         work[_INDEX + i] = label if nearer else work[_INDEX + i]
+
+
+@njit(nogil=True, cache=True)
+def closest_weights(points: Floats, triangles: Floats, index: Ints, weights: Floats) -> None:
+    """Barycentric coordinates of the point of triangle ``index[i]`` that is closest to point ``i``.
+
+    `_visit_triangle` decides in the same way, for 16 points at a time, and has no use for the place of the closest
+    point. This loop visits one triangle for each point, so that branches cost little.
+
+    Parameters
+    ----------
+    points : (n, 3) float64
+    triangles : (F, 3, 3) float64
+    index : (n,) int64
+    weights : (n, 3) float64
+        Out: not negative, sum 1.
+    """
+    edge, side = np.empty((3, 3)), np.empty(3)
+    for i in range(index.size):
+        corners = triangles[index[i]]
+        nearest, longest = np.inf, 0.0
+        for k in range(3):
+            following = (k + 1) % 3
+            along = length = 0.0
+            for axis in range(3):
+                edge[k, axis] = corners[following, axis] - corners[k, axis]
+                length += edge[k, axis] * edge[k, axis]
+                along += edge[k, axis] * (points[i, axis] - corners[k, axis])
+            t = min(1.0, max(0.0, along / length)) if length > _TINY else 0.0
+            apart = 0.0
+            for axis in range(3):
+                apart += (points[i, axis] - corners[k, axis] - t * edge[k, axis]) ** 2
+            longest = max(longest, length)
+            if apart < nearest:
+                nearest = apart
+                weights[i, k], weights[i, following], weights[i, (k + 2) % 3] = 1.0 - t, t, 0.0
+        nx = edge[2, 1] * edge[0, 2] - edge[2, 2] * edge[0, 1]
+        ny = edge[2, 2] * edge[0, 0] - edge[2, 0] * edge[0, 2]
+        nz = edge[2, 0] * edge[0, 1] - edge[2, 1] * edge[0, 0]
+        squared = nx * nx + ny * ny + nz * nz
+        if squared <= max(_TINY, (_NEEDLE * longest) * (_NEEDLE * longest)):
+            continue
+        for k in range(3):  # how far inside of edge k: proportional to the weight of the corner opposite to the edge
+            x, y, z = edge[k]
+            side[(k + 2) % 3] = (
+                (ny * z - nz * y) * (points[i, 0] - corners[k, 0])
+                + (nz * x - nx * z) * (points[i, 1] - corners[k, 1])
+                + (nx * y - ny * x) * (points[i, 2] - corners[k, 2])
+            )
+        if min(side[0], side[1], side[2]) >= 0.0:
+            weights[i] = side / (side[0] + side[1] + side[2])

@@ -1,6 +1,6 @@
-"""Compiled loops that give normals a sense: votes of the space around them, and growth from what is decided.
+"""Compiled loops of `normals`: which side normals point to, by the space around them and by their neighbours.
 
-Knows arrays only. Imports numba, so it is itself imported where it is used; no loop starts threads.
+This module imports numba: import it where it is used. No loop starts threads.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ _STEEPEST = 0.64  # squared sine of the way to a neighbour over the plane: what 
 
 
 @njit(nogil=True, cache=True)
-def look(  # noqa: PLR0917 - numba knows no keyword-only arguments
-    cloud: Columns, normals: Floats, chosen: Ints, label: NDArray[np.int32], cell: float, seen: Ints
-) -> None:
+def look(cloud: Columns, normals: Floats, chosen: Ints, label: NDArray[np.int32], cell: float, seen: Ints) -> None:
     """Name the empty region that each of some points sees along its normal, and against it.
 
     Parameters
@@ -97,7 +95,7 @@ def _link(queue: _Queue, i: int, level: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _spread(cloud: Columns, normals: Floats, radius: float, i: int, known: Signs, sign: Signs, queue: _Queue) -> None:  # noqa: PLR0917 - numba knows no keyword-only arguments
+def _spread(cloud: Columns, normals: Floats, radius: float, i: int, known: Signs, sign: Signs, queue: _Queue) -> None:
     """Offer the sign of point `i` to its neighbours without one, or theirs to it if it has none."""
     points, starts, cell = cloud.points, cloud.starts, cloud.cell
     reach = int(np.ceil(radius / cell))

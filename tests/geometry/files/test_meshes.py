@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gcbench.datasets.normalise import clean, normalise
 from gcbench.errors import BadMesh
-from gcbench.geometry.mesh_files import read
+from gcbench.geometry.files import read
 
 SQUARE = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 
