@@ -1,6 +1,6 @@
-"""The quantiser of Eq. 5 between float32 values and integer symbols, for numpy.
+"""The quantiser of Eq. 5 between float32 values and integer symbols, on arrays.
 
-Training has the straight-through version in torch; both give the same values bit for bit. Knows no tensors of torch.
+``straight_through.py`` has the same on tensors. This module is light to import: no torch.
 """
 
 from __future__ import annotations

@@ -56,6 +56,14 @@ class Ranks:
         if self.count > 1:
             dist.barrier()
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process: all get the same answer."""
+        if self.count == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
     def add_up(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their sums over all processes."""
         parts = list(tensors)
@@ -78,3 +86,7 @@ class Ranks:
         everyone = [torch.empty_like(padded) for _ in range(self.count)]
         dist.all_gather(everyone, padded)
         return torch.stack(everyone, 1).flatten(0, 1)[:count].contiguous()
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""The only process of its training, which need not compute on the CPU."""

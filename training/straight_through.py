@@ -1,6 +1,7 @@
-"""Eq. 5 on tensors: the uniform quantiser, with gradients that pass it as if it were not there.
+"""Quantisers of tensors, whose gradients pass as if they were not there: Eq. 5's, and one with a scale for each tensor.
 
-Knows no network and no stream; ``quantise.py`` has the same rule on arrays, and the two agree bit for bit.
+``quantise.py`` has Eq. 5 on arrays, bit for bit the same, in a module of its own: torch takes seconds to import, and
+whoever reads streams or settings does without.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gcbench.entropy.tensors import levels
 from gcbench.training.quantise import HIGH, LOW
 
 if TYPE_CHECKING:
@@ -35,11 +37,16 @@ def values(symbols: Tensor, bits: int) -> Tensor:
     return symbols.to(torch.float32) * step(bits) + LOW
 
 
+def nearest(inputs: Tensor, bits: int) -> Tensor:
+    """The level that is nearest to each value, clamped to [a, b]. Source: Eq. 5."""
+    return inputs.clamp(LOW, HIGH).sub_(LOW).div_(step(bits)).round_().mul_(step(bits)).add_(LOW)
+
+
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, bits: int) -> Tensor:
         ctx.save_for_backward(inputs)
-        return inputs.clamp(LOW, HIGH).sub_(LOW).div_(step(bits)).round_().mul_(step(bits)).add_(LOW)
+        return nearest(inputs, bits)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -58,3 +65,23 @@ def quantise(inputs: Tensor, bits: int) -> Tensor:
     Source: Eq. 5 (Sec. B.1).
     """
     return _apply(inputs, bits)
+
+
+def quantise_in_loop(tensor: Tensor, bits: int) -> Tensor:
+    """Round each network's tensor to 2^N - 1 levels from its negative to its positive peak; one of them is 0.
+
+    ``entropy.tensors`` codes weights with this quantiser.
+
+    Parameters
+    ----------
+    tensor : (B, ...) float
+        Tensors of B networks.
+    bits : int
+        N.
+    """
+    half = levels(bits) // 2
+    with torch.no_grad():
+        peak = tensor.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+        step = (peak / half).view(-1, *[1] * (tensor.dim() - 1))
+        rounded = torch.round(tensor / step).clamp(-half, half) * step
+    return tensor + (rounded - tensor).detach()

@@ -18,7 +18,7 @@ from gcbench.bench.plan.units import CodingUnit, PlannedMesh
 from gcbench.bench.run import local
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.runner import folders_of, run_plan
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.codecs import Rate
 from gcbench.datasets import MeshSource
@@ -117,7 +117,7 @@ def test_units_on_dask(tmp_path, monkeypatch):
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(node, "run_task", at_once)
-    executor = cluster.connect("local:2", Run(tmp_path / "run"), limit=Limit(), jobs=2, threads=1)
+    executor = cluster.connect("local:2", Run(tmp_path / "run"), limit=TaskLimits(), jobs=2, threads=1)
     wait_for_two(executor)
     agenda = Agenda([Task(unit) for unit in units(DASK_UNITS)])
     assert count_outcomes(executor, agenda, "Dask, 2 workers, scheduler in the front process") < 0.05
@@ -145,7 +145,7 @@ def test_two_workers_against_two_jobs(tmp_path, monkeypatch):
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     plan = make_plan(["ama"], ["draco", "draco-qem"], effort="standard", limit=4)
-    limit, ratios = Limit(600, 2 << 30), []
+    limit, ratios = TaskLimits(600, 2 << 30), []
     for turn in range(3):
         store = Run(tmp_path / f"local{turn}")
         on_this_machine = seconds_of(plan, store, local.LocalExecutor(2, folders_of(store), limit=limit))

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from gcbench.training.fused import all_threads
-from gcbench.training.loop import Schedule, train
+from gcbench.training.networks import Schedule, train
 from gcbench.training.perceptrons import Perceptrons, generators
 
 pytestmark = pytest.mark.benchmark
@@ -30,7 +30,7 @@ ROUNDS = 20
 class LayerByLayer(Perceptrons):
     """As torch does it on its own."""
 
-    def _fusible(self, inputs: torch.Tensor) -> bool:
+    def _fusible(self, inputs: torch.Tensor, quantise: object) -> bool:
         return False
 
 

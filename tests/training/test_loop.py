@@ -1,280 +1,212 @@
+"""The loop, around a training of one number."""
+
 from __future__ import annotations
 
-import math
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import nn
 
-from gcbench.errors import BenchError, CodecFailed
-from gcbench.training import loop as training
-from gcbench.training.loop import Schedule, train
-from gcbench.training.perceptrons import InLoop, Perceptrons, generators
+from gcbench.errors import BenchError, CodecFailed, UsageError
+from gcbench.training import checkpoints, loop
+from gcbench.training.loop import run
 
-POOL = 1000
-SCHEDULE = Schedule(60, 200, learning_rate=0.01)
+DISTRIBUTED = """
+import sys
+from pathlib import Path
+import torch
+from gcbench.training.loop import run
+from gcbench.training.ranks import Ranks
+sys.path.insert(0, sys.argv[1])
+from test_loop import Toy
+
+ranks, told = Ranks.join("cpu"), []
+
+class Shared(Toy):
+    def state(self):
+        gathered = ranks.gather(torch.tensor([[float(ranks.rank)]]), ranks.count)
+        return super().state() | {"ranks": gathered.flatten().tolist()}
+
+options = {"checkpoint": Path("kept"), "ranks": ranks, "progress": lambda *report: told.append(report)}
+try:  # a checkpoint that only the second process finds to be due
+    run(Shared(stop_at=6), every_s=0.0 if ranks.rank == 1 else 1e9, **options)
+except InterruptedError:
+    toy = Shared()
+assert run(toy, **options)
+assert toy.advanced == 6
+assert bool(told) == (ranks.rank == 0)
+Path(f"value{ranks.rank}").write_text(toy.value.item().hex())
+"""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+class Toy:
+    """A number that grows by a tenth and a random number; a step fails, or has a loss that is none, where told to."""
 
+    def __init__(self, stop_at: int = -1, broken_at: int = -1) -> None:
+        self.step, self.steps, self.advanced = 0, 12, 0
+        self.value = torch.ones(1)
+        self.generator = torch.Generator().manual_seed(0)
+        self.stop_at, self.broken_at = stop_at, broken_at
 
-class Task:
-    """Two networks that learn the distance to two spheres."""
-
-    def __init__(self) -> None:
-        self.networks = Perceptrons(2, (3, 16, 16, 1), generators=generators([0, 1]))
-        self.points = torch.rand(2, POOL, 3, generator=torch.Generator().manual_seed(3)) * 2 - 1
-        self.distances = self.points.norm(dim=-1, keepdim=True) - torch.tensor([0.5, 0.7]).view(2, 1, 1)
-        self.shown: list[torch.Tensor] = []
-        self.quantised: list[int] = []
-        self.stop_at: int | None = None
-
-    def loss(self, where, quantise):
-        if len(self.shown) == self.stop_at:
+    def advance(self) -> torch.Tensor:
+        if self.step == self.stop_at:
             raise InterruptedError
-        self.shown.append(where)
-        self.quantised.append(quantise.bits if isinstance(quantise, InLoop) else 0)
-        return self.networks.absolute_error(self.points[:, where], self.distances[:, where], quantise)
+        self.value = 1.1 * self.value + torch.rand(1, generator=self.generator)
+        self.step += 1
+        self.advanced += 1
+        return torch.tensor([2.0, torch.nan if self.step == self.broken_at else 3.0])
 
-    def train(self, schedule=SCHEDULE, **options):
-        return train(self.networks.parameters(), self.loss, POOL, schedule, seed=4, **options)
+    def state(self) -> checkpoints.State:
+        return {"step": self.step, "value": self.value, "generator": self.generator.get_state()}
 
-
-def test_networks_learn():
-    task = Task()
-    before = task.networks.absolute_error(task.points, task.distances)
-    tail = task.train()
-    assert (tail < 0.5 * before).all()
-    after = task.networks.absolute_error(task.points, task.distances, InLoop(8))
-    torch.testing.assert_close(tail, after, rtol=0.25, atol=0)
-    again = Task()
-    assert torch.equal(again.train(), tail)
-    assert torch.equal(again.networks.flat, task.networks.flat)
+    def restore(self, state: checkpoints.State) -> None:
+        self.step = state["step"]
+        self.generator.set_state(state["generator"])
+        checkpoints.fill(self.value, state["value"])
 
 
-def test_every_point_is_shown_once_before_the_second_time():
-    task = Task()
-    task.train(Schedule(12, 300, quantised_from=0.5, bits=5))
-    assert all(len(where) == 300 for where in task.shown)
-    for begin in range(0, 12, 3):  # three steps of 300 to a pool of 1000
-        assert len(torch.cat(task.shown[begin : begin + 3]).unique()) == 900
-    assert not torch.equal(task.shown[0], task.shown[3])
-    assert task.quantised == [0] * 6 + [5] * 6
+@pytest.fixture(scope="module")
+def whole() -> float:
+    toy = Toy()
+    assert run(toy)
+    assert toy.advanced == 12
+    return toy.value.item()
 
 
-def test_a_training_that_diverges_is_no_network():
-    task = Task()
-    task.points[1, 7] = torch.nan
-    with pytest.raises(CodecFailed, match="network 1 of 2 diverged"):
-        task.train()
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
 
 
-def test_a_step_is_adams():
-    parameter = nn.Parameter(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
-    slopes = torch.tensor([[0.3, 0.4], [30.0, -40.0]])
-    train([parameter], lambda _w, _q: (parameter * slopes).sum(1), 4, Schedule(1, 1, learning_rate=0.1), seed=0)
-    # The first step of Adam is the rate in the direction of the gradient's signs, however large that is.
-    np.testing.assert_allclose(parameter.detach(), [[0.9, -2.1], [2.9, 4.1]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_adam_is_torchs(kind):
-    """Compiled, and with torch's operators (here: double precision)."""
-    generator = torch.Generator().manual_seed(0)
-    ours = [nn.Parameter(torch.randn(shape, generator=generator, dtype=kind)) for shape in ((2, 5), (2, 3, 40), (2, 1))]
-    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
-    adam, reference = training._Adam(ours), torch.optim.Adam(theirs, lr=0.01)
-    for _ in range(20):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn(a.shape, generator=generator, dtype=kind) * 10
-            b.grad = a.grad.clone()
-        ours[2].grad = theirs[2].grad = None
-        norm = sum(p.grad.flatten(1).square().sum(1) for p in theirs[:2]).sqrt()
-        for p in theirs[:2]:
-            p.grad *= (5 / norm).clamp(max=1).view(-1, *[1] * (p.dim() - 1))
-        adam.step(0.01, 5.0)
-        reference.step()
-    tolerance = 2e-5 if kind == torch.float32 else 1e-12
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_each_network_has_its_own_bound_of_the_gradient(kind):
-    parameters = [nn.Parameter(torch.zeros(3, 3, dtype=kind)), nn.Parameter(torch.zeros(3, 2, 2, dtype=kind))]
-    parameters[0].grad = torch.tensor([[0.3, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=kind)
-    parameters[1].grad = torch.zeros(3, 2, 2, dtype=kind)
-    parameters[1].grad[0, 0, 1], parameters[1].grad[1, 1, 0] = 0.4, 8.0
-    adam = training._Adam(parameters)
-    adam.step(0.1, 1.0)
-    # The averages are a tenth of the clipped gradients: of norm 0.5, as it was, 1, and 0.
-    np.testing.assert_allclose(adam.means[0], [[0.03, 0, 0], [0.06, 0, 0], [0, 0, 0]], rtol=1e-6)
-    np.testing.assert_allclose(adam.means[1][:2], [[[0, 0.04], [0, 0]], [[0, 0], [0.08, 0]]], rtol=1e-6)
-    assert (parameters[0][2] == 0).all()
-
-
-def test_learning_rate():
-    rates = [training._learning_rate(step, Schedule(100, learning_rate=1.0)) for step in range(100)]
-    assert rates[:2] == [0.5, 1.0]
-    assert rates[51] == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 2)) / 2)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert 0.01 < rates[-1] < 0.012
-
-
-def test_masks_hold():
-    task = Task()
-    mask = torch.rand(2, task.networks.parameter_count()) > 0.5
-
-    def hold():
-        with torch.no_grad():
-            task.networks.flat.mul_(mask)
-
-    task.train(mask=hold)
-    assert (task.networks.flat[~mask] == 0).all()
-    assert (task.networks.flat[mask] != 0).all()
-
-
-def test_progress_is_told_and_may_stop():
-    told = []
-    Task().train(progress=lambda done, message: told.append((done, message)))
-    assert told[0][0] == pytest.approx(1 / 60)
-    assert told[-1][0] == 1.0
-    assert told[-1][1].endswith(" 0 s left")
-
-    def stop(done, message):
-        raise TimeoutError
-
-    with pytest.raises(TimeoutError):
-        Task().train(progress=stop)
-
-
-@pytest.mark.parametrize("stop_at", [1, 4, 37, 59])
-def test_an_interrupted_training_comes_out_bit_for_bit(tmp_path, stop_at):
-    whole = Task()
-    tail = whole.train()
-    path = tmp_path / "training.safetensors"
-    first = Task()
-    first.stop_at = stop_at
+def cut_off(path: Path, stop_at: int = 5, identity: str = "toy") -> None:
     with pytest.raises(InterruptedError):
-        first.train(checkpoint=path, checkpoint_s=0)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    second = Task()
-    with torch.no_grad():
-        second.networks.flat.zero_()  # what it starts from is in the checkpoint
-    assert torch.equal(second.train(checkpoint=path, checkpoint_s=0), tail)
-    assert len(second.shown) == 60 - stop_at
-    assert torch.equal(second.networks.flat, whole.networks.flat)
-    third = Task()
-    assert torch.equal(third.train(checkpoint=path), tail), "what is done is not done again"
-    assert not third.shown
-    assert torch.equal(third.networks.flat, whole.networks.flat)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+        run(Toy(stop_at), identity, checkpoint=path, every_s=0)
 
 
-def test_what_progress_stops_is_kept(tmp_path):
-    whole = Task()
-    tail = whole.train()
+@pytest.mark.parametrize("stop_at", [1, 5, 11])
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, whole, stop_at):
+    path = tmp_path / "deep" / "toy.safetensors"
+    cut_off(path, stop_at)
+    toy = Toy()
+    assert run(toy, "toy", checkpoint=path)
+    assert (toy.value.item(), toy.advanced) == (whole, 12 - stop_at)
+    again, told = Toy(), []
+    assert run(again, "toy", checkpoint=path, progress=lambda *report: told.append(report))
+    assert (again.value.item(), again.advanced, told) == (whole, 0, [])
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
-    def stop(done, message):
-        raise TimeoutError
 
-    first, second = Task(), Task()
-    path = tmp_path / "deep" / "training.safetensors"
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("reports", [1, 7, 12])
+def test_what_progress_stops_is_kept(tmp_path, whole, reports):
+    def stop(done: float, _message: str) -> None:
+        if done >= reports / 12:
+            raise TimeoutError
+
+    path = tmp_path / "toy.safetensors"
     with pytest.raises(TimeoutError):
-        first.train(checkpoint=path, progress=stop)
-    assert torch.equal(second.train(checkpoint=path), tail)
-    assert len(first.shown) + len(second.shown) == 60
-    assert torch.equal(second.networks.flat, whole.networks.flat)
+        run(Toy(), checkpoint=path, progress=stop)
+    toy = Toy()
+    run(toy, checkpoint=path)
+    assert (toy.value.item(), toy.advanced) == (whole, 12 - reports)
+
+
+@pytest.mark.usefixtures("often")
+def test_progress_tells_loss_and_time(monkeypatch):
+    toy, told = Toy(), []
+    monkeypatch.setattr(time, "monotonic", lambda: 20.0 * toy.step)
+    run(toy, progress=lambda done, message: told.append((done, message)))
+    assert [done for done, _ in told] == [i / 12 for i in range(1, 13)]
+    assert [told[i][1] for i in (0, 9, 11)] == ["loss 2.5, 3:40 left", "loss 2.5, 0:40 left", "loss 2.5, 0:00 left"]
+
+
+def test_progress_is_told_once_a_second(monkeypatch):
+    toy, told = Toy(), []
+    monkeypatch.setattr(time, "monotonic", lambda: 0.3 * toy.step)
+    run(toy, progress=lambda done, _message: told.append(round(12 * done)))
+    assert told == [1, 5, 9, 12]
+
+
+def test_checkpoints_are_as_far_apart_as_they_are_asked_to_be(tmp_path, monkeypatch):
+    toy, written = Toy(), []
+    monkeypatch.setattr(time, "monotonic", lambda: 10.0 * toy.step)
+    monkeypatch.setattr(checkpoints, "write", lambda _path, _identity, state: written.append(state["step"]))
+    run(toy, checkpoint=tmp_path / "toy")
+    assert written == [3, 6, 9, 12]
+    toy.step, every = 0, []
+    monkeypatch.setattr(checkpoints, "write", lambda _path, _identity, state: every.append(state["step"]))
+    run(toy, checkpoint=tmp_path / "toy", every_s=50)
+    assert every == [5, 10, 12]
+
+
+def test_a_deadline_keeps_at_least_one_step(tmp_path, whole):
+    path, calls = tmp_path / "toy.safetensors", 1
+    while not run(toy := Toy(), checkpoint=path, deadline=time.monotonic()):
+        assert toy.advanced == 1
+        calls += 1
+    assert (calls, toy.value.item()) == (12, whole)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_training_that_diverges_fails_and_keeps_no_such_state(tmp_path):
+    path = tmp_path / "toy.safetensors"
+    with pytest.raises(CodecFailed, match="diverged: the loss of network 1 of 2 is nan at step 7"):
+        run(Toy(broken_at=7), checkpoint=path, every_s=0)
+    assert checkpoints.read(path)[1]["step"] == 6
+
+
+def test_a_last_loss_is_always_looked_at():
+    with pytest.raises(CodecFailed, match="at step 12"):
+        run(Toy(broken_at=12))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("empty", "not a whole checkpoint"),
+        ("half", "not a whole checkpoint"),
+        ("most", "not a whole checkpoint"),
+        ("bytes", "not a whole checkpoint"),
+        ("foreign", "other inputs or settings"),
+        ("other shape", "does not fit"),
+        ("part", "does not fit"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_refused_or_replaced(tmp_path, caplog, whole, kind, said):
+    path = tmp_path / "toy.safetensors"
+    cut_off(path, identity="other" if kind == "foreign" else "toy")
+    contents = path.read_bytes()
+    if kind in {"other shape", "part"}:  # the step is restored before the other tensor is found to be wrong
+        identity, state = checkpoints.read(path)
+        checkpoints.write(path, identity, state | {"value": torch.ones(3)} if kind == "other shape" else {"step": 5})
+    elif kind != "foreign":
+        torn = {"empty": b"", "half": contents[: len(contents) // 2], "most": contents[:-1], "bytes": bytes(99)}
+        path.write_bytes(torn[kind])
+    refused = path.read_bytes()
+    with pytest.raises(UsageError, match=said):
+        run(Toy(), "toy", checkpoint=path)
+    assert path.read_bytes() == refused
+    toy = Toy()
+    assert run(toy, "toy", checkpoint=path, anew=True)
+    assert (toy.value.item(), toy.advanced) == (whole, 12)
+    assert "training starts anew" in caplog.text
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BenchError, match="cannot write the checkpoint"):
-        Task().train(checkpoint=tmp_path / "file" / "training.safetensors", checkpoint_s=0)
+    with pytest.raises(BenchError, match="cannot write"):
+        run(Toy(), checkpoint=tmp_path / "file" / "toy.safetensors")
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999, "other", "empty", "bytes"])
-def test_a_torn_or_foreign_checkpoint_is_replaced(tmp_path, caplog, kept):
-    path = tmp_path / "training.safetensors"
-    first, whole, task = Task(), Task(), Task()
-    tail = whole.train()
-    first.stop_at = 5
-    with pytest.raises(InterruptedError):
-        first.train(checkpoint=path, checkpoint_s=0)
-    if kept == "other":
-        name = Schedule(61, 200, learning_rate=0.01)
-        other = Task()
-        other.stop_at = 5
-        path.unlink()
-        with pytest.raises(InterruptedError):
-            other.train(name, checkpoint=path, checkpoint_s=0)
-    elif kept == "empty":  # of this training by name, and without anything else
-        with safe_open(path, "pt") as file:
-            facts = file.metadata()
-        save_file({}, path, facts)
-    else:
-        whole_file = path.read_bytes()
-        path.write_bytes(bytes(99) if kept == "bytes" else whole_file[: int(kept * len(whole_file))])
-    assert torch.equal(task.train(checkpoint=path), tail)
-    assert len(task.shown) == 60
-    assert torch.equal(task.networks.flat, whole.networks.flat)
-    assert "starts anew" in caplog.text
-
-
-def test_a_checkpoint_holds_the_weights_and_another_trainings_is_not_gone_on_from(tmp_path):
-    path = tmp_path / "training.safetensors"
-    first = Task()
-    first.stop_at = 5
-    with pytest.raises(InterruptedError):
-        first.train(checkpoint=path, checkpoint_s=0)
-    assert load_file(path)["value.0"].shape == first.networks.flat.shape
-    other = Task()
-    other.train(Schedule(61, 200, learning_rate=0.01), checkpoint=path)
-    assert len(other.shown) == 61
-
-
-def test_checkpoints_are_as_far_apart_as_they_are_asked_to_be(tmp_path):
-    task = Task()
-    task.stop_at = 20
-    with pytest.raises(InterruptedError):
-        task.train(checkpoint=tmp_path / "x", checkpoint_s=1000)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_budget_ends_a_training_in_an_orderly_way(monkeypatch):
-    """A clock that goes a second a step: of 1000 steps, the 20 that 20 seconds do for are spread over all of them."""
-    clock = iter(np.arange(0.0, 1e4, 1.0))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    rates = []
-    real = training._learning_rate
-    monkeypatch.setattr(training, "_learning_rate", lambda step, s: rates.append(real(step, s)) or rates[-1])
-    task = Task()
-    schedule = Schedule(1000, 200, learning_rate=0.01, quantised_from=0.5, bits=8, seconds=20.0)
-    tail = task.train(schedule)
-    assert 18 <= len(task.shown) <= 20
-    assert task.quantised.count(8) in {9, 10, 11}
-    assert rates[-1] < 0.03 * max(rates)  # the rate has come down
-    assert (tail > 0).all()
-
-
-def test_a_spent_budget_does_for_one_step():
-    task = Task()
-    task.train(Schedule(1000, 200, seconds=0.0))
-    assert len(task.shown) == 1
-
-
-def test_no_budget_is_no_clock(monkeypatch):
-    clock = iter(np.arange(0.0, 1e7, 1e3))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    task = Task()
-    task.train()
-    assert len(task.shown) == 60
+@pytest.mark.slow
+def test_processes_save_together(tmp_path, whole):
+    (tmp_path / "distributed.py").write_text(DISTRIBUTED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "distributed.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(Path(__file__).parent)], cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert [(tmp_path / f"value{rank}").read_text() for rank in (0, 1)] == [whole.hex()] * 2
+    assert checkpoints.read(tmp_path / "kept")[1]["ranks"] == [0.0, 1.0]
