@@ -1,42 +1,39 @@
-"""The stream of NeCGS: everything that a process needs to decode a set, as bytes, and nothing that it must believe.
+"""The stream of a set: everything that a process needs to decode the set, as bytes.
 
-Knows symbols, not values: no tensors of torch, no meshes. The format is described in ``docs/necgs-bitstream.md``.
+Knows symbols and designs, not values: no tensors of torch, no meshes. ``docs/necgs-bitstream.md`` describes the format.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from dataclasses import dataclass, replace
-from math import log2, prod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gcbench.entropy import blocks
 from gcbench.entropy.coder import Coder, Model, Shape3, zero_order_entropy_bits
+from gcbench.entropy.container import Container, Writer, check_budget
 from gcbench.entropy.huffman import HuffmanCoder
 from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError
-from gcbench.necgs.settings import Architecture
+from gcbench.necgs import designs
+from gcbench.necgs.designs.base import Array, Design, FeatureCoding, Parameters
 from gcbench.necgs.settings import Coder as CoderName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from numpy.typing import ArrayLike, NDArray
 
-MAGIC = b"NCGS"
-VERSION = 1
+CONTAINER = Container(b"NCG", 1, "necgs")
 MAX_PARAMETERS = 2**23  # four times the largest decoder of the paper
 MAX_FEATURE_SYMBOLS = 2**26  # of all meshes together; the paper's largest set has 2^20
+MAX_SCALE = 1e6  # no training gives more, and networks stay finite
 _FIT_SYMBOLS = 2**22
 
-_CODERS: dict[CoderName, Coder[Any, Any]] = {"range": RangeCoder(), "huffman": HuffmanCoder()}
-_HUFFMAN, _DEFORMATION = 1, 2  # flags
-_FIXED = struct.Struct("<4sBBBBB")  # magic, version, flags, log2 K and log2 K', N, C - 1
-_CRC = struct.Struct("<I")
-_PLACEMENT = struct.Struct("<4f")
-_SMALLEST_BLOCK = 1 + _CRC.size
+_BACKENDS: dict[CoderName, Coder[Any, Any]] = {"range": RangeCoder(), "huffman": HuffmanCoder()}
+_CODERS = tuple(_BACKENDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +42,19 @@ class Contents:
 
     Parameters
     ----------
-    architecture : Architecture
-    parameters : mapping of str to ndarray of int16
-        The decoder's, exactly ``architecture.parameter_shapes()``; symbols in [0, 2^N].
+    design : Design
+    parameters : Parameters
+        The decoder's, exactly ``design.tensors()``.
     features : ndarray of int16
-        (n, C, K', K', K'), n ≥ 1; symbols in [0, 2^N].
+        (n, *design.features().shape), n ≥ 1.
     placements : (n, 4) float32 or None
         Centre x, y, z and scale that take a mesh from the cube [-1, 1]³ to where its input was: x · scale + centre.
         None where the inputs filled the cube already.
     """
 
-    architecture: Architecture
-    parameters: Mapping[str, NDArray[np.int16]]
-    features: NDArray[np.int16]
+    design: Design[Any]
+    parameters: Parameters
+    features: Array
     placements: NDArray[np.float32] | None = None
 
 
@@ -106,72 +103,70 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
     Raises
     ------
     ValueError
-        Shapes that are not the architecture's, symbols out of range, no mesh, placements that are not finite.
+        Arrays that are not the design's, symbols out of range, no mesh, numbers that are not finite.
+    BitstreamError
+        The set is larger than what a reader accepts.
     """
-    architecture = contents.architecture
-    _check_size(architecture, len(contents.features), ValueError)
-    shapes = architecture.parameter_shapes()
-    if list(contents.parameters) != list(shapes):
-        raise ValueError(f"parameters {list(contents.parameters)} where the architecture has {list(shapes)}")
-    for name, shape in shapes.items():
-        _check_symbols(contents.parameters[name], shape, architecture, name)
+    design, parameters, features = contents.design, contents.parameters, contents.features
+    _check_size(design, len(features))
+    tensors = design.tensors()
+    if list(parameters.tensors) != list(tensors):
+        raise ValueError(f"parameters {list(parameters.tensors)} where the design has {list(tensors)}")
+    for name, kind in tensors.items():
+        kind.check(name, parameters.tensors[name])
+    scales = parameters.scales
+    if scales.shape != (design.scale_count,) or not (np.abs(scales) <= MAX_SCALE).all():
+        raise ValueError(f"scales {scales} where {design.scale_count} numbers up to {MAX_SCALE:g} belong")
+    _check_features(design, features)
 
-    backend = _CODERS[coder]
+    backend = _BACKENDS[coder]
     sink = backend.sink()
-    features = _features(contents.features, architecture)
-    feature_model = backend.fit(features, architecture.levels, open_set=True)
-    feature_model.write(sink)
-    for name, shape in shapes.items():
-        symbols = contents.parameters[name].reshape(1, *_three_axes(shape))
-        model = backend.fit(symbols, architecture.levels)
+    coding = design.feature_coding().fit(backend, design.features(), features)
+    coding.write(sink)
+    for name, kind in tensors.items():
+        symbols = parameters.tensors[name].reshape(1, *_three_axes(kind.shape))
+        model = backend.fit(symbols, kind.levels)
         model.write(sink)
         model.encode(symbols[0], sink)
-    decoder = backend.finish(sink)
+    head = Writer().choice(coder, _CODERS)
+    designs.write(design, head)
+    head.floats(scales).raw(backend.finish(sink))
+    bodies = _bodies(backend, coding, features, contents.placements, features.__getitem__)
+    return blocks.pack(CONTAINER, head.data(), bodies)
 
-    header = _Header(architecture, coder, len(features), len(decoder))
-    checksum = zlib.crc32(decoder)
-    blocks = _blocks(backend, feature_model, features, contents.placements, first=0, decoder_checksum=checksum)
-    return b"".join([header.pack(), decoder, _CRC.pack(checksum), *blocks])
 
-
-def append(stream: bytes, features: NDArray[np.int16], placements: NDArray[np.float32] | None = None) -> bytes:
-    """Add meshes to a stream; the decoder and the blocks of the old meshes stay as they are, byte for byte.
+def append(stream: bytes, features: Array, placements: NDArray[np.float32] | None = None) -> bytes:
+    """Add meshes to a stream; head and blocks of the old meshes stay as they are, byte for byte.
 
     Parameters
     ----------
     stream : bytes
     features : ndarray of int16
-        (n, C, K', K', K'), n ≥ 1, found against the stream's decoder.
+        (n, *design.features().shape), n ≥ 1, found against the stream's decoder.
     placements : (n, 4) float32 or None
         As of :class:`Contents`.
 
     Raises
     ------
     BitstreamError
-        The stream is none.
+        The stream is damaged, or the set gets too large.
     ValueError
         As of :func:`write`.
     """
     reader = Reader(stream)
     old = reader.mesh_count
-    if len(features) == 0:
-        raise ValueError("there is no mesh to add")
-    _check_size(reader.architecture, old + len(features), ValueError)
-    flat = _features(features, reader.architecture)
-    blocks = _blocks(
-        _CODERS[reader.coder],
-        reader.feature_model(),
-        flat,
-        placements,
-        first=old,
-        decoder_checksum=reader.decoder_checksum,
-    )
-    header = replace(reader.header, mesh_count=old + len(flat))
-    return b"".join([header.pack(), stream[reader.header_bytes :], *blocks])
+    _check_features(reader.design, features)
+    _check_size(reader.design, old + len(features))
+
+    def known(i: int) -> Array:
+        return reader.features(i) if i < old else features[i - old]
+
+    backend = _BACKENDS[reader.coder]
+    return reader.blocks.with_added(_bodies(backend, reader.feature_coding, features, placements, known))
 
 
 class Reader:
-    """A stream, its header and the sizes in it checked; everything else is decoded when it is asked for.
+    """A stream, its head and the sizes in it checked; everything else is decoded when it is asked for.
 
     Parameters
     ----------
@@ -179,51 +174,42 @@ class Reader:
 
     Attributes
     ----------
-    architecture : Architecture
+    design : Design
     coder : {"range", "huffman"}
     mesh_count : int
-    decoder_checksum : int
-        CRC-32 of the decoder: the same for every stream that :func:`append` makes of one.
+    blocks : Blocks
 
     Raises
     ------
     BitstreamError
-        The stream is short, long, corrupt, foreign, or of a later version.
+        The stream is short, long, corrupt, foreign, or of another version.
     """
 
     def __init__(self, stream: bytes) -> None:
-        self._stream = stream
-        self.header, self.header_bytes = _Header.parse(stream)
-        self.architecture = self.header.architecture
-        self.coder = self.header.coder
-        self.mesh_count = self.header.mesh_count
-        decoder_end = self.header_bytes + self.header.decoder_bytes
-        if decoder_end + _CRC.size + self.mesh_count * _SMALLEST_BLOCK > len(stream):
-            raise BitstreamError(f"the stream is cut short: {len(stream)} bytes cannot hold what the header says")
-        self._decoder = stream[self.header_bytes : decoder_end]
-        (self.decoder_checksum,) = _CRC.unpack_from(stream, decoder_end)
-        if zlib.crc32(self._decoder) != self.decoder_checksum:
-            raise BitstreamError("the decoder's checksum is wrong")
-        self._blocks: list[_Block] = []
-        start = decoder_end + _CRC.size
-        for i in range(self.mesh_count):
-            self._blocks.append(_Block.parse(stream, start, i))
-            start = self._blocks[-1].stop
-        if start != len(stream):
-            raise BitstreamError(f"{len(stream) - start} bytes follow the last mesh")
+        self._length = len(stream)
+        self.blocks = blocks.Blocks(CONTAINER, stream)
+        self.mesh_count = len(self.blocks)
+        head = self.blocks.head()
+        self.coder: CoderName = head.choice("entropy coder", _CODERS)
+        self.design = designs.read(head)
+        _check_size(self.design, self.mesh_count)
+        self._scales = head.floats("scales", self.design.scale_count)
+        if (np.abs(self._scales) > MAX_SCALE).any():
+            raise BitstreamError(f"a scale of the parameters is {np.abs(self._scales).max():g}")
+        self._run = head.rest()
 
-    def parameters(self) -> dict[str, NDArray[np.int16]]:
-        """Symbols of the decoder's parameters, by name.
+    def parameters(self) -> Parameters:
+        """The decoder's.
 
         Raises
         ------
         BitstreamError
             They are corrupt in a way that the checksum does not tell.
         """
-        return {name: symbols for name, symbols, _ in self._tensors()}
+        return Parameters({name: symbols for name, symbols, _ in self._tensors()}, self._scales)
 
-    def features(self, i: int) -> NDArray[np.int16]:
-        """Symbols of mesh *i*'s embedded feature, (C, K', K', K'); no other mesh is touched.
+    def features(self, i: int) -> Array:
+        """Symbols of mesh *i*'s features; no other mesh is touched, but for those that it refers to.
 
         Raises
         ------
@@ -232,7 +218,7 @@ class Reader:
         BitstreamError
             Its block is corrupt.
         """
-        return self._features(i, self.feature_model())
+        return self._features(i, self.feature_coding.most_references)
 
     def placement(self, i: int) -> NDArray[np.float32] | None:
         """Centre and scale of mesh *i*, (4,), or None where it fills the cube [-1, 1]³ in its own coordinates.
@@ -244,21 +230,15 @@ class Reader:
         BitstreamError
             Its block is corrupt.
         """
-        block = self._checked(i)
-        if not block.placed:
-            return None
-        placement = np.array(_PLACEMENT.unpack_from(self._stream, block.body), np.float32)
-        if not np.isfinite(placement).all() or placement[3] <= 0:
-            raise BitstreamError(f"mesh {i} is placed at {placement.tolist()}")
-        return placement
+        return self._body(i)[0]
 
     def layout(self) -> tuple[int, tuple[int, ...]]:
         """Bytes that serve all meshes, and the bytes of each mesh; they sum to the length of the stream."""
-        sizes = tuple(block.stop - block.start for block in self._blocks)
-        return len(self._stream) - sum(sizes), sizes
+        return self.blocks.layout()
 
-    def feature_model(self) -> Model[Any, Any]:
-        """The entropy model that the features of all meshes share."""
+    @cached_property
+    def feature_coding(self) -> FeatureCoding:
+        """What the features of all meshes share."""
         return self._open()[1]
 
     def report(self) -> list[Share]:
@@ -269,205 +249,104 @@ class Reader:
         BitstreamError
             Something in the stream is corrupt.
         """
-        shares = [
-            self._share(name, [symbols.reshape(_three_axes(symbols.shape))], model)
-            for name, symbols, model in self._tensors()
-        ]
-        model, shape = self.feature_model(), _feature_axes(self.architecture)
-        meshes = [self._features(i, model).reshape(shape) for i in range(self.mesh_count)]
-        shares.append(self._share("features", meshes, model))
-        rest = len(self._stream) - sum(share.coded_bytes for share in shares)
+        shares = [self._share_of_tensor(name, symbols, model) for name, symbols, model in self._tensors()]
+        shares.append(self._share_of_features())
+        rest = self._length - sum(share.coded_bytes for share in shares)
         return [*shares, Share("framing", 0, rest, 0.0, rest)]
 
-    def _share(self, name: str, tensors: list[NDArray[np.int16]], model: Model[Any, Any]) -> Share:
-        levels = self.architecture.levels
-        other = _CODERS["huffman" if self.coder == "range" else "range"]
-        sample = max(1, _FIT_SYMBOLS // tensors[0].size)  # fitting takes forty times the memory of the symbols
-        other_model = other.fit(np.stack(tensors[:sample]), levels, open_set=name == "features")
-        coded_bits = _CODERS[self.coder].model_bits(model) + sum(map(model.cost_bits, tensors))
-        other_bits = other.model_bits(other_model) + sum(map(other_model.cost_bits, tensors))
-        counts = sum(np.bincount(symbols.reshape(-1), minlength=levels) for symbols in tensors)
-        entropy_bits = zero_order_entropy_bits(np.asarray(counts))
-        size = sum(symbols.size for symbols in tensors)
-        return Share(name, size, coded_bits / 8, entropy_bits / 8, other_bits / 8)
+    @property
+    def _other(self) -> Coder[Any, Any]:
+        return _BACKENDS["huffman" if self.coder == "range" else "range"]
 
-    def _open(self) -> tuple[Any, Model[Any, Any]]:
-        """The decoder's bytes, read up to behind the model of the features."""
-        backend = _CODERS[self.coder]
-        source = backend.source(self._decoder)
-        axes, levels = _feature_axes(self.architecture), self.architecture.levels
-        return source, backend.read(source, axes, levels, open_set=True)
+    def _share_of_tensor(self, name: str, symbols: Array, model: Model[Any, Any]) -> Share:
+        levels = self.design.tensors()[name].levels
+        shaped = symbols.reshape(_three_axes(symbols.shape))
+        other = self._other.fit(shaped[None], levels)
+        coded_bits = _BACKENDS[self.coder].model_bits(model) + model.cost_bits(shaped)
+        other_bits = self._other.model_bits(other) + other.cost_bits(shaped)
+        entropy_bits = zero_order_entropy_bits(np.bincount(symbols.reshape(-1), minlength=levels))
+        return Share(name, symbols.size, coded_bits / 8, entropy_bits / 8, other_bits / 8)
 
-    def _tensors(self) -> Iterator[tuple[str, NDArray[np.int16], Model[Any, Any]]]:
-        backend = _CODERS[self.coder]
+    def _share_of_features(self) -> Share:
+        kind = self.design.features()
+        meshes = np.stack([self.features(i) for i in range(self.mesh_count)])
+        sample = meshes[: max(1, _FIT_SYMBOLS // kind.size)]  # fitting takes forty times the memory of the symbols
+        other = type(self.feature_coding).fit(self._other, kind, sample)
+        coded_bits = _bits(_BACKENDS[self.coder], self.feature_coding, meshes)
+        entropy_bits = zero_order_entropy_bits(np.bincount(meshes.reshape(-1), minlength=kind.levels))
+        other_bits = _bits(self._other, other, meshes)
+        return Share("features", meshes.size, coded_bits / 8, entropy_bits / 8, other_bits / 8)
+
+    def _open(self) -> tuple[Any, FeatureCoding]:
+        """The shared run of the entropy coder, read up to behind what the features share."""
+        backend = _BACKENDS[self.coder]
+        source = backend.source(self._run)
+        return source, self.design.feature_coding().read(backend, self.design.features(), source)
+
+    def _tensors(self) -> Iterator[tuple[str, Array, Model[Any, Any]]]:
+        backend = _BACKENDS[self.coder]
         source, _ = self._open()
-        for name, shape in self.architecture.parameter_shapes().items():
-            model = backend.read(source, _three_axes(shape), self.architecture.levels)
-            yield name, model.decode(source).reshape(shape), model
+        for name, kind in self.design.tensors().items():
+            model = backend.read(source, _three_axes(kind.shape), kind.levels)
+            yield name, model.decode(source).reshape(kind.shape), model
         backend.check_exhausted(source)
 
-    def _features(self, i: int, model: Model[Any, Any]) -> NDArray[np.int16]:
-        block = self._checked(i)
-        backend = _CODERS[self.coder]
-        source = backend.source(self._stream[block.payload : block.stop])
-        symbols = model.decode(source).reshape(self.architecture.feature_shape)
+    def _features(self, i: int, references: int) -> Array:
+        """Features of a mesh that may refer to others over so many meshes."""
+
+        def known(j: int) -> Array:
+            if not references or not 0 <= j < self.mesh_count:
+                raise BitstreamError(f"mesh {i} refers to mesh {j}, which is too far or is not there")
+            return self._features(j, references - 1)
+
+        backend = _BACKENDS[self.coder]
+        source = backend.source(self._body(i)[1])
+        symbols = self.feature_coding.decode(source, known)
         backend.check_exhausted(source)
         return symbols
 
-    def _checked(self, i: int) -> _Block:
-        if not 0 <= i < self.mesh_count:
-            raise IndexError(f"mesh {i} of {self.mesh_count}")
-        block = self._blocks[i]
-        if _block_checksum(self._stream[block.body : block.stop], i, self.decoder_checksum) != block.checksum:
-            raise BitstreamError(f"the checksum of mesh {i} is wrong")
-        return block
+    def _body(self, i: int) -> tuple[NDArray[np.float32] | None, bytes]:
+        """Placement, and the run of the entropy coder."""
+        fields = self.blocks.body(i)
+        placed = fields.byte(f"flag of mesh {i}", 0, 1)
+        placement = fields.floats(f"placement of mesh {i}", 4) if placed else None
+        if placement is not None and placement[3] <= 0:
+            raise BitstreamError(f"mesh {i} is placed at {placement.tolist()}")
+        return placement, fields.rest()
 
 
-# --- Format ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Header:
-    architecture: Architecture
-    coder: CoderName
-    mesh_count: int
-    decoder_bytes: int
-
-    def pack(self) -> bytes:
-        architecture = self.architecture
-        sides = int(log2(architecture.resolution)) << 4 | int(log2(architecture.feature_resolution))
-        flags = _HUFFMAN * (self.coder == "huffman") | _DEFORMATION * architecture.deformation
-        packed = b"".join(
-            [
-                _FIXED.pack(MAGIC, VERSION, flags, sides, architecture.bits, architecture.feature_channels - 1),
-                struct.pack(f"<{len(architecture.widths)}H", *architecture.widths),
-                _varint(self.mesh_count),
-                _varint(self.decoder_bytes),
-            ]
-        )
-        return packed + _CRC.pack(zlib.crc32(packed))
-
-    @staticmethod
-    def parse(stream: bytes) -> tuple[_Header, int]:
-        """Header, and how many bytes it takes."""
-        if stream[: len(MAGIC)] != MAGIC:
-            raise BitstreamError("this is no NeCGS stream")
-        if len(stream) < _FIXED.size:
-            raise BitstreamError("the stream is cut short in its header")
-        _, version, flags, sides, bits, channels = _FIXED.unpack_from(stream)
-        if version != VERSION:
-            raise BitstreamError(f"the stream has version {version}; this program reads version {VERSION}")
-        if flags & ~(_HUFFMAN | _DEFORMATION):
-            raise BitstreamError(f"the stream has unknown flags {flags:#x}")
-        doublings = max(0, (sides >> 4) - (sides & 15))
-        at = _FIXED.size + 2 * doublings
-        if len(stream) < at:
-            raise BitstreamError("the stream is cut short in its header")
-        widths = struct.unpack_from(f"<{doublings}H", stream, _FIXED.size)
-        mesh_count, at = _parse_varint(stream, at)
-        decoder_bytes, at = _parse_varint(stream, at)
-        if len(stream) < at + _CRC.size:
-            raise BitstreamError("the stream is cut short in its header")
-        if _CRC.unpack_from(stream, at) != (zlib.crc32(stream[:at]),):
-            raise BitstreamError("the header's checksum is wrong")
-        try:
-            architecture = Architecture(
-                resolution=1 << (sides >> 4),
-                widths=widths,
-                feature_resolution=1 << (sides & 15),
-                feature_channels=channels + 1,
-                bits=bits,
-                deformation=bool(flags & _DEFORMATION),
-            )
-        except ValueError as error:
-            raise BitstreamError(f"the header describes no decoder: {error}") from error
-        _check_size(architecture, mesh_count, BitstreamError)
-        coder: CoderName = "huffman" if flags & _HUFFMAN else "range"
-        return _Header(architecture, coder, mesh_count, decoder_bytes), at + _CRC.size
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Where the parts of a mesh's block lie: [start, ...; checksum; body: placement, payload; stop)."""
-
-    start: int
-    body: int
-    payload: int
-    stop: int
-    checksum: int
-
-    @property
-    def placed(self) -> bool:
-        return self.payload > self.body
-
-    @staticmethod
-    def parse(stream: bytes, start: int, i: int) -> _Block:
-        size, at = _parse_varint(stream, start)
-        body = at + _CRC.size
-        payload = body + (size & 1) * _PLACEMENT.size
-        stop = payload + (size >> 1)
-        if stop > len(stream):
-            raise BitstreamError(f"the stream is cut short in mesh {i}")
-        (checksum,) = _CRC.unpack_from(stream, at)
-        return _Block(start, body, payload, stop, checksum)
-
-
-def _blocks(
+def _bodies(
     backend: Coder[Any, Any],
-    model: Model[Any, Any],
-    features: NDArray[np.int16],
+    coding: FeatureCoding,
+    features: Array,
     placements: ArrayLike | None,
-    *,
-    first: int,
-    decoder_checksum: int,
-) -> Iterator[bytes]:
-    """The block of each mesh; ``first`` is the index of the first in the stream."""
-    places: list[bytes] = [b""] * len(features)
-    if placements is not None:
-        table = np.asarray(placements, np.float32)
-        if table.shape != (len(features), 4) or not np.isfinite(table).all() or not (table[:, 3] > 0).all():
-            raise ValueError("a placement is a finite centre x, y, z and a positive scale, one for each mesh")
-        places = [_PLACEMENT.pack(*row) for row in table.tolist()]
-    for i, (symbols, place) in enumerate(zip(features, places, strict=True), start=first):
+    known: Callable[[int], Array],
+) -> Iterable[bytes]:
+    """The block of each mesh."""
+    table = None if placements is None else np.asarray(placements, np.float32)
+    if table is not None and not (
+        table.shape == (len(features), 4) and np.isfinite(table).all() and (table[:, 3] > 0).all()
+    ):
+        raise ValueError("a placement is a finite centre x, y, z and a positive scale, one for each mesh")
+    for i, symbols in enumerate(features):
         sink = backend.sink()
-        model.encode(symbols, sink)
-        payload = backend.finish(sink)
-        body = place + payload
-        size = _varint(2 * len(payload) + bool(place))
-        yield size + _CRC.pack(_block_checksum(body, i, decoder_checksum)) + body
+        coding.encode(symbols, sink, known)
+        body = Writer().byte(table is not None)
+        if table is not None:
+            body.floats(table[i])
+        yield body.raw(backend.finish(sink)).data()
 
 
-def _block_checksum(body: bytes, i: int, decoder_checksum: int) -> int:
-    """CRC-32 that also fails for a block that stands in another's place, or behind another decoder."""
-    return zlib.crc32(body, zlib.crc32(_CRC.pack(i), decoder_checksum))
-
-
-def _varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, least significant first."""
-    packed = bytearray()
-    while value > 127:
-        packed.append(value & 127 | 128)
-        value >>= 7
-    packed.append(value)
-    return bytes(packed)
-
-
-def _parse_varint(stream: bytes, at: int) -> tuple[int, int]:
-    """Value, and where it ends."""
-    value = 0
-    for i in range(5):
-        if at + i >= len(stream):
-            raise BitstreamError("the stream is cut short in a size")
-        byte = stream[at + i]
-        value |= (byte & 127) << 7 * i
-        if byte < 128:
-            if byte == 0 and i > 0:
-                raise BitstreamError("a size is not written in the shortest way")
-            return value, at + i + 1
-    raise BitstreamError("a size is out of bounds")
-
-
-# --- Shapes ----------------------------------------------------------------------------------------------------------
+def _bits(backend: Coder[Any, Any], coding: FeatureCoding, meshes: Array) -> float:
+    """Information of the features of meshes, and of what they share."""
+    sink = backend.sink()
+    coding.write(sink)
+    bits = backend.length_bits(sink)
+    for symbols in meshes:
+        sink = backend.sink()
+        coding.encode(symbols, sink, meshes.__getitem__)
+        bits += backend.length_bits(sink)
+    return bits
 
 
 def _three_axes(shape: tuple[int, ...]) -> Shape3:
@@ -475,30 +354,17 @@ def _three_axes(shape: tuple[int, ...]) -> Shape3:
     return shape[0], shape[1] if len(shape) > 1 else 1, prod(shape[2:])
 
 
-def _feature_axes(architecture: Architecture) -> Shape3:
-    """(Channels, 1, voxels) of a feature."""
-    channels, *voxels = architecture.feature_shape
-    return channels, 1, prod(voxels)
+def _check_features(design: Design[Any], features: Array) -> None:
+    kind = design.features()
+    if not len(features):
+        raise ValueError("there is no mesh")
+    if features.shape[1:] != kind.shape or features.dtype != np.int16:
+        raise ValueError(f"features: {features.dtype} {features.shape} where int16 (n, *{kind.shape}) belongs")
+    if features.min() < 0 or features.max() >= kind.levels:
+        raise ValueError(f"features: symbols outside [0, {kind.levels - 1}]")
 
 
-def _features(features: NDArray[np.int16], architecture: Architecture) -> NDArray[np.int16]:
-    """Features as (n, channels, 1, voxels), checked."""
-    _check_symbols(features, (len(features), *architecture.feature_shape), architecture, "features")
-    return features.reshape(len(features), *_feature_axes(architecture))
-
-
-def _check_symbols(symbols: NDArray[np.int16], shape: tuple[int, ...], architecture: Architecture, name: str) -> None:
-    if symbols.shape != shape or symbols.dtype != np.int16:
-        raise ValueError(f"{name}: {symbols.dtype} {symbols.shape} where int16 {shape} belongs")
-    if symbols.min() < 0 or symbols.max() >= architecture.levels:
-        raise ValueError(f"{name}: symbols outside [0, {architecture.levels - 1}]")
-
-
-def _check_size(architecture: Architecture, mesh_count: int, error: type[ValueError | BitstreamError]) -> None:
+def _check_size(design: Design[Any], mesh_count: int) -> None:
     """Refuse what would take more memory than a decoder should have to offer."""
-    if architecture.parameter_count() > MAX_PARAMETERS:
-        raise error(f"{architecture.parameter_count()} parameters; at most {MAX_PARAMETERS} are possible")
-    if mesh_count < 1:
-        raise error("there is no mesh")
-    if mesh_count * prod(architecture.feature_shape) > MAX_FEATURE_SYMBOLS:
-        raise error(f"{mesh_count} meshes of {prod(architecture.feature_shape)} symbols are too many")
+    check_budget("parameters", sum(kind.size for kind in design.tensors().values()), MAX_PARAMETERS)
+    check_budget("feature symbols", mesh_count * design.features().size, MAX_FEATURE_SYMBOLS)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gcbench.errors import BadMesh, BenchError, UsageError
-from gcbench.necgs.settings import PUBLISHED_WIDTHS, Coder, Effort, Encoder, Objective, Settings, effort_settings
+from gcbench.necgs import designs
+from gcbench.necgs.settings import Coder, Effort, Objective
 
 if TYPE_CHECKING:
     import trimesh
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gcbench.necgs.bitstream import Reader
     from gcbench.training.progress import Progress
 
+COMMON = ("k", "width", "epochs", "objective", "adding_steps")  # choices of every design, which have their own options
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off")
 INTERRUPTED = 130
 
@@ -45,6 +47,12 @@ app = typer.Typer(
 
     The method: Ren et al., NeCGS: Neural Compression for 3D Geometry Sets (2024).
 
+    [bold]Designs[/bold]
+
+    A design is one way to turn features into meshes. The published one is convolution; --design latent_mlp is
+    QuantDeepSDF's network. Each has choices of its own: --design "latent_mlp\\[latent=16,encoding=fourier]".
+    An unknown choice lists the known ones.
+
     [bold]Exit codes[/bold]
 
         0     done
@@ -53,6 +61,16 @@ app = typer.Typer(
         130   interrupted: what is done is kept, the same command goes on
     """,
 )
+
+
+def _designs() -> str:
+    """The designs, and the choices that are each one's own."""
+    lists = []
+    for name, design in designs.DESIGNS.items():
+        own = [f"{key}={value}" for key, value in designs.choices(design).items() if key not in COMMON]
+        lists.append(f"{name}({', '.join(own)})")
+    return "; ".join(lists)
+
 
 Meshes = Annotated[list[Path], typer.Argument(help="OBJ, PLY, STL, OFF files, or folders of them.", show_default=False)]
 Stream = Annotated[Path, typer.Argument(help="A stream.", show_default=False)]
@@ -74,27 +92,16 @@ def compress_command(
     *,
     meshes: Meshes,
     output: Annotated[Path, typer.Option("--output", "-o", help="The stream to write.")],
+    design: Annotated[str, typer.Option("--design", "-d", help=f"{_designs()}.")] = "convolution",
     effort: EffortOption = "standard",
     resolution: Annotated[int | None, typer.Option("--resolution", "-k", help="32, 64, 128 or 256.")] = None,
     width: Annotated[
-        int | None,
-        typer.Option(
-            "--width",
-            "-w",
-            min=1,
-            max=512,
-            help=f"Channels of the first module ({PUBLISHED_WIDTHS[0]} in the paper): the rate.",
-        ),
+        int | None, typer.Option("--width", "-w", min=1, help="Of the network: the rate. The paper's is 64.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the set.")] = None,
-    representation: Annotated[
-        Literal["tsdf-def", "tsdf"], typer.Option(help="Volumes with or without deformation.")
-    ] = "tsdf-def",
     objective: Annotated[
         Objective | None, typer.Option(help="What volumes are fitted to; none takes the TSDF as it is.")
     ] = None,
-    encoder: Annotated[Encoder, typer.Option(help="Where features come from.")] = "auto-decoder",
-    ssim: Annotated[float | None, typer.Option(min=0, help="Weight of the structural similarity (λ2).")] = None,
     coder: Annotated[Coder, typer.Option(help="Entropy coder.")] = "range",
     seed: Seed = 0,
     threads: Threads = None,
@@ -108,30 +115,15 @@ def compress_command(
     On several GPUs: torchrun --nproc-per-node 4 -m gcbench.necgs compress ... --effort paper --device cuda
     """
     from gcbench.necgs.compression import compress
+    from gcbench.necgs.job import Job
 
-    settings = effort_settings(effort).with_(
-        resolution=resolution,
-        top=width,
-        epochs=epochs,
-        deformation=representation == "tsdf-def",
-        objective=objective,
-        encoder=encoder,
-        ssim_weight=ssim,
-        coder=coder,
-    )
+    plan = designs.plan(design, effort, coder, k=resolution, width=width, epochs=epochs, objective=objective)
     files = _files(meshes)
     loaded = [_load(file) for file in files]
-    _announce(files, settings)
+    typer.echo(f"{len(files)} meshes; {plan.design.describe()}", err=True)
     with _work(work, output) as folder, _progress() as progress:
-        stream = compress(
-            loaded,
-            settings,
-            seed=seed,
-            threads=threads or _cores(),
-            device=device,
-            work=folder,
-            progress=progress,
-        )
+        job = Job(seed=seed, threads=threads or _cores(), device=device, work=folder, progress=progress)
+        stream = compress(loaded, plan, job)
         _write(output, stream)
     if _is_first():
         typer.echo(f"{output}: {_summary(stream)}")
@@ -150,13 +142,14 @@ def decompress_command(
 ) -> None:
     """Decode the meshes of a stream."""
     from gcbench.necgs.compression import decompress
+    from gcbench.necgs.job import Job
 
     data = _read(stream)
     count = 0
     start = time.perf_counter()
-    for i, mesh in decompress(data, only or None, threads=threads or _cores(), device=device):
+    for i, mesh in decompress(data, only or None, Job(threads=threads or _cores(), device=device)):
         if not len(mesh.faces):
-            typer.echo(f"warning: mesh {i} decodes to nothing: its volume has no surface", err=True)
+            typer.echo(f"warning: mesh {i} decodes to nothing: it has no surface", err=True)
         content = mesh.export(file_type=suffix)
         assert isinstance(content, str | bytes)  # of these formats
         _write(folder / f"{i:04d}.{suffix}", content.encode() if isinstance(content, str) else content)
@@ -184,25 +177,17 @@ def add_command(
 
     Only the features of the new meshes are optimised, against the decoder of the stream.
     """
+    from gcbench.necgs.bitstream import Reader
     from gcbench.necgs.compression import add
+    from gcbench.necgs.job import Job
 
-    settings = effort_settings(effort)
     old = _read(stream)
+    training = designs.plan(Reader(old).design.name, effort, adding_steps=steps).training
     loaded = [_load(file) for file in _files(meshes)]
     output = output or stream
     with _work(work, output) as folder, _progress() as progress:
-        longer = add(
-            old,
-            loaded,
-            fitting=settings.fitting,
-            training=settings.training,
-            steps=steps,
-            seed=seed,
-            threads=threads or _cores(),
-            device=device,
-            work=folder,
-            progress=progress,
-        )
+        job = Job(seed=seed, threads=threads or _cores(), device=device, work=folder, progress=progress)
+        longer = add(old, loaded, training, job)
         _write(output, longer)
     typer.echo(f"{output}: {_summary(longer)}; {len(longer) - len(old)} bytes more")
 
@@ -227,19 +212,10 @@ def main() -> None:
     except BenchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except ValueError as error:  # of settings that make no network
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(UsageError.exit_code)
 
 
 def _info(reader: Reader) -> Iterator[str]:
-    architecture = reader.architecture
-    kind = "TSDF-Def" if architecture.deformation else "TSDF"
-    yield (
-        f"{kind} volumes of {architecture.resolution}³; decoder {'-'.join(map(str, architecture.widths))}, "
-        f"{architecture.parameter_count()} parameters; features {architecture.feature_channels} × "
-        f"{architecture.feature_resolution}³; {architecture.levels} levels; {reader.coder} coding"
-    )
+    yield f"{reader.design.name}: {reader.design.describe()}; {reader.coder} coding"
     shared, each = reader.layout()
     yield f"shared {shared} bytes; per mesh {min(each)} to {max(each)}, {sum(each) / len(each):.0f} on average"
     for sets in (1, 10, 100, 1000):
@@ -377,15 +353,6 @@ def _lines(period_s: float = 20.0) -> Progress:
             typer.echo(f"{100 * done:3.0f} % {message}", err=True)
 
     return show
-
-
-def _announce(files: Sequence[Path], settings: Settings) -> None:
-    architecture, training = settings.architecture, settings.training
-    typer.echo(
-        f"{len(files)} meshes; K = {architecture.resolution}, decoder {'-'.join(map(str, architecture.widths))}, "
-        f"{training.epochs} epochs",
-        err=True,
-    )
 
 
 def _summary(stream: bytes) -> str:

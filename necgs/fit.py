@@ -6,8 +6,7 @@ Knows meshes, grids and the surface of a volume; what makes two surfaces alike i
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,8 +15,11 @@ from scipy import ndimage
 
 from gcbench.errors import BadMesh
 from gcbench.geometry.deformable_marching_cubes import positions, topology
-from gcbench.geometry.surface import ClosestPoints, Surface
-from gcbench.geometry.tsdf import band_distance, orient, triangles, tsdf
+from gcbench.geometry.surface import Surface
+from gcbench.geometry.tsdf import band_distance, tsdf
+from gcbench.geometry.winding import merged_triangles, orient
+from gcbench.necgs.closest_points import ClosestPoints
+from gcbench.training import straight_through
 from gcbench.training.progress import Progress, silent
 from gcbench.training.quantise import HIGH, LOW
 
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gcbench.geometry.grid import Grid
-    from gcbench.necgs.settings import Fitting
+    from gcbench.necgs.settings import Objective as ObjectiveName
 
 log = logging.getLogger(__name__)
 
-FIT_VERSION = "1"
+FIT_VERSION = "2"
 """Part of the address of every kept volume: any change that can change a volume needs a new version."""
 
 
@@ -71,6 +73,7 @@ DIRECT = Schedule(steps=150, learning_rate=0.04, decay=0.05, deformation_l1=0.00
 # whole volume, which comes to this over the vertices next to the surface of a human at K = 128.
 RENDERED = Schedule(steps=500, learning_rate=0.01, decay=0.01, deformation_l1=0.03, tsdf_l1=0.0)
 NORMAL_WEIGHT = 0.05
+VIEWS, DEPTH_WEIGHT = 4, 10.0  # E, random cameras a step, and λ_rec of Eq. 8; of rendered views
 _SHELL_CELLS = 0.75  # half its thickness: every sheet has a vertex of the grid within half a cell along some axis
 DENSITY = 1.0  # samples of the mesh per squared cell
 
@@ -78,8 +81,9 @@ DENSITY = 1.0  # samples of the mesh per squared cell
 def fit(
     mesh: trimesh.Trimesh,
     grid: Grid,
-    fitting: Fitting,
+    objective: ObjectiveName = "closest-point",
     *,
+    schedule: Schedule | None = None,
     deformation: bool = True,
     bits: int = 8,
     seed: int = 0,
@@ -95,8 +99,10 @@ def fit(
         Inside [-1, 1]³.
     grid : Grid
         The grid of the volume.
-    fitting : Fitting
-        Objective and schedule.
+    objective : {"closest-point", "render", "none"}
+        Exact closest points, depth and silhouette of rendered views (Eq. 6-8), or the plain TSDF as it is.
+    schedule : Schedule or None
+        None is what suits the objective.
     deformation : bool
         Whether vertices of the grid may be displaced: four channels, or one.
     bits : int
@@ -122,16 +128,16 @@ def fit(
 
     Source: Algorithm 1 and Eq. 6-8.
     """
-    vertices, faces = triangles(mesh)
+    vertices, faces = merged_triangles(mesh)
     surface = Surface(vertices, orient(faces, vertices))
     if surface.area <= 0:
         raise BadMesh("the mesh has no area")
     volume = torch.zeros((4 if deformation else 1, *(grid.resolution,) * 3))
     volume[0] = torch.from_numpy(_start(mesh, vertices[faces], grid, threads))
-    if fitting.objective == "none":
-        return _levels(volume, bits).numpy()
-    objective, schedule = _objective(mesh, surface, grid, fitting, seed=seed, device=device, threads=threads)
-    return minimise(objective, volume.to(device), grid, schedule, bits=bits, progress=progress).cpu().numpy()
+    if objective == "none":
+        return straight_through.nearest(volume, bits).numpy()
+    loss, own = _objective(mesh, surface, grid, objective, seed=seed, device=device, threads=threads)
+    return minimise(loss, volume.to(device), grid, schedule or own, bits=bits, progress=progress).cpu().numpy()
 
 
 def _start(mesh: trimesh.Trimesh, corners: NDArray[np.float64], grid: Grid, threads: int) -> NDArray[np.float32]:
@@ -145,21 +151,18 @@ def _start(mesh: trimesh.Trimesh, corners: NDArray[np.float64], grid: Grid, thre
 
 
 def _objective(
-    mesh: trimesh.Trimesh, surface: Surface, grid: Grid, fitting: Fitting, *, seed: int, device: str, threads: int
+    mesh: trimesh.Trimesh, surface: Surface, grid: Grid, name: ObjectiveName, *, seed: int, device: str, threads: int
 ) -> tuple[Objective, Schedule]:
     """The objective that is asked for, and how to minimise it."""
-    objective: Objective
-    if fitting.objective == "closest-point":
-        own = DIRECT
-        objective = ClosestPoints(surface, scale=grid.spacing, density=DENSITY, normal_weight=NORMAL_WEIGHT, seed=seed)
-    else:  # imported here, because it may want a renderer that is not installed
-        own = RENDERED
-        objective = import_module("gcbench.necgs.render").RenderObjective(
-            mesh, views=fitting.views, depth_weight=fitting.depth_weight, seed=seed, device=device, threads=threads
+    if name == "closest-point":
+        closest = ClosestPoints(
+            surface, scale=grid.spacing, density=DENSITY, normal_weight=NORMAL_WEIGHT, seed=seed, threads=threads
         )
-    names = ("steps", "learning_rate", "decay", "deformation_l1")
-    given = {name: getattr(fitting, name) for name in names}
-    return objective, replace(own, **{name: value for name, value in given.items() if value is not None})
+        return closest, DIRECT
+    from gcbench.necgs.render import RenderObjective  # may want a renderer that is not installed
+
+    rendered = RenderObjective(mesh, views=VIEWS, depth_weight=DEPTH_WEIGHT, seed=seed, device=device, threads=threads)
+    return rendered, RENDERED
 
 
 def minimise(
@@ -205,7 +208,7 @@ def minimise(
     place = torch.zeros(K**3, dtype=torch.int64, device=device)
     place[index] = torch.arange(len(index), device=device)
 
-    flat = _levels(volume, bits).reshape(len(volume), -1)
+    flat = straight_through.nearest(volume, bits).reshape(len(volume), -1)
     start = volume.reshape(len(volume), -1)[:, index]
     values = start.clone().requires_grad_()
     weights = torch.full((len(volume), 1), schedule.deformation_l1, device=device)
@@ -214,12 +217,12 @@ def minimise(
     adam = torch.optim.Adam([values], lr=schedule.learning_rate)
     falling = torch.optim.lr_scheduler.ExponentialLR(adam, schedule.decay ** (1 / max(1, schedule.steps)))
     for step in range(schedule.steps):
-        quantised = values + (_levels(values.detach(), bits) - values.detach())
+        quantised = straight_through.quantise(values, bits)
         flat[0, index] = quantised[0].detach()
         ends, faces = topology(flat[0].reshape(K, K, K))
         if not len(faces):
             log.warning("the fit on the %d³ grid lost the surface, and is left out", K)
-            return _levels(volume, bits)
+            return straight_through.nearest(volume, bits)
         at_ends = place[ends].reshape(1, -1).expand(len(volume), -1)
         points = positions(quantised.gather(1, at_ends).reshape(len(volume), 2, -1), ends, grid)
         loss = objective(points, faces, step) + (weights * (values - start).abs()).sum() / active
@@ -231,12 +234,5 @@ def minimise(
             values.clamp_(LOW, HIGH)
         if step % 10 == 9:
             progress((step + 1) / schedule.steps, f"step {step + 1}, loss {loss.item():.5f}")
-    flat[:, index] = _levels(values.detach(), bits)
+    flat[:, index] = straight_through.nearest(values.detach(), bits)
     return flat.reshape(volume.shape)
-
-
-def _levels(values: Tensor, bits: int) -> Tensor:
-    """The nearest level of each value. Source: Eq. 5."""
-    step = (HIGH - LOW) / 2**bits
-    levels: Tensor = ((values.clamp(LOW, HIGH) - LOW) / step).round() * step + LOW
-    return levels

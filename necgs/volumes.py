@@ -20,15 +20,18 @@ import numpy as np
 import torch
 import trimesh
 
-from gcbench.errors import BenchError, CodecFailed
+from gcbench.errors import BenchError, CodecFailed, UsageError
 from gcbench.geometry.grid import Grid
 from gcbench.necgs.fit import FIT_VERSION, fit
-from gcbench.necgs.settings import Fitting
+from gcbench.necgs.settings import Objective
 from gcbench.training.progress import Progress, silent
 from gcbench.training.quantise import quantise
+from gcbench.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from gcbench.necgs.job import Job
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Recipe:
     """All that a volume depends on besides its mesh."""
 
     grid: Grid
-    fitting: Fitting
+    objective: Objective
     deformation: bool
     bits: int
     seed: int
@@ -56,28 +59,26 @@ class Recipe:
         return digest.hexdigest()[:32]
 
 
-def fit_all(
-    meshes: Sequence[trimesh.Trimesh],
-    recipe: Recipe,
-    *,
-    workers: int = 1,
-    folder: Path | None = None,
-    progress: Progress = silent,
+def fit_set(
+    meshes: Sequence[trimesh.Trimesh], resolution: int, objective: Objective, job: Job, *, deformation: bool, bits: int
 ) -> NDArray[np.int16]:
-    """Fit a volume to each mesh of a set.
+    """Fit a volume to each mesh of a set, in the job's threads, and keep the volumes in its folder.
+
+    Started by ``torchrun``, each process fits its own meshes and finds the volumes of others in the folder.
 
     Parameters
     ----------
     meshes : sequence of Trimesh
         In the cube [-1, 1]³.
-    recipe : Recipe
-        Grid, fitting and quantisation.
-    workers : int
-        Processes, of one thread each; on a GPU there is one.
-    folder : Path or None
-        Where volumes are kept and found again; None keeps nothing.
-    progress : callable
-        Told after each mesh.
+    resolution : int
+        K.
+    objective : {"closest-point", "render", "none"}
+        See :func:`gcbench.necgs.fit.fit`.
+    job : Job
+    deformation : bool
+        Four channels, or one.
+    bits : int
+        N of Eq. 5.
 
     Returns
     -------
@@ -90,6 +91,34 @@ def fit_all(
         A mesh that has no volume.
     CodecFailed
         A worker was killed.
+    UsageError
+        There are several processes and no folder.
+    """
+    recipe = Recipe(Grid(resolution), objective, deformation, bits, seed=job.seed, device=job.device)
+    folder = job.work / "volumes" if job.work else None
+    with job.stage("volumes"):
+        ranks = Ranks.join(job.device)
+        if ranks.count > 1:
+            if folder is None:
+                raise UsageError("processes that train together share their volumes through a work folder: name one")
+            own = [meshes[i] for i in ranks.own(len(meshes))]
+            fit_all(own, recipe, workers=job.threads, folder=folder, progress=job.progress)
+            ranks.wait()
+        return fit_all(meshes, recipe, workers=job.threads, folder=folder, progress=job.progress)
+
+
+def fit_all(
+    meshes: Sequence[trimesh.Trimesh],
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> NDArray[np.int16]:
+    """Fit a volume to each mesh in so many processes of one thread each; on a GPU there is one.
+
+    Volumes are kept in the folder and found again there; None keeps nothing. Parameters and errors otherwise as of
+    :func:`fit_set`.
     """
     volumes = np.empty((len(meshes), *recipe.shape), np.int16)
     kept = [folder / f"volume-{recipe.key(mesh)}.npz" if folder else None for mesh in meshes]
@@ -149,7 +178,7 @@ def _fit(vertices: NDArray[np.float64], faces: NDArray[np.int64], recipe: Recipe
     volume = fit(
         mesh,
         recipe.grid,
-        recipe.fitting,
+        recipe.objective,
         deformation=recipe.deformation,
         bits=recipe.bits,
         seed=recipe.seed,

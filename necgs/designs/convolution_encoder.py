@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from gcbench.necgs.settings import Architecture
+from gcbench.necgs.designs.convolution import Convolution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +48,9 @@ class _Block(nn.Module):
         return x + inner.permute(0, 4, 1, 2, 3)
 
 
-def strides(architecture: Architecture) -> tuple[int, ...]:
+def strides(design: Convolution) -> tuple[int, ...]:
     """Downsampling of each stage: 4, then 2 as often as it takes to reach the features' resolution."""
-    halvings = int(log2(architecture.resolution // architecture.feature_resolution))
+    halvings = int(log2(design.resolution // design.feature_resolution))
     return (4, *[2] * (halvings - 2)) if halvings > 1 else (2,) * halvings
 
 
@@ -59,7 +59,7 @@ class Encoder(nn.Sequential):
 
     Parameters
     ----------
-    architecture : Architecture
+    design : Convolution
         Resolutions and channels.
     generator : torch.Generator, optional
         Source of the first parameters; the global one if absent.
@@ -67,12 +67,12 @@ class Encoder(nn.Sequential):
     Source: Sec. 4.3 and C.3; Liu et al., A ConvNet for the 2020s (2022).
     """
 
-    def __init__(self, architecture: Architecture, generator: torch.Generator | None = None) -> None:
+    def __init__(self, design: Convolution, generator: torch.Generator | None = None) -> None:
         stages: list[nn.Module] = []
-        factors = strides(architecture)
-        inputs = architecture.channels
+        factors = strides(design)
+        inputs = design.channels
         for i, factor in enumerate(factors):
-            outputs = WIDTH if i < len(factors) - 1 else architecture.feature_channels
+            outputs = WIDTH if i < len(factors) - 1 else design.feature_channels
             down = nn.Conv3d(inputs, outputs, factor, stride=factor)
             norm = _ChannelNorm(inputs if i else outputs, eps=_EPSILON)
             stages += [norm, down] if i else [down, norm]

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 
 import numpy as np
 import pytest
 import trimesh
+from common import check_golden
 
 from gcbench.codecs import CODECS, Context, Rate, SetCodec
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.necgs import Necgs
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
-from gcbench.necgs import train as necgs_train
+from gcbench.training import loop
 
-TINY = Rate("tiny", {"top": 8, "effort": "quick"})
+TINY = Rate("tiny", {"width": 8, "effort": "quick"})
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +52,51 @@ def test_labels_say_resolution_and_width_and_are_unique():
 
 def test_the_published_settings():
     codec = Necgs()
-    settings = codec.settings(codec.rates("paper")[-1])
-    assert settings.architecture.widths == (64, 48, 32, 24, 16)
-    assert settings.architecture.resolution == 128
-    assert settings.architecture.parameter_count() == 1_468_548
-    assert settings.training.epochs == 400
-    assert (settings.training.mask_weight, settings.training.ssim_weight) == (5, 10)
+    plan = codec.plan(codec.rates("paper")[-1])
+    assert plan.design.widths == (64, 48, 32, 24, 16)
+    assert plan.design.resolution == 128
+    assert plan.design.parameter_count() == 1_468_548
+    assert plan.training.epochs == 400
+    assert (plan.training.mask_weight, plan.training.ssim_weight) == (5, 10)
+    assert plan.training.objective == "render"
 
 
 @pytest.mark.parametrize(
-    ("address", "part", "name", "value"),
+    ("address", "name", "value"),
     [
-        ("necgs[representation=tsdf]", "architecture", "deformation", False),
-        ("necgs[representation=tsdf]", "fitting", "objective", "none"),
-        ("necgs[objective=render]", "fitting", "objective", "render"),
-        ("necgs[encoder=autoencoder]", "training", "encoder", "autoencoder"),
-        ("necgs[ssim=0]", "training", "ssim_weight", 0),
-        ("necgs[epochs=7]", "training", "epochs", 7),
-        ("necgs[k=128]", "architecture", "resolution", 128),
+        ("necgs[representation=tsdf]", "design.deformation", False),
+        ("necgs[representation=tsdf]", "training.objective", "none"),
+        ("necgs[objective=render]", "training.objective", "render"),
+        ("necgs[encoder=autoencoder]", "training.encoder", "autoencoder"),
+        ("necgs[ssim=0]", "training.ssim_weight", 0),
+        ("necgs[epochs=7]", "training.epochs", 7),
+        ("necgs[k=128]", "design.resolution", 128),
+        ("necgs[coder=huffman]", "coder", "huffman"),
+        ("necgs[design=latent_mlp]", "design.width", 64),
+        ("quantdeepsdf[latent=16]", "design.latent", 16),
+        ("quantdeepsdf[encoding=fourier]", "design.octaves", 4),
     ],
 )
-def test_an_address_changes_one_thing(address, part, name, value):
+def test_an_address_changes_one_thing(address, name, value):
     codec = CODECS.create(address)
-    assert getattr(getattr(codec.settings(codec.rates("standard")[0]), part), name) == value
+    assert attrgetter(name)(codec.plan(codec.rates("standard")[0])) == value
 
 
-def test_the_coder_is_a_parameter():
-    codec = CODECS.create("necgs[coder=huffman]")
-    assert codec.settings(codec.rates("quick")[0]).coder == "huffman"
+def test_golden_streams():
+    check_golden("necgs", distance=1e-4)
 
 
 @pytest.mark.parametrize(
-    "address", ["necgs[k=65]", "necgs[representation=sdf]", "necgs[encoder=x]", "necgs[ssim=-1]", "necgs[coder=zip]"]
+    "address",
+    [
+        "necgs[k=65]",
+        "necgs[representation=sdf]",
+        "necgs[encoder=x]",
+        "necgs[ssim=-1]",
+        "necgs[coder=zip]",
+        "necgs[design=x]",
+        "necgs[design=latent_mlp,ssim=0]",
+    ],
 )
 def test_impossible_parameters_are_refused(address):
     with pytest.raises(UsageError, match="necgs"):
@@ -115,9 +130,10 @@ class _Killed(Exception):
     """The end of a process, as far as a codec can tell."""
 
 
-def test_stopped_work_goes_on_to_the_same_bytes(meshes, stream, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(necgs_train, "REPORT_EVERY_S", 0.0)
-    codec, reports = Necgs(epochs=120, objective="none"), []
+def test_stopped_work_goes_on_to_the_same_bytes(meshes, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
+    codec, reports = Necgs(epochs=12, objective="none"), []
+    stream = codec.encode_set(meshes, TINY, Context())
 
     def counted(limit):
         reports.append(0)
@@ -134,11 +150,11 @@ def test_stopped_work_goes_on_to_the_same_bytes(meshes, stream, tmp_path, monkey
         return codec.encode_set(meshes, TINY, Context(work=tmp_path, progress=counted(limit)))
 
     with pytest.raises(_Killed):
-        encode(100)
+        encode(10)
     assert encode() == stream
     assert encode() == stream
-    whole = 240  # two meshes, one a step, 120 epochs
-    assert reports == [100, whole - 100, 0]
+    whole = 24  # two meshes, one a step, 12 epochs
+    assert reports == [10, whole - 10, 0]
     (checkpoint,) = tmp_path.glob("training*")
     for bad in (b"", checkpoint.read_bytes()[:-1000]):
         checkpoint.write_bytes(bad)

@@ -5,27 +5,30 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gcbench.entropy import blocks
+from gcbench.entropy.container import Writer
 from gcbench.errors import BitstreamError
-from gcbench.necgs.bitstream import MAX_PARAMETERS, Contents, Reader, append, write
-from gcbench.necgs.settings import Architecture
+from gcbench.necgs import designs
+from gcbench.necgs.bitstream import CONTAINER, MAX_FEATURE_SYMBOLS, Contents, Reader, append, write
+from gcbench.necgs.designs.base import Parameters
+from gcbench.necgs.designs.convolution import Convolution
+from gcbench.necgs.designs.latent_mlp import LatentMlp
 
-GOLDEN = Path(__file__).parent / "golden"
 CODERS = ["range", "huffman"]
 
-TINY = Architecture(resolution=32, widths=(2, 2, 2), feature_channels=3)
-TWELVE_BITS = Architecture(
+TINY = Convolution(resolution=32, widths=(2, 2, 2), feature_channels=3)
+TWELVE_BITS = Convolution(
     resolution=32, widths=(1, 2, 1, 2, 1), feature_resolution=1, feature_channels=20, bits=12, deformation=False
 )
+MLP = LatentMlp(resolution=32, width=5, latent=3)
 
 
 def noise(name, shape, unit=1.0):
@@ -34,47 +37,59 @@ def noise(name, shape, unit=1.0):
     return (np.frombuffer(data, np.uint8).reshape(*shape, 4).astype(np.int64).sum(axis=-1) - 510) * unit
 
 
-def golden_set(architecture, meshes, *, placed):
-    middle = 2 ** (architecture.bits - 1)
+def golden_set(design, meshes, *, placed):
+    def symbols(values, kind):
+        return np.clip(np.floor(values) + kind.levels // 2, 0, kind.levels - 1).astype(np.int16)
 
-    def symbols(values):
-        return np.clip(np.floor(values) + middle, 0, 2 * middle).astype(np.int16)
-
-    parameters = {}
-    for i, (name, shape) in enumerate(architecture.parameter_shapes().items()):
-        values = noise(name, shape, middle / 4096)
+    tensors = {}
+    for i, (name, kind) in enumerate(design.tensors().items()):
+        middle = kind.levels // 2
+        values = noise(name, kind.shape, middle / 4096)
         if i == 0:  # the scale of a row is a power of two: a bell with factors
-            values = values * (2.0 ** (np.arange(shape[0]) % 4)).reshape(-1, 1, 1, 1, 1) / 2
+            values = values * (2.0 ** (np.arange(kind.shape[0]) % 4)).reshape(-1, *[1] * (len(kind.shape) - 1)) / 2
         if i == 2:  # two values: a histogram
             values = np.where(values > 0, middle, -middle // 2)
         if i == 3:  # one value
             values = values * 0
-        parameters[name] = symbols(values)
-    features = symbols(noise("features", (meshes, *architecture.feature_shape), middle / 512))
+        tensors[name] = symbols(values, kind)
+    kind = design.features()
+    features = symbols(noise("features", (meshes, *kind.shape), kind.levels // 2 / 512), kind)
+    parameters = Parameters(tensors, 2.0 ** np.arange(design.scale_count, dtype=np.float32) / 128)
     if not placed:
-        return Contents(architecture, parameters, features)
+        return Contents(design, parameters, features)
     placements = noise("placements", (meshes, 4), 0.5).astype(np.float32)
     placements[:, 3] = np.abs(placements[:, 3]) + 1
-    return Contents(architecture, parameters, features, placements)
+    return Contents(design, parameters, features, placements)
 
 
-# The files in golden/ were written once by `write(*GOLDEN_SETS[name])`. They change with the format's version alone.
+# What `write(*GOLDEN_SETS[name])` gave once: length and SHA-256. They change with the format's version alone.
 GOLDEN_SETS = {
     "range": (golden_set(TINY, 3, placed=True), "range"),
     "huffman": (golden_set(TINY, 3, placed=True), "huffman"),
     "range-12-bits": (golden_set(TWELVE_BITS, 2, placed=False), "range"),
     "huffman-12-bits": (golden_set(TWELVE_BITS, 2, placed=False), "huffman"),
+    "latent_mlp": (golden_set(MLP, 4, placed=False), "range"),
+    "latent_mlp-huffman": (golden_set(MLP, 4, placed=True), "huffman"),
+}
+GOLDEN = {
+    "range": (2162, "0e4411f5ccc61472"),
+    "huffman": (2375, "3c01958129d3d8c6"),
+    "range-12-bits": (6371, "a1aabb7385fa8d41"),
+    "huffman-12-bits": (8706, "a9b75ec76ec4c17f"),
+    "latent_mlp": (346, "9c8da0fbc47d17cf"),
+    "latent_mlp-huffman": (508, "7fef006f7b0ac44c"),
 }
 
 
 def assert_holds(stream, contents):
     reader = Reader(stream)
-    assert reader.architecture == contents.architecture
+    assert reader.design == contents.design
     parameters = reader.parameters()
-    assert list(parameters) == list(contents.architecture.parameter_shapes())
-    for name, symbols in contents.parameters.items():
-        assert parameters[name].dtype == np.int16
-        np.testing.assert_array_equal(parameters[name], symbols)
+    assert list(parameters.tensors) == list(contents.design.tensors())
+    for name, symbols in contents.parameters.tensors.items():
+        assert parameters.tensors[name].dtype == np.int16
+        np.testing.assert_array_equal(parameters.tensors[name], symbols)
+    np.testing.assert_array_equal(parameters.scales, contents.parameters.scales)
     assert reader.mesh_count == len(contents.features)
     for i, symbols in enumerate(contents.features):
         np.testing.assert_array_equal(reader.features(i), symbols)
@@ -87,9 +102,9 @@ def assert_holds(stream, contents):
     assert shared + sum(each) == len(stream)
 
 
-@pytest.fixture(scope="module")
-def contents():
-    return golden_set(TINY, 5, placed=False)
+@pytest.fixture(scope="module", params=[TINY, MLP], ids=["convolution", "latent_mlp"])
+def contents(request):
+    return golden_set(request.param, 5, placed=False)
 
 
 @pytest.fixture(params=CODERS)
@@ -102,44 +117,43 @@ def coder(request):
 
 @pytest.mark.parametrize("name", GOLDEN_SETS)
 def test_golden_streams_are_written_again_byte_for_byte(name):
-    assert write(*GOLDEN_SETS[name]) == (GOLDEN / f"{name}.necgs").read_bytes()
+    stream = write(*GOLDEN_SETS[name])
+    assert (len(stream), hashlib.sha256(stream).hexdigest()[:16]) == GOLDEN[name]
+    assert Reader(stream).coder == GOLDEN_SETS[name][1]
+    assert_holds(stream, GOLDEN_SETS[name][0])
 
 
-@pytest.mark.parametrize("name", GOLDEN_SETS)
-def test_golden_streams_are_read(name):
-    contents, coder = GOLDEN_SETS[name]
-    stream = (GOLDEN / f"{name}.necgs").read_bytes()
-    assert Reader(stream).coder == coder
-    assert_holds(stream, contents)
+def test_the_head_by_hand():
+    """Coder, design's tag, then of the convolution: K, K', C - 1, N, deformation, widths; of the MLP also the steps."""
+    stream = write(*GOLDEN_SETS["huffman"])
+    assert stream[:4] == b"NCG\x01"
+    assert bytes(blocks.Blocks(CONTAINER, stream).head().raw("", 10)) == bytes([1, 1, 0, 2, 2, 8, 1, 2, 2, 2])
+    stream = write(*GOLDEN_SETS["latent_mlp"])
+    head = blocks.Blocks(CONTAINER, stream).head()
+    assert bytes(head.raw("", 7)) == bytes([0, 2, 0, 5, 3, 0, 8])
+    np.testing.assert_array_equal(head.floats("", 16), 2.0 ** np.arange(16) / 128)
 
 
-def test_the_header_by_hand():
-    stream = (GOLDEN / "huffman.necgs").read_bytes()
-    decoder_bytes = struct.unpack_from("<H", stream, 16)[0]
-    assert stream[:9] == b"NCGS\x01" + bytes([1 | 2, 5 << 4 | 2, 8, 3 - 1])
-    assert struct.unpack_from("<3HB", stream, 9) == (2, 2, 2, 3)
-    start = 22
-    decoder = stream[start : start + ((decoder_bytes & 127) | (decoder_bytes >> 8) << 7)]
-    assert struct.unpack_from("<I", stream, 18)[0] == zlib.crc32(stream[:18])
-    assert struct.unpack_from("<I", stream, start + len(decoder))[0] == zlib.crc32(decoder)
-
-
-def test_another_process_reads_it_without_torch():
+def test_another_process_reads_it_without_torch(tmp_path):
+    (tmp_path / "stream").write_bytes(write(*GOLDEN_SETS["range"]))
     code = (
         "import sys; from gcbench.necgs.bitstream import Reader; r = Reader(open(sys.argv[1], 'rb').read());"
         "assert r.parameters() and r.features(2).shape == (3, 4, 4, 4); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, GOLDEN / "range.necgs"], check=True, env=os.environ)
+    subprocess.run([sys.executable, "-c", code, tmp_path / "stream"], check=True, env=os.environ)
 
 
 # --- Round trips ---------------------------------------------------------------------------------------------------
 
 
 @st.composite
-def architectures(draw):
+def any_design(draw):
+    if draw(st.booleans()):
+        numbers = [draw(st.integers(*bounds)) for bounds in ((1, 6), (1, 5), (0, 3), (4, 12))]
+        return LatentMlp(draw(st.sampled_from([32, 256])), *numbers)
     side = draw(st.sampled_from([1, 2, 4, 8, 16]))
     doublings = {1: 5, 2: 4, 4: 3, 8: 2, 16: 1}[side]
-    return Architecture(
+    return Convolution(
         resolution=32,
         widths=tuple(draw(st.lists(st.integers(1, 3), min_size=doublings, max_size=doublings))),
         feature_resolution=side,
@@ -162,14 +176,15 @@ def draw_symbols(rng, shape, levels):
 
 
 @settings(max_examples=60, deadline=None)
-@given(architectures(), st.integers(1, 4), st.booleans(), st.sampled_from(CODERS), st.integers(0, 2**32 - 1))
-def test_round_trip(architecture, meshes, placed, coder, seed):
+@given(any_design(), st.integers(1, 4), st.booleans(), st.sampled_from(CODERS), st.integers(0, 2**32 - 1))
+def test_round_trip(design, meshes, placed, coder, seed):
     rng = np.random.default_rng(seed)
-    levels = architecture.levels
+    tensors = {name: draw_symbols(rng, kind.shape, kind.levels) for name, kind in design.tensors().items()}
+    kind = design.features()
     contents = Contents(
-        architecture,
-        {name: draw_symbols(rng, shape, levels) for name, shape in architecture.parameter_shapes().items()},
-        draw_symbols(rng, (meshes, *architecture.feature_shape), levels),
+        design,
+        Parameters(tensors, rng.normal(size=design.scale_count).astype(np.float32)),
+        draw_symbols(rng, (meshes, *kind.shape), kind.levels),
         np.exp(rng.normal(size=(meshes, 4))).astype(np.float32) if placed else None,
     )
     assert_holds(write(contents, coder), contents)
@@ -192,14 +207,14 @@ def test_the_same_set_gives_the_same_stream(contents, coder):
 
 def realistic(meshes=40):
     """A decoder of 400 000 parameters whose scales differ by output channel, and features as they start."""
-    architecture = Architecture(resolution=64, widths=(32, 24, 16, 12))
+    design = Convolution(resolution=64, widths=(32, 24, 16, 12))
     rng = np.random.default_rng(0)
-    parameters = {}
-    for name, shape in architecture.parameter_shapes().items():
-        scales = np.exp2(rng.normal(2, 0.3, (shape[0], *[1] * (len(shape) - 1))))
-        parameters[name] = np.clip(np.rint(rng.normal(128, scales, shape)), 0, 256).astype(np.int16)
-    features = np.clip(np.rint(rng.normal(128, 128 / 3, (meshes, *architecture.feature_shape))), 0, 256)
-    return Contents(architecture, parameters, features.astype(np.int16))
+    tensors = {}
+    for name, kind in design.tensors().items():
+        scales = np.exp2(rng.normal(2, 0.3, (kind.shape[0], *[1] * (len(kind.shape) - 1))))
+        tensors[name] = np.clip(np.rint(rng.normal(128, scales, kind.shape)), 0, 256).astype(np.int16)
+    features = np.clip(np.rint(rng.normal(128, 128 / 3, (meshes, *design.feature_shape))), 0, 256)
+    return Contents(design, Parameters(tensors), features.astype(np.int16))
 
 
 def test_range_coding_a_realistic_set_is_below_the_zero_order_entropy():
@@ -214,7 +229,7 @@ def test_range_coding_a_realistic_set_is_below_the_zero_order_entropy():
     shared, each = Reader(stream).layout()
     framing = len(stream) - sum(share.coded_bytes for share in shares.values() if share.name != "framing")
     assert framing == pytest.approx(shares["framing"].coded_bytes)
-    assert framing < 40 * (6 + 4 + 4) + 40  # a mesh: size, checksum, and what fills its last word
+    assert framing < 40 * (7 + 4 + 4) + 40  # a mesh: size, checksum, flag, and what fills its last word
     assert shared < 0.99 * len(stream)
     assert max(each) < 1000
 
@@ -242,7 +257,7 @@ def test_a_mesh_is_read_though_all_others_are_destroyed(contents, coder):
     at = shared
     for i, size in enumerate(each):
         if i != 2:
-            broken[at + size - 20 : at + size] = bytes(20)
+            broken[at + size - 4 : at + size] = bytes(4)
         at += size
     reader = Reader(bytes(broken))
     np.testing.assert_array_equal(reader.features(2), contents.features[2])
@@ -265,16 +280,18 @@ def test_there_is_no_such_mesh(contents, i):
 # --- Growth --------------------------------------------------------------------------------------------------------
 
 
-def test_append_keeps_decoder_and_old_blocks(contents, coder):
+def test_append_keeps_head_and_old_blocks(contents, coder):
     stream = write(contents, coder)
     rng = np.random.default_rng(1)
-    new = rng.integers(257, size=(130, *TINY.feature_shape)).astype(np.int16)  # not at all as the old ones
+    new = rng.integers(257, size=(130, *contents.features.shape[1:])).astype(np.int16)  # not at all as the old ones
     new[0], new[1] = 0, 256
     longer = append(stream, new)
-    old_reader, reader = Reader(stream), Reader(longer)
-    assert reader.header_bytes == old_reader.header_bytes + 1  # the number of meshes takes two bytes now
-    rest = stream[old_reader.header_bytes :]
-    assert longer[reader.header_bytes : reader.header_bytes + len(rest)] == rest
+    shared, each = Reader(stream).layout()
+    longer_shared, longer_each = Reader(longer).layout()
+    assert longer_shared == shared + 1  # the number of meshes takes two bytes now
+    assert longer_each[:5] == each
+    assert longer[: shared - 1] == stream[: shared - 1]
+    assert longer[longer_shared : longer_shared + sum(each)] == stream[shared:]
     assert_holds(longer, replace(contents, features=np.concatenate([contents.features, new])))
 
 
@@ -298,8 +315,8 @@ def test_placed_and_unplaced_meshes_in_one_stream(contents):
 # --- What a reader refuses -----------------------------------------------------------------------------------------
 
 
-def sealed(header):
-    return header + struct.pack("<I", zlib.crc32(header))
+def sealed(head, *bodies):
+    return blocks.pack(CONTAINER, head, bodies or [b""])
 
 
 def test_every_flipped_bit_is_noticed(contents, coder):
@@ -331,35 +348,55 @@ def test_swapped_blocks_and_blocks_of_another_set_are_noticed(contents):
     rest = stream[shared + each[0] + each[1] :]
     with pytest.raises(BitstreamError, match="mesh 0"):
         Reader(stream[:shared] + second + first + rest).features(0)
-    foreign = write(replace(contents, parameters={**contents.parameters, "last.bias": np.zeros(4, np.int16)}))
+    name, symbols = next(iter(contents.parameters.tensors.items()))
+    tensors = {**contents.parameters.tensors, name: np.zeros_like(symbols)}
+    foreign = write(replace(contents, parameters=replace(contents.parameters, tensors=tensors)))
     foreign_shared, _ = Reader(foreign).layout()
     with pytest.raises(BitstreamError, match="mesh 0"):
         Reader(stream[:shared] + foreign[foreign_shared:]).features(0)
 
 
+CONVOLUTION = bytes([0, 1, 0, 2, 2, 8, 1, 2, 2, 2])
+
+
 @pytest.mark.parametrize(
-    ("header", "words"),
+    ("stream", "words"),
     [
-        (b"OBJ file", "no NeCGS"),
-        (b"", "no NeCGS"),
-        (b"NCGS", "cut short"),
-        (b"NCGS\x02\x00\x52\x08\x02", "version 2"),
-        (b"NCGS\x01\x04\x52\x08\x02", "flags"),
-        (sealed(b"NCGS\x01\x02\x92\x08\x02" + b"\x01\x00" * 7 + b"\x01\x01"), "no decoder"),  # K = 512
-        (sealed(b"NCGS\x01\x02\x25\x08\x02\x01\x01"), "no decoder"),  # K' above K
-        (sealed(b"NCGS\x01\x02\x52\x0d\x02" + b"\x01\x00" * 3 + b"\x01\x01"), "no decoder"),  # 13 bits
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x00\x00" * 3 + b"\x01\x01"), "no decoder"),  # width 0
-        (sealed(b"NCGS\x01\x02\x52\x08\xff" + b"\x00\x02" * 3 + b"\x01\x01"), f"at most {MAX_PARAMETERS}"),
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x01\x00" * 3 + b"\x00\x01"), "no mesh"),
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x01\x00" * 3 + b"\xff\xff\xff\xff\x7f\x01"), "too many"),
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x01\x00" * 3 + b"\xff\xff\xff\xff\xff\x01\x01"), "out of bounds"),
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x01\x00" * 3 + b"\x81\x00\x01"), "shortest"),
-        (sealed(b"NCGS\x01\x02\x52\x08\x02" + b"\x01\x00" * 3 + b"\x01\x7f") + bytes(99), "cut short"),
+        (b"", "too short"),
+        (b"OBJ file, long enough", "not a stream of necgs"),
+        (b"NCG\x02" + bytes(20), "version 2"),
+        (sealed(b""), "entropy coder"),
+        (sealed(b"\x02" + CONVOLUTION[1:]), "entropy coder"),
+        (sealed(b"\x00\x09" + CONVOLUTION[2:]), "tag 9"),
+        (sealed(b"\x00\x01\x04" + CONVOLUTION[3:]), "resolution"),
+        (sealed(b"\x00\x01\x00\x05" + CONVOLUTION[4:]), "feature resolution"),
+        (sealed(CONVOLUTION[:5] + b"\x0d" + CONVOLUTION[6:]), "bits"),
+        (sealed(CONVOLUTION[:6] + b"\x02" + CONVOLUTION[7:]), "deformation"),
+        (sealed(CONVOLUTION[:9] + b"\x00"), "width"),
+        (sealed(CONVOLUTION[:9] + b"\x81\x04"), "width"),
+        (sealed(CONVOLUTION[:9] + b"\x80\x00"), "shortest"),
+        (sealed(CONVOLUTION[:9]), "ends in its width"),
+        (sealed(b"\x00\x01\x00\x02\xff\x08\x01\x80\x04\x80\x04\x80\x04"), "parameters; the limit"),
+        (sealed(b"\x00\x02\x00\x05\x03\x00\x08" + bytes(63)), "scales"),
+        (sealed(b"\x00\x02\x00\x05\x03\x00\x08" + struct.pack("<16f", *[float("nan")] * 16)), "not finite"),
+        (sealed(b"\x00\x02\x00\x05\x03\x00\x08" + struct.pack("<16f", *[-2e6] * 16)), "scale of the parameters"),
+        (sealed(b"\x00\x02\x00\x00\x03\x00\x08"), "width is 0"),
+        (sealed(b"\x00\x02\x00\x05\x81\x02\x00\x08"), "latent is 257"),
+        (sealed(b"\x00\x02\x00\x05\x03\x09\x08"), "octaves is 9"),
+        (sealed(b"\x00\x02\x00\x05\x03\x00\x03"), "bits is 3"),
     ],
 )
-def test_headers_that_cannot_be(header, words):
+def test_heads_that_cannot_be(stream, words):
     with pytest.raises(BitstreamError, match=words):
-        Reader(header)
+        Reader(stream)
+
+
+def test_more_feature_symbols_than_a_decoder_will_make():
+    head = bytes([0, 1, 0, 4, 255, 8, 1, 1])  # a feature of 256 × 16³ symbols
+    most = MAX_FEATURE_SYMBOLS // 2**20
+    Reader(sealed(head, *[b""] * most))
+    with pytest.raises(BitstreamError, match="feature symbols; the limit"):
+        Reader(sealed(head, *[b""] * (most + 1)))
 
 
 def test_bytes_behind_the_last_mesh_are_refused(contents):
@@ -369,37 +406,53 @@ def test_bytes_behind_the_last_mesh_are_refused(contents):
 
 @pytest.mark.parametrize("place", [(0, 0, 0, 0), (0, 0, 0, -1), (float("nan"), 0, 0, 1), (0, 0, 0, float("inf"))])
 def test_placements_that_cannot_be(contents, place):
+    stream = write(contents)
     with pytest.raises(ValueError, match="placement"):
-        append(write(contents), contents.features[:1], np.float32([place]))
-    reader = Reader(write(contents))
-    forged = struct.pack("<4f", *place)
-    checksum = zlib.crc32(forged, zlib.crc32(struct.pack("<I", 0), reader.decoder_checksum))
-    shared, _ = reader.layout()
-    header = replace(reader.header, mesh_count=1).pack()
-    decoder = write(contents)[reader.header_bytes : shared]
-    with pytest.raises(BitstreamError, match="placed at"):
-        Reader(header + decoder + b"\x01" + struct.pack("<I", checksum) + forged).placement(0)
+        append(stream, contents.features[:1], np.float32([place]))
+    forged = Reader(stream).blocks.with_added([Writer().byte(1).floats(place).data()])
+    with pytest.raises(BitstreamError, match=r"placed at|not finite"):
+        Reader(forged).placement(5)
+
+
+def test_a_flag_that_cannot_be(contents):
+    forged = Reader(write(contents)).blocks.with_added([b"\x02"])
+    with pytest.raises(BitstreamError, match="flag of mesh 5"):
+        Reader(forged).features(5)
+
+
+def test_designs_have_tags_of_their_own():
+    tags = {design.tag for design in designs.DESIGNS.values()}
+    assert tags == {1, 2}, "a tag stands for its design for ever"
 
 
 # --- What a writer refuses -----------------------------------------------------------------------------------------
 
 
 def test_contents_that_do_not_fit(contents, coder):
-    features = contents.features
+    features, parameters = contents.features, contents.parameters
+    tensors = parameters.tensors
+    last, symbols = list(tensors.items())[-1]
+
+    def changed(**changes):
+        return replace(contents, parameters=replace(parameters, **changes))
+
     bad = [
         replace(contents, features=features[:0]),
         replace(contents, features=features[:, :2]),
         replace(contents, features=features.astype(np.int32)),
         replace(contents, features=features + np.int16(200)),
         replace(contents, features=-features),
-        replace(contents, parameters={}),
-        replace(contents, parameters=dict(reversed(contents.parameters.items()))),
-        replace(contents, parameters={**contents.parameters, "last.bias": np.zeros(3, np.int16)}),
-        replace(contents, parameters={**contents.parameters, "last.bias": np.full(4, 257, np.int16)}),
+        changed(tensors={}),
+        changed(tensors=dict(reversed(tensors.items()))),
+        changed(tensors={**tensors, last: symbols[:0]}),
+        changed(tensors={**tensors, last: np.full_like(symbols, 257)}),
+        changed(scales=np.ones(5, np.float32)),
         replace(contents, placements=np.ones((4, 4), np.float32)),
     ]
+    if len(parameters.scales):
+        bad.append(changed(scales=parameters.scales * np.float32(np.nan)))
     for wrong in bad:
-        with pytest.raises(ValueError, match=r"parameters|features|mesh|last.bias|placement"):
+        with pytest.raises(ValueError, match=r"parameters|features|mesh|bias|placement|scales"):
             write(wrong, coder)
     with pytest.raises(ValueError, match="mesh"):
         append(write(contents, coder), features[:0])

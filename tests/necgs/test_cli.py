@@ -111,7 +111,7 @@ def test_added_meshes_leave_the_old_ones_as_they_are(stream, folder, tmp_path):
 def test_info_says_where_the_bytes_are(stream):
     out = necgs("info", stream).output
     assert str(stream.stat().st_size) in out
-    assert "TSDF-Def volumes of 32³" in out
+    assert "convolution: TSDF-Def volumes of 32³; decoder 8-6-4" in out
     assert "huffman" in out
     assert "entropy" in out
 
@@ -130,7 +130,7 @@ def test_stopped_work_is_kept_and_goes_on(folder, tmp_path, monkeypatch):
     assert result.exit_code == cli.INTERRUPTED
     work = tmp_path / "set.necgs.work"
     assert len(list((work / "volumes").iterdir())) == 2
-    assert (work / "training.pt").exists()
+    assert (work / "training.safetensors").exists()
     assert not (tmp_path / "set.necgs").exists()
     necgs(*arguments, "-o", tmp_path / "set.necgs")
     necgs(*arguments, "-o", tmp_path / "undisturbed.necgs")
@@ -142,17 +142,22 @@ def test_errors_of_one_line(stream, folder, tmp_path):
     (tmp_path / "broken.obj").write_text("v 0 0 zero\nf 1 2 3\n")
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.necgs").write_bytes(b"not a stream")
+    (tmp_path / "short.necgs").write_bytes(b"NCG")
     out = ["-o", tmp_path / "x.necgs"]
     for arguments, error, message in (
         (["compress", tmp_path / "broken.obj", *out], BadMesh, "broken.obj"),
         (["compress", tmp_path / "nowhere.obj", *out], UsageError, "there is no"),
         (["compress", tmp_path / "empty", *out], UsageError, "holds no meshes"),
-        (["compress", folder, "-k", 65, *out], ValueError, "resolution is 65"),
+        (["compress", folder, "-k", 65, *out], UsageError, "k=65: possible are"),
+        (["compress", folder, "--design", "x", *out], UsageError, "known: convolution, latent_mlp"),
+        (["compress", folder, "--design", "latent_mlp[ssim=0]", *out], UsageError, "no parameter 'ssim'"),
+        (["compress", folder, "--design", "latent_mlp[latent=999]", *out], UsageError, r"latent: 999 is not in"),
         (["compress", folder, "-o", tmp_path / "broken.obj" / "x", *FAST], BenchError, "cannot write"),
-        (["decompress", tmp_path / "no.necgs", tmp_path / "out"], BitstreamError, "no NeCGS stream"),
+        (["decompress", tmp_path / "short.necgs", tmp_path / "out"], BitstreamError, "too short"),
+        (["decompress", tmp_path / "no.necgs", tmp_path / "out"], BitstreamError, "not a stream of necgs"),
         (["decompress", tmp_path / "nowhere.necgs", tmp_path / "out"], UsageError, "cannot read"),
         (["decompress", stream, tmp_path / "out", "--only", 2], UsageError, "holds 2, from 0"),
-        (["info", tmp_path / "no.necgs"], BitstreamError, "no NeCGS stream"),
+        (["info", tmp_path / "no.necgs"], BitstreamError, "not a stream of necgs"),
     ):
         with pytest.raises(error, match=message):
             necgs(*arguments)
@@ -202,6 +207,27 @@ def test_a_full_disk_is_an_error_of_one_line(folder, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("torch.save", full)
-    with pytest.raises(BenchError, match=r"cannot write the checkpoint.*No space left"):
+    monkeypatch.setattr("gcbench.training.checkpoints.save_file", full)
+    with pytest.raises(BenchError, match=r"cannot write .*training.safetensors.*No space left"):
         necgs("compress", folder, "-o", tmp_path / "set.necgs", "--epochs", 2, *FAST)
+
+
+def test_every_command_knows_another_design(folder, tmp_path):
+    """latent_mlp from files to files: compressed, described, added to, decoded whole and in part."""
+    path, longer = tmp_path / "set.necgs", tmp_path / "longer.necgs"
+    mlp = ["--design", "latent_mlp[latent=8]", "--epochs", 15]
+    result = necgs("compress", folder, "-o", path, *mlp, *FAST[:3], 16, *FAST[4:])
+    assert result.exit_code == 0, result.output
+    out = necgs("info", path).output
+    assert "latent_mlp: TSDF-Def volumes of 32³; perceptron of 8 layers, width 16" in out
+    assert "7.bias" in out
+    result = necgs("add", path, folder / "a.obj", "-o", longer, "--effort", "quick", "--steps", 20, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    necgs("decompress", path, tmp_path / "old", "--threads", 1)
+    necgs("decompress", longer, tmp_path / "new", "--threads", 1)
+    necgs("decompress", longer, tmp_path / "one", "--only", 1, "--threads", 1)
+    for name in ("0000.ply", "0001.ply"):
+        assert (tmp_path / "old" / name).read_bytes() == (tmp_path / "new" / name).read_bytes()
+    assert (tmp_path / "one" / "0001.ply").read_bytes() == (tmp_path / "new" / "0001.ply").read_bytes()
+    sphere = trimesh.load_mesh(tmp_path / "new" / "0000.ply", process=False)
+    np.testing.assert_allclose(sphere.bounds.mean(axis=0), (100, 0, -5), atol=3)  # where its file had it

@@ -1,5 +1,7 @@
 """What the fit minimises has exact gradients; what it returns is better than the TSDF, quantised and reproducible."""
 
+from dataclasses import replace
+
 import igl
 import numpy as np
 import pytest
@@ -9,10 +11,10 @@ import trimesh
 from gcbench.errors import BadMesh
 from gcbench.geometry.deformable_marching_cubes import extract
 from gcbench.geometry.grid import Grid
-from gcbench.geometry.surface import ClosestPoints, Surface, barycentrics, uniform_barycentrics
+from gcbench.geometry.surface import Surface
 from gcbench.geometry.tsdf import tsdf
+from gcbench.necgs.closest_points import ClosestPoints
 from gcbench.necgs.fit import DIRECT, Schedule, fit, minimise
-from gcbench.necgs.settings import Fitting
 
 
 @pytest.fixture(autouse=True)
@@ -43,48 +45,6 @@ def two_sided_distance(a, b):
         squared, _, _ = igl.point_mesh_squared_distance(samples, target.vertices, target.faces)
         directed.append(np.sqrt(squared).mean())
     return sum(directed) / 2
-
-
-# --- surfaces
-
-
-def test_samples_are_uniform_and_stratified():
-    mesh = box((2, 1, 0.5))
-    surface = Surface(mesh.vertices, mesh.faces)
-    points, face = surface.sample(12_000, np.random.default_rng(0))
-    assert surface.area == pytest.approx(mesh.area)
-    assert (np.diff(face) >= 0).all()
-    # One sample in each 1/n of the area: the count of a face is less than one at either end from its share.
-    share = 12_000 * surface.face_areas / surface.area
-    assert (np.abs(np.bincount(face, minlength=12) - share) < 2).all()
-    feet, _ = surface.closest(points)
-    np.testing.assert_allclose(feet, points, atol=1e-12)
-    largest = int(surface.face_areas.argmax())
-    centre = points[face == largest].mean(axis=0)
-    np.testing.assert_allclose(centre, surface.corners[largest].mean(axis=0), atol=0.03)
-
-
-def test_barycentrics_are_uniform():
-    """Each coordinate has the density 2 (1 - x): mean 1/3, second moment 1/6."""
-    weights = uniform_barycentrics(100_000, np.random.default_rng(0))
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
-    assert weights.min() >= 0
-    np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.003)
-    np.testing.assert_allclose((weights**2).mean(axis=0), 1 / 6, atol=0.003)
-
-
-def test_barycentrics_of_known_points():
-    rng = np.random.default_rng(0)
-    corners, weights = rng.normal(size=(50, 3, 3)), uniform_barycentrics(50, rng)
-    np.testing.assert_allclose(barycentrics(np.einsum("nc,ncx->nx", weights, corners), corners), weights, atol=1e-9)
-
-
-def test_barycentrics_without_area():
-    corners = np.zeros((2, 3, 3))
-    corners[1, 1:, 0] = 1
-    weights = barycentrics(np.array([[0.0, 0, 0], [0.5, 0, 0]]), corners)
-    assert (weights >= 0).all()
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
 
 
 # --- the loss
@@ -150,7 +110,7 @@ def test_gradient_is_that_of_finite_differences():
 
 def test_none_is_the_quantised_tsdf():
     mesh, grid = box((2, 1, 0.5)), Grid(32)
-    volume = fit(mesh, grid, Fitting(objective="none"), bits=8)
+    volume = fit(mesh, grid, "none", bits=8)
     assert volume.shape == (4, 32, 32, 32)
     np.testing.assert_array_equal(volume[0], np.round(tsdf(mesh, grid) * 128) / 128)
     assert not volume[1:].any()
@@ -160,8 +120,8 @@ def test_none_is_the_quantised_tsdf():
 def test_beats_the_tsdf(deformation, least_gain):
     """A box in general position: its edges and corners are what a TSDF cuts off."""
     mesh, grid = box((2, 1, 0.5)), Grid(32)
-    plain = fit(mesh, grid, Fitting(objective="none"), deformation=deformation)
-    fitted = fit(mesh, grid, Fitting(steps=60), deformation=deformation)
+    plain = fit(mesh, grid, "none", deformation=deformation)
+    fitted = fit(mesh, grid, schedule=replace(DIRECT, steps=60), deformation=deformation)
     assert fitted.shape[0] == (4 if deformation else 1)
     before = two_sided_distance(surface_of(plain, grid), mesh)
     after = two_sided_distance(surface_of(fitted, grid), mesh)
@@ -172,8 +132,8 @@ def test_beats_the_tsdf(deformation, least_gain):
 def test_thin_plate_is_found_again():
     """Thinner than a cell: the TSDF has holes where no grid vertex is inside; the fit fills them."""
     mesh, grid = box((2, 1.5, 0.05), angle=0.3), Grid(32)
-    plain = surface_of(fit(mesh, grid, Fitting(objective="none")), grid)
-    fitted = surface_of(fit(mesh, grid, Fitting(steps=100)), grid)
+    plain = surface_of(fit(mesh, grid, "none"), grid)
+    fitted = surface_of(fit(mesh, grid, schedule=replace(DIRECT, steps=100)), grid)
     assert two_sided_distance(fitted, mesh) < two_sided_distance(plain, mesh) / 4
     samples, _ = trimesh.sample.sample_surface(mesh, 5000, seed=0)
     squared, _, _ = igl.point_mesh_squared_distance(samples, fitted.vertices, fitted.faces)
@@ -182,7 +142,7 @@ def test_thin_plate_is_found_again():
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_volume_is_on_the_levels(bits):
-    volume = fit(box((2, 1, 0.5)), Grid(32), Fitting(steps=10), bits=bits)
+    volume = fit(box((2, 1, 0.5)), Grid(32), schedule=replace(DIRECT, steps=10), bits=bits)
     assert volume.dtype == np.float32
     levels = (volume + 1) * 2 ** (bits - 1)
     np.testing.assert_array_equal(levels, np.round(levels))
@@ -192,7 +152,7 @@ def test_volume_is_on_the_levels(bits):
 
 def test_same_seed_same_volume():
     mesh, grid = box((2, 1, 0.5)), Grid(32)
-    once, again, other = (fit(mesh, grid, Fitting(steps=10), seed=seed) for seed in (5, 5, 6))
+    once, again, other = (fit(mesh, grid, schedule=replace(DIRECT, steps=10), seed=seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(once, again)
     assert (once != other).any()
 
@@ -200,7 +160,7 @@ def test_same_seed_same_volume():
 def test_far_vertices_keep_their_tsdf():
     mesh, grid = box((2, 1, 0.5)), Grid(32)
     values = tsdf(mesh, grid)
-    volume = fit(mesh, grid, Fitting(steps=30))
+    volume = fit(mesh, grid, schedule=replace(DIRECT, steps=30))
     far = np.abs(values) == 1
     assert far.any()
     np.testing.assert_array_equal(volume[0][far], values[far])
@@ -209,7 +169,12 @@ def test_far_vertices_keep_their_tsdf():
 
 def test_progress_ends_at_one():
     told = []
-    fit(box((2, 1, 0.5)), Grid(32), Fitting(steps=20), progress=lambda done, message: told.append((done, message)))
+    fit(
+        box((2, 1, 0.5)),
+        Grid(32),
+        schedule=replace(DIRECT, steps=20),
+        progress=lambda done, message: told.append((done, message)),
+    )
     assert [done for done, _ in told] == [0.5, 1.0]
     assert "loss" in told[-1][1]
 
@@ -230,7 +195,7 @@ def test_own_objective():
 
 def test_l1_leaves_idle_vertices_in_place():
     """With a weight far above the gain, nothing is deformed."""
-    volume = fit(box((2, 1, 0.5)), Grid(32), Fitting(steps=10, deformation_l1=1e3))
+    volume = fit(box((2, 1, 0.5)), Grid(32), schedule=replace(DIRECT, steps=10, deformation_l1=1e3))
     assert np.abs(volume[1:]).max() <= 2 * DIRECT.learning_rate
 
 
@@ -244,14 +209,14 @@ def test_l1_leaves_idle_vertices_in_place():
 )
 def test_bad_meshes(vertices, faces, complaint):
     with pytest.raises(BadMesh, match=complaint):
-        fit(trimesh.Trimesh(vertices, faces, process=False), Grid(32), Fitting())
+        fit(trimesh.Trimesh(vertices, faces, process=False), Grid(32))
 
 
 @pytest.mark.parametrize("objective", ["none", "closest-point"])
 def test_a_sheet_that_encloses_nothing_becomes_a_thin_shell_around_it(objective):
     sheet = trimesh.Trimesh([[-1, -1, 0.3], [1, -1, 0.3], [1, 1, 0.3], [-1, 1, 0.3]], [[0, 1, 2], [0, 2, 3]])
     grid = Grid(32)
-    volume = fit(sheet, grid, Fitting(objective=objective))
+    volume = fit(sheet, grid, objective)
     vertices, faces = extract(torch.from_numpy(volume), grid)
     shell = trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
     assert shell.is_watertight

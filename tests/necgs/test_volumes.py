@@ -11,10 +11,9 @@ from gcbench.errors import BadMesh, BenchError, CodecFailed
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.tsdf import tsdf
 from gcbench.necgs import volumes
-from gcbench.necgs.settings import Fitting
 from gcbench.necgs.volumes import Recipe, fit_all
 
-PLAIN = Recipe(Grid(32), Fitting(objective="none"), deformation=False, bits=8, seed=0)
+PLAIN = Recipe(Grid(32), "none", deformation=False, bits=8, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +41,11 @@ def test_kept_volumes_are_not_fitted_again(meshes, tmp_path, monkeypatch):
 
 def test_another_recipe_or_mesh_is_another_volume(meshes):
     others = [
-        Recipe(Grid(64), Fitting(objective="none"), deformation=False, bits=8, seed=0),
-        Recipe(Grid(32), Fitting(objective="none"), deformation=True, bits=8, seed=0),
-        Recipe(Grid(32), Fitting(objective="closest-point"), deformation=False, bits=8, seed=0),
-        Recipe(Grid(32), Fitting(objective="none"), deformation=False, bits=7, seed=0),
-        Recipe(Grid(32), Fitting(objective="none"), deformation=False, bits=8, seed=1),
+        Recipe(Grid(64), "none", deformation=False, bits=8, seed=0),
+        Recipe(Grid(32), "none", deformation=True, bits=8, seed=0),
+        Recipe(Grid(32), "closest-point", deformation=False, bits=8, seed=0),
+        Recipe(Grid(32), "none", deformation=False, bits=7, seed=0),
+        Recipe(Grid(32), "none", deformation=False, bits=8, seed=1),
     ]
     keys = {recipe.key(meshes[0]) for recipe in [PLAIN, *others]} | {PLAIN.key(meshes[1])}
     assert len(keys) == 7

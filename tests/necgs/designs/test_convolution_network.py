@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gcbench.necgs.designs.convolution import Decoder, decode, pixel_shuffle
+from gcbench.necgs.designs.convolution import Convolution
 from gcbench.necgs.designs.convolution_encoder import Encoder, strides
-from gcbench.necgs.settings import Architecture
+from gcbench.necgs.designs.convolution_network import Decoder, decode, pixel_shuffle
 from gcbench.training import straight_through
 from gcbench.training.quantise import dequantise
 from gcbench.training.quantise import quantise as quantise_array
 
-SMALL = Architecture(resolution=32, widths=(6, 4, 3))
+SMALL = Convolution(resolution=32, widths=(6, 4, 3))
 
 
-def random_features(architecture: Architecture, batch: int, seed: int = 0) -> torch.Tensor:
-    drawn = torch.randn(batch, *architecture.feature_shape, generator=torch.Generator().manual_seed(seed)) / 3
-    return straight_through.quantise(drawn, architecture.bits)
+def random_features(design: Convolution, batch: int, seed: int = 0) -> torch.Tensor:
+    drawn = torch.randn(batch, *design.feature_shape, generator=torch.Generator().manual_seed(seed)) / 3
+    return straight_through.quantise(drawn, design.bits)
 
 
 class TestStraightThrough:
@@ -57,12 +57,12 @@ class TestStraightThrough:
 
 class TestDecoder:
     @pytest.mark.parametrize(
-        "architecture",
-        [Architecture(), SMALL, Architecture(resolution=32, widths=(5, 4), feature_resolution=8, deformation=False)],
+        "design",
+        [Convolution(), SMALL, Convolution(resolution=32, widths=(5, 4), feature_resolution=8, deformation=False)],
     )
-    def test_state_is_what_settings_say(self, architecture):
-        state = {name: tuple(tensor.shape) for name, tensor in Decoder(architecture).state_dict().items()}
-        assert list(state.items()) == list(architecture.parameter_shapes().items())
+    def test_state_is_what_settings_say(self, design):
+        state = {name: tuple(tensor.shape) for name, tensor in Decoder(design).state_dict().items()}
+        assert list(state.items()) == list(design.parameter_shapes().items())
 
     def test_pixel_shuffle(self):
         inputs = torch.arange(2 * 24 * 2 * 3 * 4, dtype=torch.float32).view(2, 24, 2, 3, 4)
@@ -88,7 +88,7 @@ class TestDecoder:
         assert torch.allclose(decoder(features), x, atol=1e-6)
 
     def test_start_is_that_of_torch(self):
-        weight = Decoder(Architecture(), torch.Generator().manual_seed(0)).upsampling[1].weight
+        weight = Decoder(Convolution(), torch.Generator().manual_seed(0)).upsampling[1].weight
         bound = (64 * 27) ** -0.5
         assert weight.abs().max().item() <= bound
         assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.01)
@@ -112,7 +112,7 @@ class TestDecoder:
             symbols["last.bias"] = symbols["last.bias"][:-1]
         else:
             symbols["more"] = symbols["last.bias"]
-        with pytest.raises(ValueError, match="not those of the architecture"):
+        with pytest.raises(ValueError, match="not those of the design"):
             Decoder.from_symbols(SMALL, symbols)
 
     def test_bfloat16_is_close(self):
@@ -152,11 +152,11 @@ class TestEncoder:
         [(32, (2,) * 3, (4, 2)), (64, (2,) * 4, (4, 2, 2)), (128, (2,) * 5, (4, 2, 2, 2))],
     )
     def test_strides(self, resolution, widths, expected):
-        assert strides(Architecture(resolution=resolution, widths=widths)) == expected
+        assert strides(Convolution(resolution=resolution, widths=widths)) == expected
 
     @pytest.mark.parametrize("deformation", [True, False])
     def test_shape(self, deformation):
-        architecture = Architecture(resolution=32, widths=(2,) * 3, deformation=deformation)
-        encoder = Encoder(architecture, torch.Generator().manual_seed(0))
-        volumes = torch.randn(2, architecture.channels, 32, 32, 32)
-        assert encoder(volumes).shape == (2, *architecture.feature_shape)
+        design = Convolution(resolution=32, widths=(2,) * 3, deformation=deformation)
+        encoder = Encoder(design, torch.Generator().manual_seed(0))
+        volumes = torch.randn(2, design.channels, 32, 32, 32)
+        assert encoder(volumes).shape == (2, *design.feature_shape)

@@ -13,14 +13,17 @@ import torch
 
 from gcbench.errors import CodecFailed, UsageError
 from gcbench.geometry.grid import Grid
-from gcbench.necgs import train as module
-from gcbench.necgs.designs.convolution import Decoder, decode
+from gcbench.necgs.designs import convolution_training as module
+from gcbench.necgs.designs.base import Trained
+from gcbench.necgs.designs.convolution import Convolution, Training
+from gcbench.necgs.designs.convolution_network import Decoder, decode
+from gcbench.necgs.designs.convolution_training import fit_features, train
+from gcbench.necgs.job import Job
 from gcbench.necgs.loss import regression_loss
-from gcbench.necgs.settings import Architecture, Training
-from gcbench.necgs.train import fit_features, train
-from gcbench.training import straight_through
+from gcbench.training import checkpoints, loop, straight_through
+from gcbench.training.ranks import ALONE
 
-SMALL = Architecture(resolution=32, widths=(8, 6, 4))
+SMALL = Convolution(resolution=32, widths=(8, 6, 4))
 SHORT = Training(epochs=6, batch=2)
 
 DISTRIBUTED = """
@@ -28,18 +31,20 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from gcbench.necgs.settings import Architecture, Training
-from gcbench.necgs.train import train
+from gcbench.necgs.designs.convolution import Convolution, Training
+from gcbench.necgs.designs.convolution_training import train
+from gcbench.necgs.job import Job
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 volumes = np.load(folder / "volumes.npy")
-architecture = Architecture(resolution=32, widths=(8, 6, 4))
+design = Convolution(resolution=32, widths=(8, 6, 4))
 training = Training(epochs=8, batch=5, mask_weight=0.0, precision="float32")
 for attempt in ("first", "again"):
-    trained = train(volumes, architecture, training, seed=3, checkpoint=folder / "training.pt")
+    trained = train(volumes, design, training, Job(seed=3, work=folder))
     rank = torch.distributed.get_rank()
-    np.savez(folder / f"{attempt}{rank}.npz", losses=trained.losses, features=trained.features, **trained.parameters)
+    arrays = {"losses": trained.losses, "features": trained.features, **trained.parameters.tensors}
+    np.savez(folder / f"{attempt}{rank}.npz", **arrays)
 """
 
 
@@ -67,16 +72,17 @@ def volumes() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def parameters(volumes) -> dict[str, np.ndarray]:
-    """Symbols of a decoder that was trained on the first three volumes."""
-    return train(volumes[:3], SMALL, Training(epochs=100, batch=1, learning_rate=5e-3)).parameters
+def decoder(volumes) -> Decoder:
+    """A decoder that was trained on the first three volumes."""
+    trained = train(volumes[:3], SMALL, Training(epochs=100, batch=1, learning_rate=5e-3), Job())
+    return Decoder.from_symbols(SMALL, trained.parameters.tensors)
 
 
-def same(a: module.Trained, b: module.Trained) -> bool:
+def same(a: Trained, b: Trained) -> bool:
     return (
         np.array_equal(a.losses, b.losses)
         and np.array_equal(a.features, b.features)
-        and all(np.array_equal(a.parameters[name], b.parameters[name]) for name in a.parameters)
+        and all(np.array_equal(symbols, b.parameters.tensors[name]) for name, symbols in a.parameters.tensors.items())
     )
 
 
@@ -97,18 +103,18 @@ def stop_after(reports: int):
 
 class TestTrain:
     def test_what_it_leaves(self, volumes):
-        trained = train(volumes, SMALL, SHORT)
-        assert {name: array.shape for name, array in trained.parameters.items()} == SMALL.parameter_shapes()
+        trained = train(volumes, SMALL, SHORT, Job())
+        assert {name: array.shape for name, array in trained.parameters.tensors.items()} == SMALL.parameter_shapes()
         assert trained.features.shape == (5, *SMALL.feature_shape)
-        assert all(a.dtype == np.int16 and a.min() >= 0 and a.max() <= 256 for a in trained.parameters.values())
+        assert all(a.dtype == np.int16 and a.min() >= 0 and a.max() <= 256 for a in trained.parameters.tensors.values())
         assert trained.features.dtype == np.int16
         assert trained.losses.shape == (6,)
 
     def test_learns(self, volumes):
         training = Training(epochs=150, batch=2, learning_rate=5e-3)
-        trained = train(volumes[:2], SMALL, training)
+        trained = train(volumes[:2], SMALL, training, Job())
         assert trained.losses[-1] < 0.6 * trained.losses[0]
-        decoder = Decoder.from_symbols(SMALL, trained.parameters)
+        decoder = Decoder.from_symbols(SMALL, trained.parameters.tensors)
         for features, volume in zip(trained.features, volumes, strict=False):
             inside = volume[0] < 0
             found = decode(decoder, features)[0] < 0
@@ -118,31 +124,32 @@ class TestTrain:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_repeatable_to_the_bit(self, volumes, encoder, precision):
         training = replace(SHORT, encoder=encoder, precision=precision, epochs=3)
-        first = train(volumes, SMALL, training, seed=1)
+        first = train(volumes, SMALL, training, Job(seed=1))
         torch.manual_seed(99)
-        assert same(first, train(volumes, SMALL, training, seed=1))
-        assert not same(first, train(volumes, SMALL, training, seed=2))
+        assert same(first, train(volumes, SMALL, training, Job(seed=1)))
+        assert not same(first, train(volumes, SMALL, training, Job(seed=2)))
 
     def test_symbols_do_for_volumes(self, volumes):
         symbols = straight_through.symbols(torch.from_numpy(volumes), SMALL.bits)
         levels = straight_through.values(symbols, SMALL.bits)
-        assert same(train(symbols.numpy(), SMALL, SHORT), train(levels.numpy(), SMALL, SHORT))
+        assert same(train(symbols.numpy(), SMALL, SHORT, Job()), train(levels.numpy(), SMALL, SHORT, Job()))
 
     def test_plain_tsdf(self, volumes):
-        trained = train(volumes[:, :1], replace(SMALL, deformation=False), SHORT)
+        trained = train(volumes[:, :1], replace(SMALL, deformation=False), SHORT, Job())
         assert trained.losses[-1] < trained.losses[0]
 
     def test_random_state_is_left_alone(self, volumes):
         torch.manual_seed(7)
         expected = torch.rand(3)
         torch.manual_seed(7)
-        train(volumes[:1], SMALL, replace(SHORT, epochs=1))
+        train(volumes[:1], SMALL, replace(SHORT, epochs=1), Job())
         assert torch.equal(torch.rand(3), expected)
 
     def test_progress_tells_loss_and_time(self, volumes, monkeypatch):
-        monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
+        monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
         reports = []
-        train(volumes, SMALL, replace(SHORT, epochs=2), progress=lambda done, message: reports.append((done, message)))
+        job = Job(progress=lambda done, message: reports.append((done, message)))
+        train(volumes, SMALL, replace(SHORT, epochs=2), job)
         assert [done for done, _ in reports] == pytest.approx([i / 6 for i in range(1, 7)])
         assert all("loss " in message and "left" in message for _, message in reports)
 
@@ -150,20 +157,20 @@ class TestTrain:
         broken = volumes.copy()
         broken[0, 0, 5, 5, 5] = np.nan
         with pytest.raises(CodecFailed, match="diverged"):
-            train(broken, SMALL, SHORT)
+            train(broken, SMALL, SHORT, Job())
 
     @pytest.mark.parametrize("shape", [(0, 4, 32, 32, 32), (2, 1, 32, 32, 32), (2, 4, 16, 16, 16)])
     def test_volumes_of_another_shape(self, shape):
         with pytest.raises(ValueError, match="volumes of shape"):
-            train(np.zeros(shape, dtype=np.float32), SMALL, SHORT)
+            train(np.zeros(shape, dtype=np.float32), SMALL, SHORT, Job())
 
     def test_volumes_of_another_type(self, volumes):
         with pytest.raises(ValueError, match="float64"):
-            train(volumes.astype(np.float64), SMALL, SHORT)
+            train(volumes.astype(np.float64), SMALL, SHORT, Job())
 
 
 def test_a_gradient_is_shortened_to_a_multiple_of_its_usual_length(volumes):
-    run = module._Run(volumes, SMALL, replace(SHORT, clip=2.0), 0, module.Ranks(0, 1, torch.device("cpu")))
+    run = module._Run(volumes, SMALL, replace(SHORT, clip=2.0), 0, ALONE)
 
     def norm_after(length: float) -> float:
         for parameter in run.shared:
@@ -188,10 +195,10 @@ def test_a_training_that_lost_its_way_goes_back_and_brakes(volumes, caplog):
             for parameter in run.shared:
                 parameter.fill_(-1)
 
-    run = module._Run(volumes[:3], SMALL, training, 0, module.Ranks(0, 1, torch.device("cpu")))
-    while run.steps_done < run.steps:
-        run.step(checkpoint_due=False)
-        if run.steps_done == 15:
+    run = module._Run(volumes[:3], SMALL, training, 0, ALONE)
+    while run.step < run.steps:
+        run.advance()
+        if run.step == 15:
             wreck(run)
     assert "going back, with half the learning rate" in caplog.text
     assert run.brake == 0.5
@@ -200,129 +207,85 @@ def test_a_training_that_lost_its_way_goes_back_and_brakes(volumes, caplog):
 
 
 class TestCheckpoint:
-    @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
-    @pytest.mark.parametrize("reports", [1, 4, 9])  # in the first epoch, in the middle of one, at the end of one
+    # Stopped in the first epoch, in the middle of one, at the end of one.
+    @pytest.mark.parametrize(
+        ("encoder", "reports"),
+        [("auto-decoder", 1), ("auto-decoder", 4), ("auto-decoder", 9), ("autoencoder", 4)],
+    )
     def test_goes_on_to_the_same_end(self, volumes, tmp_path, monkeypatch, encoder, reports):
-        monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
+        monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
         training = replace(SHORT, encoder=encoder, epochs=4, clip=1.05, feature_speed=3.0)
-        whole = train(volumes, SMALL, training, seed=5)
-        path = tmp_path / "deep" / "training.pt"
+        whole = train(volumes, SMALL, training, Job(seed=5))
         with pytest.raises(StoppedError):
-            train(volumes, SMALL, training, seed=5, checkpoint=path, progress=stop_after(reports))
+            train(volumes, SMALL, training, Job(seed=5, work=tmp_path, progress=stop_after(reports)))
         seen = []
-        resumed = train(
-            volumes, SMALL, training, seed=5, checkpoint=path, progress=lambda done, _message: seen.append(done)
-        )
-        assert same(whole, resumed)
+        job = Job(seed=5, work=tmp_path, progress=lambda done, _message: seen.append(done))
+        assert same(whole, train(volumes, SMALL, training, job))
         assert seen[0] == pytest.approx((reports + 1) / 12)
-        assert [p.name for p in path.parent.iterdir()] == ["training.pt"]
+        assert [p.name for p in tmp_path.iterdir()] == ["training.safetensors"]
 
     def test_finished_training_is_not_done_again(self, volumes, tmp_path):
-        path = tmp_path / "training.pt"
-        first = train(volumes, SMALL, SHORT, checkpoint=path)
+        first = train(volumes, SMALL, SHORT, Job(work=tmp_path))
         seen = []
-        assert same(first, train(volumes, SMALL, SHORT, checkpoint=path, progress=lambda *report: seen.append(report)))
+        job = Job(work=tmp_path, progress=lambda *report: seen.append(report))
+        assert same(first, train(volumes, SMALL, SHORT, job))
         assert not seen
 
-    def test_written_now_and_then(self, volumes, tmp_path, monkeypatch):
-        monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 0.0)
-        written = []
-        monkeypatch.setattr(module._Run, "save", lambda run, _path, _identity: written.append(run.steps_done))
-        train(volumes, SMALL, replace(SHORT, epochs=1), checkpoint=tmp_path / "training.pt")
-        assert written == [1, 2, 3]
-
-    @pytest.mark.parametrize("change", ["volumes", "training", "architecture", "seed"])
+    @pytest.mark.parametrize("change", ["volumes", "training", "design", "seed"])
     def test_foreign_is_refused(self, volumes, tmp_path, change):
-        path = tmp_path / "training.pt"
-        train(volumes[:2], SMALL, replace(SHORT, epochs=1), checkpoint=path)
+        path = tmp_path / "training.safetensors"
+        train(volumes[:2], SMALL, replace(SHORT, epochs=1), Job(work=tmp_path))
         before = path.read_bytes()
         other = volumes[:2].copy()
-        training, architecture, seed = replace(SHORT, epochs=1), SMALL, 0
+        training, design, seed = replace(SHORT, epochs=1), SMALL, 0
         if change == "volumes":
             other[1, 2, 3, 4, 5] += 0.01
         elif change == "training":
             training = replace(training, ssim_weight=0.0)
-        elif change == "architecture":
-            architecture = replace(SMALL, widths=(8, 6, 5))
+        elif change == "design":
+            design = replace(SMALL, widths=(8, 6, 5))
         else:
             seed = 1
-        with pytest.raises(UsageError, match="other meshes or settings"):
-            train(other, architecture, training, seed=seed, checkpoint=path)
+        with pytest.raises(UsageError, match="other inputs or settings"):
+            train(other, design, training, Job(seed=seed, work=tmp_path))
         assert path.read_bytes() == before
 
-    @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half"])
-    def test_something_else_is_refused(self, volumes, tmp_path, content):
-        path = tmp_path / "training.pt"
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match="not a checkpoint"):
-            train(volumes, SMALL, SHORT, checkpoint=path)
-        assert path.read_bytes() == content
-
-    @pytest.mark.parametrize("kept", ["none", "half", "most", "foreign", "part"])
-    def test_where_asked_what_cannot_be_used_is_replaced(self, volumes, tmp_path, caplog, kept):
-        path, training = tmp_path / "training.pt", replace(SHORT, epochs=1)
-        whole = train(volumes, SMALL, training, checkpoint=path)
-        contents = path.read_bytes()
-        if kept == "foreign":
-            path.unlink()
-            train(volumes, SMALL, training, seed=1, checkpoint=path)
-        elif kept == "part":  # of this training, and without the features
-            state = torch.load(path, weights_only=True)
-            state["features"] = state["features"][:1]
-            torch.save(state, path)
-            with pytest.raises(UsageError, match="not a whole checkpoint"):
-                train(volumes, SMALL, training, checkpoint=path)
-        else:
-            path.write_bytes(contents[: {"none": 0, "half": len(contents) // 2, "most": len(contents) - 1}[kept]])
-        seen = []
-        again = train(
-            volumes, SMALL, training, checkpoint=path, anew=True, progress=lambda *report: seen.append(report)
-        )
-        assert same(whole, again)
-        assert seen
+    def test_a_part_is_refused_or_where_asked_replaced(self, volumes, tmp_path, caplog):
+        path, training = tmp_path / "training.safetensors", replace(SHORT, epochs=1)
+        whole = train(volumes, SMALL, training, Job(work=tmp_path))
+        identity, state = checkpoints.read(path)
+        checkpoints.write(path, identity, state | {"features": state["features"][:1]})
+        with pytest.raises(UsageError, match="does not fit"):
+            train(volumes, SMALL, training, Job(work=tmp_path))
+        assert same(whole, train(volumes, SMALL, training, Job(work=tmp_path, anew=True)))
         assert "training starts anew" in caplog.text
-        assert same(whole, train(volumes, SMALL, training, checkpoint=path))
-
-
-class TestSchedule:
-    def test_line_then_cosine(self):
-        assert module._schedule(0.0, 0.2) == pytest.approx(0.1)
-        assert module._schedule(0.1, 0.2) == pytest.approx(0.55)
-        assert module._schedule(0.2, 0.2) == pytest.approx(1.0)
-        assert module._schedule(0.6, 0.2) == pytest.approx(0.5)
-        assert module._schedule(1.0, 0.2) == pytest.approx(0.0)
-        assert module._schedule(0.0, 0.0) == pytest.approx(1.0)
-        assert module._schedule(0.5, 1.0) == pytest.approx(0.55)
+        assert same(whole, train(volumes, SMALL, training, Job(work=tmp_path)))
 
 
 class TestFitFeatures:
-    def test_each_mesh_apart_from_its_batch(self, volumes, parameters):
-        training = Training(batch=1, precision="float32")
-        both = fit_features(
-            volumes[3:], parameters, SMALL, training, steps=10, start=np.full(SMALL.feature_shape, 128, np.int16)
-        )
-        second = fit_features(
-            volumes[4:], parameters, SMALL, training, steps=10, start=np.full(SMALL.feature_shape, 128, np.int16)
-        )
+    def test_each_mesh_apart_from_its_batch(self, volumes, decoder):
+        training = Training(batch=1, precision="float32", adding_steps=10)
+        start = np.full(SMALL.feature_shape, 128, np.int16)
+        both = fit_features(volumes[3:], decoder, training, Job(), start=start)
+        second = fit_features(volumes[4:], decoder, training, Job(), start=start)
         assert np.array_equal(both[1], second[0])
 
-    def test_finds_features_for_a_frozen_decoder(self, volumes, parameters):
-        decoder = Decoder.from_symbols(SMALL, parameters)
+    def test_finds_features_for_a_frozen_decoder(self, volumes, decoder):
         target = torch.from_numpy(volumes[3:])
 
         def loss(steps: int) -> float:
-            features = fit_features(volumes[3:], parameters, SMALL, Training(), steps=steps)
+            features = fit_features(volumes[3:], decoder, Training(adding_steps=steps), Job())
             assert features.shape == (2, *SMALL.feature_shape)
             assert features.dtype == np.int16
-            assert np.array_equal(features, fit_features(volumes[3:], parameters, SMALL, Training(), steps=steps))
+            assert np.array_equal(features, fit_features(volumes[3:], decoder, Training(adding_steps=steps), Job()))
             decoded = torch.from_numpy(np.stack([decode(decoder, f) for f in features]))
             return regression_loss(decoded, target, 5.0, 10.0).item()
 
         assert loss(60) < 0.85 * loss(0)
 
-    def test_not_finite(self, volumes, parameters):
+    def test_not_finite(self, volumes, decoder):
         with pytest.raises(CodecFailed, match="diverged"):
-            fit_features(volumes[:1] * np.float32(np.nan), parameters, SMALL, Training())
+            fit_features(volumes[:1] * np.float32(np.nan), decoder, Training(), Job())
 
 
 @pytest.mark.slow
@@ -333,12 +296,12 @@ def test_two_processes_do_what_one_does(volumes, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "distributed.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=300)
     training = Training(epochs=8, batch=5, mask_weight=0.0, precision="float32")
-    alone = train(volumes, SMALL, training, seed=3)
+    alone = train(volumes, SMALL, training, Job(seed=3))
     results = {name: np.load(tmp_path / f"{name}.npz") for name in ("first0", "first1", "again0", "again1")}
     for result in results.values():  # every process has all, and goes on from the checkpoint to the same
         assert all(np.array_equal(result[name], results["first0"][name]) for name in result.files)
     found = results["first0"]
     assert found["losses"] == pytest.approx(alone.losses, rel=1e-4)
     assert (np.abs(found["features"] - alone.features) <= 1).mean() > 0.99
-    for name, symbols in alone.parameters.items():
+    for name, symbols in alone.parameters.tensors.items():
         assert (np.abs(found[name] - symbols) <= 1).mean() > 0.99
