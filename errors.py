@@ -1,7 +1,4 @@
-"""Every error that gcbench raises on purpose, so that a caller can tell them from a bug.
-
-Knows nothing of codecs, datasets or the engine. ``str(error)`` is one line for the user.
-"""
+"""Every error that gcbench raises on purpose; any other exception is a bug. ``str(error)`` is one line for the user."""
 
 from __future__ import annotations
 
@@ -13,21 +10,13 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """The request itself is wrong: an unknown name, a bad parameter, an impossible combination."""
+    """The request is wrong: an unknown name, a bad parameter, an impossible combination."""
 
     exit_code = 2
 
 
 class CodecUnavailable(BenchError):
-    """A codec cannot run on this machine.
-
-    Parameters
-    ----------
-    reason : str
-        What is missing.
-    remedy : str
-        How to get it.
-    """
+    """A codec cannot run on this machine: what is missing (``reason``), and how to get it (``remedy``)."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
@@ -36,15 +25,15 @@ class CodecUnavailable(BenchError):
 
 
 class CodecFailed(BenchError):
-    """A codec could not code a valid mesh, or returned something that is not a mesh."""
+    """A codec could not encode a mesh, or returned something that is not a mesh."""
 
 
 class CodecTimeout(BenchError):
-    """A codec overran the deadline of its cell."""
+    """A codec exceeded its deadline."""
 
 
 class BitstreamError(BenchError):
-    """A stream is short, corrupt, foreign, or declares sizes that cannot be true."""
+    """A stream is cut, corrupt, from another codec, or declares impossible sizes."""
 
 
 class BadMesh(BenchError):
@@ -52,15 +41,7 @@ class BadMesh(BenchError):
 
 
 class DatasetMissing(BenchError):
-    """Meshes, or a list of meshes, that are not on this machine.
-
-    Parameters
-    ----------
-    what : str
-        What is missing.
-    remedy : str
-        Where to get it.
-    """
+    """Meshes, or a list of meshes, are not on this machine: ``what`` is missing, and where to get it (``remedy``)."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(f"{what}; {remedy}" if remedy else what)
@@ -69,12 +50,12 @@ class DatasetMissing(BenchError):
 
 
 class DownloadFailed(BenchError):
-    """A download broke off or did not have the expected checksum."""
+    """A download was interrupted, or does not have the expected checksum."""
 
 
 class SystemLibraryMissing(BenchError):
-    """A Python package is installed but a shared library of the operating system that it links is not."""
+    """A Python package is installed, but not a shared library of the operating system that it needs."""
 
 
 class StoreError(BenchError):
-    """A run folder is in use by another process, or is not a run folder, or cannot be written."""
+    """A run folder is in use by another process, is not a run folder, or cannot be written."""

@@ -1,7 +1,6 @@
-"""Imports of packages that link system libraries, with an error that names the Debian package to install.
+"""Import Open3D and PyMeshLab, with an error that names the Debian package of a missing system library.
 
-``import open3d`` on a bare Debian dies with ``libusb-1.0.so.0: cannot open shared object file``,
-which tells a user nothing. Every module imports Open3D and PyMeshLab through here.
+Without this, ``import open3d`` on a bare Debian fails with ``libusb-1.0.so.0: cannot open shared object file``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from types import ModuleType
 
 from gcbench.errors import SystemLibraryMissing
 
-# Shared libraries that the open3d-cpu and pymeshlab wheels link but do not carry, and their Debian 12 packages.
+# Shared libraries that the open3d-cpu and pymeshlab wheels need but do not contain, and their Debian 12 packages.
 DEBIAN_PACKAGE = {
     "libusb-1.0.so.0": "libusb-1.0-0",
     "libGL.so.1": "libgl1",
@@ -33,7 +32,7 @@ DEBIAN_PACKAGE = {
 
 
 def explain_missing_library(package: str, error: ImportError) -> SystemLibraryMissing | None:
-    """Turn a loader error into a sentence that names the Debian package, or None if it is another error."""
+    """Turn a loader error into one that names the Debian package; None for any other error."""
     found = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", str(error))
     if not found:
         return None
@@ -55,7 +54,7 @@ def _load(package: str) -> ModuleType:
 
 @cache
 def open3d() -> ModuleType:
-    """Open3D, with libusb taken from the PyPI package ``libusb-package`` where the system has none."""
+    """Open3D, with libusb from the PyPI package ``libusb-package`` if the system has none."""
     import libusb_package
 
     bundled = libusb_package.get_library_path()

@@ -1,4 +1,4 @@
-"""A registry of named things: lazy built-ins, third parties by entry point, helpful errors.
+"""A registry of named classes: built-in ones are imported at first use, plugins are found by entry point.
 
 Source: the shape follows lm-evaluation-harness ``api/registry.py``.
 """
@@ -10,7 +10,7 @@ import importlib
 import inspect
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)(\[(?P<params>[^\[\
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A third-party entry point that could not be used."""
+    """A plugin that cannot be used."""
 
     name: str
     origin: str  # "package-name: module:Class"
@@ -33,35 +33,23 @@ class BrokenPlugin:
 
 @dataclass
 class Registry(Generic[T]):
-    """Names → classes of one kind, created with parameters from an address such as ``necgs[k=64]``.
+    """Names → classes of one kind, created with parameters from an address such as ``necgs[k=64]``."""
 
-    Parameters
-    ----------
-    base : type
-        What every entry must be a concrete subclass of, with the attribute ``name`` that it is registered under.
-    noun : str
-        The word for an entry in messages, e.g. ``codec``.
-    builtins : mapping of str to str
-        Name → ``"module:Class"``, imported at first use only.
-    group : str
-        Entry-point group of third parties.
-    """
-
-    base: type[T]
-    noun: str
-    builtins: Mapping[str, str]
-    group: str
+    base: type[T]  # every class is a concrete subclass, with its registered name in the attribute ``name``
+    noun: str  # word for an entry in messages, such as "codec"
+    builtins: Mapping[str, str]  # name → "module:Class"
+    group: str  # entry-point group of plugins
     _plugins: dict[str, EntryPoint] | None = field(default=None, init=False, repr=False)
 
     def names(self) -> list[str]:
-        """Every known name, built-ins first in their order, then third parties sorted."""
+        """Every name: built-in ones first, then those of plugins, sorted."""
         return [*self.builtins, *sorted(self._third_party())]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def origin(self, name: str) -> str:
-        """Where an entry comes from: ``gcbench.codecs.draco:Draco``, or ``their-package 1.0: module:Class``."""
+        """Where a class is: ``gcbench.codecs.draco:Draco``, or ``their-package 1.0: module:Class``."""
         if name in self.builtins:
             return self.builtins[name]
         return _origin(self._third_party()[name])
@@ -71,12 +59,12 @@ class Registry(Generic[T]):
         return name in self.builtins
 
     def get(self, name: str) -> type[T]:
-        """Import and return the class behind a name.
+        """Import and return a class.
 
         Raises
         ------
         UsageError
-            Unknown name (with suggestions), or an entry that fails to import or is not such a class.
+            The name is unknown, or the class cannot be imported or is not valid.
         """
         if name in self.builtins:
             module, _, attribute = self.builtins[name].partition(":")
@@ -86,7 +74,7 @@ class Registry(Generic[T]):
             raise UsageError(f"unknown {self.noun} '{name}'{_did_you_mean(name, self.names())}")
         try:
             loaded = plugins[name].load()
-        except Exception as error:  # a plugin may fail in any way; its traceback is shown by `bench list`
+        except Exception as error:  # a plugin may fail in any way; `bench list` shows the traceback
             raise UsageError(f"{self.noun} '{name}' from {self.origin(name)} fails to import: {error!r}") from error
         return self._checked(name, loaded)
 
@@ -96,14 +84,14 @@ class Registry(Generic[T]):
         Raises
         ------
         UsageError
-            Unknown name or parameter, or a value that is not of the parameter's type.
+            The name or a parameter is unknown, or a value has the wrong type.
         """
         name, params = split_address(address, self.noun)
         cls = self.get(name)
-        return cls(**_typed(cls, params, f"{self.noun} '{name}'"))
+        return cls(**typed(cls, params, f"{self.noun} '{name}'"))
 
     def broken(self) -> list[BrokenPlugin]:
-        """Third-party entries that cannot be used, with tracebacks. Imports every third-party entry."""
+        """Plugins that cannot be used, with tracebacks. Imports every plugin."""
         bad = []
         for name in self._third_party():
             try:
@@ -115,7 +103,7 @@ class Registry(Generic[T]):
         return bad
 
     def refresh(self) -> None:
-        """Forget the entry points seen so far (after a package was installed in this process)."""
+        """Read the entry points again, after a package was installed."""
         self._plugins = None
 
     def _third_party(self) -> dict[str, EntryPoint]:
@@ -125,7 +113,7 @@ class Registry(Generic[T]):
                 other = self.builtins.get(entry.name) or (
                     _origin(plugins[entry.name]) if entry.name in plugins else None
                 )
-                # The same distribution may be seen twice (editable install next to its metadata): not a collision.
+                # A distribution may be listed twice (an editable install beside its metadata), which is no collision.
                 if other is not None and other != _origin(entry):
                     raise UsageError(
                         f"two {self.noun}s are called '{entry.name}': {other} and {_origin(entry)}; uninstall one"
@@ -140,7 +128,7 @@ class Registry(Generic[T]):
         if inspect.isabstract(loaded):
             missing = ", ".join(sorted(getattr(loaded, "__abstractmethods__", ())))
             raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) does not define {missing}")
-        # Results are kept under the class's own name: it has to be the one that it is asked for by.
+        # Results are stored under the class's own name, so it must equal the registered name.
         own = getattr(loaded, "name", None)
         if own != name:
             raise UsageError(f"{self.noun} '{name}' ({self.origin(name)}) calls itself {own!r}")
@@ -168,9 +156,16 @@ def split_addresses(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
 
 
-def _typed(cls: type, params: Mapping[str, str], where: str) -> dict[str, Any]:
+def typed(make: Callable[..., object], params: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Parameters of an address in the types of the defaults that a class or a function has for them.
+
+    Raises
+    ------
+    UsageError
+        There is no such parameter, or a value is not of its type.
+    """
     known = {
-        name: p for name, p in inspect.signature(cls).parameters.items() if p.default is not inspect.Parameter.empty
+        name: p for name, p in inspect.signature(make).parameters.items() if p.default is not inspect.Parameter.empty
     }
     typed: dict[str, Any] = {}
     for name, text in params.items():
@@ -182,7 +177,7 @@ def _typed(cls: type, params: Mapping[str, str], where: str) -> dict[str, Any]:
 
 
 def _parse(text: str, default: object, where: str) -> object:
-    """Read a value in the type of the parameter's default."""
+    """Convert a text to the type of the parameter's default."""
     if isinstance(default, bool):
         if text.lower() in {"1", "true", "yes", "on"}:
             return True

@@ -1,7 +1,6 @@
-"""Versions that nobody writes by hand: made from the source and the packages that decide a result.
+"""Versions of codecs and metric suites, computed from the source code and the packages that decide a result.
 
-A changed statement gives another version; a changed comment, docstring or layout does not. Source is read, never
-imported.
+A changed statement gives another version; a changed comment, docstring or layout does not. Modules are not imported.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from gcbench.errors import UsageError
 _HASH_DIGITS = 8
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
 _HOUSE = "gcbench"
-# Modules of this package that results pass through unchanged. A version does not follow imports into them.
+# Modules that cannot change a result. A version does not follow imports into these modules.
 NEUTRAL = frozenset(
     {
         "gcbench",
         "gcbench.errors",
         "gcbench.registry",
         "gcbench.versions",
-        "gcbench.native",  # imports packages, or says which system library is missing
+        "gcbench.native",  # imports packages, or names a missing system library
         "gcbench.codecs",
         "gcbench.codecs.base",  # the contract: what a codec is asked
         "gcbench.codecs.registry",
@@ -37,36 +36,29 @@ NEUTRAL = frozenset(
         "gcbench.training.progress",
     }
 )
-# One library under several names of distributions: whichever is installed counts, under the first name.
+# One library with several distribution names: the installed one is used, under the first name.
 _SAME = {"open3d": ("open3d", "open3d-cpu"), "open3d-cpu": ("open3d", "open3d-cpu")}
 
 
 def source_version(revision: int | str, *modules: str, packages: tuple[str, ...] = ()) -> str:
-    """Make a version from what decides a result, e.g. ``2+4f1c9a30+DracoPy-2.2.0``.
+    """Make a version such as ``2+4f1c9a30+DracoPy-2.2.0``: revision, hash of the modules, versions of packages.
 
     Parameters
     ----------
     revision : int or str
-        Of the format, counted by hand: what a person calls the version.
+        Number of the format, counted by hand.
     *modules : str
-        Dotted names of the modules that decide the result, mostly ``__name__``; their order does not matter. A module
-        stands for itself and for everything that it imports, directly or not, of its own outermost package and of
-        gcbench (see :func:`imported`). A package stands for every module under it. Source is hashed as its syntax
-        tree, without docstrings and comments, and without what differs between versions of Python; a module that has
-        no source here is hashed as the bytes of its file.
+        Dotted names of the modules that decide the result, mostly ``__name__``. A module includes everything that it
+        imports, directly or indirectly, from its own outermost package and from gcbench (see :func:`imported`). A
+        package includes all its modules. Source is hashed as its syntax tree, without docstrings and comments, in a
+        form that is equal for all versions of Python; a module without source is hashed as the bytes of its file.
     packages : tuple of str
-        Names of distributions whose versions decide the result too. One that is not installed is ``missing``.
-        ``open3d`` and ``open3d-cpu`` are one.
-
-    Returns
-    -------
-    str
-        Revision, eight hexadecimal digits if there are modules, and packages in the order given.
+        Names of distributions whose versions decide the result too; ``missing`` if not installed.
 
     Raises
     ------
     UsageError
-        A module that is not there, or has no file.
+        There is no such module, or it has no file.
     """
     return _version(revision, tuple(sorted(set(modules))), tuple(dict.fromkeys(packages)))
 
@@ -84,10 +76,10 @@ def _version(revision: int | str, modules: tuple[str, ...], packages: tuple[str,
 
 @cache
 def imported(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of modules and of what they import, sorted.
+    """Names of modules and of all modules that they import, sorted.
 
-    Imports are followed within the outermost package of each module and within gcbench, wherever they stand in a
-    module, except under ``if TYPE_CHECKING`` and except into :data:`NEUTRAL`. An ``import_module`` call is no import.
+    Imports are followed within the outermost package of each module and within gcbench, also inside functions, except
+    under ``if TYPE_CHECKING`` and except into :data:`NEUTRAL`. Calls of ``import_module`` are not followed.
     """
     roots = {_HOUSE, *(module.partition(".")[0] for module in modules)}
     found: set[str] = set()
@@ -129,13 +121,13 @@ def _imports(tree: ast.AST, package: str) -> set[str]:
 
 
 def _itself(module: str) -> str:
-    """A module's name, and for a package that of its ``__init__``: importing a package runs nothing else of it."""
+    """The name of a module; for a package, that of its ``__init__``, which is all that an import of a package runs."""
     path = _file(module)
     return f"{module}.__init__" if path is not None and path.stem == "__init__" else module
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module, or of the ``__init__`` of a package; None where there is none."""
+    """The file of a module, or of the ``__init__`` of a package; None if there is none."""
     try:
         spec = _spec(module)
     except UsageError:
@@ -145,7 +137,7 @@ def _file(module: str) -> Path | None:
 
 @cache
 def installed(package: str) -> str | None:
-    """Version of an installed distribution; None if it is not here. ``open3d`` and ``open3d-cpu`` are one."""
+    """Version of an installed distribution; None if it is not installed. ``open3d`` and ``open3d-cpu`` are one."""
     for name in _SAME.get(package, (package,)):
         try:
             return metadata.version(name)
@@ -156,13 +148,7 @@ def installed(package: str) -> str | None:
 
 @cache
 def module_digest(module: str) -> bytes:
-    """SHA-256 of what a module, or every module of a package, says to Python.
-
-    Raises
-    ------
-    UsageError
-        There is no such module, or it has no file.
-    """
+    """SHA-256 of the code of a module, or of every module of a package. Raises UsageError without a file."""
     spec = _spec(module)
     if spec.submodule_search_locations is not None:
         roots = [Path(root) for root in spec.submodule_search_locations]
@@ -180,7 +166,7 @@ def module_digest(module: str) -> bytes:
 
 
 def file_digest(path: Path) -> bytes:
-    """SHA-256 of a file of Python: of its syntax tree, or of its bytes where it is no source."""
+    """SHA-256 of a Python file: of its syntax tree, or of its bytes if it is compiled."""
     said = "".join(_said(_tree(path))).encode("utf-8", "surrogatepass") if path.suffix == ".py" else read(path)
     return hashlib.sha256(said).digest()
 
@@ -191,12 +177,12 @@ def _tree(path: Path) -> ast.Module:
 
 
 def read(path: Path) -> bytes:
-    """Contents of a file: the one place where source is read."""
+    """Contents of a file. All source is read here, so that tests can count and replace reads."""
     return path.read_bytes()
 
 
 def forget() -> None:
-    """Look at files and packages anew, after one has changed in this process."""
+    """Clear all caches, after a file or a package has changed."""
     for remembered in (_version, imported, installed, module_digest, _tree):
         remembered.cache_clear()
 
@@ -207,7 +193,7 @@ def _code_under(root: Path) -> list[Path]:
 
 
 def _spec(module: str) -> ModuleSpec:
-    """Find a module from its outermost package inwards: find_spec of a dotted name would import those around it."""
+    """Find a module from its outermost package inwards; `find_spec` of a dotted name would import its parents."""
     head, *inner = module.split(".")
     try:
         spec = find_spec(head)
@@ -225,7 +211,7 @@ def _spec(module: str) -> ModuleSpec:
 
 
 def _said(value: object) -> list[str]:
-    """Write a syntax tree as text. `ast.dump` differs between versions of Python in how it writes what is absent."""
+    """A syntax tree as text. `ast.dump` writes absent fields differently in different versions of Python."""
     said: list[str] = []
     stack: list[object] = [value]
     while stack:
@@ -239,18 +225,18 @@ def _said(value: object) -> list[str]:
                     part = getattr(node, name, None)
                     if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some of them with an empty text
                         part = [piece for piece in node.values if getattr(piece, "value", None) != ""]
-                    if part is not None and part != []:  # what later versions of Python add is absent or empty
+                    if part is not None and part != []:  # fields that later versions of Python add are None or empty
                         stack += [part, _Text(f"{name}=")]
             case list() as items:
                 said.append("[")
                 stack += [_Text("]"), *reversed([item for item in items if not _is_text(item)])]
             case leaf:
-                said.append(f"{leaf!a},")  # what repr escapes is Unicode's opinion of the year
+                said.append(f"{leaf!a},")  # ASCII: which characters repr() escapes depends on the Unicode version
     return said
 
 
 class _Text:
-    """A piece of the text to write, among what is still to be visited."""
+    """Text to write, on the stack of nodes to visit."""
 
     __match_args__ = ("text",)
 
@@ -259,5 +245,5 @@ class _Text:
 
 
 def _is_text(node: object) -> bool:
-    """Whether a statement is a string alone: the docstring of what it stands in, or of what stands before it."""
+    """Whether a statement is only a string: a docstring, or the description of the statement before it."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

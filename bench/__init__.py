@@ -1,13 +1,13 @@
-"""The engine: what to run, how it runs, what is kept, what is shown.
+"""The benchmark engine.
 
-From Python, as ``bench run`` does it::
+From Python, ``bench run`` is::
 
-    from gcbench import bench
+from gcbench import bench
 
-    plan = bench.make_plan("mixed", ["draco", "draco-qem"], effort="quick")
-    store = bench.Run(Path("results/runs/my-run"))
-    bench.run_plan(plan, store, jobs=2)
-    frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh in each coding
+plan = bench.make_plan("mixed", ["draco", "draco-qem"], effort="quick")
+store = bench.Run(Path("results/runs/my-run"))
+bench.run_plan(plan, store, jobs=2)
+frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh of each coding
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from gcbench.bench.conformance import check, check_suite
     from gcbench.bench.plan.planning import Plan, make_plan
     from gcbench.bench.run.runner import run_plan
-    from gcbench.bench.run.work import Limit
+    from gcbench.bench.run.work import TaskLimits
     from gcbench.bench.store.records import Record
     from gcbench.bench.store.run import Run
 
-# Imported at first use: pandas, trimesh and numba take seconds, and `bench --help` needs none of them.
+# Imported at first use: pandas, trimesh and numba take seconds to import, and `bench --help` needs none of them.
 _HOME = {
-    "Limit": "gcbench.bench.run.work",
+    "TaskLimits": "gcbench.bench.run.work",
     "Plan": "gcbench.bench.plan.planning",
     "Record": "gcbench.bench.store.records",
     "Run": "gcbench.bench.store.run",
@@ -38,7 +38,7 @@ _HOME = {
     "summarise": "gcbench.bench.analysis.frame",
 }
 
-__all__ = ["Limit", "Plan", "Record", "Run", "check", "check_suite", "frame", "make_plan", "run_plan", "summarise"]
+__all__ = ["Plan", "Record", "Run", "TaskLimits", "check", "check_suite", "frame", "make_plan", "run_plan", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

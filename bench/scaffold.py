@@ -1,6 +1,6 @@
-"""A package to start a codec or a metric suite from: a copy of a folder of ``templates`` under another name.
+"""Write a plugin package for a new codec or metric suite: a copy of a folder of ``templates`` under another name.
 
-The templates are packages that install and pass ``bench check`` as they stand.
+The templates install and pass ``bench check`` unchanged.
 """
 
 from __future__ import annotations
@@ -22,24 +22,12 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def new_codec(name: str, parent: Path) -> list[Path]:
-    """Write a package with a codec that works, its test and a README into a new folder ``parent/name``.
-
-    Parameters
-    ----------
-    name : str
-        Of the codec, the package and the folder: lower-case words joined by hyphens.
-    parent : Path
-        Made if it is not there.
-
-    Returns
-    -------
-    list of Path
-        The files written; the folder is their parent.
+    """Write a package with a codec, its test and a README into a new folder ``parent/name``; return the files.
 
     Raises
     ------
     UsageError
-        The name cannot be one, is taken, or the folder exists already.
+        The name is not valid or is taken, or the folder exists already.
     StoreError
         The folder cannot be written.
     """
@@ -47,14 +35,14 @@ def new_codec(name: str, parent: Path) -> list[Path]:
 
 
 def new_metric(name: str, parent: Path) -> list[Path]:
-    """Write a package with a metric suite that works, its test and a README, as :func:`new_codec` does for a codec."""
+    """Write a package with a metric suite; see :func:`new_codec`."""
     return _new("metric", name, parent, SUITES, {})
 
 
 def _new(kind: str, name: str, parent: Path, taken: Registry[Any], replaced: dict[str, str]) -> list[Path]:
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is not a name for a {kind}: lower-case words joined by hyphens, such as my-{kind}")
+        raise UsageError(f"'{name}' is not a valid name; use lower-case words joined by hyphens, such as my-{kind}")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "gcbench":
         raise UsageError(f"'{name}' would hide Python's own module {module}; choose another name")
     if find_spec(module) is not None:
@@ -79,14 +67,14 @@ def _new(kind: str, name: str, parent: Path, taken: Registry[Any], replaced: dic
             (folder / target).write_text(text, encoding="utf-8")
             written.append(folder / target)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; remove it, or give another --folder") from None
+        raise UsageError(f"{folder} exists already; remove the folder, or choose another --folder") from None
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error}") from error
     return written
 
 
 def _magic(name: str) -> str:
-    """Four letters for the start of a stream: the name's, consonants first when there are too many."""
+    """Four letters of the name for the start of a stream; vowels are dropped if the name is too long."""
     letters = name.replace("-", "").upper() or "X"
     short = letters[0] + "".join(c for c in letters[1:] if c not in "AEIOU")
     return (short if len(short) >= 4 else letters)[:4].ljust(4, "0")

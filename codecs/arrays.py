@@ -1,4 +1,4 @@
-"""A mesh as arrays, on its way into a codec and out of one: checked, and otherwise left as it is."""
+"""Check the arrays of a mesh before encoding and after decoding."""
 
 from __future__ import annotations
 
@@ -13,19 +13,12 @@ if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
 
 
 def checked_faces(faces: ArrayLike, vertex_count: int) -> NDArray[np.int64]:
-    """Faces to be encoded, every index of which is one of the vertices: a smaller type can hold it as well.
-
-    Parameters
-    ----------
-    faces : (F, 3) int
-        Vertex indices.
-    vertex_count : int
-        Of the mesh.
+    """Faces to be encoded as (F, 3) int64, with every index in [0, ``vertex_count``).
 
     Raises
     ------
     CodecFailed
-        Something else than whole numbers, an index below 0, or one that no vertex has.
+        The faces are not integers, or an index is out of range.
     """
     import numpy as np
 
@@ -40,7 +33,7 @@ def checked_faces(faces: ArrayLike, vertex_count: int) -> NDArray[np.int64]:
 
 
 def decoded_mesh(vertices: ArrayLike, faces: ArrayLike) -> trimesh.Trimesh:
-    """Make a mesh of decoded arrays, as they are: nothing is merged, dropped or reordered.
+    """Make a mesh of decoded arrays; nothing is merged, dropped or reordered.
 
     Parameters
     ----------

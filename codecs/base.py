@@ -1,6 +1,6 @@
-"""The codec contract: what a codec must be, and the little that the engine promises it in return.
+"""The codec contract: the classes that a codec implements, and the context that the engine gives to a call.
 
-A codec knows meshes and bytes. It does not know datasets, metrics, files or the engine.
+A codec turns meshes into bytes and bytes into meshes. It gets no names of files or datasets, and no metrics.
 """
 
 from __future__ import annotations
@@ -45,13 +45,7 @@ Kind = Literal["model", "set"]
 
 
 def as_effort(name: str) -> Effort:
-    """Narrow a name from outside to an effort.
-
-    Raises
-    ------
-    UsageError
-        There is none of that name.
-    """
+    """Check the name of an effort. Raises UsageError for an unknown name."""
     for effort in EFFORTS:
         if effort == name:
             return effort
@@ -60,17 +54,17 @@ def as_effort(name: str) -> Effort:
 
 @dataclass(frozen=True)
 class Rate:
-    """One point of a codec's ladder.
+    """One rate of a codec: a point of its ladder from low to high quality.
 
     Parameters
     ----------
     label : str
-        Key of the point in results, e.g. ``q10``. Stable for ever: a new meaning needs a new label. A label has the
-        same ``params`` at every effort and at every address of its codec: of ``gpcc-octree[bits=11]``, other points
-        than of ``gpcc-octree`` are called ``b11r01``. What else an address changes (a coder, a weight of the loss) is
-        no part of a label, so that addresses can be compared at equal labels.
+        Key of the rate in results, e.g. ``q10``. A label never changes its meaning: it has the same ``params`` at every
+        effort and at every address of the codec. If an address changes the rates themselves, the labels differ too:
+        ``gpcc-octree[bits=11]`` has ``b11r01``. Other parameters of an address, such as an entropy coder, are not part
+        of the label, so that addresses can be compared at equal labels.
     params : mapping
-        What the codec needs to code at this point; plain JSON values.
+        Parameters of the codec at this rate; plain JSON values.
     """
 
     label: str
@@ -86,7 +80,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a codec can run here; if not, why (``reason``) and how to change that (``remedy``)."""
+    """Whether a codec can run here; if not, the reason, and what to install (``remedy``)."""
 
     ok: bool
     reason: str = ""
@@ -95,22 +89,14 @@ class Availability:
 
 @dataclass(frozen=True)
 class StreamLayout:
-    """How the bytes of a set stream divide.
+    """How the bytes of a set stream divide; ``shared_bytes + sum(mesh_bytes)`` is the length of the stream."""
 
-    Parameters
-    ----------
-    shared_bytes : int
-        Bytes that serve every mesh (header, decoder weights, ...).
-    mesh_bytes : tuple of int
-        Bytes that serve mesh *i* alone; ``shared_bytes + sum(mesh_bytes)`` is the length of the stream.
-    """
-
-    shared_bytes: int
-    mesh_bytes: tuple[int, ...]
+    shared_bytes: int  # bytes that serve every mesh: header, decoder weights, ...
+    mesh_bytes: tuple[int, ...]  # bytes that serve mesh i alone
 
 
 def synchronise(device: str) -> None:
-    """Wait for the GPU, whose work is queued: a clock read before that measures nothing. Never imports torch."""
+    """Wait until the GPU has finished its queued work, before a clock is read. Never imports torch."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
         torch.cuda.synchronize(device)
@@ -129,21 +115,21 @@ class Context:
     device : str
         ``"cpu"`` or ``"cuda"``, as torch names devices.
     seed : int
-        All randomness derives from it.
+        Seed of all randomness.
     threads : int
         How many threads the codec may use.
     deadline : float or None
         ``time.monotonic()`` at which the worker is killed; None is no limit.
     progress : callable
-        Takes the fraction done in [0, 1] and a short message, which go to the worker's log in the run's folder.
+        Call it with the fraction done in [0, 1] and a short message; both go to the worker's log.
     scratch : Path
-        An empty folder, the working directory of the call, removed after it.
+        An empty folder, which is the working directory of the call and is removed afterwards.
     work : Path or None
-        For encoding only: a folder that belongs to this very coding and survives a kill, for checkpoints of a long
-        training. The same coding finds it again when the run is resumed; it is removed when the coding is kept. None
-        where nothing can be resumed. Whatever a codec finds there may be torn: a checkpoint is written in one step.
+        For encoding only: a folder for checkpoints of a long training, which survives a kill. A resumed run gives the
+        same folder to the same coding, and removes it when the coding is stored. Files may be incomplete after a kill,
+        so replace a checkpoint in one step. None if the coding cannot be resumed.
     stage_s : dict
-        Wall seconds by :meth:`stage`, as they add up during the call.
+        Wall seconds of each stage so far, see :meth:`stage`.
     """
 
     device: str = "cpu"
@@ -157,10 +143,10 @@ class Context:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a part of the call that results report apart, e.g. the conversion to points.
+        """Time a part of the call that results report separately, such as the conversion to points.
 
-        Stages do not nest; entered again, the seconds add up. What was queued on a GPU before belongs to no stage, and
-        a stage ends when its own work there is done.
+        Stages do not nest. The seconds of a stage that is entered several times add up. A stage begins after the GPU
+        has finished earlier work, and ends when the GPU has finished the work of the stage.
         """
         synchronise(self.device)
         begin = time.perf_counter()
@@ -175,62 +161,60 @@ class Context:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def check_deadline(self) -> None:
-        """Raise CodecTimeout past the deadline: lets long loops end by themselves, before they are killed."""
+        """Raise CodecTimeout after the deadline, so that a long loop ends by itself before the worker is killed."""
         if self.seconds_left() <= 0:
-            raise CodecTimeout("deadline overrun")
+            raise CodecTimeout("the deadline has passed")
 
 
 class Codec(ABC):
     """Encodes a set of meshes into streams and decodes them from the bytes alone.
 
     Subclass :class:`ModelCodec` or :class:`SetCodec`, not this class. Constructor parameters must have defaults of
-    type bool, int, float or str: they are the codec's address on the command line (``necgs[k=64]``). The decoder is
-    created *without* them: whatever decoding needs is in the stream.
+    type bool, int, float or str: they form the codec's address on the command line (``necgs[k=64]``). The decoder is
+    created *without* parameters: everything that decoding needs is in the stream.
     """
 
     name: ClassVar[str]
-    kind: Kind  # of the class, or of an instance where a parameter decides it
+    kind: Kind  # an attribute of the class, or of the instance if a parameter decides it
     decoder_bytes: ClassVar[int] = 0  # weights that ship with the codec and are therefore not in the stream
-    # Whether the same versions give the same bytes and meshes on every machine. False where a network runs in floating
-    # point: results then agree within a band, and are compared within one.
+    # Whether the same versions give the same bytes and meshes on every machine. False for networks in floating point,
+    # whose results are compared within a tolerance.
     deterministic: ClassVar[bool] = True
     # Distributions that can change bytes or meshes, as pip names them. numpy and trimesh need not be named.
     packages: ClassVar[tuple[str, ...]] = ()
-    # ``"module:app"`` of the typer.Typer that trains what ships with the codec: `bench train NAME` runs it. The `obj`
-    # of its context is a function that yields the built-in meshes, since a codec knows no datasets: name, (V, 3)
-    # vertices and (F, 3) faces of each.
+    # ``"module:app"`` of a typer.Typer that trains the weights that ship with the codec: `bench train NAME` runs it.
+    # The `obj` of its context is a function that yields the built-in meshes: name, (V, 3) vertices, (F, 3) faces.
     training: ClassVar[str | None] = None
 
     @abstractmethod
     def version(self) -> str:
-        """Identify everything that decides bytes and decoded meshes: a change of it makes stored results stale.
+        """Identify everything that decides bytes and decoded meshes; results of another version are computed again.
 
-        Made by :func:`gcbench.versions.source_version` from the number of the stream's format, the modules that decide,
-        and ``packages``; modules that only time, log or describe are no part of it.
+        Use :func:`gcbench.versions.source_version` with the number of the stream format, ``__name__`` and ``packages``.
         """
 
     def programs(self) -> Mapping[str, str]:
-        """External programs that the codec would run here, by name, and which version each is. Never raises."""
+        """External programs that the codec runs: name → version. Never raises."""
         return {}
 
     def availability(self) -> Availability:
-        """Say whether the codec can run here. Cheap, and never raises."""
+        """Whether the codec can run here. Fast, and never raises."""
         return Availability(ok=True)
 
     @abstractmethod
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """The ladder, low to high quality."""
+        """The rates, from low to high quality."""
 
     def prepare(self) -> None:
-        """Import heavy packages and load shipped weights: called once in a worker, outside any timing.
+        """Import heavy packages and load shipped weights; called once in a worker, and not timed.
 
-        Extend it with ``super().prepare()``: every codec makes meshes, and importing trimesh takes half a second.
+        An override calls ``super().prepare()``, which imports trimesh.
         """
         import_module("trimesh")
 
     @abstractmethod
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
-        """Encode a set; one stream for each mesh (model codecs) or one for the set (set codecs)."""
+        """Encode meshes: one stream for each mesh (model codecs), or one stream for all (set codecs)."""
 
     @abstractmethod
     def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
@@ -239,18 +223,18 @@ class Codec(ABC):
         Raises
         ------
         BitstreamError
-            The stream is short, corrupt or foreign.
+            The stream is cut, corrupt, or from another codec.
         """
 
 
 def check_index(index: int, count: int) -> None:
-    """Raise BitstreamError where a stream of ``count`` meshes has none of this index."""
+    """Raise BitstreamError unless a stream of ``count`` meshes has a mesh ``index``."""
     if not 0 <= index < count:
-        raise BitstreamError(f"there is no mesh {index}: the stream holds {count}, from 0")
+        raise BitstreamError(f"there is no mesh {index}: the stream has {count}, counted from 0")
 
 
 class ModelCodec(Codec):
-    """A codec that codes each mesh by itself."""
+    """A codec that encodes each mesh by itself."""
 
     kind: Kind = "model"
 
@@ -275,7 +259,7 @@ class SetCodec(Codec):
     """A codec that shares information across a set of meshes."""
 
     kind: Kind = "set"
-    random_access: ClassVar[bool] = False  # whether decode_one decodes that mesh alone, at the cost of one
+    random_access: ClassVar[bool] = False  # whether decode_one costs less than decode_set
 
     @abstractmethod
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
@@ -286,12 +270,12 @@ class SetCodec(Codec):
         """Decode every mesh, in the order of encoding."""
 
     def decode_one(self, stream: bytes, index: int, ctx: Context) -> trimesh.Trimesh:
-        """Decode the mesh ``index``, counted from 0: exactly the one that ``decode_set`` has there.
+        """Decode the mesh that ``decode_set`` returns at ``index``.
 
         Raises
         ------
         BitstreamError
-            As of ``decode_set``, or the stream has no such mesh.
+            The stream is corrupt, or has no such mesh.
         """
         meshes = self.decode_set(stream, ctx)
         check_index(index, len(meshes))
@@ -299,7 +283,7 @@ class SetCodec(Codec):
 
     @abstractmethod
     def layout(self, stream: bytes) -> StreamLayout:
-        """Divide the bytes of a stream into shared and per-mesh ones."""
+        """How many bytes of a stream are shared, and how many serve each mesh."""
 
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
         """Encode the set into a single stream."""

@@ -1,6 +1,6 @@
-"""Draco (Google), the mesh coder most used in practice: quantised positions, edgebreaker connectivity.
+"""Draco (Google), the mesh codec most used in practice: quantised positions, edgebreaker connectivity.
 
-A stream is a plain Draco bitstream, so that any Draco decoder reads it. Knows nothing of decimation or the engine.
+A stream is a plain Draco bitstream, which any Draco decoder reads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
+from gcbench.entropy.container import Fields
 from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
 
@@ -31,8 +32,8 @@ COMPRESSION_LEVEL = 10
 _HEADER = b"DRACO\x02\x02\x01\x01\x00\x00"
 _TRAVERSALS = {0, 2}  # standard, valence; 1 (predictive) is no longer written by any encoder
 
-# Draco takes memory for the declared counts before it reads the data: a header of 20 bytes that declares 2^30 faces
-# gets the process killed. The densest streams found have 683 faces per byte (a flat grid at one bit).
+# Draco allocates memory for the declared counts before it reads the data: with a header of 20 bytes that declares 2^30
+# faces, the process is killed. The densest streams found have 683 faces per byte (a flat grid at one bit).
 MAX_FACES = 1 << 24
 MAX_FACES_PER_BYTE = 4096
 
@@ -40,13 +41,13 @@ MAX_FACES_PER_BYTE = 4096
 class Draco(ModelCodec):
     """Positions quantised to ``q`` bits over the longest side, connectivity by edgebreaker, no other attribute.
 
-    Faces that are degenerate after equal positions are merged are not coded; edges with three or more faces are cut
-    (their vertices are repeated). Unused vertices are dropped before the quantiser's range is taken.
-    A decoded vertex is at most half a step from its original in each coordinate; a step is longest side / (2^q − 1).
+    Draco merges equal positions, drops degenerate faces, and cuts edges with three or more faces (their vertices are
+    repeated). Unused vertices are dropped before the range of the quantiser is computed. In each coordinate, a decoded
+    vertex is at most half a step from its original; a step is longest side / (2^q − 1).
 
-    Draco has no checksum: of randomly damaged streams about 80 % raise BitstreamError (those cut short, or with bytes
-    put in or taken out, nearly always) and 20 %, with changed bits inside, decode to a wrong mesh. Bytes after the end
-    of the stream are ignored, as every Draco decoder does.
+    Draco has no checksum. Of randomly damaged streams about 80 % raise BitstreamError (nearly all that are cut, or have
+    bytes inserted or removed), and 20 %, with changed bits inside, decode to a wrong mesh. Like every Draco decoder,
+    this one ignores bytes after the end of the stream.
 
     Source: J. Rossignac, "Edgebreaker", TVCG 1999; github.com/google/draco, bitstream 2.2.
     """
@@ -55,11 +56,11 @@ class Draco(ModelCodec):
     packages = ("DracoPy",)
 
     def version(self) -> str:
-        """Identify this module, and DracoPy."""
+        """Version of this module and of DracoPy."""
         return source_version(1, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
-        """Say whether DracoPy is installed."""
+        """Whether DracoPy is installed."""
         if find_spec("DracoPy") is None:
             return Availability(ok=False, reason="the package DracoPy is not installed", remedy="pip install DracoPy")
         return Availability(ok=True)
@@ -75,29 +76,17 @@ class Draco(ModelCodec):
         import_module("DracoPy")
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
-        """Encode one mesh.
-
-        Raises
-        ------
-        CodecFailed
-            Every face is degenerate, there are more than 2^24 faces, or Draco refuses the mesh.
-        """
+        """Encode one mesh; see :func:`encode`."""
         return encode(mesh.vertices, mesh.faces, int(rate.params["quantization_bits"]))
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
-        """Decode one mesh; vertices and faces come in Draco's order, not in that of the input.
-
-        Raises
-        ------
-        BitstreamError
-            Not a stream of this codec, or one that Draco refuses.
-        """
+        """Decode one mesh, with vertices and faces in Draco's order; see :func:`decode`."""
         return decode(stream)
 
 
 @dataclass(frozen=True)
 class StreamHeader:
-    """The counts that an edgebreaker stream declares, checked against each other and against its length."""
+    """The counts in an edgebreaker stream, checked against each other and against the length of the stream."""
 
     vertices: int
     faces: int
@@ -106,12 +95,12 @@ class StreamHeader:
 
 
 def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> bytes:
-    """Code positions and triangles as a Draco stream.
+    """Encode positions and triangles as a Draco stream.
 
     Parameters
     ----------
     vertices : (V, 3) float
-        Positions; those that no face uses are dropped.
+        Positions; unused ones are dropped.
     faces : (F, 3) int
         Triangles.
     quantization_bits : int
@@ -120,7 +109,8 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
     Raises
     ------
     CodecFailed
-        There is nothing to code, a face has a vertex that is not there, or Draco refuses the mesh.
+        Every face is degenerate, a face uses a vertex that does not exist, there are more than 2^24 faces, or Draco
+        refuses the mesh.
     """
     import DracoPy
 
@@ -158,7 +148,7 @@ def decode(stream: bytes) -> trimesh.Trimesh:
     Raises
     ------
     BitstreamError
-        Not an edgebreaker mesh in bitstream 2.2, counts that cannot be true, or Draco refuses the data.
+        The stream is not an edgebreaker mesh in bitstream 2.2, has impossible counts, or Draco refuses it.
     """
     import DracoPy
 
@@ -168,57 +158,36 @@ def decode(stream: bytes) -> trimesh.Trimesh:
         points, faces = mesh.points, mesh.faces
     except MemoryError:
         raise
-    except Exception as error:  # errors of the C++ decoder arrive as many types, all mean the same
+    except Exception as error:  # the C++ decoder raises many types of exceptions for bad streams
         raise BitstreamError(f"Draco cannot decode the stream: {error}") from error
     return decoded_mesh(points, faces)
 
 
 def read_header(stream: bytes) -> StreamHeader:
-    """Read the counts at the start of a stream and check them, before a decoder takes memory for them.
+    """Read and check the counts at the start of a stream, before a decoder allocates memory for them.
 
     Raises
     ------
     BitstreamError
-        Not an edgebreaker mesh in bitstream 2.2, or counts that cannot be true.
+        The stream is not an edgebreaker mesh in bitstream 2.2, or has impossible counts.
 
     Source: Draco bitstream specification 2.2, sections "Draco header" and "Edgebreaker connectivity".
     """
     if not stream.startswith(_HEADER):
         raise BitstreamError("not a Draco 2.2 edgebreaker mesh without metadata")
-    reader = _Reader(stream, len(_HEADER))
-    if reader.byte() not in _TRAVERSALS:
+    fields = Fields(stream, len(_HEADER))
+    if fields.byte("edgebreaker traversal") not in _TRAVERSALS:
         raise BitstreamError("unknown edgebreaker traversal")
-    vertices, faces = reader.varint(), reader.varint()
-    reader.byte()  # the number of attribute seams
-    header = StreamHeader(vertices, faces, reader.varint(), reader.varint())
+    vertices, faces = fields.number("number of vertices"), fields.number("number of faces")
+    fields.byte("number of attribute seams")
+    symbols, splits = fields.number("number of symbols"), fields.number("number of split symbols")
+    header = StreamHeader(vertices, faces, symbols, splits)
     limit = min(MAX_FACES, MAX_FACES_PER_BYTE * len(stream))
     if not 0 < header.faces <= limit:
         raise BitstreamError(f"{header.faces} faces are declared in {len(stream)} bytes; the limit is {limit}")
     if not (3 <= header.vertices <= 3 * header.faces and header.split_symbols <= header.symbols <= header.faces):
         raise BitstreamError("the declared counts contradict each other")
     return header
-
-
-@dataclass
-class _Reader:
-    data: bytes
-    position: int
-
-    def byte(self) -> int:
-        if self.position >= len(self.data):
-            raise BitstreamError("the stream ends in its header")
-        self.position += 1
-        return self.data[self.position - 1]
-
-    def varint(self) -> int:
-        """Read an unsigned LEB128 number of at most 32 bits."""
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise BitstreamError("a number in the header is too long")
 
 
 def _all_degenerate(points: np.ndarray, triangles: np.ndarray) -> bool:

@@ -1,6 +1,6 @@
-"""Quadric decimation, then Draco: the strong baseline that any learned mesh codec has to beat at low rates.
+"""Quadric decimation, then Draco: the strong baseline that a learned mesh codec has to beat at low rates.
 
-Streams are those of ``draco``; this module decides what mesh goes into them. Knows nothing of metrics or the engine.
+Streams are those of ``draco``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _LADDER = (
 )
 _QUICK = frozenset({(250, 8), (1000, 8), (2500, 8), (5000, 10), (10000, 12)})
 
-# Every option is given: MeshLab takes the values of the *previous* call in this process as its defaults.
+# Every option is given, since MeshLab's defaults are the values of the *previous* call in this process.
 # preservenormal refuses collapses that flip a face; with it the streams equal those of the reference measurements
-# byte for byte. preserveboundary and planarquadric were measured too and do not pay, see DracoQem.
+# byte for byte. preserveboundary and planarquadric bring no gain, see DracoQem.
 _QUADRIC_OPTIONS = {
     "targetperc": 0.0,
     "qualitythr": 0.3,
@@ -59,16 +59,16 @@ _QUADRIC_OPTIONS = {
 class DracoQem(ModelCodec):
     """Quadric edge collapse (MeshLab) down to a face budget, then Draco at a number of bits.
 
-    A mesh within the budget is not decimated: from there on the ladder is that of ``draco``. Expects vertices at equal
-    positions to be merged, as the loader does: edges are collapsed along shared vertices only.
+    A mesh within the budget is not decimated. Vertices at equal positions must be merged, as the loader does: edges are
+    collapsed along shared vertices only.
 
     **The ladder.** Budgets 250 … 20 000 × bits 7 … 14 were measured on 14 meshes (4 AMA frames, 4 animals, 6 of
-    Thingi10K of 1 660 to 36 518 faces; exact point-to-surface distance). A point's excess is how many more bytes it
-    takes than the Pareto front of all points of that mesh at the same distance. With neighbours at most 2× apart in
-    bytes, budget and bits both rising, and the 2 500 faces at 8 bits that the reference measurements single out,
-    the ladder's mean excess is 0.5 % on AMA, 1.6 % on animals and 29 % on Thingi10K, and bytes and distance are
-    monotone on all but three meshes. Those are simple CAD parts, where few faces at many bits are better (72214: 250
-    faces at 11 bits) and the excess is 42–66 %; no one ladder serves both, and organic meshes are the majority.
+    Thingi10K of 1 660 to 36 518 faces; exact point-to-surface distance). The excess of a point is its bytes over those
+    of the Pareto front of the mesh at the same distance. The ladder was chosen with steps of at most 2× in bytes,
+    rising budget and bits, and the 2 500 faces at 8 bits of the reference measurements. Its mean excess is 0.5 % on
+    AMA, 1.6 % on animals and 29 % on Thingi10K; bytes and distance are monotone on all but three meshes. These are
+    simple CAD parts, where few faces at many bits are better (72214: 250 faces at 11 bits) and the excess is 42–66 %.
+    One ladder cannot serve both kinds, and organic meshes are the majority.
     Crane frame 0000: 461, 752, 1215, 1599, 2324, 3354, 5808, 7962, 14122, 25359 bytes at a distance of
     .0082, .0049, .0030, .0022, .0017, .0011, .00065, .00055, .00026, .00008.
 
@@ -87,11 +87,11 @@ class DracoQem(ModelCodec):
         self._draco = draco.Draco()
 
     def version(self) -> str:
-        """Identify this module and that of ``draco``, pymeshlab and DracoPy."""
+        """Version of this module, of ``draco``, pymeshlab and DracoPy."""
         return source_version(1, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
-        """Say whether DracoPy and pymeshlab are installed, and whether the libraries that pymeshlab links are."""
+        """Whether DracoPy, pymeshlab and the system libraries of pymeshlab are installed."""
         coder = self._draco.availability()
         if not coder.ok:
             return coder
@@ -123,13 +123,7 @@ class DracoQem(ModelCodec):
         native.pymeshlab()
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
-        """Encode one mesh.
-
-        Raises
-        ------
-        CodecFailed
-            As ``draco``, or MeshLab refuses the mesh.
-        """
+        """Decimate and encode one mesh."""
         vertices, faces = decimate(mesh.vertices, mesh.faces, int(rate.params["face_budget"]))
         return draco.encode(vertices, faces, int(rate.params["quantization_bits"]))
 
@@ -141,9 +135,9 @@ class DracoQem(ModelCodec):
 def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Collapse edges in the order of their quadric error until at most ``face_budget`` faces are left.
 
-    Deterministic: one thread, no random numbers, and no state kept from one call to the next. Where nothing with an
-    area is left of the mesh (many small components and a small budget), the budget is doubled until something is; a
-    mesh that defeats the decimation comes back as it went in.
+    Deterministic: one thread, no random numbers, no state between calls. If no face with an area is left (many small
+    components and a small budget), the budget is doubled until one is left; if none ever is, the mesh is returned
+    without decimation.
 
     Parameters
     ----------
@@ -152,7 +146,7 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
     faces : (F, 3) int
         Triangles.
     face_budget : int
-        Faces to keep. MeshLab ends a few faces below, or above where no collapse is allowed any more.
+        Faces to keep. MeshLab ends a few faces below; or above, if no further collapse is allowed.
 
     Returns
     -------
@@ -162,11 +156,11 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
     Raises
     ------
     CodecFailed
-        A face has a vertex that is not there, or MeshLab raised an error of its own.
+        A face uses a vertex that does not exist, or MeshLab fails.
     """
     points = np.asarray(vertices, np.float64)
     triangles = checked_faces(faces, len(points))
-    # MeshLab crashes on faces that name a vertex twice; they cover nothing, and Draco drops them anyway.
+    # MeshLab crashes on faces that name a vertex twice; they have no area, and Draco drops them anyway.
     a, b, c = triangles.T
     triangles = triangles[(a != b) & (b != c) & (c != a)]
     while len(triangles) > face_budget:

@@ -1,4 +1,4 @@
-"""Every codec by name. Built-ins are imported at first use; third parties join by entry point."""
+"""The registry of codecs. Built-in codecs are imported at first use; plugins register by entry point."""
 
 from __future__ import annotations
 

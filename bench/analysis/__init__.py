@@ -1,1 +1,1 @@
-"""From records to answers: pandas in, tables and figures out. Knows nothing of how records are made."""
+"""Analysis of records: data frames, tables, curves, figures, and the choice of a codec."""

@@ -1,7 +1,4 @@
-"""Which codec at which rate: those within limits, ranked, and what to give up where there is none.
-
-Knows summaries; how the answer is shown is not its business.
-"""
+"""Chooses codecs and rates: finds those within limits and, if there are none, the limit to relax."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from gcbench.bench.analysis.measured import find, ranking_column
 from gcbench.bench.metrics import columns
 from gcbench.errors import UsageError
 
-#: Columns that are no metric, and what they are called: sizes, times and memory.
+#: Columns that are not metrics, and their names for people: sizes, times and memory.
 COSTS = {
     "kilobytes": "kB/mesh",
     "ratio": "ratio",
@@ -32,7 +29,7 @@ _LIMIT = re.compile(r"\s*(?P<column>[\w.-]+?)\s*(?P<sign><=|>=|≤|≥)\s*(?P<bo
 
 
 @dataclass(frozen=True)
-class Limit:
+class Requirement:
     """A bound on a column of the summary.
 
     Parameters
@@ -40,9 +37,9 @@ class Limit:
     column : str
         Of :func:`gcbench.bench.analysis.frame.summarise`.
     bound : float
-        In the column's own unit.
+        In the unit of the column.
     at_least : bool
-        Whether it is a lower bound.
+        Whether the bound is a lower bound.
     """
 
     column: str
@@ -50,11 +47,11 @@ class Limit:
     at_least: bool = False
 
     def met(self, values: pd.Series[float]) -> pd.Series[bool]:
-        """Where it holds; nowhere without a value."""
+        """Which values meet the bound; NaN does not."""
         return values >= self.bound if self.at_least else values <= self.bound
 
     def excess(self, values: pd.Series[float]) -> pd.Series[float]:
-        """By what fraction of the bound it is missed, 0 where it holds; infinite without a value."""
+        """How far values miss the bound, as a fraction of the bound: 0 if they meet it, infinite for NaN."""
         missed = (self.bound - values) if self.at_least else (values - self.bound)
         return (missed.clip(lower=0) / max(abs(self.bound), 1e-12)).fillna(math.inf)
 
@@ -63,26 +60,26 @@ class Limit:
         return f"{shown} {'≥' if self.at_least else '≤'} {self.shown(self.bound):g}"
 
     def shown(self, value: float) -> float:
-        """Scale a value as its label says."""
+        """The value in the scale of the column's label."""
         return value if self.column in COSTS else value * columns()[self.column].scale
 
 
-def limit_from(text: str, summary: pd.DataFrame, run: str = "RUN") -> Limit:
+def requirement_from(text: str, summary: pd.DataFrame, run: str = "RUN") -> Requirement:
     """Read a limit, ``NAME<=VALUE`` or ``NAME>=VALUE``: a column of a suite or of :data:`COSTS`, in its own unit.
 
     Parameters
     ----------
     text : str
-        What was written.
+        What the user wrote.
     summary : DataFrame
-        In which the column must have a value.
+        The summary, in which the column must have a value.
     run : str
-        What the run is called, for messages.
+        Name of the run, for messages.
 
     Raises
     ------
     UsageError
-        It is no limit, of no column, or of one that was not measured.
+        The text is not a limit, or its column is unknown or was not measured.
     """
     match = _LIMIT.fullmatch(text)
     if match is None:
@@ -98,24 +95,24 @@ def limit_from(text: str, summary: pd.DataFrame, run: str = "RUN") -> Limit:
         find(summary, name, run, others=COSTS)
     elif name not in summary or not summary[name].notna().any():
         raise UsageError(f"this run has no '{name}'")
-    return Limit(name, bound, at_least=match["sign"] in {">=", "≥"})
+    return Requirement(name, bound, at_least=match["sign"] in {">=", "≥"})
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What would let one more choice in: a single limit moved just far enough, all others kept.
+    """One limit, moved just far enough that one codec and rate is within all limits.
 
     Parameters
     ----------
-    limit : Limit
-        As asked for.
+    limit : Requirement
+        The limit that the user gave.
     bound : float
-        What it would have to be.
+        The bound that would be enough.
     codec, rate : str
-        What would then be within the limits.
+        The codec and rate that would then be within the limits.
     """
 
-    limit: Limit
+    limit: Requirement
     bound: float
     codec: str
     rate: str
@@ -123,23 +120,23 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Choice:
-    """The answer.
+    """The codecs and rates within the limits, or how to get some.
 
     Parameters
     ----------
     within : DataFrame
-        Rows of the summary within every limit, smallest first, with the column ``pareto``: whether no other of them is
-        as small, as near to the original and as quick to decode.
+        Rows of the summary within all limits, smallest first, with the column ``pareto``: whether no other of these
+        rows is at least as good in size, quality and decoding time, and better in one.
     relaxations : tuple of Relaxation
-        Only where nothing is within the limits: one for each limit that would do alone, smallest change first.
+        Only if nothing is within the limits: one for each limit whose change alone is enough, smallest change first.
     nearest : DataFrame
-        Only where no single limit would do: the rows that miss the limits by least, in the sum of relative excess.
+        Only if no change of a single limit is enough: the rows with the least sum of relative excess.
     excluded : int
         Rows that cannot be chosen because codings failed.
     elsewhere : int
         Rows that cannot be chosen because their means are over other meshes.
-    beyond : tuple of (Limit, float)
-        Limits that nothing can meet, with the noise floor of their metric: what the original itself reaches.
+    beyond : tuple of (Requirement, float)
+        Limits that no codec can meet, with the noise floor of their metric: the value of the original itself.
     """
 
     within: pd.DataFrame
@@ -147,17 +144,17 @@ class Choice:
     nearest: pd.DataFrame | None = None
     excluded: int = 0
     elsewhere: int = 0
-    beyond: tuple[tuple[Limit, float], ...] = ()
+    beyond: tuple[tuple[Requirement, float], ...] = ()
 
 
-def choose_from(rows: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
+def choose_from(rows: pd.DataFrame, limits: Sequence[Requirement]) -> Choice:
     """Find what is within the limits, by means over the same meshes.
 
     Parameters
     ----------
     rows : DataFrame
         Records of one dataset, split, effort and device.
-    limits : sequence of Limit
+    limits : sequence of Requirement
         All of which must hold.
     """
     every = summarise(rows)
@@ -173,7 +170,7 @@ def choose_from(rows: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
     )
 
 
-def _beyond_the_floor(summary: pd.DataFrame, limits: Sequence[Limit]) -> Iterator[tuple[Limit, float]]:
+def _beyond_the_floor(summary: pd.DataFrame, limits: Sequence[Requirement]) -> Iterator[tuple[Requirement, float]]:
     for limit in limits:
         floor = None if limit.column in COSTS else columns()[limit.column].floor
         if floor is None or floor not in summary or summary.empty:
@@ -184,7 +181,7 @@ def _beyond_the_floor(summary: pd.DataFrame, limits: Sequence[Limit]) -> Iterato
             yield limit, best
 
 
-def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
+def choose(summary: pd.DataFrame, limits: Sequence[Requirement]) -> Choice:
     """Find what is within the limits.
 
     A rate at which any coding failed cannot be chosen: its means are over the rest.
@@ -193,7 +190,7 @@ def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
     ----------
     summary : DataFrame
         Rows of one dataset, split, effort and device.
-    limits : sequence of Limit
+    limits : sequence of Requirement
         All of which must hold.
     """
     usable = summary[(summary["failed"] == 0) & (summary["ok"] > 0)]
@@ -219,9 +216,9 @@ def choose(summary: pd.DataFrame, limits: Sequence[Limit]) -> Choice:
 
 
 def _pareto(rows: pd.DataFrame) -> list[bool]:
-    """Where no other row is at least as good in size, quality and decoding time, and better in one.
+    """Whether no other row is at least as good in size, quality and decoding time, and better in one; for each row.
 
-    Quality is by the column that ranks. Unknown values are worst.
+    Quality is the column that ranks codecs. NaN counts as worst.
     """
     ranking = ranking_column(rows)
     values = [rows[name].astype(float) for name in ("kilobytes", "decode_ms") if name in rows]

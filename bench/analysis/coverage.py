@@ -1,7 +1,7 @@
-"""Which meshes codecs have in common: means over different meshes are not compared. Knows records as data frames.
+"""Finds the meshes that codecs have in common, so that means over different meshes are not compared.
 
-A run that was interrupted, that went on with other rates, or in which codings failed has not coded every mesh at every
-rate. A curve through means over 8 meshes here and over 1 there says more of the meshes than of the codec.
+A run that was interrupted, that continued with other rates, or in which codings failed has not coded every mesh at
+every rate. A mean over 8 meshes and a mean over 1 of them differ by the meshes, not only by the codecs.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gcbench.bench.analysis.frame import GROUP
+from gcbench.bench.analysis.frame import BLOCK
 from gcbench.bench.metrics import columns
-
-BLOCK = GROUP[:-2]  # what has to be equal for records to be compared
 
 
 @dataclass(frozen=True)
 class Common:
-    """Records split into those that can be compared, and the others.
+    """Records that can be compared, and the other records.
 
     Parameters
     ----------
     rows : DataFrame
-        Of the meshes in common, at the rates that coded all of them; with the records of bad input. Where a column of
-        a suite lacks values, those of other meshes than all have are blank too.
+        Records of the meshes in common, at the rates that coded all of these meshes; and the records of bad input.
+        Some values of suites are blanked, so that the values of a column are of the same meshes at all rates.
     aside : DataFrame
-        Every record at the other rates.
+        All records of the other rates.
     notes : tuple of str
-        A line for each block in which something was left out: which meshes count, and which rates do not.
+        A line for each block in which records were left out: which meshes count, and which rates do not.
     """
 
     rows: pd.DataFrame
@@ -38,12 +36,19 @@ class Common:
 
 
 def common(rows: pd.DataFrame) -> Common:
-    """Find the meshes over which most can be compared, in each dataset, split, effort and device by itself.
+    """Find the set of meshes that makes most results comparable, in each dataset, split, effort and device separately.
 
-    Of the candidate sets of meshes, the one with the largest number of meshes times codecs is taken, where a codec
-    counts by the share of its rates that coded all of the set: a long ladder does not outvote a short one. Candidates
-    are the sets that rates coded, and what the largest of them have in common. In a complete run without failures that
-    is every mesh. Of sets worth the same, more codecs decide. Records of the timing pass follow those of quality.
+    A candidate is the set of meshes that some rate coded, or the intersection of the 2, 3, ... largest such sets. The
+    worth of a candidate is its number of meshes times the number of codecs, where a codec counts by the share of its
+    rates that coded all meshes of the candidate: a codec with many rates has no more weight than a codec with few. The
+    candidate with the largest worth is taken; of candidates with equal worth, the one with more codecs. In a complete
+    run without failures this is the set of all meshes.
+
+    Example: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too. The worth of the 6
+    meshes is 6 · 2 = 12, the worth of the 10 meshes is 10 · 1 = 10: the codecs are compared on the 6 meshes.
+
+    The timing pass decides only where there is no quality pass; otherwise its records are kept where those of quality
+    are.
 
     Parameters
     ----------
@@ -68,9 +73,9 @@ def common(rows: pd.DataFrame) -> Common:
 
 
 def _same_values(block: pd.DataFrame) -> pd.DataFrame:
-    """Blank values of suites, so that a column has them of the same meshes for every codec and rate that has any.
+    """Blank values of suites, so that the values of a column are of the same meshes for all codecs and rates.
 
-    A suite may have no value for a mesh (no inside, a limit that was met) though every codec coded it.
+    A suite may lack a value for a mesh that every codec coded: the mesh has no inside, or a limit was exceeded.
     """
     ok = (block["status"] == "ok") & ~block["timing"]
     done: dict[bytes, pd.Series[bool]] = {}  # columns of one suite lack the same ones
@@ -93,7 +98,7 @@ def _same_values(block: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outside_of_the_best(ok: pd.DataFrame) -> pd.Series[bool]:
-    """Where a record is not of the meshes, codecs and rates that can be compared by the values that are there."""
+    """Which records are outside of the meshes, codecs and rates that can be compared by this column."""
     whole = ok["there"].groupby([ok["codec"], ok["rate"], ok["mesh"]], sort=True).all()
     sets: dict[tuple[str, str], set[str]] = {}
     for codec, rate, mesh in whole.index[whole]:

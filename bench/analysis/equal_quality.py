@@ -1,4 +1,4 @@
-"""What codecs cost at the same quality, interpolated along their curves. Knows summaries, not figures."""
+"""Costs of codecs at the same quality, interpolated along their rate-distortion curves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ COSTS = ("kilobytes", "encode_ms", "decode_ms", "encode_added_mib", "decode_adde
 def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame:
     """Costs of every codec that reaches a quality.
 
-    Between the two neighbouring points of its Pareto front, the logarithm of a cost goes linearly with quality.
-    Nothing is extrapolated: a codec that is better at all of its rates has the costs of the smallest, and one that is
-    worse at all of them is left out.
+    The logarithm of a cost is interpolated linearly in the quality, between neighbouring points of the Pareto front.
+    Nothing is extrapolated: a codec that is better at all of its rates has the costs of its smallest rate, and a codec
+    that is worse at all of its rates is left out.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame
     metric : str
         A column of a suite.
     value : float
-        Of the metric.
+        Value of the metric.
 
     Returns
     -------
     DataFrame
-        Index ``codec``, columns :data:`COSTS` and ``better``: whether it is better than asked at its smallest rate.
+        Index ``codec``, columns :data:`COSTS` and ``better``: whether the codec is better at its smallest rate.
     """
     target = float(oriented([value], metric)[0])
     rows = {}
@@ -48,7 +48,7 @@ def at_quality(summary: pd.DataFrame, metric: str, value: float) -> pd.DataFrame
 
 
 def common_quality(summary: pd.DataFrame, metric: str) -> float | None:
-    """Value of the metric that most codecs span; in the middle of where they do, and None where fewer than two do."""
+    """Value of the metric in the middle of the range that most curves span; None if no two curves overlap."""
     spans = [c.quality[[0, -1]] for c in curves(summary, metric).values() if len(c.quality) > 1]
     edges = sorted({float(edge) for span in spans for edge in span})
     best, middle = 1, None

@@ -11,9 +11,10 @@ import pandas as pd
 from gcbench.bench.metrics import columns
 from gcbench.bench.store.records import Record
 
-#: What a row of the summary is: one codec at one rate on one split of one dataset, over its meshes and seeds.
-#: The part up to the codec is what makes rows comparable: a block of a table, a figure.
+#: A row of the summary: one codec at one rate on one split of one dataset, over the meshes and seeds.
 GROUP = ["dataset", "split", "effort", "device", "codec", "rate"]
+#: Rows with equal values in these columns are comparable: they are one block of a table, or one figure.
+BLOCK = GROUP[:-2]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -23,18 +24,18 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _columns() -> list[str]:
-    """Columns that every frame has: those of a record in which nothing was measured."""
+    """Columns that every frame has: the columns of a record without measurements."""
     required = {f.name: None for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
     nothing: Any = Record  # values of no type: only the names count
     return list(nothing(**required).flat())
 
 
-#: What the times of a row are of: times of two kinds of machine are neither averaged nor compared.
+#: Columns that describe a kind of machine. Times of two kinds of machine are neither averaged nor compared.
 MACHINE = ["cpu", "gpu", "threads"]
 
 
 def machine(rows: pd.DataFrame) -> pd.Series[str]:
-    """Name the kind of machine of each record, ``CPU model, 2 threads``; empty where it is not known."""
+    """Name the kind of machine of each record, ``CPU model, 2 threads``; empty if unknown."""
     names = []
     for cpu, gpu, threads in rows[MACHINE].itertuples(index=False):
         parts = [part for part in (cpu, gpu) if isinstance(part, str) and part]
@@ -44,45 +45,45 @@ def machine(rows: pd.DataFrame) -> pd.Series[str]:
 
 
 def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
-    """Aggregate over the meshes of each codec and rate, with failures in sight.
+    """Aggregate over the meshes of each codec and rate, and count failures.
 
     Parameters
     ----------
     rows : DataFrame
         From :func:`frame`.
     penalise : bool
-        Means of metrics count a failed coding as the worst value that a column says it has, instead of leaving it out.
+        Whether means of metrics count a failed coding as the worst value of the column, instead of leaving it out.
 
     Returns
     -------
     DataFrame
-        One row for each :data:`GROUP`, sorted. A coding is one mesh with one seed in the quality pass, or in the timing
-        pass of a group that has no other: such a group has sizes and times, and no metrics.
+        One row for each :data:`GROUP`, sorted. A coding is one mesh with one seed in the quality pass. A group
+        without a quality pass takes the codings of its timing pass, and has sizes and times but no metrics.
 
-        - ``meshes``, ``bad_input``: how many distinct meshes, and how many of them cannot be used;
-        - ``codings``, ``ok``, ``failed``: how many codings; the rest is over the ``ok`` ones only;
+        - ``meshes``, ``bad_input``: numbers of distinct meshes, and of meshes that cannot be used;
+        - ``codings``, ``ok``, ``failed``: numbers of codings; everything below is over the ``ok`` ones;
         - ``success``: ok / (ok + failed);
         - ``ratio``: Σ obj_bytes / Σ stream_bytes (DESIGN section 6), ``kilobytes``: mean stream size in 1000 bytes;
         - ``bits_per_vertex``: mean;
         - every column of a metric suite, and its floor: mean over the codings that have a value;
-        - ``timed``: whether times and memory are from a timing pass, which must be ok for every mesh that has an
-          ok coding; else they are from single shots of the quality pass;
+        - ``timed``: whether times and memory are from the timing pass, which must be ok for every mesh with an ok
+          coding. Otherwise they are from the single calls of the quality pass;
         - ``timing_failed``: failures in the timing pass;
-        - ``machine``: the kind of machine that the times are of. Where timing passes ran on several kinds, one of
-          them counts: that of most rows of the block. Of single shots on several kinds, their names with ``+``;
-        - ``encode_ms``, ``decode_ms``: mean, of a set codec its share for one mesh;
-        - ``encode_stage_NAME_ms``, ``decode_stage_NAME_ms``: the same of the parts that codecs told apart;
-        - ``encode_added_mib``, ``decode_added_mib``: the most memory that a call added to what its process held before,
-          which are the libraries and weights of every codec that the worker has served so far;
-        - ``encode_gpu_mib``, ``decode_gpu_mib``: the most GPU memory of a call, where that is known;
-        - ``encode_calls_least``, ``encode_calls_most``, the same of ``decode``: how many calls a time is the median of,
-          over the meshes: a call that is long is not repeated.
+        - ``machine``: the kind of machine of the times. If timing passes ran on several kinds of machine, the kind with
+          the most rows in the block counts. If single calls ran on several kinds, their names are joined by ``+``;
+        - ``encode_ms``, ``decode_ms``: mean; the time of a set codec is divided by the size of the set;
+        - ``encode_stage_NAME_ms``, ``decode_stage_NAME_ms``: the same for the stages that codecs report;
+        - ``encode_added_mib``, ``decode_added_mib``: the largest memory that a call added to what its process
+          held before (the libraries and weights of all codecs that the worker has run so far);
+        - ``encode_gpu_mib``, ``decode_gpu_mib``: the largest GPU memory of a call, if known;
+        - ``encode_calls_least``, ``encode_calls_most``, the same for ``decode``: smallest and largest number of
+          calls behind a time (a median), over the meshes: long calls are not repeated.
     """
     if rows.empty:
         counts = ["meshes", "codings", "ok", "bad_input", "failed"]
         return pd.DataFrame(columns=[*GROUP, "rate_index", *counts, "ratio"])
     named = rows.assign(machine=machine(rows))
-    usual = {block: _usual_machines(part) for block, part in named.groupby(GROUP[:-2], sort=True)}
+    usual = {block: _usual_machines(part) for block, part in named.groupby(BLOCK, sort=True)}
     summary = []
     for key, group in named.groupby(GROUP, sort=True):
         quality, timing = group[~group["timing"]], group[group["timing"]]
@@ -97,14 +98,14 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
 
 
 def _usual_machines(block: pd.DataFrame) -> list[str]:
-    """Kinds of machine of the timing passes of a block, the one with most codecs and rates first."""
+    """Kinds of machine of the timing passes of a block, the kind with the most codecs and rates first."""
     timing = block[block["timing"]]
     rates = timing.drop_duplicates(["codec", "rate", "machine"])["machine"].value_counts()
     return sorted(rates.index, key=lambda name: (-int(rates[name]), str(name)))
 
 
 def _of_one_machine(codings: pd.DataFrame, timing: pd.DataFrame, usual: list[str]) -> pd.DataFrame:
-    """Keep the timing pass of one kind of machine: the most usual one that timed every mesh, else any."""
+    """Keep the timing pass of one kind of machine: the most usual kind that timed all meshes, else the most usual."""
     meshes = set(_ok(codings)["mesh"])
     kinds = [name for name in usual if (timing["machine"] == name).any()]
     whole = [name for name in kinds if meshes <= set(_ok(timing[timing["machine"] == name])["mesh"])]
@@ -131,7 +132,7 @@ def _quality(codings: pd.DataFrame, *, penalise: bool) -> dict[str, object]:
         if column.name in ok:
             counted = usable[column.name].astype(float).mask(failed)
             if penalise and column.worst is not None:
-                counted = counted.mask(failed, column.worst)  # an ok coding that was not measured is no failure
+                counted = counted.mask(failed, column.worst)  # a coding that is ok but was not measured is no failure
             row[column.name] = counted.mean()
         if column.floor is not None and column.floor in ok:
             row[column.floor] = ok[column.floor].astype(float).mean()
@@ -139,7 +140,7 @@ def _quality(codings: pd.DataFrame, *, penalise: bool) -> dict[str, object]:
 
 
 def _cost(codings: pd.DataFrame, timing: pd.DataFrame) -> dict[str, object]:
-    # Times are over the same meshes as everything else: a timing pass that lacks some would compare unlike with like.
+    # Times are over the same meshes as everything else: a timing pass that lacks meshes is not used.
     single, repeated = _ok(codings), _ok(timing)
     meshes = set(single["mesh"])
     timed = bool(meshes) and meshes <= set(repeated["mesh"])

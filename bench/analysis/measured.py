@@ -1,6 +1,6 @@
-"""Which columns of the metric suites a run has: to show, to choose by, to rank by; and which codings lack them.
+"""Which columns of the metric suites a run has, which of them are shown and rank codecs, and which codings lack values.
 
-Reads the registry of suites and names no column of any.
+Columns come from the registry of suites: no name of a column stands in this module.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def measured(rows: pd.DataFrame) -> list[Column]:
 
 
 def headlines(rows: pd.DataFrame) -> list[Column]:
-    """Those that are shown where none is asked for."""
+    """The measured columns that are shown by default."""
     return [column for column in measured(rows) if column.headline]
 
 
 def ranking_column(rows: pd.DataFrame) -> Column | None:
-    """The one that ranks codecs where none is asked for; None where nothing that ranks was measured."""
+    """The measured column that ranks codecs by default; None if no ranking column was measured."""
     name = ranking(column.name for column in measured(rows))
     return None if name is None else columns()[name]
 
 
 def find(rows: pd.DataFrame, name: str, run: str = "RUN", others: Iterable[str] = ()) -> Column:
-    """Look up a column that was asked for.
+    """Look up a column by the name that a user gave.
 
     Parameters
     ----------
@@ -87,10 +87,11 @@ def chosen(rows: pd.DataFrame, names: Sequence[str], run: str = "RUN") -> list[C
 
 
 def inside_floor(rows: pd.DataFrame, name: str) -> pd.Series[bool]:
-    """Where a value is so near its noise floor that differences in it say nothing.
+    """Which values are so close to their noise floor that a difference between them means nothing.
 
-    Near is: an error at most 3 % above the floor's. The floor of a mean over some tens of meshes is known to about 1 %,
-    and on AMA frames every codec from 10 bits of quantisation on, sixteen-fold apart in true error, is within 2 %.
+    Close means: the error is at most 3 % above the error of the floor. The floor of a mean over some tens of meshes is
+    known to about 1 %. On AMA frames, all codecs with at least 10 bits of quantisation are within 2 % of the floor,
+    though their true errors differ by a factor of 16.
     """
     column = columns()[name]
     if column.floor is None or column.floor not in rows or name not in rows:
@@ -105,16 +106,16 @@ def inside_floor(rows: pd.DataFrame, name: str) -> pd.Series[bool]:
 
 @dataclass(frozen=True)
 class Lacking:
-    """Codings that are ok and have no value of a suite.
+    """How many codings that are ok lack the values of a suite.
 
     Parameters
     ----------
     suite : str
         Which suite.
     codings, of : int
-        How many of them, of how many that are ok.
+        The number of codings without values, and the number of codings that are ok.
     reason : str
-        The most common one, ``status: text``; empty where the suite was not asked for.
+        The most common reason, ``status: text``; empty if the suite was not requested.
     """
 
     suite: str
@@ -128,7 +129,7 @@ class Lacking:
 
 
 def lacking(rows: pd.DataFrame, shown: Iterable[Column]) -> list[Lacking]:
-    """Say which suites of the columns shown, or that were tried, have no value for some of the codings that are ok."""
+    """Find the suites, shown or tried, that lack values for some of the codings that are ok."""
     ok = rows[(rows["status"] == "ok") & ~rows["timing"]]
     reasons: dict[str, Counter[str]] = {}
     for text in ok["unmeasured"].dropna() if "unmeasured" in ok else ():

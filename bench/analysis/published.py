@@ -1,4 +1,4 @@
-"""Figures of papers beside those of a run. Which they are is data: ``results/published.csv``."""
+"""Published figures, from ``results/published.csv``, beside figures of a run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from gcbench.registry import split_address
 
 @dataclass(frozen=True)
 class Published:
-    """What a paper says of one method in one setting.
+    """Figures that a paper gives for one method in one setting.
 
     Parameters
     ----------
     source, table, dataset : str
-        Where it stands, and of which meshes it is.
+        The paper, its table, and the meshes.
     method, setting : str
-        In the paper's words.
+        Names in the paper.
     codec, beside_dataset, beside_rate : str
-        Our rows that it may stand beside: a codec's name, a dataset's, a pattern of rate labels; of the last two, empty
-        is any. A paper's table is shown whole where one row of it has such rows beside it; but one with a pattern of
-        rates only beside its own.
+        Which rows of a run are comparable: the name of the codec, the name of the dataset, and a pattern of rate
+        labels; an empty dataset or pattern matches all. If any row of a paper's table has a comparable row, the whole
+        table is shown; a published row with a pattern of rates is shown only if the row itself has one.
     values : mapping of str to float
-        By column, in the column's own unit.
+        Values by column name, in the unit of the column.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Published:
     values: Mapping[str, float]
 
     def is_like(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of a summary is of such a codec, dataset and rate."""
+        """Whether a row of a summary is comparable with these figures."""
         return (
             split_address(str(row["codec"]), "codec")[0] == self.codec
             and self.beside_dataset in {"", row["dataset"]}
@@ -56,7 +56,7 @@ class Published:
 
 
 def published() -> list[Published]:
-    """Everything that is committed, in the order of the file."""
+    """All published figures, in the order of the file."""
     text = (files("gcbench.results") / "published.csv").read_text(encoding="utf-8")
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in csv.DictReader(text.splitlines()):
@@ -71,16 +71,16 @@ _KEY = ("source", "table", "dataset", "method", "setting", "codec", "beside_data
 
 
 def beside_published(summary: pd.DataFrame, figures: Sequence[Published] | None = None) -> list[Table]:
-    """Published tables with our rows of the same codecs below them, for columns that were measured.
+    """Published tables, each with the comparable rows of the run below it, for the columns that the run measured.
 
-    They are of other sets, on other machines. The difference is shown, not judged.
+    Published figures are of other meshes and machines. The tables show the differences without a judgement.
 
     Parameters
     ----------
     summary : DataFrame
         From :func:`gcbench.bench.analysis.frame.summarise`.
     figures : sequence of Published, optional
-        Those of ``results/published.csv`` by default.
+        By default the figures in ``results/published.csv``.
     """
     groups: dict[tuple[str, str, str], list[Published]] = {}
     for one in published() if figures is None else figures:
@@ -131,7 +131,7 @@ def _meshes(row: Mapping[str, Any]) -> str:
 
 
 def _deviation(row: Mapping[str, Any], of: Published, columns: Sequence[Column]) -> dict[str, float]:
-    """Relative differences of ours from the published figure."""
+    """Relative differences of a row of the run from the published figures."""
     return {
         f"{c.name}_deviation": row[c.name] / of.values[c.name] - 1
         for c in columns

@@ -1,7 +1,4 @@
-"""Rate-distortion curves and the Bjøntegaard delta between them, with a reason where there is no honest number.
-
-Knows summaries and records as data frames; how they are shown is not its business.
-"""
+"""Rate-distortion curves and the Bjøntegaard delta between two curves, or the reason why there is no reliable delta."""
 
 from __future__ import annotations
 
@@ -36,18 +33,18 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True)
 class Curve:
-    """Points on the Pareto front, and what was left out.
+    """The points of a codec on its Pareto front.
 
     Parameters
     ----------
     rate : (N,) float
         Bytes, bits or any other size; increasing.
     quality : (N,) float
-        Oriented so that more is better: distances as −log10, the rest as it is or negated; increasing.
+        Quality, more is better: distances as −log10, other values unchanged or negated; increasing.
     dropped : tuple of str
-        What was left out, and why, a line each.
+        One line for each point that was left out, with the reason.
     refusal : Refusal or None
-        Why the curve alone already forbids a BD-rate.
+        Why there can be no BD-rate with this curve, whatever the other curve is.
     """
 
     rate: NDArray[np.float64]
@@ -63,15 +60,15 @@ class BDRate:
     Parameters
     ----------
     percent : float or None
-        By monotone piecewise cubic interpolation (pchip): −50 is half the bytes. None where it is refused.
+        By monotone piecewise cubic interpolation (pchip): −50 is half the bytes. None if there is a refusal.
     akima_percent : float or None
-        By Akima interpolation: where the two differ much, the points are too far apart for either.
+        By Akima interpolation. If the two numbers differ much, the points are too far apart for either.
     overlap : float
-        Common range of quality over the shorter curve's, in [0, 1].
+        Length of the common range of quality, divided by the range of the shorter curve; in [0, 1].
     refusal : Refusal or None
         Why there is no number.
     dropped : tuple of str
-        Points of either curve that do not count.
+        Points of both curves that were left out.
     """
 
     percent: float | None
@@ -91,12 +88,12 @@ class PerMesh:
     Parameters
     ----------
     percent, low, high : float or None
-        Mean, and the 95 % interval of its bootstrap over meshes; None without a single number, and for the interval
-        also with only one.
+        Mean, and its 95 % bootstrap interval over meshes. All are None if no mesh has a BD-rate; the interval is also
+        None if only one mesh has.
     meshes, refused : int
-        Meshes with a number, and without one.
+        Numbers of meshes with and without a BD-rate.
     wins : float or None
-        Share of the meshes with a number whose BD-rate is negative.
+        Share of the meshes with a BD-rate whose BD-rate is negative.
     """
 
     percent: float | None
@@ -117,8 +114,8 @@ def curve(
 ) -> Curve:
     """Make a curve of measured points.
 
-    Left out are points that are not finite (a distance of exactly 0 has no logarithm), those at the noise floor, and
-    those that another point beats in both size and quality: in this order, each named in ``dropped``.
+    Points are left out, in this order, if they are not finite (a distance of 0 has no logarithm), are at the noise
+    floor, or are beaten by another point in both size and quality. ``dropped`` names each of them.
 
     Parameters
     ----------
@@ -127,9 +124,9 @@ def curve(
     metric : str
         A column of a suite.
     labels : sequence of str, optional
-        What to call the points; their sizes by default.
+        Names of the points; by default their sizes.
     at_floor : (N,) bool, optional
-        Where the value is nothing but sampling noise.
+        Which values are at the noise floor.
     """
     x, quality = np.asarray(rate, np.float64), oriented(value, metric)
     names = list(labels) if labels is not None else [f"{r:g}" for r in x]
@@ -155,7 +152,7 @@ def curve(
 
 
 def oriented(value: ArrayLike, metric: str) -> NDArray[np.float64]:
-    """Turn values of a metric so that more is better: distances become −log10, with NaN for what is not positive."""
+    """Convert values of a metric so that more is better: distances become −log10, and NaN if they are not positive."""
     values, column = np.asarray(value, np.float64), columns()[metric]
     if column.better == "higher":
         return values.copy()
@@ -220,8 +217,8 @@ def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) ->
     metric : str
         A column of a suite.
     absent : iterable of str
-        Codecs of which means at some rates are missing, because they are over other meshes: with what is left not
-        being enough, that is the reason.
+        Codecs with rates that are missing because they were not coded for all meshes in common. If too few points
+        are left, this is the reason that is given.
 
     Returns
     -------
@@ -239,7 +236,7 @@ def bd_matrix(summary: pd.DataFrame, metric: str, absent: Iterable[str] = ()) ->
 
 
 def _against(anchor: Curve, test: Curve) -> BDRate:
-    """BD-rate, in which a codec of other meshes is the first reason for none."""
+    """BD-rate. If a codec was not coded for all meshes in common, this reason comes before all others."""
     if Refusal.OTHER_MESHES in {anchor.refusal, test.refusal}:
         return BDRate(None, None, 0.0, Refusal.OTHER_MESHES)
     return bd_rate(anchor, test)
@@ -278,7 +275,7 @@ def per_mesh(rows: pd.DataFrame, anchor: str, test: str, metric: str, *, seed: i
 
 
 def _pareto(rate: NDArray[np.float64], quality: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where no other point is as small and as good; of equal points the first counts."""
+    """Which points no other point beats or equals in size and quality; of equal points the first is kept."""
     order = np.lexsort((-quality, rate))
     best = np.maximum.accumulate(np.concatenate([[-math.inf], quality[order]]))[:-1]
     keep = np.zeros(len(rate), bool)
@@ -290,7 +287,7 @@ def _percent(anchor: Curve, test: Curve, method: str) -> float:
     import bjontegaard
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of little overlap, which was looked at
+        warnings.simplefilter("ignore")  # about little overlap, which bd_rate has checked
         return float(
             bjontegaard.bd_rate(
                 anchor.rate,

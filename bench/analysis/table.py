@@ -10,18 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis.frame import GROUP, MACHINE
+from gcbench.bench.analysis.frame import BLOCK, MACHINE
 from gcbench.bench.analysis.measured import headlines, inside_floor, lacking, ranking_column, reasons_of
 from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
 from gcbench.bench.metrics import Column
 
-BLOCK = GROUP[:-2]
 _OF_A_PLACE = {"host", "slot", *MACHINE, "machine"}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A column of the table: where its value is in the summary, and how people read it."""
+    """A column of the table: its name in the summary, its heading, and how a value is written."""
 
     name: str
     heading: str
@@ -33,12 +32,12 @@ TIMES = (Shown("encode_ms", "enc ms", lambda v: f"{v:.1f}"), Shown("decode_ms", 
 
 
 def show(column: Column, value: float) -> str:
-    """Write a value under the column's label; a dash for none."""
+    """Write a value in the scale of the column's label; NaN is a dash."""
     return "–" if math.isnan(value) else f"{value * column.scale:.{column.digits}f}"
 
 
 def shown(columns: Sequence[Column]) -> list[Shown]:
-    """Columns of the table: sizes, those of the suites, times."""
+    """Columns of the table: sizes, the given columns of metric suites, times."""
     return [*SIZES, *(Shown(c.name, c.label, partial(show, c)) for c in columns), *TIMES]
 
 
@@ -57,14 +56,14 @@ def render(
     summary : DataFrame
         From :func:`gcbench.bench.analysis.frame.summarise`.
     format_ : {"text", "markdown", "latex", "csv", "json"}
-        CSV and JSON hold every column of the summary at full precision; the others the ones people compare.
-        In CSV and JSON the frame of records does as well as a summary.
+        CSV and JSON hold every column of the summary at full precision; the other formats hold the columns that
+        people compare. For CSV and JSON, ``summary`` may also be a frame of records.
     timing : bool
-        Without timing, everything in the table is reproducible to the last byte: no column of times or memory.
+        Whether columns of times and memory are included. Without them the table is reproducible to the last byte.
     columns : sequence of Column, optional
-        Of the suites; by default the headlines of those that were measured.
+        Columns of metric suites; by default the headlines that were measured.
     rows : DataFrame, optional
-        The records of the summary, to say below the table which of them were not measured, and why.
+        The records behind the summary. Notes below the table then say which codings were not measured, and why.
     """
     if not timing:
         summary = summary[[column for column in summary if not _measures_time_or_memory(str(column))]]
@@ -82,11 +81,11 @@ def render(
 
 
 def block_title(dataset: str, split: str, effort: str, device: str) -> str:
-    """Say what rows of one table have in common."""
+    """Name the dataset, split, effort and device of one table."""
     return f"{dataset}, split {split}, effort {effort}" + ("" if device == "cpu" else f", on {device}")
 
 
-#: Columns that are in CSV and JSON only where there is something in them.
+#: Columns that CSV and JSON leave out where every value is empty.
 _OPTIONAL = (*("unmeasured", "host", "slot", *MACHINE, "machine"), *("encode_gpu_bytes", "decode_gpu_bytes"),
              *("encode_gpu_mib", "decode_gpu_mib"))  # fmt: skip
 
@@ -145,7 +144,7 @@ def _notes(part: pd.DataFrame, columns: Sequence[Column], any_near: bool) -> Ite
 
 
 def _fewer_meshes(part: pd.DataFrame) -> str:
-    """Name rates that were not run on every mesh: their means do not compare with the others."""
+    """Name the rates that did not run on every mesh; their means cannot be compared with the other means."""
     said = []
     most = part["meshes"].max()
     for codec, of_codec in part.groupby("codec", sort=True):
@@ -158,7 +157,7 @@ def _fewer_meshes(part: pd.DataFrame) -> str:
 
 
 def how_timed(part: pd.DataFrame) -> str:
-    """Say what the times of the rows of a block are: medians of how many calls, and which are of single ones."""
+    """Say how the times of a block were measured: medians of how many calls, and which times are of single calls."""
     known = part[part["encode_ms"].notna()]
     timed, untimed = known[known["timed"]], known[~known["timed"]]
     said = []
@@ -179,7 +178,7 @@ def _most_calls(rows: pd.DataFrame) -> list[int]:
 
 
 def _single_calls(rows: pd.DataFrame) -> str:
-    """Name the rows of which a call was made once: ``necgs k64w32 (encode)``; a codec alone where it is all of them."""
+    """Name the rows with a call that was made once, e.g. ``necgs k64w32 (encode)``; no rates if all have one."""
     said = []
     for codec, of_codec in rows.groupby("codec", sort=True):
         by_which: dict[str, list[str]] = {}
@@ -193,7 +192,7 @@ def _single_calls(rows: pd.DataFrame) -> str:
 
 
 def _which_single(row: dict[Any, Any]) -> str | None:
-    """Which calls of a row were made once on some mesh, in words to put behind its name; None for none."""
+    """Which calls of a row were made once on some mesh, e.g. `` (encode, some meshes)``; None if no call was."""
     single = [call for call in ("encode", "decode") if row[f"{call}_calls_least"] == 1]
     if not single:
         return None
@@ -203,7 +202,7 @@ def _which_single(row: dict[Any, Any]) -> str | None:
 
 
 def machine_notes(part: pd.DataFrame) -> Iterator[str]:
-    """Warn where the times of a block are of different kinds of machine, in timing passes and in single shots."""
+    """Warn if the times of a block were measured on different kinds of machine."""
     known = part[part["encode_ms"].notna() & (part["machine"] != "")]
     for timed, what in ((True, "timing passes"), (False, "single shots")):
         of = known[known["timed"] == timed]
@@ -218,14 +217,14 @@ def machine_notes(part: pd.DataFrame) -> Iterator[str]:
 
 
 def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
-    """List every record that is not ok, or that a suite could not measure, equal ones on one line.
+    """List the records that failed or that a suite could not measure; records with the same failure share a line.
 
     Parameters
     ----------
     rows : DataFrame
         From :func:`gcbench.bench.analysis.frame.frame`.
     format_ : {"text", "markdown", "latex", "csv", "json"}
-        JSON is a list of objects, in which ``rates`` is a list; elsewhere it is the first and the last one.
+        In JSON, ``rates`` is a list; in the other formats it is the first and the last rate.
     """
     columns = ["dataset", "mesh", "codec", "rates", "status", "stage", "error"]
     by = [column for column in columns if column != "rates"]
@@ -249,7 +248,7 @@ def failures(rows: pd.DataFrame, format_: Format = "text") -> str:
 
 
 def _failed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Records that are not ok; and those that are, once for each suite that has no values, as of the stage measure."""
+    """Records that are not ok; and records that are ok, once for each suite without values, as stage ``measure``."""
     failed = rows[rows["status"] != "ok"]
     if "unmeasured" not in rows:
         return failed
@@ -263,11 +262,11 @@ def _failed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of plain values, of which ``repr`` gives every digit."""
+    """Rows of Python values, whose ``repr`` has every digit."""
     rows = summary.to_dict("records")
     return [{str(name): _or_none(value) for name, value in row.items()} for row in rows]
 
 
 def _or_none(value: Any) -> Any:
-    """None for what JSON lacks: NaN, NA and infinities."""
+    """The value; None for NaN, NA and infinities, which JSON does not have."""
     return None if pd.isna(value) or value in (math.inf, -math.inf) else value

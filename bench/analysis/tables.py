@@ -1,7 +1,7 @@
 """The other tables of a run: datasets, times, Bjøntegaard deltas and resolutions.
 
-The rate-distortion table, which has a row for each codec and rate, is in ``table.py``; figures of papers beside ours
-are in ``published.py``.
+The rate-distortion table, with a row for each codec and rate, is in ``table.py``; published figures beside figures of
+a run are in ``published.py``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from gcbench.bench.analysis.coverage import common
-from gcbench.bench.analysis.frame import machine, summarise
+from gcbench.bench.analysis.frame import BLOCK, machine, summarise
 from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix, per_mesh
-from gcbench.bench.analysis.table import BLOCK, block_title, machine_notes, show
+from gcbench.bench.analysis.table import block_title, machine_notes, show
 from gcbench.bench.analysis.text import Format, block, csv_lines, json_rows
 from gcbench.bench.metrics import Column
 
@@ -29,7 +29,7 @@ class Table:
     Parameters
     ----------
     title : str
-        What it is of.
+        What the table shows.
     heading : tuple of str
         Of the columns.
     rows : list of list of str
@@ -37,7 +37,7 @@ class Table:
     data : list of dict
         The same rows at full precision.
     notes : tuple of str
-        What has to be known to read it.
+        Lines below the table that a reader needs to understand it.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Table:
 
 
 def render(tables: Sequence[Table], format_: Format) -> str:
-    """Write tables one after the other; in CSV and JSON their rows follow each other."""
+    """Write tables one after the other; CSV and JSON hold the rows of all tables as one table."""
     if format_ in {"csv", "json"}:
         data = [row for table in tables for row in table.data]
         if format_ == "json":
@@ -60,7 +60,7 @@ def render(tables: Sequence[Table], format_: Format) -> str:
 
 
 def datasets(rows: pd.DataFrame) -> list[Table]:
-    """Say what was compressed: the paper's Table 1, from the meshes of the run."""
+    """Describe the datasets of a run as the paper's Table 1 does: meshes, bytes, mean numbers of vertices and faces."""
     cells, data = [], []
     for (dataset, split), part in rows.groupby(["dataset", "split"], sort=True):
         bad = part.loc[part["status"] == "bad-input", "mesh"].nunique()
@@ -86,10 +86,10 @@ def datasets(rows: pd.DataFrame) -> list[Table]:
 
 
 def timing(rows: pd.DataFrame) -> list[Table]:
-    """Say what coding takes: times, of a set codec its share for one mesh, and the memory it adds.
+    """Times and added memory of encoding and decoding. The time of a set codec is divided by the size of the set.
 
-    Timing passes of different kinds of machine are tables of their own; then come the rows that only have the single
-    shots of the quality pass.
+    There is one table for the timing passes of each kind of machine. The last table has the rows without a timing pass:
+    their times are of single calls of the quality pass.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _timing(summary: pd.DataFrame, which: str) -> list[Table]:
 
 
 def _calls(row: dict[Any, Any], call: str) -> str:
-    """How many calls a time is the median of; over the meshes ``1–5``."""
+    """Number of calls behind a median; ``1–5`` if meshes differ."""
     least, most = row[f"{call}_calls_least"], row[f"{call}_calls_most"]
     if pd.isna(least):
         return "–"
@@ -153,7 +153,7 @@ def _calls(row: dict[Any, Any], call: str) -> str:
 
 
 def stages(summary: pd.DataFrame) -> list[Table]:
-    """Say where the time of a call goes, for codecs that tell: the conversion to points and back apart from coding."""
+    """Time of each stage of encoding and decoding, for codecs that report stages."""
     told = [c for c in map(str, summary) if "code_stage_" in c and summary[c].notna().any()]
     tables = []
     for where, part in _blocks(summary[summary[told].notna().any(axis=1)]):
@@ -176,7 +176,7 @@ def stages(summary: pd.DataFrame) -> list[Table]:
 
 
 def bd(rows: pd.DataFrame, metric: Column) -> list[Table]:
-    """BD-rate of every codec against every other: of the mean curves, and the mean over meshes with its interval.
+    """BD-rates between all pairs of codecs: one table from the mean curves, one with the mean of the meshes' BD-rates.
 
     Means are over the meshes that codecs have in common.
 
@@ -185,7 +185,7 @@ def bd(rows: pd.DataFrame, metric: Column) -> list[Table]:
     rows : DataFrame
         Records.
     metric : Column
-        Of the qualities. Records without a value of it are left out.
+        The quality. Records without a value in this column are left out.
     """
     tables = []
     name = metric.name
@@ -229,7 +229,7 @@ def _delta(records: pd.DataFrame, delta: BDRate, test: str, anchor: str, metric:
 
 
 def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]], coverage: Sequence[str]) -> Table:
-    """Lay out a matrix; of many codecs, columns are headed by numbers, so that it fits on a page."""
+    """Lay out a matrix. If there are many codecs, numbers head the columns, so that the table fits on a page."""
     names = [str(name) for name in matrix.index]
     numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
     reasons: dict[str, str] = {}
@@ -244,7 +244,7 @@ def _matrix_table(matrix: pd.DataFrame, title: str, data: list[dict[str, Any]], 
 
 
 def resolution(summary: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
-    """Compare resolutions of volumes: the paper's Table 3, for rates whose label names one (``k64w32``)."""
+    """Compare resolutions of volumes, as the paper's Table 3 does, for rates whose label has one (``k64w32``: 64)."""
     found = summary.assign(k=summary["rate"].astype(str).str.extract(r"^k(\d+)", expand=False))
     found = found[found["k"].notna() & (found["ok"] > 0)]
     heading = ("codec", "rate", "K", "ratio", *(c.label for c in columns), "encode s/mesh", "decode ms")
@@ -279,7 +279,7 @@ def _cell(delta: object, reasons: dict[str, str]) -> str:
 
 
 def _percent(value: float | None) -> str:
-    """Three digits are more than is known."""
+    """Write a percentage with three digits at most: more digits would be noise."""
     return "–" if value is None else f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
 
 
@@ -289,7 +289,7 @@ def _per_mesh_lines(data: Sequence[dict[str, Any]]) -> list[list[str]]:
     for (codec, anchor), row in known.items():
         other = known.get((anchor, codec))
         if other is not None and (other["per_mesh"], anchor) < (row["per_mesh"], codec):
-            continue  # said the other way round
+            continue  # the table has this pair the other way round
         shown = [_percent(row[name]) for name in ("per_mesh", "per_mesh_low", "per_mesh_high")]
         counts = [str(row["per_mesh_meshes"]), str(row["per_mesh_refused"])]
         lines.append([codec, anchor, *shown, *counts, f"{100 * row['wins']:.0f} %"])

@@ -1,4 +1,8 @@
-"""Rows of cells as text, Markdown, LaTeX, CSV and JSON. Knows nothing of what is in them."""
+"""Rows of cells as text, Markdown, LaTeX, CSV and JSON.
+
+Markdown and LaTeX are written here and not by pandas: pandas needs two more packages for them (Jinja2, tabulate), and
+the alignment, the minus signs, the exponents and the mark ``~`` would still have to be written here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,10 @@ def block(
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: bool = True, left: int = 2) -> list[str]:
-    """Pad columns to their width; the first ``left`` to the left, numbers to the right with their marks hanging."""
+    """Pad columns to their width: the first ``left`` columns flush left, the others flush right.
+
+    A mark ``~`` stands behind the number, in a column of its own, so that the digits stay aligned.
+    """
     widths = [max(len(cell.rstrip("~")) for cell in column) for column in zip(*rows, strict=True)]
     marks = [any(cell.endswith("~") for cell in column) for column in zip(*rows, strict=True)]
     lines = []
@@ -47,7 +54,7 @@ def markdown(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
 
 
 def csv_lines(rows: Sequence[Sequence[object]]) -> str:
-    """Lines of cells; None is an empty one."""
+    """Write CSV; a cell that is None is empty."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
@@ -66,7 +73,7 @@ def latex(rows: Sequence[Sequence[str]], *, right: bool = True) -> list[str]:
 
 
 def _escaped(cell: str) -> str:
-    """Escape what LaTeX takes for a command; the marks of the tables and signs in math mode."""
+    """Escape LaTeX's special characters; write marks, minus signs and exponents in math mode."""
     if cell.startswith("-") and cell[1:2].isdigit():
         return f"$-${_escaped(cell[1:])}"
     table = {c: rf"\{c}" for c in "&%$#_{}"} | {

@@ -1,7 +1,8 @@
-"""What a run holds of earlier versions of a codec. Knows the store and records; nothing of tables and figures.
+"""Leaves out the records of a run that an earlier version of a codec made.
 
-The store keeps one coding for each mesh, codec and rate label: the last one. What it cannot see is a label that a newer
-version of the codec no longer has, or that was not run again: a curve through both would be of no codec at all.
+The store keeps the last coding for each mesh, codec and rate label. If a newer version of a codec drops a label, or the
+label is not run again, the coding of the earlier version stays in the store. Example: version 1 coded q8 and q10, and
+version 2 only q10. A curve through both rates would mix two versions, so q8 is left out.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ Ladder = tuple[str, str, str, str, str]  # dataset, split, effort, device, codec
 
 @dataclass(frozen=True)
 class Newest:
-    """The records of a run that count, without leftovers.
+    """The records of a run that tables and figures use.
 
     Parameters
     ----------
     records : list of Record
         In the order of :meth:`gcbench.bench.store.run.Run.records`.
     notes : tuple of str
-        A line for each codec and dataset of which records were left out, or of which one rate mixes versions.
+        A line for each codec and dataset whose records were left out, or with a rate that mixes versions.
     """
 
     records: list[Record]
@@ -32,10 +33,10 @@ class Newest:
 
 
 def newest(run: Run) -> Newest:
-    """Leave out the rates of a codec that only versions before its newest one coded, on each dataset by itself.
+    """Leave out the rates that the newest version of a codec has not coded; datasets are treated separately.
 
-    The newest version is that of the coding that was appended last. Under a rate that it has coded too, records of
-    earlier versions (of other meshes) stay, and a note says so.
+    The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
+    an earlier version has coded the rate for others, both stay, and a note says so.
     """
     last = {_ladder(coding): coding.codec_version for coding in run.codings()}
     records = run.records()

@@ -1,10 +1,10 @@
-"""Is it worse than it was: two sets of results cell by cell, baselines in files, and the gate that runs a subset.
+"""Check results: `verify` tests the results of one run; `compare_results` and `gate` find what became worse.
 
-Knows records and plans; prints nothing and decides no exit code (that is the command line's).
+A *cell* is one mesh, coded by one codec at one rate. The gate runs a small subset and compares it with a baseline file.
 """
 
 from gcbench.bench.audit.baseline import Baseline, Subset
-from gcbench.bench.audit.comparison import Comparison, compare_results, measured
-from gcbench.bench.audit.gate import GateReport, gate, measure
+from gcbench.bench.audit.comparison import Comparison, cell_results, compare_results
+from gcbench.bench.audit.gate import GateReport, gate, run_subset
 
-__all__ = ["Baseline", "Comparison", "GateReport", "Subset", "compare_results", "gate", "measure", "measured"]
+__all__ = ["Baseline", "Comparison", "GateReport", "Subset", "cell_results", "compare_results", "gate", "run_subset"]

@@ -1,6 +1,6 @@
-"""A baseline: which subset of a benchmark, what came of it, and with which versions. One small JSON file.
+"""A baseline: a small JSON file with the results of a subset of the benchmark, and the versions that gave them.
 
-Its order is stable and every cell is one line, so that a change of a baseline can be reviewed. Runs nothing.
+The order is stable and every cell has one line, so that a change of a baseline can be reviewed.
 """
 
 from __future__ import annotations
@@ -11,48 +11,34 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, Measured, Tolerance
+from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, CellResult, Tolerance
 from gcbench.codecs import CODECS
 from gcbench.errors import BenchError, UsageError
 from gcbench.versions import installed
 
 FORMAT = 2
-_DIGITS = 12  # significant, of a metric in the file: finer than any tolerance
+_DIGITS = 12  # significant digits of a metric in the file: finer than any tolerance
 
 
 class BaselineUnreadable(BenchError):
-    """A file that is no baseline, or one of another format."""
+    """The file is not a baseline, or has another format."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """What of a benchmark is run: arguments of `gcbench.bench.make_plan`.
+    """The subset of the benchmark that a gate runs: arguments of `gcbench.bench.make_plan`."""
 
-    Parameters
-    ----------
-    datasets : tuple of str
-        Names or folders.
-    split : str or None
-        None is each dataset's own.
-    effort : str
-        Of the ladders.
-    seed : int
-        Of codecs and metrics.
-    rates, meshes : tuple of str
-        Only these labels and identifiers; empty is all.
-    """
-
-    datasets: tuple[str, ...] = ("mixed",)
-    split: str | None = None
+    datasets: tuple[str, ...] = ("mixed",)  # names or folders
+    split: str | None = None  # None is the default of each dataset
     effort: str = "quick"
     seed: int = 0
-    rates: tuple[str, ...] = ()
-    meshes: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()  # labels; empty is all
+    meshes: tuple[str, ...] = ()  # names; empty is all
 
 
 @dataclass(frozen=True)
 class CodecFacts:
-    """What decided the numbers of a codec: its version, and the packages that it says decide them."""
+    """What decides the results of a codec: its version, and the packages that it depends on."""
 
     version: str
     packages: Mapping[str, str]
@@ -60,7 +46,7 @@ class CodecFacts:
 
     @classmethod
     def here(cls, address: str, version: str) -> CodecFacts:
-        """Of a codec of this process."""
+        """Facts of an installed codec."""
         codec = CODECS.get(address.partition("[")[0])
         packages = {name: found for name in sorted(codec.packages) if (found := installed(name))}
         return cls(version, packages, codec.deterministic)
@@ -76,7 +62,7 @@ class TimingRatio:
 
 @dataclass(frozen=True)
 class Timing:
-    """Times as ratios to a control codec that ran interleaved, on one kind of machine; ``codec rate`` → ratio."""
+    """Times as ratios to a control codec that ran on the same meshes in the same run; ``codec rate`` → ratio."""
 
     control: str
     machine: str
@@ -85,40 +71,23 @@ class Timing:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Results that new ones are held against.
-
-    Parameters
-    ----------
-    subset : Subset
-        What was run.
-    cells : mapping
-        Results by cell.
-    codecs : mapping
-        Address → facts.
-    processor : str
-        Of the machine that made it, to be told when results differ.
-    suites : mapping
-        Suites of metrics that measured, and their versions.
-    tolerances : mapping
-        Class of codecs → fields of `Tolerance` that this baseline sets otherwise; written by hand, kept by updates.
-    timing : Timing or None
-        Where it was asked for.
-    """
+    """Results that later results are compared with."""
 
     subset: Subset
-    cells: Mapping[CellId, Measured]
-    codecs: Mapping[str, CodecFacts]
+    cells: Mapping[CellId, CellResult]
+    codecs: Mapping[str, CodecFacts]  # by address
     processor: str = ""
-    suites: Mapping[str, str] = field(default_factory=dict)
+    suites: Mapping[str, str] = field(default_factory=dict)  # suite → version
+    # Class of codecs → fields of `Tolerance` that differ from the default; written by hand, and kept by updates.
     tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     timing: Timing | None = None
 
     def tolerance(self, name: str) -> Tolerance:
-        """Return the tolerance of a class, with what this baseline sets otherwise."""
+        """The tolerance of a class of codecs."""
         return Tolerance(**{**asdict(_CLASSES[name]), **self.tolerances.get(name, {})})
 
     def updated(self, new: Baseline) -> Baseline:
-        """Take over what ``new`` measured, codec by codec; codecs that it did not run stay as they are."""
+        """Replace the results of the codecs that ``new`` ran; other codecs keep theirs."""
         kept = {cell: value for cell, value in self.cells.items() if cell.codec not in new.codecs}
         return replace(
             new,
@@ -129,13 +98,7 @@ class Baseline:
         )
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all.
-
-        Raises
-        ------
-        BenchError
-            It cannot be written.
-        """
+        """Write the file, whole or not at all. Raises BenchError if it cannot be written."""
         partial = path.with_name(f".{path.name}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,13 +130,7 @@ class Baseline:
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
-        """Read a file that `write` wrote.
-
-        Raises
-        ------
-        BaselineUnreadable
-            There is none, or it is something else.
-        """
+        """Read a file that `write` wrote. Raises BaselineUnreadable for any other file."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -182,11 +139,13 @@ class Baseline:
             raise BaselineUnreadable(f"{path} cannot be read as a baseline: {error}") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else None
-            raise BaselineUnreadable(f"{path} has format {found}, this gcbench reads {FORMAT}; write it anew: --update")
+            raise BaselineUnreadable(
+                f"{path} has format {found}, this gcbench reads {FORMAT}; remove the file and write it with --update"
+            )
         try:
             return cls._from_json(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BaselineUnreadable(f"{path} is no complete baseline: {error!r}") from error
+            raise BaselineUnreadable(f"{path} is not a complete baseline: {error!r}") from error
 
     @classmethod
     def _from_json(cls, data: Mapping[str, Any]) -> Baseline:
@@ -195,7 +154,7 @@ class Baseline:
         for name, values in tolerances.items():
             if name not in _CLASSES or not set(values) <= settable:
                 known = f"{', '.join(_CLASSES)} with {', '.join(sorted(settable))}"
-                raise UsageError(f"tolerances of '{name}': there are {known}")
+                raise UsageError(f"unknown tolerances of '{name}'; known: {known}")
         named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["subset"].items()}
         subset = Subset(**named)
         timing = None
@@ -217,7 +176,7 @@ class Baseline:
 _CLASSES = {tolerance.name: tolerance for tolerance in (EXACT, TRAINED, OTHER_INPUT)}
 
 
-def _row(cell: CellId, value: Measured) -> dict[str, Any]:
+def _row(cell: CellId, value: CellResult) -> dict[str, Any]:
     row: dict[str, Any] = {
         "codec": cell.codec,
         "rate": cell.rate,
@@ -233,13 +192,13 @@ def _row(cell: CellId, value: Measured) -> dict[str, Any]:
 
 def _cell(
     row: Mapping[str, Any], subset: Subset, inputs: Mapping[str, str | None], suites: Mapping[str, str]
-) -> tuple[CellId, Measured]:
+) -> tuple[CellId, CellResult]:
     cell = CellId(
         row["dataset"], row["split"], row["mesh"], row["codec"], row["rate"], subset.effort, subset.seed, "cpu"
     )
     metrics = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "bytes"}
     sha256 = inputs[f"{cell.dataset}/{cell.mesh}"]
-    return cell, Measured(row["status"], row.get("bytes"), sha256, metrics, row.get("error"), suites)
+    return cell, CellResult(row["status"], row.get("bytes"), sha256, metrics, row.get("error"), suites)
 
 
 def _block(name: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -249,7 +208,7 @@ def _block(name: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rounded(values: Mapping[str, float | int | bool], digits: int) -> dict[str, float | int | bool]:
-    """Counts and flags are whole as they are."""
+    """Round floats, and leave counts and flags as they are."""
     return {name: float(f"{value:.{digits}g}") if isinstance(value, float) else value for name, value in values.items()}
 
 

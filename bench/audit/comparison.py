@@ -1,7 +1,8 @@
-"""Two sets of results, cell by cell: equal, better or worse beyond a tolerance. Knows records, runs nothing.
+"""Compare two sets of results cell by cell: equal, better, or worse by more than a tolerance.
 
-A tolerance belongs to a class of codecs: what is deterministic must repeat, what trains a network gets a band. Since
-a band for single cells is too wide for a loss that all cells share, the mean over a codec's cells has a narrower one.
+A tolerance belongs to a class of codecs: deterministic codecs must repeat their results, codecs that train a network
+may differ by some per cent. A small loss in all cells would stay within that band, so the mean over the cells of a
+codec has a narrower tolerance.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Verdict = Literal["equal", "better", "worse", "not measured"]
 
 
 class CellId(NamedTuple):
-    """What makes two records comparable."""
+    """What two records must have in common to be compared."""
 
     dataset: str
     split: str
@@ -37,39 +38,21 @@ class CellId(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The result of one cell for one mesh.
+class CellResult:
+    """The result of one cell."""
 
-    Parameters
-    ----------
-    status : str
-        As in records.
-    stream_bytes : float or None
-        Of the mesh; None where it was not coded.
-    input_sha256 : str or None
-        Of the normalised mesh.
-    metrics : mapping
-        Values by column.
-    error : str or None
-        One line, of a failure.
-    suites : mapping
-        Suite → version, of those that measured: values of two versions are not compared.
-    unmeasured : mapping
-        Suite → why it has no values.
-    """
-
-    status: str
-    stream_bytes: float | None
-    input_sha256: str | None
-    metrics: Mapping[str, float | int | bool] = field(default_factory=dict)
+    status: str  # as in records
+    stream_bytes: float | None  # None if the mesh was not coded
+    input_sha256: str | None  # of the normalised mesh
+    metrics: Mapping[str, float | int | bool] = field(default_factory=dict)  # by column
     error: str | None = None
-    suites: Mapping[str, str] = field(default_factory=dict)
-    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    suites: Mapping[str, str] = field(default_factory=dict)  # suite → version; two versions are not compared
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # suite → why it has no values
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What change is none.
+    """The largest change that counts as equal.
 
     Parameters
     ----------
@@ -80,10 +63,10 @@ class Tolerance:
     mean_bytes, mean_metric : float
         For the mean over all cells of a codec.
     every : bool
-        Whether every column is looked at. A band looks at those that are robust, have no floor, at which they would
-        saturate, and are no PSNR, which is a logarithm of what such a column has.
+        Compare every column. Otherwise only robust columns without a noise floor, at which they would saturate, and
+        without PSNRs, which are logarithms of such columns.
     length : float
-        Changes of a distance up to this are none; in units of the normalised mesh.
+        Distances that differ by at most this are equal; in units of the normalised mesh.
     """
 
     name: str
@@ -95,34 +78,34 @@ class Tolerance:
     length: float = 1e-6  # the last digit of a coordinate in a file
 
     def looks_at(self, column: Column) -> bool:
-        """Whether a column is compared."""
+        """Whether the values of a column are compared."""
         steady = column.robust and column.floor is None and column.unit != "dB"
         return self.every or (steady and column.better is not None)
 
     def cell(self, name: str) -> float:
-        """Limit for ``bytes`` or a metric in a single cell."""
+        """Largest change of ``bytes`` or of a metric in a single cell."""
         return self.cell_bytes if name == "bytes" else self.cell_metric
 
     def mean(self, name: str) -> float:
-        """Limit for the mean over cells."""
+        """Largest change of the mean over cells."""
         return self.mean_bytes if name == "bytes" else self.mean_metric
 
 
-# The same bytes decode to the same mesh, which the same float64 arithmetic measures; see remeasure.EXACT_TOLERANCE.
+# Equal bytes decode to equal meshes, which are measured in float64; see remeasure.EXACT_TOLERANCE.
 EXACT = Tolerance("exact", 0.0, 1e-9, 0.0, 1e-9, every=True, length=1e-12)
-# Training that takes another path (another processor is enough) is another draw: two seeds of NeCGS on the same volumes
-# end 4 % apart in CD and 7 % in p2s (docs/necgs.md). On the machine of the baseline it mostly repeats to the bit.
+# Training takes another path on another processor, as with another seed: two seeds of NeCGS on the same volumes end 4 %
+# apart in CD and 7 % in p2s (docs/necgs.md). On the machine of the baseline, training mostly repeats to the bit.
 TRAINED = Tolerance("trained", 0.03, 0.10, 0.01, 0.05)
 # A deterministic codec on meshes that another machine generated, whose last digits may differ. With ±1e-6 on one in a
-# thousand coordinates of the minis draco-qem moves by up to 3 % in bytes and 9 % in p2s in one cell (which edge is
-# collapsed first hangs on a last digit), and by .06 % and .3 % on the mean; with ±1e-6 on all of them by 9 % and 10 %,
-# and .2 % and .2 %. Draco itself stays under .5 %.
+# thousand coordinates of the minis, draco-qem changes by up to 3 % in bytes and 9 % in p2s in one cell (a last digit
+# decides which edge is collapsed first), and by .06 % and .3 % on the mean. With ±1e-6 on all coordinates, by 9 % and
+# 10 % in one cell, and .2 % and .2 % on the mean. Draco itself stays under .5 %.
 OTHER_INPUT = Tolerance("other input", 0.10, 0.15, 0.005, 0.015)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of a cell that changed beyond its tolerance; ``change`` is positive for worse."""
+    """Bytes or a metric of a cell that changed by more than the tolerance; ``change`` is positive for worse."""
 
     name: str  # "bytes" or a metric
     old: float
@@ -132,7 +115,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One cell in both sets."""
+    """One cell that both sets have."""
 
     cell: CellId
     verdict: Verdict
@@ -143,7 +126,7 @@ class CellComparison:
 
 @dataclass(frozen=True)
 class MeanComparison:
-    """One figure of a codec, as the mean change over its cells; positive is worse."""
+    """Mean change of bytes or of a metric over the cells of a codec; positive is worse."""
 
     codec: str
     name: str
@@ -154,20 +137,10 @@ class MeanComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of results.
+    """Comparison of two sets of results."""
 
-    Parameters
-    ----------
-    cells : tuple of CellComparison
-        What is in both, in the order of the old set.
-    means : tuple of MeanComparison
-        By codec: bytes, then metrics.
-    only_old, only_new : tuple of CellId
-        What is in one only.
-    """
-
-    cells: tuple[CellComparison, ...]
-    means: tuple[MeanComparison, ...]
+    cells: tuple[CellComparison, ...]  # cells that both sets have, in the order of the old set
+    means: tuple[MeanComparison, ...]  # by codec: bytes, then metrics
     only_old: tuple[CellId, ...]
     only_new: tuple[CellId, ...]
 
@@ -177,12 +150,12 @@ class Comparison:
 
     @property
     def worse_means(self) -> tuple[MeanComparison, ...]:
-        """Codecs that are worse on the whole."""
+        """Means that are worse."""
         return tuple(mean for mean in self.means if mean.verdict == "worse")
 
     @property
     def verdict(self) -> Verdict:
-        """Worse if anything is; else not measured if nothing, or anything asked for, was not; else better or equal."""
+        """``worse`` if a cell or mean is; else ``not measured`` if a cell is, or there is no cell; else the rest."""
         if self.of("worse") or self.worse_means:
             return "worse"
         if self.of("not measured") or not self.cells:
@@ -191,12 +164,12 @@ class Comparison:
         return "better" if better else "equal"
 
 
-ToleranceOf = Callable[[CellId, Measured, Measured], Tolerance | str]
-"""Which tolerance a cell has; or, as text, why its two results cannot be compared."""
+ToleranceOf = Callable[[CellId, CellResult, CellResult], Tolerance | str]
+"""Gives the tolerance of a cell; or a text that says why its two results cannot be compared."""
 
 
-def measured(records: Iterable[Record], codecs: Sequence[str] = ()) -> dict[CellId, Measured]:
-    """Results of quality passes by cell; only of these codecs, if any are given."""
+def cell_results(records: Iterable[Record], codecs: Sequence[str] = ()) -> dict[CellId, CellResult]:
+    """Results of quality passes by cell; of these codecs only, if any are given."""
     results = {}
     known = columns()
     for r in records:
@@ -204,24 +177,26 @@ def measured(records: Iterable[Record], codecs: Sequence[str] = ()) -> dict[Cell
             continue
         cell = CellId(r.dataset, r.split, r.mesh, r.codec, r.rate, r.effort, r.seed, r.device)
         metrics = {name: value for name, value in r.metrics.items() if name in known}
-        results[cell] = Measured(
+        results[cell] = CellResult(
             r.status, r.stream_bytes, r.input_sha256, metrics, r.error, dict(r.suites), dict(r.unmeasured)
         )
     return results
 
 
-def compare(old: Mapping[CellId, Measured], new: Mapping[CellId, Measured], tolerance_of: ToleranceOf) -> Comparison:
+def compare(
+    old: Mapping[CellId, CellResult], new: Mapping[CellId, CellResult], tolerance_of: ToleranceOf
+) -> Comparison:
     """Compare two sets of results.
 
-    A cell is worse if any of its figures is worse beyond the tolerance, whatever else became better: whether a trade
-    of bytes for quality is a good one is for rate-distortion curves to say. A coding that now fails is worse.
+    A cell is worse if its bytes or one metric became worse by more than the tolerance, even if something else became
+    better: only rate-distortion curves tell whether a trade of bytes for quality is good. A new failure is worse.
 
     Parameters
     ----------
     old, new : mapping
-        From `measured`.
+        From `cell_results`.
     tolerance_of : callable
-        Takes a cell and its two results.
+        Called with a cell and its two results.
     """
     cells: list[CellComparison] = []
     changes: dict[tuple[str, str], list[tuple[float, Tolerance]]] = defaultdict(list)
@@ -246,19 +221,19 @@ def compare(old: Mapping[CellId, Measured], new: Mapping[CellId, Measured], tole
 
 
 def compare_results(
-    old: Mapping[CellId, Measured], new: Mapping[CellId, Measured], allowed: float | None = None
+    old: Mapping[CellId, CellResult], new: Mapping[CellId, CellResult], allowed: float | None = None
 ) -> Comparison:
     """Compare the results of two runs, with the tolerance of each codec's class.
 
     Parameters
     ----------
     old, new : mapping
-        From `measured`.
+        From `cell_results`.
     allowed : float, optional
-        Change that is none, in every cell of every codec, instead.
+        Changes up to this size count as equal, in every cell of every codec.
     """
 
-    def choose(cell: CellId, before: Measured, after: Measured) -> Tolerance | str:
+    def choose(cell: CellId, before: CellResult, after: CellResult) -> Tolerance | str:
         if before.input_sha256 != after.input_sha256:
             return "the meshes are not the same"
         if allowed is not None:
@@ -269,14 +244,14 @@ def compare_results(
 
 
 def is_deterministic(codec: str) -> bool:
-    """Whether a codec says so; True for one that is not here, of which a change should rather be seen than not."""
+    """Whether a codec declares itself deterministic; True for an unknown codec, so that no change is overlooked."""
     try:
         return CODECS.get(codec.partition("[")[0]).deterministic
     except (UsageError, ImportError):
         return True
 
 
-def _compare_cell(cell: CellId, before: Measured, after: Measured, tolerance: Tolerance) -> CellComparison:
+def _compare_cell(cell: CellId, before: CellResult, after: CellResult, tolerance: Tolerance) -> CellComparison:
     if after.status != "ok" or before.status != "ok":
         if after.status == before.status:
             return CellComparison(cell, "equal", tolerance.name, note=f"{after.status} in both")
@@ -295,8 +270,8 @@ def _compare_cell(cell: CellId, before: Measured, after: Measured, tolerance: To
     return CellComparison(cell, verdict, tolerance.name, tuple(differences))
 
 
-def _not_compared(before: Measured, after: Measured) -> str:
-    """Which suites have values in the one and cannot be compared with the other, and why; empty if all can."""
+def _not_compared(before: CellResult, after: CellResult) -> str:
+    """Which suites cannot be compared, and why; empty if all can."""
     reasons = [
         f"{suite} was of version {before.suites[suite]}, is of {after.suites[suite]}" for suite in _stale(before, after)
     ]
@@ -304,12 +279,12 @@ def _not_compared(before: Measured, after: Measured) -> str:
     return "; ".join(reasons)
 
 
-def _stale(before: Measured, after: Measured) -> list[str]:
+def _stale(before: CellResult, after: CellResult) -> list[str]:
     return [suite for suite, version in before.suites.items() if after.suites.get(suite, version) != version]
 
 
-def _figures(before: Measured, after: Measured, tolerance: Tolerance) -> list[tuple[str, float, float]]:
-    """Pair bytes and the values looked at, as far as both have them from the same version of a suite."""
+def _figures(before: CellResult, after: CellResult, tolerance: Tolerance) -> list[tuple[str, float, float]]:
+    """Name, old and new value of everything that is compared: values from the same version of a suite."""
     figures = []
     if before.stream_bytes is not None and after.stream_bytes is not None:
         figures.append(("bytes", before.stream_bytes, after.stream_bytes))

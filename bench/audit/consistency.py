@@ -1,12 +1,10 @@
-"""What the lines of a run must satisfy among themselves: sizes that add up, keys, values within their bounds.
+"""Consistency of the lines of a run: sizes that add up, keys that are the right hash, values that are possible.
 
-Knows codings, measurements and the bytes that streams have; opens no mesh, decodes nothing. So it is cheap, and is done
-for all. Columns are known only from what their suites declare.
+No mesh is read and nothing is decoded, so these checks are cheap, and `verify` applies them to every line.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,42 +18,21 @@ from gcbench.codecs.base import as_effort
 from gcbench.datasets.base import as_split
 from gcbench.errors import UsageError
 
-_ONE = 1 + 1e-9  # a mean of cosines that are all 1 may come out a last digit over it
-_BOUNDS = {
-    "length": (0.0, math.inf),
-    "squared length": (0.0, math.inf),
-    "fraction": (0.0, _ONE),
-    "cosine": (0.0, _ONE),
-    "similarity": (-math.inf, _ONE),
-    "flag": (0.0, 1.0),
-}
-
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as recorded, or that could not be checked.
+    """Something that differs from what was recorded, or that could not be checked."""
 
-    Parameters
-    ----------
-    what : str
-        Kind of thing: ``stream``, ``size``, ``metric``, ``input``, ``key``, ``status``, ``version``, ``line``,
-        ``session`` or ``data``.
-    where : str
-        Which coding, record, mesh, codec or file.
-    message : str
-        What was recorded and what was found.
-    """
-
-    what: str
-    where: str
-    message: str
+    what: str  # stream, size, metric, input, key, status, version, line, session or data
+    where: str  # which coding, record, mesh, codec or file
+    message: str  # continues the sentence that begins with ``where``
 
     def __str__(self) -> str:
         return f"{self.what}: {self.where}: {self.message}"
 
 
 def where(of: Record | Coding, mesh: str = "") -> str:
-    """Name a record, a coding, or one mesh of a coding."""
+    """Text that names a record, a coding, or one mesh of a coding."""
     if isinstance(of, Record):
         mesh = of.mesh
     elif not mesh:
@@ -66,14 +43,9 @@ def where(of: Record | Coding, mesh: str = "") -> str:
 
 
 def check_coding(coding: Coding, stream_sizes: Mapping[str, int]) -> Iterator[Finding]:
-    """Check a coding by itself: its status against what else it says, and its sizes against the bytes of its stream.
+    """Check the status of a coding against its other fields, and its sizes against the size of its stream.
 
-    Parameters
-    ----------
-    coding : Coding
-        One line.
-    stream_sizes : mapping
-        Bytes of every kept stream by SHA-256; one that is not there is not looked at here.
+    ``stream_sizes`` has the size of every intact stream by SHA-256; other streams are not checked here.
     """
     yield from _check_status(coding)
     for mesh in coding.coded:
@@ -112,7 +84,7 @@ def _check_status(coding: Coding) -> Iterator[Finding]:
 
 
 def check_layout(coding: Coding, layout: StreamLayout) -> Iterator[Finding]:
-    """Check which bytes of a set's stream serve all meshes and which serve one, against what its codec says."""
+    """Check the shared bytes and the bytes of each mesh against the layout of the stream."""
     if coding.shared_bytes != layout.shared_bytes:
         message = f"shared_bytes is recorded as {coding.shared_bytes}, it is {layout.shared_bytes}"
         yield Finding("size", where(coding), message)
@@ -125,15 +97,7 @@ def check_layout(coding: Coding, layout: StreamLayout) -> Iterator[Finding]:
 
 
 def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
-    """Check that a coding's key is the hash of what it says was coded.
-
-    Parameters
-    ----------
-    coding : Coding
-        One line.
-    codec : Codec
-        Of its address, in the version that made it.
-    """
+    """Check the key of a coding; ``codec`` has the address and the version of the coding."""
     try:
         effort, _ = as_effort(coding.effort), as_split(coding.split)
     except UsageError as error:
@@ -162,7 +126,7 @@ def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
 
 
 def check_measurement_key(measurement: Measurement, name: str) -> Iterator[Finding]:
-    """Check that a measurement's key is the hash of what it says was measured; ``name`` is for the finding."""
+    """Check the key of a measurement; ``name`` is for the finding."""
     key = measurement_key(
         stream_sha256=measurement.stream,
         place=measurement.place,
@@ -178,16 +142,9 @@ def check_measurement_key(measurement: Measurement, name: str) -> Iterator[Findi
 
 
 def check_values(measurement: Measurement, suite: Suite[Any], name: str) -> Iterator[Finding]:
-    """Check one measurement by itself: its status, that it is complete, and each value within its bounds.
+    """Check that a measurement has a value for every column, and that each value is possible.
 
-    Parameters
-    ----------
-    measurement : Measurement
-        One line.
-    suite : Suite
-        That made it, in the same version.
-    name : str
-        Of the mesh and coding, for findings.
+    ``suite`` is the suite that measured, in the same version; ``name`` is for findings.
     """
     if measurement.status != "ok":
         if measurement.values:
@@ -213,21 +170,16 @@ def check_values(measurement: Measurement, suite: Suite[Any], name: str) -> Iter
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value can be compared at all: a line that was changed may hold anything."""
+    """Whether a value is a number: a line that somebody changed may have anything."""
     return isinstance(value, (int, float))
 
 
 def _can_be(value: Any, column: Column) -> bool:
-    if not is_number(value) or not math.isfinite(value):
-        return False
-    if column.unit in {"flag", "count"} and value != int(value):
-        return False
-    low, high = _BOUNDS.get(column.unit, (-math.inf, math.inf))
-    return low <= value <= high
+    return is_number(value) and column.allows(value)
 
 
 def check_agreement(records: Iterable[Record]) -> Iterator[Finding]:
-    """Check that records of the same mesh say the same of it: its sizes and, with the same seed and suite, floors."""
+    """Check that records of one mesh have the same sizes and, for the same seed and suites, the same floors."""
     of_floors = floors()
     said: dict[tuple[Any, ...], Counter[Any]] = defaultdict(Counter)
     claims: list[tuple[Record, tuple[Any, ...], Any]] = []

@@ -1,7 +1,7 @@
-"""Run the subset that a baseline names, and hold the results against it.
+"""Run the subset that a baseline names, and compare the results with the baseline.
 
-A change of a package that a codec's bytes depend on, or of the input meshes, is told from a change of the codec. Times
-are CPU seconds, compared only as ratios to a control codec that runs interleaved, on the same meshes.
+A codec is not blamed for a change of a package that its bytes depend on, or of the input meshes. Times are CPU seconds
+as ratios to a control codec that runs on the same meshes in the same run.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from gcbench.bench.audit.baseline import Baseline, CodecFacts, Subset, Timing, T
 from gcbench.bench.audit.comparison import (
     CellComparison,
     CellId,
+    CellResult,
     Comparison,
-    Measured,
     Tolerance,
     Verdict,
+    cell_results,
     compare,
-    measured,
 )
 from gcbench.bench.metrics import DEFAULT_SUITES
 from gcbench.bench.plan.planning import Plan, make_plan
 from gcbench.bench.run import machine
 from gcbench.bench.run.outstanding import Tick
 from gcbench.bench.run.runner import run_plan, suite_ids
-from gcbench.bench.run.work import Limit
+from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
 from gcbench.errors import UsageError
 
-# Times the ratio of the baseline. On two cores with ten programs, five gates in a row came to .77 to 1.01 times it
-# for calls of 10 ms and more, and of .91 to 1.50 for calls of less than one (wall seconds: .35 to 8).
+# A codec is slower if its ratio is this many times that of the baseline. On two cores with ten programs, five gates in
+# a row gave .77 to 1.01 times for calls of at least 10 ms, and .91 to 1.50 for calls under 1 ms (wall time: .35 to 8).
 SLOWER = 2.0
 DEADLINE_S = 600.0
 
 
 @dataclass(frozen=True)
 class TimingComparison:
-    """One codec at one rate: ratios to the control then and now."""
+    """One codec at one rate: old and new ratio to the control codec."""
 
     what: str  # "draco q10 decode"
     old: float
@@ -52,28 +52,16 @@ class TimingComparison:
 
 @dataclass(frozen=True)
 class GateReport:
-    """What came of a gate.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        Cell by cell, and means by codec.
-    timing : tuple of TimingComparison
-        Empty where it was not asked for.
-    notes : tuple of str
-        What explains the results: versions, packages, inputs, new cells.
-    wall_s : float
-        Seconds that the subset took.
-    """
+    """The result of a gate."""
 
     comparison: Comparison
-    timing: tuple[TimingComparison, ...]
-    notes: tuple[str, ...]
+    timing: tuple[TimingComparison, ...]  # empty without --timing
+    notes: tuple[str, ...]  # what may explain the result: versions, packages, inputs, new cells
     wall_s: float
 
     @property
     def verdict(self) -> Verdict:
-        """Worse if anything is; else not measured if anything was not; else better or equal."""
+        """``worse`` if a time or the comparison is; else ``not measured`` if a time is; else that of the comparison."""
         of_times = {t.verdict for t in self.timing}
         if "worse" in {*of_times, self.comparison.verdict}:
             return "worse"
@@ -90,29 +78,29 @@ def gate(
     keep: Path | None = None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> GateReport:
-    """Run a baseline's subset and compare.
+    """Run the subset of a baseline and compare.
 
     Parameters
     ----------
     baseline : Baseline
         From `Baseline.read`.
     codecs : sequence of str
-        Only these of the baseline's codecs; empty is all.
+        Only these codecs of the baseline; empty is all.
     timing : bool
         Compare times too.
     jobs : int
-        Cells at a time; timing runs alone.
+        Parallel tasks; the timing pass runs one task at a time.
     data : Path, optional
         Data root.
     keep : Path, optional
-        New folder for the run, to look at it afterwards; default: a temporary one.
+        New folder for the run; default: a temporary folder.
     on_tick : callable, optional
-        Told of progress.
+        Called with the progress.
 
     Raises
     ------
     UsageError
-        A codec that the baseline does not have, or a subset that names what is not there.
+        The baseline does not have a codec, or the subset names a mesh or rate that does not exist.
     BenchError
         Nothing could be measured: a codec or a dataset is missing, a disk is full.
     """
@@ -122,7 +110,7 @@ def gate(
     if timing and baseline.timing is None:
         raise UsageError("the baseline has no times; add them with --update --timing")
     control = baseline.timing.control if timing and baseline.timing else None
-    new, wall_s = measure(
+    new, wall_s = run_subset(
         baseline.subset,
         wanted,
         suites=tuple(baseline.suites),
@@ -136,15 +124,7 @@ def gate(
 
 
 def judge(baseline: Baseline, new: Baseline, wall_s: float = 0.0) -> GateReport:
-    """Hold what was measured now against a baseline; only the codecs that were.
-
-    Parameters
-    ----------
-    baseline, new : Baseline
-        The old and the new results, both from `measure`.
-    wall_s : float
-        Seconds that the new ones took.
-    """
+    """Compare new results, from `run_subset`, with a baseline; only for the codecs that ran."""
     old = {cell: value for cell, value in baseline.cells.items() if cell.codec in new.codecs}
     comparison = compare(old, new.cells, _tolerances(baseline, new))
     lost = tuple(CellComparison(cell, "not measured", "", note="is no longer run") for cell in comparison.only_old)
@@ -153,7 +133,7 @@ def judge(baseline: Baseline, new: Baseline, wall_s: float = 0.0) -> GateReport:
     return GateReport(comparison, _compare_times(baseline, new), (*blamed, *_notes(comparison, baseline, new)), wall_s)
 
 
-def measure(
+def run_subset(
     subset: Subset,
     codecs: Sequence[str],
     *,
@@ -164,26 +144,15 @@ def measure(
     keep: Path | None = None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> tuple[Baseline, float]:
-    """Run a subset, and return its results as a baseline, and the seconds it took.
+    """Run a subset; return the results as a baseline, and the seconds that the run took.
 
-    Parameters
-    ----------
-    subset : Subset
-        What to run.
-    codecs : sequence of str
-        Addresses.
-    suites : sequence of str
-        What to measure.
-    control : str, optional
-        Codec that times are ratios to; None takes no times.
-    jobs, data, keep, on_tick
-        As for `gate`.
+    ``control`` is the codec that times are ratios to; None takes no times. The other parameters are those of `gate`.
     """
     with tempfile.TemporaryDirectory(prefix="gcbench-gate-") as temporary:
         store = Run(keep or Path(temporary) / "run")
-        if store.exists:  # its codings would not run again, whatever changed in a codec that kept its version
-            raise UsageError(f"{store.path} is there already; a gate measures afresh")
-        limit = Limit(deadline_s=DEADLINE_S)
+        if store.exists:  # its codings would not run again, even if a codec changed and kept its version
+            raise UsageError(f"{store.path} is there already; a gate needs a new folder")
+        limit = TaskLimits(deadline_s=DEADLINE_S)
         made = _plan(subset, codecs, data)
         wall_s = run_plan(made, store, suites=suites, jobs=jobs, threads=1, limit=limit, on_tick=on_tick).wall_s
         kind = machine.kind()
@@ -193,7 +162,7 @@ def measure(
         records = store.records()
     new = Baseline(
         subset=subset,
-        cells=measured(records),
+        cells=cell_results(records),
         codecs={unit.codec: CodecFacts.here(unit.codec, unit.codec_version) for unit in made.codings},
         processor=machine.cpu_model(),
         suites={suite.name: suite.version for suite in suite_ids(suites)},
@@ -203,7 +172,7 @@ def measure(
 
 
 def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: str | None = None) -> Plan:
-    """Plan a subset; a set consists of the meshes that are asked for."""
+    """Plan a subset; a set codec gets only the meshes of the subset."""
     made = make_plan(
         subset.datasets,
         codecs,
@@ -213,7 +182,7 @@ def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: s
         data=data,
         timing=timing,
     )
-    # Rates are those of all codecs of the baseline, of which only some may be wanted now.
+    # The rates are those of all codecs of the baseline, and only some of the codecs may run now.
     made = replace(made, codings=tuple(c for c in made.codings if not subset.rates or c.rate.label in subset.rates))
     if not subset.meshes:
         return made
@@ -228,8 +197,8 @@ def _plan(subset: Subset, codecs: Sequence[str], data: Path | None, *, timing: s
     )
 
 
-def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, Measured, Measured], Tolerance]:
-    def choose(cell: CellId, before: Measured, after: Measured) -> Tolerance:
+def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, CellResult, CellResult], Tolerance]:
+    def choose(cell: CellId, before: CellResult, after: CellResult) -> Tolerance:
         if not new.codecs[cell.codec].deterministic:
             return baseline.tolerance("trained")
         return baseline.tolerance("exact" if before.input_sha256 == after.input_sha256 else "other input")
@@ -238,7 +207,7 @@ def _tolerances(baseline: Baseline, new: Baseline) -> Callable[[CellId, Measured
 
 
 def _excuse(comparison: Comparison, baseline: Baseline, new: Baseline) -> tuple[Comparison, list[str]]:
-    """Turn what is worse into "not measured" for codecs whose packages changed: it is not told who is to blame."""
+    """Turn ``worse`` into ``not measured`` for codecs whose packages changed, since the package may be the cause."""
     changed: dict[str, str] = {}
     for codec, facts in new.codecs.items():
         then, now = baseline.codecs[codec].packages, facts.packages
@@ -251,10 +220,10 @@ def _excuse(comparison: Comparison, baseline: Baseline, new: Baseline) -> tuple[
     notes = [
         f"{codec}: {what}; "
         + (
-            "a package that decides its results changed, so the codec is not blamed: install the version of the "
-            "baseline, or write the baseline anew (--update)"
+            "a package that decides the results has changed, so the codec is not blamed; install the version of the "
+            "baseline, or update the baseline (--update)"
             if codec in worse
-            else "no result is worse for it"
+            else "no result is worse"
         )
         for codec, what in sorted(changed.items())
     ]
@@ -281,15 +250,15 @@ def _notes(comparison: Comparison, baseline: Baseline, new: Baseline) -> list[st
     other = {c.cell.mesh for c in comparison.cells if c.tolerance == "other input"}
     if other:
         notes.append(
-            f"{len(other)} input meshes are not those of the baseline to the last digit: deterministic codecs are "
-            "compared within a band"
+            f"{len(other)} input meshes differ from those of the baseline: deterministic codecs may differ within a "
+            "tolerance"
         )
     if new.processor != baseline.processor and comparison.verdict != "equal":
         notes.append(f"the baseline was made on another processor ({baseline.processor or 'unknown'})")
     if baseline.timing and new.timing and baseline.timing.machine != new.timing.machine:
         notes.append(
-            f"the times of the baseline are those of {baseline.timing.machine}, here is {new.timing.machine}: times of "
-            "two kinds of machine are not compared; write them anew with --update --timing"
+            f"times are not compared: those of the baseline are from {baseline.timing.machine}, this machine is "
+            f"{new.timing.machine}; update them with --update --timing"
         )
     if comparison.only_new:
         notes.append(f"{len(comparison.only_new)} cells are not in the baseline; add them with --update")
@@ -297,7 +266,7 @@ def _notes(comparison: Comparison, baseline: Baseline, new: Baseline) -> list[st
 
 
 def _ratios(records: Sequence[Record], control: str) -> dict[str, TimingRatio]:
-    """Median over meshes of each codec's seconds over the control's, which are summed over its rates."""
+    """Median over meshes of the ratio of a codec's seconds to those of the control, summed over the control's rates."""
     ok = [r for r in records if r.timing and r.status == "ok"]
     base: dict[str, dict[str, float]] = {"encode": defaultdict(float), "decode": defaultdict(float)}
     ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: {"encode": [], "decode": []})
@@ -317,7 +286,7 @@ def _ratios(records: Sequence[Record], control: str) -> dict[str, TimingRatio]:
 
 
 def _seconds(record: Record, stage: str) -> float:
-    """CPU seconds, which other programs on the machine hardly add to; of a set codec its share for one mesh."""
+    """CPU seconds, which depend little on other programs; for a set codec, the share of one mesh."""
     cost = getattr(record, stage)
     return 0.0 if cost is None else cost.cpu_s / record.set_size
 

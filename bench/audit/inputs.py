@@ -1,39 +1,32 @@
-"""Whether the input meshes of a run are on this machine, and still what records say. Reads meshes, runs no codec."""
+"""Check the input meshes of a run: whether they are on this machine, with the recorded hashes and sizes.
+
+`gcbench.bench.run.kept.KeptInputs` finds the files; this module compares them with the records.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gcbench.bench.audit.consistency import Finding, where
+from gcbench.bench.plan.planning import Progress
 from gcbench.bench.run.kept import KeptInputs, NotHere
 from gcbench.bench.store.records import Record
 from gcbench.datasets import MeshSource, cache_dir, load
 from gcbench.errors import BadMesh, DatasetMissing
 
-Progress = Callable[[int, int, str], None]  # done, total, what
 MeshKey = tuple[str, str, str]  # dataset, split, mesh
 
 
 @dataclass(frozen=True)
 class InputCheck:
-    """What was found of the input meshes.
+    """The result of checking input meshes."""
 
-    Parameters
-    ----------
-    meshes : set of MeshKey
-        All that the records have.
-    intact : mapping
-        Where those are that have the hash of their records, or still are unusable.
-    differs, unchecked : list of Finding
-        What is not as recorded, and what is not here.
-    """
-
-    meshes: set[MeshKey]
-    intact: dict[MeshKey, MeshSource] = field(default_factory=dict)
+    meshes: set[MeshKey]  # of all records
+    intact: dict[MeshKey, MeshSource] = field(default_factory=dict)  # with the recorded hash, or still unusable
     differs: list[Finding] = field(default_factory=list)
-    unchecked: list[Finding] = field(default_factory=list)
+    unchecked: list[Finding] = field(default_factory=list)  # not on this machine
 
 
 def mesh_key(record: Record) -> MeshKey:
@@ -42,17 +35,7 @@ def mesh_key(record: Record) -> MeshKey:
 
 
 def check_inputs(records: Iterable[Record], inputs: KeptInputs, progress: Progress) -> InputCheck:
-    """Check every input mesh that is on this machine: its hash, its sizes, and that a bad one still is bad.
-
-    Parameters
-    ----------
-    records : iterable of Record
-        Of one run.
-    inputs : KeptInputs
-        Where its datasets are.
-    progress : callable
-        Takes what is done, the total and a name.
-    """
+    """Check every input mesh that is on this machine: hash, sizes, and that a bad mesh is still bad."""
     of_mesh: dict[MeshKey, list[Record]] = defaultdict(list)
     for r in records:
         of_mesh[mesh_key(r)].append(r)
@@ -88,16 +71,16 @@ def _check(source: MeshSource, records: Sequence[Record]) -> Iterator[Finding]:
         loaded = load(source, cache_dir())
     except (BadMesh, DatasetMissing) as error:
         if any(r.status != "bad-input" for r in records):
-            yield Finding("input", subject, f"was coded, and cannot be used now: {error}")
+            yield Finding("input", subject, f"was coded, but cannot be used now: {error}")
         return
     if any(r.status == "bad-input" for r in records):
-        yield Finding("input", subject, "was no usable mesh, and is one now")
+        yield Finding("input", subject, "was recorded as unusable, but can be used now")
         return
     changed = [r for r in records if r.input_sha256 != loaded.sha256]
     if changed:
         was = (changed[0].input_sha256 or "nothing")[:12]
         of = f"{len(changed)} of {len(records)} records"
-        yield Finding("input", subject, f"its hash is {loaded.sha256[:12]}, {of} have {was} ({source.path})")
+        yield Finding("input", subject, f"has the hash {loaded.sha256[:12]}, but {of} have {was} ({source.path})")
         return
     true = {
         "vertices": len(loaded.mesh.vertices),

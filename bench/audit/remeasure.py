@@ -1,8 +1,4 @@
-"""A random sample of records, decoded from the kept streams in fresh processes and measured again.
-
-Knows records, kept streams and the one path that measures; judges nothing but how much change is none. Encodes nothing,
-writes nothing to the run.
-"""
+"""Draw a random sample of records, decode their stored streams in fresh processes, and measure again."""
 
 from __future__ import annotations
 
@@ -21,12 +17,12 @@ from gcbench.bench.store.records import Measurement, Record
 from gcbench.bench.store.run import Run
 from gcbench.errors import UsageError
 
-MIN_SAMPLE = 5  # records to measure again where the fraction asked for comes to fewer
-# See `worsening`. The same arithmetic in float64 repeats to the bit; 1e-9 leaves room for another order of summation
-# in another build of numpy.
+MIN_SAMPLE = 5  # records to measure again at least
+# See `worsening`. The same float64 arithmetic repeats to the bit; 1e-9 allows another order of summation in another
+# build of numpy.
 EXACT_TOLERANCE = 1e-9
-# A network in float32 on another machine moves vertices by some 1e-6 of the cube, and now and then a triangle where the
-# field crosses zero (docs/necgs.md); distances of published codecs are 1e-3 and more.
+# On another machine, a float32 network moves vertices by some 1e-6 of the cube, and sometimes adds or removes a
+# triangle where the field crosses zero (docs/necgs.md); distances of published codecs are at least 1e-3.
 NETWORK_TOLERANCE = 0.01
 
 _HEARTBEAT_S = 0.5
@@ -34,20 +30,14 @@ _HEARTBEAT_S = 0.5
 
 @dataclass(frozen=True)
 class Sample:
-    """How many records are measured again: a fraction of them, or a count. ``Sample(fraction=1)`` is all."""
+    """How many records are measured again: ``count``, or a fraction if that is more."""
 
     fraction: float = 0.0
     count: int = MIN_SAMPLE
 
     @classmethod
     def parse(cls, text: str) -> Sample:
-        """Read ``1%``, ``0.5%``, ``20`` or ``all``.
-
-        Raises
-        ------
-        UsageError
-            Something else.
-        """
+        """Read ``1%``, ``0.5%``, ``20`` or ``all``. Raises UsageError for any other text."""
         text = text.strip()
         if text == "all":
             return cls(fraction=1.0)
@@ -59,7 +49,7 @@ class Sample:
         raise UsageError(f"a sample is a percentage (1%), a number of records (20) or all, not '{text}'")
 
     def size(self, records: int) -> int:
-        """Of so many records, at most all of them."""
+        """Size of a sample of so many records."""
         return min(records, max(self.count, math.ceil(self.fraction * records)))
 
 
@@ -67,9 +57,9 @@ ONE_PERCENT = Sample(fraction=0.01)
 
 
 def draw(records: Sequence[Record], sample: Sample, seed: int) -> list[Record]:
-    """Draw measured records: uniformly, and of each codec at least one.
+    """Draw measured records uniformly, and at least one of each codec.
 
-    The order is that of SHA-256 over the seed, the coding's key and the mesh: the same for a seed on every machine.
+    Records are ordered by the SHA-256 of seed, key and mesh, so that a seed gives the same sample on every machine.
     """
     measured = [r for r in records if r.status == "ok" and not r.timing and measured_by(r)]
 
@@ -89,33 +79,31 @@ def draw(records: Sequence[Record], sample: Sample, seed: int) -> list[Record]:
 
 
 def measured_by(record: Record) -> dict[str, str]:
-    """Suite → version, of the suites that have values of a record."""
+    """Suite → version, for the suites that have values for a record."""
     return {suite: version for suite, version in record.suites.items() if suite not in record.unmeasured}
 
 
 def tolerance(name: str, *, deterministic: bool) -> float:
-    """Largest change of a value (see `worsening`) that is none; floors depend on no codec."""
+    """Largest deviation of a value (see `worsening`) that is accepted; floors do not depend on the codec."""
     return EXACT_TOLERANCE if deterministic or name in floors() else NETWORK_TOLERANCE
 
 
 def remeasure(
     store: Run, units: Mapping[MeasurementUnit, Sequence[Record]], executor: Executor
 ) -> Iterator[tuple[Record, tuple[Measurement, ...]]]:
-    """Measure decoded meshes of kept streams again.
+    """Decode stored streams and measure again; nothing is written to the run.
 
     Parameters
     ----------
-    store : Run
-        With the streams. Nothing is written to it.
     units : mapping
-        What to measure, and the records that say what came out before: rates of one mesh may have the same stream.
+        What to measure, and the records with the earlier values. Several rates of a mesh may have the same stream.
     executor : Executor
-        Whose workers have nothing of the run but the streams. It is closed at the end.
+        Closed at the end.
 
     Yields
     ------
     (Record, tuple of Measurement)
-        What was recorded, and what was found by each suite.
+        The earlier values, and the new values of each suite.
     """
 
     def with_stream(task: Task) -> Task:

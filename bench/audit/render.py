@@ -1,4 +1,4 @@
-"""Comparisons as lines of text, as Markdown for a pull request, and as JSON values. Computes and runs nothing."""
+"""Show comparisons as text for a terminal, as Markdown for a pull request, and as JSON values."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from gcbench.bench.audit.comparison import CellComparison, Comparison, Differenc
 from gcbench.bench.audit.gate import TimingComparison
 from gcbench.bench.metrics import columns, ranking
 
-SHOWN = 30  # cells of a verdict before the list is cut; JSON has all
+SHOWN = 30  # cells to list for each verdict; JSON has all
 _ORDER: tuple[Verdict, ...] = ("worse", "not measured", "better")
 _ALL: tuple[Verdict, ...] = (*_ORDER, "equal")
 
 
 def text(comparison: Comparison, timing: Sequence[TimingComparison] = (), notes: Sequence[str] = ()) -> str:
-    """Lines for a terminal: what is worse first."""
+    """Text for a terminal, with what is worse first."""
     return "\n".join(_text(comparison, timing, notes))
 
 
 def markdown(
     title: str, comparison: Comparison, timing: Sequence[TimingComparison] = (), notes: Sequence[str] = ()
 ) -> str:
-    """Markdown for a pull request: a verdict, a table by codec, a table of the cells that changed."""
+    """Markdown for a pull request: the verdict, a table of codecs, and a table of the cells that changed."""
     return "\n".join(_markdown(title, comparison, timing, notes)) + "\n"
 
 
 def as_json(
     comparison: Comparison, timing: Sequence[TimingComparison] = (), notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Plain JSON values, complete."""
+    """Plain JSON values of everything."""
     return {
         "cells": [{**asdict(c), "cell": c.cell._asdict()} for c in comparison.cells],
         "means": [asdict(mean) for mean in comparison.means],
@@ -122,7 +122,7 @@ def _says(cell: CellComparison) -> str:
 
 
 def _difference(d: Difference) -> str:
-    """``bytes 1204 → 1217 (+1.1 %)``: the sign is that of the value, not of the judgement."""
+    """``bytes 1204 → 1217 (+1.1 %)``: a positive sign means a larger value, not a worse one."""
     if d.name == "bytes":
         return f"bytes {d.old:g} → {d.new:g} ({_signed(d.new / d.old - 1) if d.old else 'from nothing'})"
     column = columns()[d.name]
@@ -137,14 +137,14 @@ def _signed(fraction: float) -> str:
 
 
 def _percent(change: float) -> str:
-    """A mean change that is positive for worse, in words."""
+    """A mean change as text."""
     if change == 0:
         return "="
     return f"{abs(100 * change):.2g} % {'worse' if change > 0 else 'better'}"
 
 
 def _cell(value: str) -> str:
-    """Text for a cell of a Markdown table, from names that may hold anything."""
+    """Text for a cell of a Markdown table; names may have any characters."""
     flat = " ".join(value.split())
     for character, instead in (
         ("\\", "\\\\"),

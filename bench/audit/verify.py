@@ -1,7 +1,7 @@
-"""Whether a run holds: streams against their hashes, lines against each other, meshes, and a second measurement.
+"""Verify a run: hashes of streams, consistency of lines, input meshes, and a second measurement of a sample.
 
-What is cheap is checked for everything (``consistency.py``); a random sample is decoded from the kept streams in fresh
-processes and measured again. Encodes nothing and changes nothing in the run.
+Cheap checks (``consistency.py``) cover everything. A random sample of the stored streams is decoded in fresh processes
+and measured again. Nothing is encoded, and nothing in the run changes.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 
 from gcbench.bench.audit import consistency
 from gcbench.bench.audit.consistency import Finding, where
-from gcbench.bench.audit.inputs import MeshKey, Progress, check_inputs, mesh_key
+from gcbench.bench.audit.inputs import MeshKey, check_inputs, mesh_key
 from gcbench.bench.audit.remeasure import ONE_PERCENT, Sample, draw, measured_by, remeasure, tolerance
 from gcbench.bench.metrics import SUITES, columns
 from gcbench.bench.metrics.change import worsening
+from gcbench.bench.plan.planning import Progress
 from gcbench.bench.plan.units import KEY_VERSION, MeasurementUnit, SuiteId
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.kept import KeptInputs, measurement_of
 from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.outstanding import applies
 from gcbench.bench.run.slot import Folders
-from gcbench.bench.run.work import Limit
+from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.records import Coding, Measurement, Record
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS, Codec, SetCodec
@@ -35,54 +36,28 @@ from gcbench.errors import BitstreamError, StoreError, UsageError
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked in a run, what differs, and what could not be checked.
+    """What was checked in a run, what differs, and what could not be checked."""
 
-    Parameters
-    ----------
-    run : str
-        Its folder.
-    records, codings : int
-        That count: of codings that took each other's place, the last one.
-    measurements : int
-        Kept measurements, one for each suite on each decoded mesh.
-    streams, streams_intact : int
-        Distinct streams that codings name, and how many of them are there with the bytes of their hash.
-    meshes, meshes_intact : int
-        Distinct input meshes, and how many are on this machine with the hash of the records.
-    sampled, recomputed : int
-        Records drawn for a second measurement, and how many of them could be measured.
-    seed : int
-        Of the draw.
-    largest_deviation : float
-        Of all values of all recomputed records, either way, see `gcbench.bench.metrics.change.worsening`.
-    codecs, suites : mapping
-        Codec → version here, and suite → version here.
-    differs : tuple of Finding
-        What is not as recorded.
-    unchecked : tuple of Finding
-        What could not be looked at, and why.
-    """
-
-    run: str
+    run: str  # folder
     records: int
-    codings: int
-    measurements: int
-    streams: int
-    streams_intact: int
-    meshes: int
-    meshes_intact: int
-    sampled: int
-    recomputed: int
-    seed: int
-    largest_deviation: float
-    codecs: Mapping[str, str]
-    suites: Mapping[str, str]
+    codings: int  # the last coding of each thing, see `Run.counting`
+    measurements: int  # one for each suite on each decoded mesh
+    streams: int  # distinct streams that codings name
+    streams_intact: int  # streams that have their SHA-256
+    meshes: int  # distinct input meshes
+    meshes_intact: int  # input meshes that are on this machine and have their recorded hash
+    sampled: int  # records drawn for a second measurement
+    recomputed: int  # records that could be measured again
+    seed: int  # of the sample
+    largest_deviation: float  # of all values that were measured again, see `bench.metrics.change.worsening`
+    codecs: Mapping[str, str]  # codec → installed version
+    suites: Mapping[str, str]  # suite → installed version
     differs: tuple[Finding, ...]
-    unchecked: tuple[Finding, ...]
+    unchecked: tuple[Finding, ...]  # what could not be checked, and why
 
     @property
     def exit_code(self) -> int:
-        """0 everything holds, 1 something differs, 3 nothing differs but something could not be checked."""
+        """0 all checks pass, 1 something differs, 3 nothing differs but something could not be checked."""
         return 1 if self.differs else 3 if self.unchecked else 0
 
 
@@ -94,32 +69,30 @@ def verify(
     folders: Mapping[str, Path] | None = None,
     data: Path | None = None,
     jobs: int = 1,
-    limit: Limit = Limit(deadline_s=3600.0),
+    limit: TaskLimits = TaskLimits(deadline_s=3600.0),
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Verification:
-    """Check a run.
+    """Check a run; nothing is written to it.
 
     Parameters
     ----------
-    store : Run
-        The run; nothing is written to it.
     sample : Sample
-        How many records are decoded and measured again; of each codec at least one.
+        How many records to decode and measure again; at least one of each codec.
     seed : int, optional
-        Of the draw. Default: a random one, so that nobody knows beforehand which records will be looked at.
+        Seed of the sample. Default: random, so that nobody can predict the sample.
     folders : mapping, optional
-        Dataset → folder, for datasets that were folders and have moved.
+        Dataset → new path, for datasets that are folders and have moved.
     data : Path, optional
         Data root.
     jobs : int
-        Records at a time.
-    limit : Limit
-        Of decoding and measuring one mesh.
+        Parallel tasks.
+    limit : TaskLimits
+        Limits for decoding and measuring one mesh.
     executor : Executor, optional
-        Where streams are decoded and measured; default: so many jobs on this machine. It is closed after use.
+        Where streams are decoded and measured; default: this machine. Closed at the end.
     progress : callable, optional
-        Takes what is done, the total and a name.
+        Called with the number done, the total and a name.
 
     Raises
     ------
@@ -156,22 +129,22 @@ def verify(
 
 @dataclass(frozen=True)
 class _Known:
-    """A codec or a suite of the run as it is here: None and why, where it cannot be had."""
+    """The installed codec or suite; None and the reason if it cannot be used."""
 
     here: Any = None
     version: str = ""
     problem: str = ""
 
     def differs_from(self, recorded: str) -> str:
-        """Why results of this version cannot be made again here; empty if they can."""
+        """Why results of this version cannot be repeated here; empty if they can."""
         if self.here is None:
-            return f"cannot be had here: {self.problem}"
-        return "" if recorded == self.version else f"version {recorded} made the run, here is {self.version}"
+            return f"cannot be used here: {self.problem}"
+        return "" if recorded == self.version else f"version {recorded} made the run, installed is {self.version}"
 
 
 @dataclass
 class _Check:
-    """One verification on its way."""
+    """State of one verification."""
 
     store: Run
     codings: list[Coding]
@@ -193,7 +166,7 @@ class _Check:
         self._sessions = {s["session"]: s for s in self.store.sessions()}
 
     def everything(self, inputs: KeptInputs) -> None:
-        """Check what is checked for all codings, measurements and meshes."""
+        """Run the checks that cover all codings, measurements and meshes."""
         self._check_lines()
         self._check_streams()
         for coding in self.codings:
@@ -208,7 +181,7 @@ class _Check:
         self.unchecked += found.unchecked
 
     def _check_lines(self) -> None:
-        """Check that every line can be read, and that there are as many as finished sessions say they made."""
+        """Check that every line can be read, and that there are as many lines as finished sessions have made."""
         self.measurements = list(self.store.measurements())
         codings = sum(1 for _ in self.store.codings())
         for name, parsed in (("codings.jsonl", codings), ("measurements.jsonl", len(self.measurements))):
@@ -218,17 +191,17 @@ class _Check:
             if lines != parsed:
                 self.differs.append(Finding("line", name, f"{lines - parsed} of {lines} lines cannot be read"))
             if data and not data.endswith(b"\n"):
-                self.unchecked.append(Finding("line", name, "its last line is torn: the same command runs it again"))
+                self.unchecked.append(Finding("line", name, "its last line is incomplete; resume the run to repeat it"))
         made = self.store.made()
         for session in sorted({*made["coded"], *made["measured"]} - set(self._sessions)):
             count = made["coded"][session] + made["measured"][session]
-            self.unchecked.append(Finding("session", session, f"has no provenance, of {count} lines"))
+            self.unchecked.append(Finding("session", session, f"has {count} lines, but no provenance"))
         for session, facts in self._sessions.items():
             for what, by_session in made.items():
-                # At least: what a session found kept under other names, it keeps under those of its plan too.
-                elsewhere = facts.get(f"{what}_elsewhere", 0)  # of merged runs, where another session's line stands
+                # A session may have more lines: it also stores earlier codings under the names of its plan.
+                elsewhere = facts.get(f"{what}_elsewhere", 0)  # in a merged run: lines under another session
                 if "finished" in facts and by_session[session] < facts.get(what, 0) - elsewhere:
-                    message = f"{what} {facts[what] - elsewhere}, {by_session[session]} are recorded"
+                    message = f"{what} {facts[what] - elsewhere}, but has {by_session[session]} lines"
                     self.differs.append(Finding("session", session, message))
 
     def _check_streams(self) -> None:
@@ -255,13 +228,13 @@ class _Check:
         try:
             layout = codec.layout(stream)
         except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
-            message = f"how its bytes divide cannot be read: {type(error).__name__}: {error}"
+            message = f"has no readable layout: {type(error).__name__}: {error}"
             self.differs.append(Finding("stream", where(coding), message))
         else:
             self.differs += consistency.check_layout(coding, layout)
 
     def _check_codecs(self) -> None:
-        """Check that codecs here are those of the run, and with them the keys of codings."""
+        """Check the keys of codings, and report codecs whose installed version differs."""
         stale: Counter[tuple[str, str]] = Counter()
         keys = 0
         for coding in self.codings:
@@ -272,15 +245,15 @@ class _Check:
             findings = list(consistency.check_coding_key(coding, codec))
             if self._sessions.get(coding.session, {}).get("key_version") == KEY_VERSION:
                 self.differs += findings
-            else:  # keys were made in another way once, which is not known of this run
+            else:  # another version of gcbench made the keys, perhaps in another way
                 keys += bool(findings)
         for (codec_name, message), count in sorted(stale.items()):
             self.unchecked.append(Finding("version", codec_name, f"{message}: {count} codings cannot be decoded again"))
         if keys:
-            self.unchecked.append(Finding("version", "keys", f"of {keys} codings are not made as here"))
+            self.unchecked.append(Finding("version", "keys", f"of {keys} codings are made in another way than here"))
 
     def _codec(self, coding: Coding) -> Codec | None:
-        """The codec of a coding, where it is here in the version that made it."""
+        """The codec of a coding, if the installed version is the one that made the coding."""
         address = coding.codec
         if address not in self.codecs:
             try:
@@ -305,7 +278,7 @@ class _Check:
         return self.suites[name]
 
     def _check_measurements(self) -> None:
-        """Check keys and values of all measurements, and that suites here are those of the run."""
+        """Check keys and values of all measurements, and report suites whose installed version differs."""
         names = {_measured_mesh(r): where(r) for r in self.records if r.stream_sha256 is not None and not r.timing}
         for m in self.measurements:
             mesh = (m.stream, m.place, m.input, m.seed, m.codec, m.decoder_version)
@@ -325,7 +298,7 @@ class _Check:
             )
 
     def _check_complete(self) -> None:
-        """Check that a coding of a finished session was measured by every suite that the session was to measure."""
+        """Check that every suite of a finished session has measured every coding of the session."""
         sessions = {coding.key: self._sessions.get(coding.session, {}) for coding in self.codings}
         for r in self.records:
             session = sessions[r.key]
@@ -347,7 +320,7 @@ class _Check:
             source = self.sources.get(mesh_key(r))
             codec_here = not self.codecs[r.codec].differs_from(r.codec_version)
             if suites and codec_here and source is not None and r.stream_sha256 in self.stream_sizes:
-                units[measurement_of(r, suites, source)].append(r)  # why others cannot be measured has been said
+                units[measurement_of(r, suites, source)].append(r)  # the reason for others is in `unchecked`
         total = sum(map(len, units.values()))
         if not units:
             return
@@ -364,7 +337,7 @@ class _Check:
         for says, measurements in failed.items():
             suites = ", ".join(m.suite for m in measurements)
             finding = Finding("status", where(record), f"is measured by {suites}; now it is {says}")
-            # A limit that is met here says nothing of the run.
+            # A limit that is exceeded here says nothing about the run.
             mine = measurements[0].status in {"timeout", "out-of-memory"}
             (self.unchecked if mine else self.differs).append(finding)
         exact = self.codecs[record.codec].here.deterministic
@@ -373,7 +346,7 @@ class _Check:
         off = {
             name: abs(worsening(name, record.metrics[name], value))
             for name, value in values.items()
-            # A triangle more or less is no lie of a network: of those only what ranks is compared, and floors.
+            # A network may give a triangle more or less, so facts such as counts are compared for exact codecs only.
             if consistency.is_number(record.metrics.get(name))
             and (exact or name not in declared or declared[name].better is not None)
         }

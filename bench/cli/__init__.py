@@ -1,4 +1,4 @@
-"""The command ``bench``. Each command is a thin layer over the engine; heavy imports happen inside commands."""
+"""The command line ``bench``. Commands import what they need when they are called, so ``bench --help`` is fast."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from gcbench.bench.cli.interruption import INTERRUPTED, terminated_like_interrup
 from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.measure import measure_command
 from gcbench.bench.cli.merge import merge_command
-from gcbench.bench.cli.new_codec import new_codec_command
-from gcbench.bench.cli.new_metric import new_metric_command
+from gcbench.bench.cli.new import new_codec_command, new_metric_command
 from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
@@ -28,7 +27,7 @@ from gcbench.errors import BenchError
 
 
 class _Commands(TyperGroup):
-    """Commands that can be told to stop, and whose reader may leave early, as in ``bench table | head``."""
+    """Handles SIGTERM, Ctrl-C, and a reader that closes the pipe early, as in ``bench table | head``."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -38,9 +37,9 @@ class _Commands(TyperGroup):
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            if ctx.invoked_subcommand == "run":  # a sweep that was cut short is not done
+            if ctx.invoked_subcommand == "run":  # the run was cut short, which is an error
                 raise
-            # What is still in the buffer has nowhere to go, and the interpreter would complain of it when it ends.
+            # Without a reader, the interpreter would complain about the rest of the buffer when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit from None
 
@@ -56,30 +55,30 @@ app = typer.Typer(
 
     [bold]Start here[/bold]
 
-        bench run              built-in meshes, every codec that can run
+        bench run              every codec that can run here, on built-in meshes
         bench plot             rate-distortion figures of the last run
-        bench list codecs      what there is, what is missing, how to get it
+        bench list codecs      all codecs; what is missing, and how to install it
 
     [bold]Real meshes[/bold]
 
-        bench data fetch ama                     download; then
-        bench run --dataset ama --split paper    the published selection
-        bench run --dataset my/folder            OBJ, STL, PLY, OFF files
+        bench data fetch ama                     download the dataset AMA
+        bench run --dataset ama --split paper    run on its published selection
+        bench run --dataset my/folder            run on your own mesh files
 
-    [bold]Trust it[/bold]
+    [bold]Check results[/bold]
 
-        bench verify RUN                         does a run hold
-        bench compare BEFORE AFTER               is it worse
-        bench gate --baseline FILE               the same, in CI
+        bench verify RUN                         check the results of a run
+        bench compare BEFORE AFTER               is the second run worse?
+        bench gate --baseline FILE               the same question, for CI
 
     [bold]Exit codes[/bold]
 
         0     done
-        1     done, but some codings failed, or nothing meets the constraints,
-              or a run does not hold, or is worse
-        2     wrong usage; compare, gate: it could not be measured
+        1     done, and the answer is bad: codings failed, a check failed,
+              nothing meets the constraints, results are worse
+        2     wrong usage; compare, gate: no verdict is possible
         3     something is missing, or cannot be written
-        130   interrupted: what was finished is kept, the same command resumes
+        130   interrupted; finished results are kept, the same command resumes
     """,
 )
 app.command("run")(run_command)
@@ -121,9 +120,9 @@ def _main(
 
 
 def main() -> None:
-    """Run the command line and exit with its code; one line for an error, a traceback with ``--verbose`` only."""
+    """Run the command line and exit. An error is one line; ``--verbose`` adds the traceback."""
     try:
-        app()  # exits by itself, with 2 for wrong usage
+        app()  # exits with 2 for wrong usage
     except BenchError as error:
         if logging.getLogger("gcbench").isEnabledFor(logging.DEBUG):
             logging.getLogger("gcbench").exception("the error in full")

@@ -1,4 +1,4 @@
-"""Lets ``python -m gcbench.bench.cli`` be the command ``bench``."""
+"""Run the command ``bench`` as ``python -m gcbench.bench.cli``."""
 
 from gcbench.bench.cli import main
 

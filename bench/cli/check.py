@@ -1,4 +1,4 @@
-"""``bench check CODEC`` and ``bench check --suite NAME``: conformance on the terminal."""
+"""``bench check CODEC`` and ``bench check --suite NAME``: run the conformance checks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gcbench.bench.cli.options import names
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcbench.bench.conformance import Check, Finding
+    from gcbench.bench.conformance import Check, CheckResult
 
 _STYLE = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
@@ -22,8 +23,8 @@ def check_command(
         str, typer.Argument(help="Name, or with parameters: NAME\\[key=value]; see: bench list codecs.")
     ] = "",
     *,
-    suite: Annotated[str, typer.Option(help="Try out a metric suite instead; see: bench list metrics.")] = "",
-    effort: Annotated[str, typer.Option(help="Whose ladder is tried: quick, standard or paper.")] = "quick",
+    suite: Annotated[str, typer.Option(help="Check a metric suite instead; see: bench list metrics.")] = "",
+    effort: Annotated[str, typer.Option(help="Use the rates of this effort: quick, standard or paper.")] = "quick",
     rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
     only: Annotated[str, typer.Option(help="Run only these checks, comma-separated.")] = "",
     quick: Annotated[
@@ -37,13 +38,14 @@ def check_command(
     threads: Annotated[int, typer.Option(min=1, help="Threads for each call.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    r"""Try out whether a codec, or a metric suite, keeps the contract.
+    r"""Check whether a codec, or a metric suite, keeps the contract of its interface.
 
-    Of a codec: round trip, bytes alone, determinism, hard meshes, damaged streams. Of a suite: what it declares and
-    returns, determinism, whether damage makes values worse, meshes that cannot be measured.
+    Checks of a codec: round trip, decoding from the stream alone, determinism, difficult meshes, damaged streams.
+    Checks of a suite: declared columns, returned values, determinism, worse values for damaged meshes, meshes that
+    cannot be measured.
 
-    Each check passes, warns, fails, or is skipped, with one line of reason; a failure also says what the contract
-    demands. What is tried runs in processes that can be killed: a crash or a hang is a finding.
+    Each check passes, warns, fails or is skipped, with a reason in one line. A failure also names the rule of the
+    contract. Codecs and suites run in processes that can be killed, so a crash or a hang fails one check only.
 
     [bold]Examples[/bold]
 
@@ -58,19 +60,18 @@ def check_command(
         0     passed, perhaps with warnings
         1     a check failed
         2     no such codec, suite, rate or check
-        3     the codec cannot run here, and says why
+        3     the codec cannot run here; the message says why
     """
     if bool(codec) == bool(suite):
         raise UsageError("name either a codec, or a metric suite with --suite")
     from gcbench.bench.conformance import check, check_suite
 
-    names = [name.strip() for name in only.split(",") if name.strip()]
     memory_bytes = int(memory * 2**30) if memory else None
     with _progress(quiet=as_json) as (started, found):
         if suite:
             report = check_suite(
                 suite,
-                only=names,
+                only=names(only),
                 deadline_s=deadline,
                 memory_bytes=memory_bytes,
                 on_start=started,
@@ -80,8 +81,8 @@ def check_command(
             report = check(
                 codec,
                 effort=effort,
-                rates=[rate.strip() for rate in rates.split(",") if rate.strip()],
-                only=names,
+                rates=names(rates),
+                only=names(only),
                 quick=quick,
                 deadline_s=deadline,
                 memory_bytes=memory_bytes,
@@ -96,19 +97,19 @@ def check_command(
 
 
 @contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check[Any], int, int], None], Callable[[Finding], None]]]:
-    """Print findings as they come; on a terminal, what is being tried stands below them."""
+def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[Check[Any], int, int], None], Callable[[CheckResult], None]]]:
+    """Print results as they come; on a terminal, the running check is shown below them."""
     from rich.console import Console
     from rich.text import Text
 
     out = Console(highlight=False, soft_wrap=True)
-    live = out if out.is_terminal else Console(stderr=True)  # one console for both, else they write into each other
+    live = out if out.is_terminal else Console(stderr=True)  # two consoles on one terminal would mix their output
     status = live.status("starting")
 
     def started(check: Check[Any], number: int, total: int) -> None:
         status.update(f"{number + 1}/{total}  {check.name}")
 
-    def found(finding: Finding) -> None:
+    def found(finding: CheckResult) -> None:
         if quiet:
             return
         first, _, rest = str(finding).partition(" ")

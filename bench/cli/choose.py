@@ -1,4 +1,4 @@
-"""``bench choose``: which codec at which rate meets the constraints."""
+"""``bench choose``: find codecs and rates that meet constraints."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.show import RunArgument, read_run
+from gcbench.bench.cli.options import RunArgument
+from gcbench.bench.cli.runs import read_run
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gcbench.bench.analysis.choose import Choice, Limit
+    from gcbench.bench.analysis.choose import Choice, Requirement
 
 
 def choose_command(
@@ -27,7 +28,7 @@ def choose_command(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME<=VALUE or NAME>=VALUE, of the mean, in the column's own unit: a metric (bench list metrics), "
+            help="NAME<=VALUE or NAME>=VALUE for a mean, in the unit of the column: a metric (bench list metrics), "
             "kilobytes, ratio, bits_per_vertex, encode_ms, decode_ms, encode_added_mib, decode_added_mib. Repeatable.",
             metavar="LIMIT",
         ),
@@ -35,9 +36,9 @@ def choose_command(
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only this dataset. Default: each by itself.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Name the codecs and rates that meet all constraints, smallest first; or what to relax.
+    """Find the codecs and rates that meet all constraints, smallest first; or say which constraint to relax.
 
-    Marked * are those that no other choice beats in size, quality (the metric that ranks) and decoding time together.
+    A * marks a choice that no other choice beats in size, quality (ranking metric) and decoding time at once.
 
     [bold]Examples[/bold]
 
@@ -45,7 +46,7 @@ def choose_command(
         bench choose ama-all-standard --min-ratio 100 --where 'cd_p2s<=0.002'
         bench choose --where 'f1_0005>=0.9' --where 'hausdorff_p2s<=0.01'
     """
-    from gcbench.bench.analysis.choose import choose_from, limit_from
+    from gcbench.bench.analysis.choose import choose_from, requirement_from
     from gcbench.bench.analysis.frame import summarise
 
     asked = (
@@ -61,7 +62,7 @@ def choose_command(
     if rows.empty:
         raise UsageError(f"{path} has no record of {dataset or 'any dataset'} on {device}")
     known = summarise(rows)
-    limits = [limit_from(text, known, str(run or path)) for text in [*texts, *(where or [])]]
+    limits = [requirement_from(text, known, str(run or path)) for text in [*texts, *(where or [])]]
     found = False
     for (name, split, effort), part in rows.groupby(["dataset", "split", "effort"], sort=True):
         choice = choose_from(part, limits)
@@ -72,31 +73,29 @@ def choose_command(
         raise typer.Exit(1)
 
 
-def _show(choice: Choice, limits: list[Limit]) -> None:
+def _show(choice: Choice, limits: list[Requirement]) -> None:
     from gcbench.bench.analysis.table import machine_notes
 
     if len(choice.within):
         for line in _table(choice.within, limits):
             typer.echo(line)
-        typer.echo("\n* nothing else is as small, as near to the original and as quick to decode")
+        typer.echo("\n* no other choice is at least as small, as close to the original and as fast to decode")
         for line in machine_notes(choice.within):
             typer.echo(line)
     else:
-        typer.echo("nothing meets all of these")
+        typer.echo("nothing meets all constraints")
         for relax in choice.relaxations:
-            typer.echo(f"  {_moved(relax.limit, relax.bound)} would let in {relax.codec} {relax.rate}")
+            typer.echo(f"  {_moved(relax.limit, relax.bound)} would allow {relax.codec} {relax.rate}")
         if choice.nearest is not None and len(limits) > 1:
-            typer.echo("  no single one would do; nearest are")
+            typer.echo("  relaxing one constraint is not enough; nearest are")
             for line in _table(choice.nearest, limits):
                 typer.echo(f"  {line}")
     for limit, floor in choice.beyond:
-        typer.echo(f"{limit} cannot be met: a second sampling of the original itself gives {limit.shown(floor):.4g}")
+        typer.echo(f"no codec can reach {limit}: two samplings of the original itself give {limit.shown(floor):.4g}")
     if choice.excluded:
-        typer.echo(f"left out: {_rates(choice.excluded)} at which codings failed (bench table --failures)")
+        typer.echo(f"left out: {_rates(choice.excluded)} with failed codings (bench table --failures)")
     if choice.elsewhere:
-        typer.echo(
-            f"left out: {_rates(choice.elsewhere)} not coded for all of the same meshes (bench table --means common)"
-        )
+        typer.echo(f"left out: {_rates(choice.elsewhere)} without all common meshes (bench table --means common)")
     typer.echo()
 
 
@@ -104,8 +103,8 @@ def _rates(count: int) -> str:
     return "1 rate" if count == 1 else f"{count} rates"
 
 
-def _moved(limit: Limit, bound: float) -> str:
-    """Name a limit at a bound that was rounded to the side that lets the value in."""
+def _moved(limit: Requirement, bound: float) -> str:
+    """A constraint with its bound rounded to the side that allows the value."""
     from dataclasses import replace
     from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
@@ -113,7 +112,7 @@ def _moved(limit: Limit, bound: float) -> str:
     return str(replace(limit, bound=float(context.create_decimal(Decimal(bound)))))
 
 
-def _table(rows: pd.DataFrame, limits: list[Limit]) -> list[str]:
+def _table(rows: pd.DataFrame, limits: list[Requirement]) -> list[str]:
     from gcbench.bench.analysis.choose import COSTS
     from gcbench.bench.analysis.measured import headlines
     from gcbench.bench.analysis.table import shown

@@ -1,10 +1,10 @@
-"""``bench data fetch | import | verify``: real datasets onto this machine. A thin layer over `gcbench.datasets`."""
+"""``bench data fetch | import | verify``: download, import and check datasets, with `gcbench.datasets`."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench.bench.cli.options import Data
+from gcbench.bench.cli.progress import counter
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,49 +21,43 @@ if TYPE_CHECKING:
 
     from gcbench.datasets.verify import VerifyReport
 
-SHOWN = 20  # lines of a list before it is cut; --json has all
+SHOWN = 20  # lines of a list to print; --json has all
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="""Get real datasets, and check what is here.
+    help="""Download datasets of real meshes, and check the files.
 
-    [bold]Which dataset comes how[/bold]
+    [bold]How to get a dataset[/bold]
 
         AMA         bench data fetch ama          to ROOT/ama
         Thingi10K   bench data fetch thingi10k    to ROOT/Thingi10K
-        DT4D        bench data import dt4d DIR    after the form, see there
-        selections  bench data fetch lists        what `paper` means
+        DT4D        bench data import dt4d DIR    after the release form
+        lists       bench data fetch lists        the meshes of the split paper
 
     ROOT is --data, else the environment variable BENCH_DATA,
     else the user's data folder.
     """,
 )
-Data = Annotated[
-    Path | None, typer.Option(help="Data root. Default: BENCH_DATA, else the user's data folder.", show_default=False)
-]
 
 
 @app.command("fetch")
 def fetch_command(
     names: Annotated[list[str], typer.Argument(help="ama, thingi10k, lists.", metavar="NAME...")],
     *,
-    part: Annotated[
-        list[str] | None, typer.Option(help="For ama: only this sequence; may be given several times.")
-    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help="For ama: download only this sequence. Repeatable.")] = None,
     data: Data = None,
     url_base: Annotated[
         str | None,
-        typer.Option(envvar="GCBENCH_URL_BASE", help="A mirror: take the files from this address, by their names."),
+        typer.Option(envvar="GCBENCH_URL_BASE", help="Address of a mirror that has the files under the same names."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download also what is here already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download files again that are already here.")] = False,
 ) -> None:
-    """Download datasets; the same command again goes on where it broke off.
+    """Download datasets; the same command resumes an interrupted download.
 
     Every file is checked by SHA-256. The selection lists have published
-    checksums. Nobody publishes any for the archives: the first download is
-    taken on trust, its checksum is shown and recorded in ROOT/CHECKSUMS,
-    and later downloads must agree with it.
+    checksums. The archives have none: the checksum of the first download is
+    shown and recorded in ROOT/CHECKSUMS, and later downloads must match it.
 
     [bold]Examples[/bold]
 
@@ -72,8 +68,8 @@ def fetch_command(
 
     [bold]Exit codes[/bold]
 
-        0 all is here   2 wrong usage
-        3 a download failed; what was finished stays
+        0 all files are here   2 wrong usage
+        3 a download failed; finished files stay
     """
     from gcbench.datasets.fetch import fetch
     from gcbench.datasets.places import data_root
@@ -81,7 +77,7 @@ def fetch_command(
     root = data_root(data)
     if part and names != ["ama"]:
         raise UsageError("--part chooses sequences of ama: bench data fetch ama --part crane")
-    # Without its list a dataset has no split `paper`; a mirror of the meshes need not have the lists.
+    # Without its list, a dataset has no split `paper`. A mirror of the meshes need not have the lists.
     wanted = dict.fromkeys([*names, *([] if url_base else ["lists"])])
     for name in wanted:
         with _transfer() as progress:
@@ -103,30 +99,30 @@ def fetch_command(
 
 
 _TRUST = {
-    "published": "the published one",
-    "recorded": "the same as recorded in CHECKSUMS",
-    "first use": "no published checksum to compare with; trusted on first use, and recorded in CHECKSUMS",
+    "published": "equals the published checksum",
+    "recorded": "equals the checksum recorded in CHECKSUMS",
+    "first use": "there is no published checksum; trusted on first use, and recorded in CHECKSUMS",
 }
 
 
 @app.command("import")
 def import_command(
     name: Annotated[str, typer.Argument(help="dt4d.")],
-    folder: Annotated[Path, typer.Argument(help="What the download unpacked to.")],
+    folder: Annotated[Path, typer.Argument(help="The folder with the unpacked download.")],
     *,
     link: Annotated[
-        bool, typer.Option("--link", help="Make symbolic links instead of copies; FOLDER must then stay.")
+        bool, typer.Option("--link", help="Make symbolic links instead of copies; keep FOLDER then.")
     ] = False,
     data: Data = None,
 ) -> None:
-    """Check a dataset that came through a form, and put it under the data root.
+    """Import DeformingThings4D, which is released only through a form.
 
-    DeformingThings4D is released through a form only: fill it in at
-    https://github.com/rabbityl/DeformingThings4D, unpack what you get.
+    Fill in the form at https://github.com/rabbityl/DeformingThings4D and
+    unpack the download.
 
-    Every .anime file is read in full: its size against its header, its
-    triangles, its positions. Good files go to ROOT/dt4d/animals and
-    ROOT/dt4d/humanoids; bad ones are named and left out.
+    The command reads every .anime file and checks size, triangles and
+    positions. Good files go to ROOT/dt4d/animals and ROOT/dt4d/humanoids;
+    bad files are named and left out.
 
     [bold]Examples[/bold]
 
@@ -135,7 +131,7 @@ def import_command(
 
     [bold]Exit codes[/bold]
 
-        0 all files are good   1 some are bad   3 no .anime file there
+        0 all files are good   1 some files are bad   3 no .anime file
     """
     from gcbench.datasets.importing import import_dt4d
     from gcbench.datasets.places import data_root
@@ -145,7 +141,7 @@ def import_command(
             f"only dt4d is imported; for {name}: bench data fetch {name}, or run a folder: --dataset FOLDER"
         )
     root = data_root(data)
-    with _counter("checking") as step:
+    with counter("checking") as step:
         report = import_dt4d(folder, root, link=link, progress=step)
     for path, reason in report.bad:
         typer.echo(f"bad: {path}: {reason}", err=True)
@@ -165,10 +161,10 @@ def verify_command(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Read every file of a dataset: can it be used, is it unchanged.
+    """Read every file of a dataset, and report files that are unusable, changed or missing.
 
-    Also says how much of the published selection is here. Checksums come
-    from ROOT/MANIFEST.csv (columns path, sha256) and ROOT/CHECKSUMS.
+    The command also counts the meshes of the published selection. Checksums
+    come from ROOT/MANIFEST.csv (columns path, sha256) and ROOT/CHECKSUMS.
 
     [bold]Examples[/bold]
 
@@ -178,15 +174,15 @@ def verify_command(
 
     [bold]Exit codes[/bold]
 
-        0 all is well   1 files are unusable, changed or absent
-        3 nothing of it is here
+        0 all files are good   1 files are unusable, changed or absent
+        3 the dataset is not on this machine
     """
     from gcbench.datasets import data_root, open_dataset
     from gcbench.datasets.verify import verify
 
     root = data_root(data)
     dataset = open_dataset(name, root)
-    with _counter("reading") as step:
+    with counter("reading") as step:
         report = verify(dataset, root, progress=step)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
@@ -220,7 +216,7 @@ def _some(lines: Iterator[str]) -> Iterator[str]:
     every = list(lines)
     yield from (f"             {line}" for line in every[:SHOWN])
     if len(every) > SHOWN:
-        yield f"             and {len(every) - SHOWN} more; all of them with --json"
+        yield f"             and {len(every) - SHOWN} more; --json prints all"
 
 
 @contextmanager
@@ -239,21 +235,6 @@ def _transfer() -> Iterator[Progress]:
     )
     with Progress(*columns, console=console, transient=True, disable=_is_plain()) as progress:
         yield progress
-
-
-@contextmanager
-def _counter(verb: str) -> Iterator[Callable[[int, int, str], None]]:
-    """One bar of files on stderr."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=_is_plain()) as progress:
-        task = progress.add_task(verb, total=None)
-
-        def step(done: int, total: int, what: str) -> None:
-            progress.update(task, completed=done, total=total, description=f"{verb} {what}")
-
-        yield step
 
 
 def _is_plain() -> bool:

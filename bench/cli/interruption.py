@@ -1,4 +1,4 @@
-"""What every command does when it is told to stop: the same for Ctrl-C and for SIGTERM. Knows no command."""
+"""Stop every command in the same way on Ctrl-C and on SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-INTERRUPTED = 130  # exit code, as shells have it for SIGINT
+INTERRUPTED = 130  # exit code of shells for SIGINT
 
 
 @contextlib.contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Treat SIGTERM (a batch system, a container) like Ctrl-C: stop cleanly, workers and temporary folders gone."""
+    """Treat SIGTERM (of a batch system or container) like Ctrl-C: end the workers and remove temporary folders."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt

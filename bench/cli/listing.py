@@ -1,16 +1,17 @@
-"""``bench list codecs | metrics | datasets | runs``: what there is, what is missing and how to get it."""
+"""``bench list codecs | metrics | datasets | runs``: list them, with what is missing and how to install it."""
 
 from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gcbench.bench.cli.options import Data
+from gcbench.bench.cli.runs import RUNS
 from gcbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -21,25 +22,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(
-    no_args_is_help=True, help="List codecs, metrics, datasets or runs; what is missing, and how to get it."
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""List codecs, metrics, datasets or runs; with what is missing, and how to install it.
+
+    [bold]Examples[/bold]
+
+        bench list codecs
+        bench list metrics --json
+        bench list datasets --data /big/disk
+    """,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Data = Annotated[Path | None, typer.Option(help="Data root. Default: BENCH_DATA, else the user's data folder.")]
 
 
 @app.command("codecs")
 def codecs_command(*, as_json: Json = False) -> None:
-    """Show every codec: kind, ladder, whether it can run here, where it comes from; broken plugins with traceback."""
+    """List codecs: kind, rates, whether each can run here and how to install it, and its package.
+
+    A plugin that cannot be imported is listed with its traceback.
+    """
     from gcbench.codecs import CODECS
 
-    rows = _entries(CODECS, "codec", _facts)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        if "traceback" in row:
-            typer.echo(f"{row['codec']}  BROKEN  {row['error']}\n{row['traceback']}")
-            continue
+    for row in _usable(CODECS, "codec", _facts, as_json=as_json):
         typer.echo(f"{row['codec']}  ({row['kind']} codec, {row['origin']})")
         typer.echo(f"    {row['what']}")
         if row["available"]:
@@ -53,8 +58,23 @@ def codecs_command(*, as_json: Json = False) -> None:
             typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
 
 
+def _usable(
+    registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]], *, as_json: bool
+) -> Iterator[dict[str, Any]]:
+    """Print all entries as JSON; or print the broken ones, and yield the others to be printed."""
+    rows = _entries(registry, noun, facts)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        if "traceback" in row:
+            typer.echo(f"{row[noun]}  BROKEN  {row['error']}\n{row['traceback']}")
+        else:
+            yield row
+
+
 def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Say what is known of every entry of a registry; of one that cannot be used, the error and its traceback."""
+    """Facts of every entry of a registry; for a broken entry, the error and the traceback."""
     broken = {plugin.name: plugin for plugin in registry.broken()}
     rows: list[dict[str, Any]] = []
     for name in registry.names():
@@ -65,7 +85,7 @@ def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, An
         row: dict[str, Any] = {noun: name, "origin": registry.origin(name)}
         try:
             row |= facts(registry.create(name))
-        except Exception as error:  # a third party's constructor or method, which may fail in any way
+        except Exception as error:  # a plugin may fail in any way
             if registry.is_builtin(name):
                 raise
             row |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
@@ -75,17 +95,13 @@ def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, An
 
 @app.command("metrics")
 def metrics_command(*, as_json: Json = False) -> None:
-    """Show every suite of metrics and its columns: what each is, exactly; broken plugins with traceback."""
+    """List metric suites and their columns, with the definition of each column.
+
+    A plugin that cannot be imported is listed with its traceback.
+    """
     from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 
-    rows = _entries(SUITES, "suite", _suite_facts)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        if "traceback" in row:
-            typer.echo(f"{row['suite']}  BROKEN  {row['error']}\n{row['traceback']}")
-            continue
+    for row in _usable(SUITES, "suite", _suite_facts, as_json=as_json):
         default = ", measured by default" if row["suite"] in DEFAULT_SUITES else ""
         of = "meshes" if row["takes"] == "mesh" else "clouds of points"
         typer.echo(f"{row['suite']}  (of {of}{default}; {row['origin']})")
@@ -93,12 +109,13 @@ def metrics_command(*, as_json: Json = False) -> None:
         typer.echo(f"    version: {row['version']}")
         width = max((len(column["name"]) for column in row["columns"]), default=0)
         for column in row["columns"]:
-            traits = [f"{column['better']} is better"] if column["better"] else ["a fact"]
+            traits = [f"{column['better']} is better"] if column["better"] else ["neither is better"]
             traits += ["ranks"] if column["ranks"] else []
             traits += [f"floor {column['floor']}"] if column["floor"] else []
             mark = "*" if column["headline"] else " "
             typer.echo(f"  {mark} {column['name'].ljust(width)}  {column['definition']} ({', '.join(traits)})")
-    typer.echo("* shown where no metric is named; any other: bench table -m NAME")
+    if not as_json:
+        typer.echo("* headline column, shown by default; show any other with: bench table -m NAME")
 
 
 def _suite_facts(suite: Suite[Any]) -> dict[str, Any]:
@@ -123,7 +140,7 @@ def _facts(codec: Codec) -> dict[str, Any]:
 
 @app.command("datasets")
 def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
-    """Show every dataset: its splits, how many meshes of each are here, and how to get the others."""
+    """List datasets: splits, how many meshes of each are on this machine, and how to get the others."""
     from gcbench.datasets import DATASETS, data_root, open_dataset
 
     root = data_root(data)
@@ -163,8 +180,7 @@ def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
 
 @app.command("runs")
 def runs_command(*, as_json: Json = False) -> None:
-    """Show the runs in results/runs: what they hold and whether they were finished."""
-    from gcbench.bench.cli.run import RUNS
+    """List the runs in results/runs: counts of results, codecs, and whether the run is finished."""
     from gcbench.bench.store.run import Run
 
     rows: list[dict[str, Any]] = []

@@ -1,10 +1,9 @@
-"""``bench measure``: more metrics for a run that is there. Decodes kept streams; encodes nothing."""
+"""``bench measure``: measure the stored streams of a run by more metric suites. Nothing is encoded."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,13 +15,17 @@ from gcbench.bench.cli.options import (
     Deadline,
     Jobs,
     Memory,
+    Moved,
     RetryFailed,
+    RunArgument,
     Threads,
     executor_of,
     limit_of,
+    moved,
     names,
 )
-from gcbench.bench.cli.run import again, last_run, run_path, short_name, suites_of
+from gcbench.bench.cli.run import again, suites_of
+from gcbench.bench.cli.runs import opened, short_name
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +34,7 @@ if TYPE_CHECKING:
 
 
 def measure_command(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
-    ] = None,
+    run: RunArgument = None,
     *,
     suite: Annotated[
         str,
@@ -48,34 +49,29 @@ def measure_command(
     memory: Memory = None,
     cluster: Cluster = None,
     data: Data = None,
-    folder: Annotated[
-        list[str] | None, typer.Option(help="DATASET=FOLDER: where a dataset that was a folder is now. Repeatable.")
-    ] = None,
+    folder: Moved = None,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Measure the kept streams of a run by more suites of metrics, or by a newer version of one.
+    """Add metrics to a finished run, by more metric suites or a newer version of a suite.
 
-    Only what is missing is measured. Nothing is encoded: decoded meshes are made from the kept streams.
+    The stored streams are decoded and measured; nothing is encoded. Only missing values are measured.
 
     [bold]Examples[/bold]
 
         bench measure --suite volume,mpeg-grid          the last run
         bench measure ama-all-standard -s render -c draco,draco-qem
-        bench measure -s my-metric                      a suite of your own: bench new-metric
+        bench measure -s my-metric                      your own suite: bench new-metric
     """
     from gcbench.bench.cli.progress import Progress
     from gcbench.bench.run.kept import KeptInputs, chosen, to_measure
     from gcbench.bench.run.runner import default_threads, measure_run, suite_ids
-    from gcbench.bench.store.run import Run
     from gcbench.registry import split_addresses
 
-    store = Run(run_path(run) if run else last_run())
-    if not store.exists:
-        raise UsageError(f"no run at {store.path}; see: bench list runs")
+    store = opened(run)
     suites = suite_ids(suites_of(suite))
     records = chosen(store.records(), datasets=names(dataset), codecs=split_addresses(codec), rates=names(rates))
     if not records:
-        raise UsageError(f"{store.path} has no coding of that kind")
+        raise UsageError(f"{store.path} has no coding of the chosen datasets, codecs and rates")
     units: list[MeasurementUnit] = []
     left: Counter[str] = Counter()
     for found in to_measure(records, suites, KeptInputs(store, data, moved(folder)), _versions(records)):
@@ -101,7 +97,7 @@ def measure_command(
             )
         except KeyboardInterrupt:
             progress.close()
-            typer.echo(f"interrupted: what was measured is kept; resume with: {again()}", err=True)
+            typer.echo(f"interrupted: finished measurements are kept; resume with: {again()}", err=True)
             raise typer.Exit(INTERRUPTED) from None
     wanted = sum(len(unit.suites) for unit in units)
     typer.echo(
@@ -112,19 +108,8 @@ def measure_command(
         raise typer.Exit(3)
 
 
-def moved(folders: list[str] | None) -> dict[str, Path]:
-    """``["shapes=/here"]`` → ``{"shapes": Path("/here")}``."""
-    places = {}
-    for item in folders or []:
-        name, equals, place = item.partition("=")
-        if not equals or not Path(place).is_dir():
-            raise UsageError(f"--folder is DATASET=FOLDER, and the folder exists, not '{item}'")
-        places[name] = Path(place)
-    return places
-
-
 def _versions(records: list[Record]) -> dict[str, str]:
-    """Codec address → its version here, for the codecs that can be had."""
+    """Codec address → installed version; empty or left out for codecs that cannot run here."""
     from gcbench.codecs import CODECS
     from gcbench.errors import BenchError
 

@@ -1,4 +1,4 @@
-"""``bench merge``: put the results of several machines, or of several runs, into one run."""
+"""``bench merge``: copy the results of several runs, or of several machines, into one run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from typing import Annotated
 
 import typer
 
-from gcbench.bench.cli.run import run_path
+from gcbench.bench.cli.runs import run_path
 
 
 def merge_command(
     runs: Annotated[list[str], typer.Argument(help="Names or folders of runs.", metavar="RUN...")],
     *,
-    into: Annotated[str, typer.Option(help="Name or folder of the run that takes them in; made if there is none.")],
+    into: Annotated[str, typer.Option(help="Name or folder of the run to copy into; made if it does not exist.")],
 ) -> None:
-    """Put the codings of runs, with their streams and measurements, into one run.
+    """Copy codings, streams and measurements of several runs into one run.
 
-    A coding that is there already stays as it is: codings are the same when
-    codec, version, rate, effort, seed, device and meshes are, and in timing
-    passes the kind of machine. Where two runs have the same coding by
-    different versions, that of the later argument counts.
+    A coding that the target already has is not copied. Two codings are the
+    same if codec, version, rate, effort, seed, device and meshes are the
+    same, and in timing passes the kind of machine. If only the version
+    differs, the coding of the later argument counts.
 
     [bold]Examples[/bold]
 
         bench merge machine-a/run machine-b/run --into ./both
+        bench merge monday tuesday --into week
     """
     from gcbench.bench.store.run import Run
     from gcbench.errors import StoreError
@@ -38,5 +39,5 @@ def merge_command(
                 continue
             adopted = target.adopt(source)
             there = sum(1 for _ in source.codings()) - adopted
-            typer.echo(f"{source.path}: {adopted} codings taken in, {there} were there")
+            typer.echo(f"{source.path}: {adopted} codings copied, {there} were there already")
         typer.echo(f"{sum(1 for _ in target.codings())} codings \u2192 {target.path}")

@@ -1,4 +1,4 @@
-"""Options that several commands share: what a task may take, and where tasks run."""
+"""Arguments and options that several commands share, and what is made of their values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from gcbench.bench.run.executor import Executor
-    from gcbench.bench.run.work import Limit
+    from gcbench.bench.run.work import TaskLimits
     from gcbench.bench.store.run import Run
 
+RunArgument = Annotated[
+    str | None, typer.Argument(help="Name or folder of a run. Default: the last run.", metavar="[RUN]")
+]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Tasks at a time on this machine. Default: one for each core.")
 ]
@@ -21,16 +24,16 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads for each task.
 Deadline = Annotated[
     str,
     typer.Option(
-        help="Seconds to encode and decode one mesh; a set has as many for each mesh in it. A worker that takes longer "
-        "is killed, and its coding is a record with status timeout. none: no limit."
+        help="Seconds to encode and decode one mesh; a set has as many for each mesh. A worker that takes longer is "
+        "killed, and the coding has the status timeout. none: no limit."
     ),
 ]
 Memory = Annotated[
     float | None,
     typer.Option(
         min=0.1,
-        help="GiB that a worker may hold. Default: 80 % of the memory / jobs; while sets are coded, 80 % of the memory "
-        "/ sets at a time.",
+        help="GiB that a worker may hold. Default: 80 % of the memory / jobs; for sets, 80 % of the memory / sets at "
+        "a time.",
     ),
 ]
 Cluster = Annotated[
@@ -42,35 +45,42 @@ Cluster = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Data root. Default: the environment variable BENCH_DATA, else the user's data folder."),
+    typer.Option(
+        help="Data root. Default: the environment variable BENCH_DATA, else the user's data folder.", show_default=False
+    ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")]
+Moved = Annotated[
+    list[str] | None,
+    typer.Option("--folder", help="DATASET=FOLDER: new path of a dataset that is a folder and has moved. Repeatable."),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed codings and measurements again.")]
 
 
-def limit_of(deadline: str, memory: float | None, jobs: int, *, sets: int = 1, cluster: str | None = None) -> Limit:
-    """Limits from options.
+def limit_of(
+    deadline: str, memory: float | None, jobs: int, *, sets: int = 1, cluster: str | None = None
+) -> TaskLimits:
+    """Limits of a task, from options.
 
     Parameters
     ----------
     deadline : str
         Seconds, or ``none``.
     memory : float or None
-        GiB; None shares out 80 % of the memory of this machine (or control group).
+        GiB; None divides 80 % of the memory of this machine (or control group) among the jobs.
     jobs : int
-        Tasks at a time.
+        Parallel tasks.
     sets : int
-        Set codings of the run: where there is one, it runs alone and gets everything.
+        Set codings of the run. A single one runs alone and gets all of the memory.
     cluster : str or None
-        Address of a cluster. Without ``memory``, every node shares out its own; workers of ``local:N`` share that of
-        this machine.
+        Address of a cluster, whose nodes divide their own memory; workers of ``local:N`` divide that of this machine.
 
     Raises
     ------
     UsageError
-        The deadline is no positive number.
+        The deadline is not a positive number.
     """
     from gcbench.bench.run import machine
-    from gcbench.bench.run.work import Limit
+    from gcbench.bench.run.work import TaskLimits
 
     try:
         deadline_s = None if deadline == "none" else float(deadline)
@@ -79,23 +89,17 @@ def limit_of(deadline: str, memory: float | None, jobs: int, *, sets: int = 1, c
     if deadline_s is not None and not 0 < deadline_s < 1e9:
         raise UsageError(f"--deadline is a positive number of seconds or none, not '{deadline}'")
     if memory:
-        return Limit(deadline_s, int(memory * 2**30))
+        return TaskLimits(deadline_s, int(memory * 2**30))
     if cluster is not None and not cluster.startswith("local:"):
-        return Limit(deadline_s)
+        return TaskLimits(deadline_s)
     if cluster is not None:
         jobs = int(cluster.removeprefix("local:")) if cluster.removeprefix("local:").isdigit() else jobs
     usable = int(0.8 * machine.memory_bytes())
-    return Limit(deadline_s, usable // jobs, usable // max(1, min(jobs, sets)))
+    return TaskLimits(deadline_s, usable // jobs, usable // max(1, min(jobs, sets)))
 
 
-def executor_of(cluster: str | None, store: Run, limit: Limit, jobs: int, threads: int | None) -> Executor | None:
-    """The executor that ``--cluster`` names; None for this machine.
-
-    Raises
-    ------
-    UsageError
-        The address is none, or dask.distributed is not installed.
-    """
+def executor_of(cluster: str | None, store: Run, limit: TaskLimits, jobs: int, threads: int | None) -> Executor | None:
+    """The executor for ``--cluster``; None for this machine. Raises as :func:`gcbench.bench.run.cluster.connect`."""
     if cluster is None:
         return None
     from gcbench.bench.run.cluster import connect
@@ -106,3 +110,14 @@ def executor_of(cluster: str | None, store: Run, limit: Limit, jobs: int, thread
 def names(text: str) -> list[str]:
     """Names of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def moved(folders: list[str] | None) -> dict[str, Path]:
+    """``["shapes=/here"]`` → ``{"shapes": Path("/here")}``."""
+    places = {}
+    for item in folders or []:
+        name, equals, place = item.partition("=")
+        if not equals or not Path(place).is_dir():
+            raise UsageError(f"--folder is DATASET=FOLDER with an existing folder, not '{item}'")
+        places[name] = Path(place)
+    return places

@@ -1,8 +1,11 @@
-"""How far a command is, on stderr: bars on a terminal, a line now and then where there is none."""
+"""Progress of a command on stderr: bars on a terminal, a line every 20 seconds elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +19,7 @@ _PLAIN_PERIOD_S = 20.0
 
 
 class Progress:
-    """Shows two bars on a terminal; a line now and then where there is none, as in a log. A context manager."""
+    """Progress of `bench run` and `bench measure`; a context manager."""
 
     def __init__(self, *, quiet: bool) -> None:
         from rich.console import Console
@@ -48,7 +51,7 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._bars.stop()
 
     def reading(self, done: int, total: int, what: str) -> None:
@@ -77,7 +80,7 @@ class Progress:
             self._task[name] = self._bars.add_task(name, total=total, left="", what="")
         self._bars.update(self._task[name], completed=done, total=total, left=left)
         if what:
-            from rich.markup import escape  # else necgs[k=64] loses its brackets
+            from rich.markup import escape  # otherwise necgs[k=64] loses its brackets
 
             self._bars.update(self._task[name], what=escape(what))
 
@@ -92,3 +95,17 @@ def _clock(seconds: float) -> str:
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+
+
+@contextlib.contextmanager
+def counter(verb: str, *, quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """One bar on stderr, if stderr is a terminal; yields a function that takes done, total and a name."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True, disable=quiet or not os.isatty(2)) as bars:
+        task = bars.add_task(verb, total=None)
+        yield lambda done, total, what: bars.update(
+            task, completed=done, total=total, description=f"{verb} {escape(what)}"
+        )

@@ -1,4 +1,4 @@
-"""``bench compare`` and ``bench gate``: is it worse than it was. A thin layer over `gcbench.bench.audit`."""
+"""``bench compare`` and ``bench gate``: find results that became worse, with `gcbench.bench.audit`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench.bench.cli.options import Data, names
 from gcbench.bench.cli.progress import Progress
-from gcbench.bench.cli.run import run_path, suites_of
+from gcbench.bench.cli.run import suites_of
+from gcbench.bench.cli.runs import opened
 from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from gcbench.bench.audit.comparison import Verdict
-    from gcbench.bench.store.run import Run
 
 NOT_MEASURED = 2
 _EXIT_CODES: Mapping[Verdict, int] = {"equal": 0, "better": 0, "worse": 1, "not measured": NOT_MEASURED}
@@ -24,30 +25,31 @@ _SAYS: Mapping[Verdict, str] = {
     "equal": "nothing is worse",
     "better": "nothing is worse, something is better",
     "worse": "worse",
-    "not measured": "it could not be told",
+    "not measured": "no verdict",
 }
 
 
 def compare_command(
-    run_a: Annotated[str, typer.Argument(help="Name or folder of the run that was before.", metavar="RUN_A")],
-    run_b: Annotated[str, typer.Argument(help="Name or folder of the run that is now.", metavar="RUN_B")],
+    run_a: Annotated[str, typer.Argument(help="Name or folder of the old run.", metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(help="Name or folder of the new run.", metavar="RUN_B")],
     *,
     codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codecs, comma-separated.")] = "",
     tolerance: Annotated[
         str,
         typer.Option(
-            help="Change that is none, for every codec and in every cell, e.g. 0.5%. Default: none at all for "
-            "deterministic codecs, a band for those that train a network."
+            help="Ignore changes up to this size, for every codec and cell, e.g. 0.5%. Default: 0 for deterministic "
+            "codecs, and wider for codecs that train a network."
         ),
     ] = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown or json.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Compare two runs cell by cell: bytes and every metric.
+    """Compare the bytes and metrics of two runs, and say what became worse.
 
-    Cells are matched by dataset, mesh, codec, rate, effort, seed and device.
-    A cell is worse if any of its figures is worse beyond the tolerance,
-    or if it succeeded in RUN_A and failed in RUN_B.
+    A cell is one mesh, codec and rate. Cells of the two runs are matched by
+    dataset, mesh, codec, rate, effort, seed and device. A cell is worse if
+    its bytes or a metric became worse by more than the tolerance, or if it
+    succeeded in RUN_A and failed in RUN_B.
 
     [bold]Examples[/bold]
 
@@ -58,9 +60,9 @@ def compare_command(
     [bold]Exit codes[/bold]
 
         0 nothing is worse   1 RUN_B is worse
-        2 it could not be told: no run, nothing in common, other meshes
+        2 no verdict: no run, no common cell, different meshes
     """
-    from gcbench.bench.audit import compare_results, measured, render
+    from gcbench.bench.audit import cell_results, compare_results, render
     from gcbench.registry import split_addresses
 
     format_ = "json" if as_json else format_
@@ -69,7 +71,7 @@ def compare_command(
     given = _percentage(tolerance) if tolerance else None
     with _cannot_measure():
         codecs = split_addresses(codec) if codec else []
-        old, new = (measured(_store(run).records(), codecs) for run in (run_a, run_b))
+        old, new = (cell_results(opened(run).records(), codecs) for run in (run_a, run_b))
         comparison = compare_results(old, new, given)
     notes = [
         f"only in {run}: {len(cells)} cells, of {', '.join(sorted({cell.codec for cell in cells}))}"
@@ -89,34 +91,33 @@ def compare_command(
 
 def gate_command(
     *,
-    baseline: Annotated[Path, typer.Option("--baseline", "-b", help="The file to hold results against.")],
+    baseline: Annotated[Path, typer.Option("--baseline", "-b", help="The file with the results to compare with.")],
     codec: Annotated[
         str, typer.Option("--codec", "-c", help="Only these codecs, comma-separated. Default: those of the baseline.")
     ] = "",
     timing: Annotated[
-        bool, typer.Option("--timing", help="Also times, as ratios to a control codec in the same run.")
+        bool, typer.Option("--timing", help="Compare times too, as ratios to a control codec in the same run.")
     ] = False,
     markdown: Annotated[
-        Path | None, typer.Option(help="Append Markdown to this file: a comment, or $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(help="Append the result as Markdown to this file, e.g. $GITHUB_STEP_SUMMARY.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Cells at a time. Default: one for each core.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Data root. Default: the environment variable BENCH_DATA, else the user's data folder."),
-    ] = None,
+    data: Data = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep the run in this new folder, for: bench report, bench table.")
+        Path | None, typer.Option(help="Keep the run in this new folder, for bench report and bench table.")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Write what is measured now to the baseline, instead of comparing.")
+        bool, typer.Option("--update", help="Write the new results to the baseline, instead of comparing.")
     ] = False,
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", "-d", help="With --update, of a new file: names or folders, comma-separated. Default: mixed."
+            "--dataset",
+            "-d",
+            help="For a new file with --update: names or folders, comma-separated. Default: mixed.",
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Likewise: mini, paper or all. Default: the dataset's own.")] = None,
@@ -126,34 +127,34 @@ def gate_command(
     seed: Annotated[int | None, typer.Option(min=0, help="Likewise. Default: 0.")] = None,
     suites: Annotated[
         str | None,
-        typer.Option("--measure", help="Likewise: suites of metrics. Default: as bench run."),
+        typer.Option("--measure", help="Likewise: metric suites. Default: as in bench run."),
     ] = None,
     control: Annotated[str, typer.Option(help="With --update --timing: the codec that times are ratios to.")] = "draco",
 ) -> None:
-    """Run a small subset and hold it against a baseline file: for continuous integration.
+    """Run a small subset and compare it with a baseline file: for continuous integration.
 
-    The file names the subset, so that the gate needs no other option.
-    Deterministic codecs must repeat bytes and metrics exactly, codecs that
-    train a network within a band. If a package that a codec's bytes depend
-    on changed, the codec is not blamed: that is exit code 2, and said.
-    Better than the baseline is fine, and said too.
+    The baseline file names the subset, so the gate needs no other option.
+    Deterministic codecs must repeat bytes and metrics exactly; codecs that
+    train a network may differ within a tolerance. If a package that decides
+    a codec's bytes has changed, a worse result is not blamed on the codec:
+    the exit code is 2, and a note names the package.
 
     [bold]Examples[/bold]
 
-        bench gate -b gate.json -c my-codec,draco --update     write it
-        bench gate -b gate.json                                in CI
+        bench gate -b gate.json -c my-codec,draco --update     write a baseline
+        bench gate -b gate.json                                compare, in CI
         bench gate -b gate.json --markdown "$GITHUB_STEP_SUMMARY"
-        bench gate -b gate.json -c my-codec --update           on purpose
+        bench gate -b gate.json -c my-codec --update           accept a change
         bench gate -b gate.json --update --timing              with times
 
     docs/gate.md has a workflow for GitHub Actions.
 
     [bold]Exit codes[/bold]
 
-        0 nothing is worse   1 worse
-        2 it could not be measured, wrong usage included
+        0 nothing is worse   1 something is worse
+        2 no verdict, or wrong usage
     """
-    from gcbench.bench.audit import Baseline, Subset, gate, measure, render
+    from gcbench.bench.audit import Baseline, Subset, gate, render, run_subset
     from gcbench.bench.run.runner import default_threads
     from gcbench.registry import split_addresses
 
@@ -164,16 +165,21 @@ def gate_command(
     given = [f"--{name}" for name, value in of_new.items() if value is not None]
     with _cannot_measure(markdown), Progress(quiet=as_json) as progress:
         if given and (baseline.exists() or not update):
-            raise UsageError(f"{', '.join(given)}: what is run is in the baseline; write another file with --update")
+            raise UsageError(f"{', '.join(given)}: the baseline names the subset; write another file with --update")
         if update:
             old = Baseline.read(baseline) if baseline.exists() else None
             subset = Subset(
-                _names(dataset or "mixed"), split, effort or "quick", seed or 0, _names(rates), _names(meshes)
+                tuple(names(dataset or "mixed")),
+                split,
+                effort or "quick",
+                seed or 0,
+                tuple(names(rates or "")),
+                tuple(names(meshes or "")),
             )
             subset = old.subset if old else subset
             if not (codecs or old):
                 raise UsageError("a new baseline needs --codec")
-            new, wall_s = measure(
+            new, wall_s = run_subset(
                 subset,
                 codecs or tuple(old.codecs if old else ()),
                 suites=tuple(old.suites) if old else suites_of(suites or ""),
@@ -202,13 +208,13 @@ def gate_command(
         typer.echo(render.text(*parts))
         typer.echo(f"{_SAYS[report.verdict]}; {report.wall_s:.0f} s")
         if report.verdict == "better":
-            typer.echo(f"to keep it: bench gate --baseline {baseline} --update")
+            typer.echo(f"to make this the baseline: bench gate --baseline {baseline} --update")
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
 @contextlib.contextmanager
 def _cannot_measure(markdown: Path | None = None) -> Iterator[None]:
-    """Exit with 2 for whatever stands in the way: not a verdict on any codec."""
+    """Exit with code 2 for an error, which is not a verdict on a codec."""
     try:
         yield
     except (BenchError, OSError) as error:
@@ -222,19 +228,6 @@ def _cannot_measure(markdown: Path | None = None) -> Iterator[None]:
 def _append(path: Path, text: str) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
-
-
-def _store(run: str) -> Run:
-    from gcbench.bench.store.run import Run
-
-    store = Run(run_path(run))
-    if not store.exists:
-        raise UsageError(f"no run at {store.path}; see: bench list runs")
-    return store
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _percentage(text: str) -> float:

@@ -1,11 +1,10 @@
-"""``bench run``: plan, run with progress, and end with the table and the next command to type."""
+"""``bench run``: plan and run codings and measurements, then print the table and the next command to type."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +22,7 @@ from gcbench.bench.cli.options import (
     limit_of,
     names,
 )
+from gcbench.bench.cli.runs import run_path, short_name
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gcbench.bench.run.runner import Summary
     from gcbench.bench.store.records import Record
     from gcbench.bench.store.run import Run
-
-RUNS = Path("results/runs")
 
 
 def run_command(
@@ -55,9 +53,10 @@ def run_command(
     ] = None,
     rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N meshes of each dataset.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     measure: Annotated[
-        str, typer.Option(help="Suites of metrics, comma-separated; see: bench list metrics. Add some: +volume.")
+        str,
+        typer.Option(help="Metric suites, comma-separated; +volume adds to the default. See: bench list metrics."),
     ] = "",
     jobs: Jobs = None,
     threads: Threads = None,
@@ -69,32 +68,34 @@ def run_command(
         bool,
         typer.Option(
             "--timing",
-            help="A timing pass: one coding at a time, one pinned core, warm-up, median of five; no metrics.",
+            help="Timing pass: one coding at a time on one pinned core, warm-up, median of five; no metrics.",
         ),
     ] = False,
     data: Data = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on without the meshes that a split names and that are not here.")
+        bool, typer.Option("--allow-missing", help="Leave out meshes of the split that are not on this machine.")
     ] = False,
     retry_failed: RetryFailed = False,
     run: Annotated[
         str | None, typer.Option("--run", help="Name or folder of the run. Default: from dataset, split and effort.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of the table.")] = False,
 ) -> None:
-    """Sweep codecs over datasets: encode, decode from the bytes alone, measure, record.
+    """Run codecs on datasets: encode, decode from the stream alone, measure, record.
 
-    The same command again resumes: only what is missing is computed. More codecs or rates extend the run; more suites
-    of metrics measure the kept streams, and encode nothing.
+    A *coding* is one codec at one rate on one mesh, or on one set of meshes.
+
+    The same command resumes an interrupted run: it computes only what is missing. More codecs or rates extend the run.
+    More metric suites measure the stored streams and encode nothing.
 
     [bold]Examples[/bold]
 
-        bench run                               built-in minis, all codecs
+        bench run                               built-in meshes, all codecs
         bench run -d ama,thingi10k --split all -c draco,draco-qem
         bench run -d my/folder -c draco --rates q10,q12
         bench run --timing                      times worth quoting
-        bench run --measure +volume,mpeg-grid   more metrics than the default ones
+        bench run --measure +volume,mpeg-grid   add metrics to the default ones
         bench run --cluster local:2             on a Dask cluster: docs/cluster.md
     """
     from gcbench.bench.analysis.frame import frame, summarise
@@ -107,7 +108,7 @@ def run_command(
     from gcbench.registry import split_addresses
 
     if timing and cluster:
-        raise UsageError("a timing pass runs on this machine, alone: without --cluster")
+        raise UsageError("a timing pass runs on this machine: leave out --cluster")
     suites = suites_of(measure)
     with Progress(quiet=as_json) as progress:
         plan = make_plan(
@@ -164,13 +165,7 @@ def run_command(
 
 
 def suites_of(text: str) -> list[str]:
-    """Names of suites from an option: empty is the default, a leading ``+`` adds to the default.
-
-    Raises
-    ------
-    UsageError
-        There is no such suite.
-    """
+    """Names of suites from an option: empty is the default, a leading ``+`` adds to it. Raises UsageError."""
     from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 
     chosen = [*(DEFAULT_SUITES if not text or text.startswith("+") else ()), *names(text.removeprefix("+"))]
@@ -180,7 +175,7 @@ def suites_of(text: str) -> list[str]:
 
 
 def said(summary: Summary) -> str:
-    """What a run did, in one line."""
+    """One line on what a run did."""
     unmeasured = f", {summary.unmeasured} not measured by every suite" if summary.unmeasured else ""
     return (
         f"{summary.codings} codings: {summary.kept} kept from before, {summary.coded} coded now; "
@@ -189,19 +184,8 @@ def said(summary: Summary) -> str:
     )
 
 
-def run_path(run: str) -> Path:
-    """Folder of a run given by name or by path, such as ``./name``."""
-    path = Path(run)
-    return RUNS / run if path.name == run else path
-
-
-def short_name(store: Run) -> str:
-    """What to type to name a run."""
-    return store.name if store.path.parent == RUNS else str(store.path)
-
-
 def _of_plan(plan: Plan, store: Run) -> list[Record]:
-    """Records of the run that are about what was asked for: also those of a timing pass over the same meshes."""
+    """Records of the plan's codecs and meshes in a run, those of timing passes included."""
     from gcbench.bench.analysis.versions import newest
 
     splits = dict(plan.datasets)
@@ -223,7 +207,7 @@ def _announce(plan: Plan, store: Run) -> None:
     for missing in plan.unavailable:
         typer.echo(f"not available: {missing.codec}: {missing.reason}; {missing.remedy}")
     if plan.missing:
-        typer.echo(f"missing: {len(plan.missing)} meshes that the split names are not here; going on without")
+        typer.echo(f"missing: {len(plan.missing)} meshes of the split are not on this machine and are left out")
     for mesh in plan.bad_inputs[:5]:
         typer.echo(f"bad input: {mesh.source.dataset}/{mesh.source.mesh}: {mesh.problem}")
     if len(plan.bad_inputs) > 5:
@@ -246,17 +230,3 @@ def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]
 def again() -> str:
     """The command that was typed."""
     return shlex.join(["bench", *sys.argv[1:]])
-
-
-def last_run() -> Path:
-    """The run that was written to last.
-
-    Raises
-    ------
-    UsageError
-        There is none under ``results/runs`` of the working directory.
-    """
-    runs = sorted(RUNS.glob("*/sessions.jsonl"), key=lambda p: p.stat().st_mtime)
-    if not runs:
-        raise UsageError(f"no run in {RUNS}; make one with: bench run")
-    return runs[-1].parent

@@ -1,4 +1,4 @@
-"""``bench table`` and ``bench plot``: what is in a run, to read and to look at."""
+"""``bench table`` and ``bench plot``: show the results of a run as tables and figures."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.run import last_run, run_path
+from gcbench.bench.cli.options import RunArgument, names
+from gcbench.bench.cli.runs import read_run
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gcbench.bench.metrics import Column
-    from gcbench.bench.store.run import Run
 
 _MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
-RunArgument = Annotated[
-    str | None, typer.Argument(help="Name or folder of a run. Default: the last one.", metavar="[RUN]")
-]
-
 
 MetricOption = Annotated[
     str,
     typer.Option(
         "--metric",
         "-m",
-        help="Columns of metric suites, comma-separated, instead of those that suites put forward; "
-        "+NAME,... adds them. See bench list metrics.",
+        help="Columns of metric suites, comma-separated, instead of the headline columns (* in bench list metrics); "
+        "+NAME,... adds columns.",
         metavar="NAME,...",
     ),
 ]
@@ -44,40 +40,40 @@ def table_command(
     means: Annotated[
         str,
         typer.Option(
-            "--means", help="Over what: ok (codings that succeeded), common (meshes that codecs share), penalised."
+            "--means",
+            help="Average over: ok (codings that succeeded), common (meshes that all codecs coded), or penalised.",
         ),
     ] = "ok",
     metric: MetricOption = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown, latex, csv or json.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timing: Annotated[
-        bool, typer.Option("--timing/--no-timing", help="Without times, the table is reproducible to the last byte.")
+        bool, typer.Option("--timing/--no-timing", help="Without times, equal results give equal tables.")
     ] = True,
     per_mesh: Annotated[
         bool, typer.Option("--per-mesh", help="Every record, as CSV or JSON, instead of means.")
     ] = False,
-    failures: Annotated[bool, typer.Option("--failures", help="List what failed and why, instead of means.")] = False,
+    failures: Annotated[bool, typer.Option("--failures", help="List failed codings with reasons.")] = False,
 ) -> None:
-    """Show a run as a table: codec × rate, means over the meshes, failures in sight.
+    """Show the results of a run as a table: means over the meshes for each codec and rate, and failures.
 
     [bold]Kinds[/bold]
 
-        rd           sizes, quality and times of every codec at every rate; quality in the
-                     metrics that the run's suites put forward, or those of -m
-        datasets     what was compressed
-        timing       times, and the memory that coding adds
-        stages       where the time goes: conversion to points and back apart from coding,
-                     for codecs that tell
-        bd           Bjøntegaard deltas, codec × codec, with a reason where there is no honest
-                     number; always over common meshes; in the metric that ranks, or those of -m
-        resolution   rates that name a resolution (k64w32), side by side
-        published    figures of papers beside ours
+        rd           size, quality and time of every codec at every rate; quality in the headline
+                     columns of the run's suites, or those of -m
+        datasets     the datasets: meshes, vertices, faces, bytes
+        timing       times, and the memory that encoding and decoding add
+        stages       time of each stage, such as conversion to points, for codecs that report it
+        bd           Bjøntegaard deltas, codec × codec, over common meshes, in the ranking metric or
+                     those of -m; a cell without a valid number has the reason
+        resolution   rates named by a resolution (k64w32), side by side
+        published    results of papers beside those of the run
 
     [bold]Examples[/bold]
 
         bench table                                  the last run
         bench table mixed-mini-quick -f markdown
-        bench table --means common                   over the same meshes; rates that lack some are left out
+        bench table --means common                   over meshes that all codecs coded
         bench table -m cd_p2s,hausdorff_p2s          these metrics; -m +nc_p2s adds one
         bench table ama-all-standard -k bd -m cd -f latex
         bench table mixed-mini-quick --no-timing -f csv > table.csv
@@ -99,10 +95,10 @@ def table_command(
     if means not in _MEANS:
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
     if per_mesh and format_ in {"markdown", "latex"}:
-        raise UsageError("--per-mesh is for programs to read: -f csv (its default) or json")
+        raise UsageError("--per-mesh prints CSV or JSON: -f csv (the default) or -f json")
     path, rows = read_run(run)
-    names = _names(metric)
-    columns = chosen(rows, names, str(run or path))
+    named = names(metric)
+    columns = chosen(rows, named, str(run or path))
     if means == "common":
         shared = common(rows)
         rows = shared.rows
@@ -121,7 +117,9 @@ def table_command(
                 "datasets": lambda: tables.datasets(rows),
                 "timing": lambda: tables.timing(rows),
                 "stages": lambda: tables.stages(summary),
-                "bd": lambda: [one for column in _ranked(rows, columns, names) for one in tables.bd(rows, column)],
+                "bd": lambda: [
+                    one for column in _ranked(rows, columns, named=bool(named)) for one in tables.bd(rows, column)
+                ],
                 "resolution": lambda: tables.resolution(summary, columns),
                 "published": lambda: beside_published(summary),
             }
@@ -129,17 +127,13 @@ def table_command(
         typer.echo(made, nl=False)
 
 
-def _names(metric: str) -> list[str]:
-    return [name.strip() for name in metric.split(",") if name.strip()]
-
-
-def _ranked(rows: pd.DataFrame, columns: list[Column], names: list[str]) -> list[Column]:
-    """Columns to compare by: those that were named, else the one that ranks."""
+def _ranked(rows: pd.DataFrame, columns: list[Column], *, named: bool) -> list[Column]:
+    """Columns to compare by: the named ones, else the ranking column."""
     from gcbench.bench.analysis.measured import ranking_column
 
-    if names:
+    if named:
         if unranked := [column.name for column in columns if column.better is None]:
-            raise UsageError(f"'{unranked[0]}' is a fact that ranks nothing")
+            raise UsageError(f"'{unranked[0]}' cannot be compared: neither lower nor higher is better")
         return columns
     ranking = ranking_column(rows)
     return [] if ranking is None else [ranking]
@@ -157,19 +151,19 @@ def plot_command(
     ] = "all",
     metric: MetricOption = "",
 ) -> None:
-    """Draw figures, one of each kind for each dataset, as PNG and PDF.
+    """Draw the results of a run as figures (PNG and PDF), one of each kind for each dataset.
 
     [bold]Kinds[/bold]
 
-        rd            the metrics that the run's suites put forward, six at most, or those of -m,
-                      against the compression ratio; the noise floor of sampled metrics is a grey
-                      band, and points in it are hollow; small points are means over other meshes
+        rd            quality against compression ratio, in at most six headline columns or those
+                      of -m; the grey band is the noise floor of a sampled metric, and points in it
+                      are hollow; small points are means over other meshes
         timing        encoding and decoding time of a mesh
-        pareto        decoding time and added memory against size, all codecs at the same quality:
-                      in the metric that ranks, or the first of -m
-        scatter       every mesh: the metric that ranks and the largest error, or those of -m,
-                      against bits for each vertex
-        amortisation  set codecs: the ratio against the size of the set
+        pareto        decoding time and added memory against size, all codecs at the same quality,
+                      in the ranking metric or the first of -m
+        scatter       every mesh: ranking metric and largest error, or those of -m, against bits
+                      per vertex
+        amortisation  set codecs: compression ratio against the number of meshes in the set
 
     [bold]Examples[/bold]
 
@@ -189,16 +183,16 @@ def plot_command(
     kinds = [k for k in KINDS if k in wanted]
     path, rows = read_run(run)
     if codec:
-        names = split_addresses(codec)
-        if absent := sorted(set(names) - set(rows["codec"])):
+        codecs = split_addresses(codec)
+        if absent := sorted(set(codecs) - set(rows["codec"])):
             raise UsageError(
                 f"no codec {', '.join(absent)} in {path}; there are: {', '.join(sorted(set(rows['codec'])))}"
             )
-        rows = rows[rows["codec"].isin(names)]
+        rows = rows[rows["codec"].isin(codecs)]
     if not (rows["status"] == "ok").any():
         raise UsageError(f"{path} has no measured record to draw")
-    names = _names(metric)
-    columns = chosen(rows, names, str(run or path)) if names else None
+    named = names(metric)
+    columns = chosen(rows, named, str(run or path)) if named else None
     for line in common(rows).notes:
         typer.echo(line, err=True)
     figures = save_figures(rows, out or path / "figures", path.name, kinds, columns)
@@ -206,29 +200,3 @@ def plot_command(
         raise UsageError(f"{path} has nothing to draw of kind {kind}")
     for figure in figures:
         typer.echo(figure)
-
-
-def opened(run: str | None) -> Run:
-    """A run that is there, or the last one."""
-    from gcbench.bench.store.run import Run
-
-    store = Run(run_path(run) if run else last_run())
-    if not store.exists:
-        beside = f"; did you mean ./{run}?" if run and Run(Path(run)).exists else "; see: bench list runs"
-        raise UsageError(f"no run at {store.path}{beside}")
-    return store
-
-
-def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
-    """Folder and records of a run, or of the last one; what is left out of earlier versions of codecs is said."""
-    from gcbench.bench.analysis.frame import frame
-    from gcbench.bench.analysis.versions import newest
-
-    store = opened(run)
-    found = newest(store)
-    for line in found.notes:
-        typer.echo(line, err=True)
-    rows = frame(found.records)
-    if rows.empty:
-        raise UsageError(f"{store.path} has no record yet; go on with: bench run")
-    return store.path, rows

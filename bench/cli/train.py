@@ -1,7 +1,4 @@
-"""``bench train``: the training of codecs whose weights ship with them. Each codec brings its own command.
-
-Knows which codecs say that they can be trained, and what they are given: the built-in meshes.
-"""
+"""``bench train``: train codecs whose weights ship with them, on the built-in meshes; one command for each codec."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Trainings(TyperGroup):
-    """A command for each codec that names one in ``Codec.training``, imported when it is asked for."""
+    """A command for each codec that names one in ``Codec.training``; imported when used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
@@ -37,7 +34,7 @@ class _Trainings(TyperGroup):
 
 
 def _training(name: str) -> str | None:
-    with contextlib.suppress(UsageError):  # no codec, or one of a third party that is broken
+    with contextlib.suppress(UsageError):  # no such codec, or a broken plugin
         return CODECS.get(name).training
     return None
 
@@ -47,7 +44,13 @@ app = typer.Typer(cls=_Trainings, no_args_is_help=True, rich_markup_mode="rich")
 
 @app.callback()
 def train_command(ctx: typer.Context) -> None:
-    """Train a codec whose weights ship with it."""
+    """Train a codec whose weights ship with it, on the built-in meshes.
+
+    [bold]Examples[/bold]
+
+        bench train NAME --help
+        bench train NAME --out my-training
+    """
     ctx.obj = _built_in
 
 

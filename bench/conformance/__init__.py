@@ -1,6 +1,6 @@
-"""What every codec and every metric suite must do, ours and those of others, tried out in processes that may be killed.
+"""Conformance: check whether a codec or a metric suite keeps the contract of its interface (``bench check``).
 
-As the tests of a codec, or of a suite, use it::
+In the tests of a codec or a suite::
 
     from gcbench.bench.conformance import check, check_suite
 
@@ -16,23 +16,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.checks import CHECKS
-from gcbench.bench.conformance.contract import Broken, Check
-from gcbench.bench.conformance.lab import Crew, Lab, Settings, Unmet
-from gcbench.bench.conformance.measuring import SuiteFacts
-from gcbench.bench.conformance.report import Finding, Report, Verdict
+from gcbench.bench.conformance.lab import Lab, TrialSettings
+from gcbench.bench.conformance.measuring import SuiteClaims
+from gcbench.bench.conformance.report import Check, CheckResult, ContractBroken, Report, Unmet, Verdict
+from gcbench.bench.conformance.sandbox import Crew, Trouble
 from gcbench.bench.conformance.suite_checks import SUITE_CHECKS
-from gcbench.bench.conformance.suite_lab import SuiteLab, SuiteSettings
-from gcbench.bench.conformance.trial import Facts
+from gcbench.bench.conformance.suite_lab import SuiteLab
+from gcbench.bench.conformance.trial import CodecClaims
 from gcbench.bench.metrics import SUITES
 from gcbench.bench.run import machine
+from gcbench.bench.run.process import CallLimits
 from gcbench.codecs import CODECS
 from gcbench.codecs.base import EFFORTS
 from gcbench.errors import CodecUnavailable, UsageError
 from gcbench.registry import split_address
 
-__all__ = ["CHECKS", "SUITE_CHECKS", "Check", "Crew", "Finding", "Report", "Verdict", "check", "check_suite"]
+__all__ = ["CHECKS", "SUITE_CHECKS", "Check", "CheckResult", "Crew", "Report", "Verdict", "check", "check_suite"]
 
 log = logging.getLogger(__name__)
 L = TypeVar("L", Lab, SuiteLab)
@@ -54,41 +54,40 @@ def check(
     threads: int = 1,
     seed: int = 0,
     on_start: OnStart | None = None,
-    on_finding: Callable[[Finding], None] | None = None,
+    on_finding: Callable[[CheckResult], None] | None = None,
     crew: Crew | None = None,
 ) -> Report:
-    """Try out whether a codec keeps the contract.
+    """Check whether a codec keeps the contract.
 
-    Every call of the codec is in a worker process with a deadline and a memory limit: a codec that crashes or hangs
-    fails a check, and the others go on.
+    Every call runs in a worker process with a deadline and a memory limit, so a crash or a hang fails one check only.
 
     Parameters
     ----------
     codec : str
         Address, e.g. ``draco`` or ``necgs[k=64]``.
     effort : {"quick", "standard", "paper"}
-        Whose ladder is tried.
+        Use the rates of this effort.
     rates : sequence of str
-        Keep only these labels of the ladder; empty keeps all.
+        Only these rate labels; empty is all.
     only : sequence of str
-        Run only these checks; empty runs all. The names are those in ``CHECKS``.
+        Only these checks, by their names in ``CHECKS``; empty is all.
     quick : bool
         Fewer meshes and damaged streams, for codecs that take seconds or minutes to encode.
     deadline_s : float
-        For each single call.
+        Limit of each call.
     memory_bytes : int, optional
-        For each worker. Default: half of the memory that is to be had.
+        Limit of each worker. Default: half of the usable memory.
     on_start : callable, optional
-        Told of each check before it runs, with its number and how many there are.
+        Called before each check with the check, its number and the number of checks.
     on_finding : callable, optional
-        Told of each finding.
+        Called with each result.
     crew : Crew, optional
-        Shared by several calls, which saves each of them the seconds that an interpreter takes to start.
+        Processes that several calls share, which saves the seconds that an interpreter takes to start.
 
     Raises
     ------
     CodecUnavailable
-        The codec says, with a reason, that it cannot run here: there is nothing to check.
+        The codec reports with a reason that it cannot run here, so there is nothing to check.
     UsageError
         No such codec, parameter, effort, rate or check.
     """
@@ -99,7 +98,7 @@ def check(
     if effort not in EFFORTS:
         raise UsageError(f"unknown effort '{effort}'; there are {', '.join(EFFORTS)}")
     _refuse_unknown(only, CHECKS)
-    settings = Settings(
+    settings = TrialSettings(
         effort=effort,
         rates=tuple(rates),
         seed=seed,
@@ -111,11 +110,11 @@ def check(
     )
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(Lab(codec, settings, crew or stack.enter_context(Crew(threads))))
-        facts = lab.facts()
-        if isinstance(facts, Trouble) and facts.kind == "UsageError":
-            raise UsageError(facts.message.removeprefix("UsageError: "))
+        claims = lab.claims()
+        if isinstance(claims, Trouble) and claims.kind == "UsageError":
+            raise UsageError(claims.message.removeprefix("UsageError: "))
         labels = _labels(lab)
-        unavailable = _refusal(facts)
+        unavailable = _refusal(claims)
         chosen = [
             one
             for one in CHECKS
@@ -125,8 +124,8 @@ def check(
         findings = _run(chosen, lab, on_start, on_finding)
     report = Report(
         name=codec,
-        version=str(facts.version) if isinstance(facts, Facts) else "",
-        kind=str(facts.kind) if isinstance(facts, Facts) else "",
+        version=str(claims.version) if isinstance(claims, CodecClaims) else "",
+        kind=str(claims.kind) if isinstance(claims, CodecClaims) else "",
         effort=effort,
         rates=labels,
         findings=findings,
@@ -144,38 +143,27 @@ def check_suite(
     deadline_s: float = 120.0,
     memory_bytes: int | None = None,
     on_start: OnStart | None = None,
-    on_finding: Callable[[Finding], None] | None = None,
+    on_finding: Callable[[CheckResult], None] | None = None,
     crew: Crew | None = None,
 ) -> Report:
-    """Try out whether a metric suite keeps the contract.
+    """Check whether a metric suite keeps the contract.
 
-    Parameters
-    ----------
-    suite : str
-        Name, e.g. ``surface``.
-    only : sequence of str
-        Run only these checks; empty runs all. The names are those in ``SUITE_CHECKS``.
-    deadline_s, memory_bytes, on_start, on_finding, crew
-        As of :func:`check`.
-
-    Raises
-    ------
-    UsageError
-        No such suite or check.
+    ``only`` has names of ``SUITE_CHECKS``; the other parameters are those of :func:`check`. Raises UsageError for an
+    unknown suite or check.
     """
     begin = time.perf_counter()
     if (name := split_address(suite, "metric suite")[0]) not in SUITES.names():
         SUITES.get(name)  # raises, and says what was perhaps meant
     _refuse_unknown(only, SUITE_CHECKS)
-    settings = SuiteSettings(deadline_s, memory_bytes or machine.memory_bytes() // 2)
+    limits = CallLimits(deadline_s, memory_bytes or machine.memory_bytes() // 2)
     with contextlib.ExitStack() as stack:
-        lab = stack.enter_context(SuiteLab(suite, settings, crew or stack.enter_context(Crew())))
-        facts = lab.facts()
-        if isinstance(facts, Trouble) and facts.kind == "UsageError":
-            raise UsageError(facts.message.removeprefix("UsageError: "))
+        lab = stack.enter_context(SuiteLab(suite, limits, crew or stack.enter_context(Crew())))
+        claims = lab.claims()
+        if isinstance(claims, Trouble) and claims.kind == "UsageError":
+            raise UsageError(claims.message.removeprefix("UsageError: "))
         chosen = [one for one in SUITE_CHECKS if not only or one.name in only]
         findings = _run(chosen, lab, on_start, on_finding)
-    said = facts.version if isinstance(facts, SuiteFacts) else ""
+    said = claims.version if isinstance(claims, SuiteClaims) else ""
     return Report(suite, str(said), "suite", findings, time.perf_counter() - begin)
 
 
@@ -183,8 +171,8 @@ def _run(
     checks: Sequence[Check[L]],
     lab: L,
     on_start: OnStart | None,
-    on_finding: Callable[[Finding], None] | None,
-) -> tuple[Finding, ...]:
+    on_finding: Callable[[CheckResult], None] | None,
+) -> tuple[CheckResult, ...]:
     findings = []
     for number, one in enumerate(checks):
         if on_start is not None:
@@ -205,15 +193,9 @@ def _refuse_unknown(names: Sequence[str], checks: Sequence[Check[Any]]) -> None:
 
 
 def _labels(lab: Lab) -> tuple[str, ...]:
-    """Labels of the rates that will be tried.
-
-    Raises
-    ------
-    UsageError
-        One was asked for that is not there.
-    """
-    facts, wanted = lab.facts(), lab.settings.rates
-    ladder = facts.ladders.get(lab.settings.effort) if isinstance(facts, Facts) else None
+    """Labels of the rates to check. Raises UsageError for an unknown label."""
+    claims, wanted = lab.claims(), lab.settings.rates
+    ladder = claims.ladders.get(lab.settings.effort) if isinstance(claims, CodecClaims) else None
     if not isinstance(ladder, tuple):
         return ()
     labels = [rate.label for rate in ladder]
@@ -223,20 +205,20 @@ def _labels(lab: Lab) -> tuple[str, ...]:
     return tuple(label for label in labels if not wanted or label in wanted)
 
 
-def _refusal(facts: Facts | Trouble) -> CodecUnavailable | None:
-    """What an honest codec that cannot run says."""
-    if isinstance(facts, Trouble) or not isinstance(facts.available, tuple) or facts.available[0]:
+def _refusal(claims: CodecClaims | Trouble) -> CodecUnavailable | None:
+    """The error for a codec that reports that it cannot run here."""
+    if isinstance(claims, Trouble) or not isinstance(claims.available, tuple) or claims.available[0]:
         return None
-    return CodecUnavailable(*facts.available[1:])
+    return CodecUnavailable(*claims.available[1:])
 
 
-def _finding(check: Check[L], lab: L) -> Finding:
+def _finding(check: Check[L], lab: L) -> CheckResult:
     begin = time.perf_counter()
     try:
         verdict = check.run(lab)
-    except Broken as error:
+    except ContractBroken as error:
         verdict = Verdict("fail", str(error), error.figures)
     except Unmet as error:
         verdict = Verdict("skip", str(error))
     wall_s = time.perf_counter() - begin
-    return Finding(check.name, verdict.status, verdict.reason, check.contract, wall_s, dict(verdict.figures))
+    return CheckResult(check.name, verdict.status, verdict.reason, check.contract, wall_s, dict(verdict.figures))

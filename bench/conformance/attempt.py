@@ -1,4 +1,4 @@
-"""Code under test, called where what it raises is an answer: an error of the contract, or a bug. Runs in workers."""
+"""Call code under test in a worker, and return what it raises: one of gcbench's errors, or a bug."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception: of what class, with what text, from which line; ``meant`` if it is one of gcbench's errors."""
+    """An exception: class, text and line; ``meant`` if it is one of gcbench's errors, raised on purpose."""
 
     kind: str
     message: str
@@ -34,10 +34,10 @@ class Raised:
 
 
 def attempt(call: Callable[[], T]) -> T | Raised:
-    """Call it, and say what it raised if it did."""
+    """Call a function; return its value or its exception."""
     try:
         return call()
-    except Exception as error:  # of the code under test: judging it is what we are here for
+    except Exception as error:  # the code under test may raise anything
         if not isinstance(error, BenchError):
             log.exception("a trial raised")
         frames = traceback.extract_tb(error.__traceback__)
@@ -46,15 +46,20 @@ def attempt(call: Callable[[], T]) -> T | Raised:
         return Raised(type(error).__name__, text[:300], where, isinstance(error, BenchError))
 
 
-def trimesh_of(arrays: MeshArrays) -> Any:
-    """Make a mesh of copies of arrays, with every vertex and face as it is."""
-    import trimesh
+def version_of(what: Any) -> str | Raised:
+    """Ask a codec or a suite for its version."""
 
-    return trimesh.Trimesh(arrays.vertices.copy(), arrays.faces.copy(), process=False, validate=False)
+    def asked() -> str:
+        said: object = what.version()
+        if not isinstance(said, str) or not said.strip():
+            raise TypeError(f"version() returned {said!r}, not a text")
+        return said
+
+    return attempt(asked)
 
 
 def differs(mesh: Any, arrays: MeshArrays) -> bool:
-    """Whether a mesh is no longer what was made of the arrays."""
+    """Whether a mesh no longer has the arrays that it was made from."""
 
     def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
         return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))

@@ -1,4 +1,4 @@
-"""Checks of coding two good meshes: what comes back, from where, how often the same, and how the ladder rises."""
+"""Checks with two closed meshes: round trip, determinism, other processes, order of rates, sets."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from itertools import pairwise
 import numpy as np
 
 from gcbench.bench.conformance.attempt import Raised
-from gcbench.bench.conformance.calls import Trouble
 from gcbench.bench.conformance.claims import says_unavailable
-from gcbench.bench.conformance.contract import Broken, passed, warned
-from gcbench.bench.conformance.lab import Lab, Role, Unmet, same_meshes
-from gcbench.bench.conformance.report import Verdict
-from gcbench.bench.conformance.trial import Decoded, Encoded
+from gcbench.bench.conformance.lab import Lab, Role, same_meshes
+from gcbench.bench.conformance.report import ContractBroken, Unmet, Verdict, passed, warned
+from gcbench.bench.conformance.sandbox import Trouble
+from gcbench.bench.conformance.trial import DecodeTrialResult, EncodeTrialResult
 from gcbench.bench.run.arrays import MeshArrays
 from gcbench.codecs import Rate
 
 TOP_DISTANCE, ANY_DISTANCE = 0.05, 0.2
-"""Mean point-to-surface distances that the best and any rate must keep, where the longest side is 2. Of random surfaces
-in the same box it is 0.3; the coarsest rate of the coarsest codec measured so far (V-PCC at 5 bits) has 0.02."""
+"""Limits of the mean point-to-surface distance for the best rate and for any rate, where the longest side is 2. Random
+surfaces in the same box have 0.3; the coarsest rate of the coarsest codec so far (V-PCC at 5 bits) has 0.02."""
 
 BYTES_SLACK, DISTANCE_SLACK, DISTANCE_NOISE = 0.05, 0.10, 1e-5
-"""A rate may be 5 % smaller, or 10 % worse, than the one below it and still count as a step of the ladder; distances
-under 1e-5 (float32 at a size of 2 has 1e-7) are all the same."""
+"""A rate may be 5 % smaller, or 10 % worse, than the next lower rate; distances under 1e-5 (float32 at a size of 2 has
+1e-7) count as equal."""
 
 BYTES_DROP, DISTANCE_GROWTH = 0.20, 1.5
-"""A step down by more than that is a ladder in the wrong order. Between slack and this it is one to know of: codecs
-that train vary by tens of per cent on a set as small as this one, and steps of a good ladder are factors."""
+"""Rates that fall by more than this are in the wrong order, which is a failure. Between the slack and this there is a
+warning: codecs that train vary by tens of per cent on so small a set."""
 
 ELSEWHERE_SLACK = 1e-3
-"""A mesh decoded elsewhere may be twice as far and this much: that it differs at all is another check's matter."""
+"""A mesh decoded in another process may have twice the distance plus this; `same-mesh` checks for any difference."""
 
 
 def streams(lab: Lab) -> Verdict:
@@ -41,11 +40,11 @@ def streams(lab: Lab) -> Verdict:
         if says_unavailable(encoded):
             raise Unmet("the codec cannot run, see the check 'available'")
         if isinstance(encoded, Trouble):
-            raise Broken(f"two closed meshes at {rate.label}: {encoded}")
+            raise ContractBroken(f"two closed meshes at {rate.label}: {encoded}")
         if encoded.fault:
-            raise Broken(encoded.fault)
+            raise ContractBroken(encoded.fault)
         if not all(encoded.streams):
-            raise Broken(f"a stream at {rate.label} has no bytes: nothing can be in it")
+            raise ContractBroken(f"a stream at {rate.label} has no bytes: nothing can be in it")
         sizes.append(str(sum(map(len, encoded.streams))))
     return passed(f"{' '.join(sizes)} bytes for {len(lab.meshes)} meshes")
 
@@ -55,8 +54,8 @@ def inputs(lab: Lab) -> Verdict:
     for rate in lab.ladder():
         lab.streams(rate)
         encoded = lab.encoded(rate)
-        if isinstance(encoded, Encoded) and encoded.touched:
-            raise Broken(
+        if isinstance(encoded, EncodeTrialResult) and encoded.touched:
+            raise ContractBroken(
                 f"encode() at {rate.label} changed the vertices or faces of {len(encoded.touched)} input meshes"
             )
     return passed("the input meshes are as they were")
@@ -73,43 +72,45 @@ def _distances(lab: Lab, rate: Rate) -> list[float]:
 
 
 def round_trip(lab: Lab) -> Verdict:
-    """Decode at each rate, and measure."""
+    """Decode at each rate, and measure the distance."""
     ladder, worst = lab.ladder(), []
     for rate in ladder:
         lab.streams(rate)
         try:
             worst.append(max(_distances(lab, rate)))
-        except Unmet as error:  # here it is the codec's failure, not that of an earlier check
-            raise Broken(error) from None
+        except Unmet as error:  # this check reports the failure that later checks skip
+            raise ContractBroken(error) from None
         limit = TOP_DISTANCE if rate == ladder[-1] else ANY_DISTANCE
         if worst[-1] > limit:
-            raise Broken(f"at {rate.label} a closed mesh comes back {worst[-1]:.2g} away; the limit is {limit:g}")
+            raise ContractBroken(
+                f"at {rate.label} a closed mesh comes back {worst[-1]:.2g} away; the limit is {limit:g}"
+            )
     return passed(f"mean point-to-surface distance {' '.join(f'{d:.2g}' for d in worst)}", best=min(worst))
 
 
 def fresh_process(lab: Lab) -> Verdict:
-    """Decode where nothing was encoded: the other decodings of this suite may be in the process that encoded."""
+    """Decode in a process that did not encode."""
     for rate in lab.ladder():
         in_place = lab.decoded(rate, by=lab.home)
         for reading in lab.readings(rate):
-            if isinstance(reading, Decoded) and reading.read:
-                raise Broken(f"decoding opens a file that encoding wrote: {min(reading.read)}")
+            if isinstance(reading, DecodeTrialResult) and reading.read:
+                raise ContractBroken(f"decoding opens a file that encoding wrote: {min(reading.read)}")
             if isinstance(reading, Trouble):
-                raise Broken(f"at {rate.label}, where it was not encoded: {reading}")
+                raise ContractBroken(f"at {rate.label}, where it was not encoded: {reading}")
         try:
             elsewhere = lab.decoded(rate)
         except Unmet as error:
-            raise Broken(error) from None
+            raise ContractBroken(error) from None
         if same_meshes(in_place, elsewhere):
             continue
         for original, here, there in zip(lab.meshes, in_place, elsewhere, strict=True):
             near, far = lab.distance(original, here), lab.distance(original, there)
             if isinstance(near, Trouble) or isinstance(far, Trouble):
-                raise Broken(
+                raise ContractBroken(
                     f"at {rate.label} the mesh cannot be measured: {far if isinstance(far, Trouble) else near}"
                 )
             if far > 2 * near + ELSEWHERE_SLACK:
-                raise Broken(
+                raise ContractBroken(
                     f"at {rate.label} the mesh is {near:.2g} away where it was encoded, and {far:.2g} elsewhere"
                 )
     return passed("decoded from the bytes alone, by name, in an empty folder")
@@ -125,9 +126,9 @@ def same_bytes(lab: Lab) -> Verdict:
     for by, where in tries.items():
         again = lab.encode(lab.meshes, rate, by=by)
         if isinstance(again, Trouble):
-            raise Broken(f"encoding {where}: {again}")
+            raise ContractBroken(f"encoding {where}: {again}")
         if again.streams != first:
-            raise Broken(f"encoding {where} gives other bytes ({_difference(first, again.streams)})")
+            raise ContractBroken(f"encoding {where} gives other bytes ({_difference(first, again.streams)})")
     return passed(f"encoding {' and '.join(tries.values())} gives the same bytes")
 
 
@@ -153,10 +154,10 @@ def same_mesh(lab: Lab) -> Verdict:
         for stream in lab.streams(rate):
             decoded = lab.decode(stream, by=by)
             if isinstance(decoded, Trouble):
-                raise Broken(f"decoding {where}: {decoded}")
+                raise ContractBroken(f"decoding {where}: {decoded}")
             again += decoded.meshes
         if not same_meshes(first, again):
-            raise Broken(f"decoding a stream {where} gives another mesh")
+            raise ContractBroken(f"decoding a stream {where} gives another mesh")
     return passed(f"decoding {' and '.join(tries.values())} gives the same mesh, bit for bit")
 
 
@@ -174,9 +175,9 @@ def monotone(lab: Lab) -> Verdict:
         fewer = f"{step} bytes fall from {sizes[low]} to {sizes[high]}"
         further = f"{step} the distance grows from {distances[low]:.2g} to {distances[high]:.2g}"
         if smaller < 1 - BYTES_DROP:
-            raise Broken(fewer)
+            raise ContractBroken(fewer)
         if worse > DISTANCE_GROWTH:
-            raise Broken(further)
+            raise ContractBroken(further)
         odd += [fewer] * (smaller < 1 - BYTES_SLACK) + [further] * (worse > 1 + DISTANCE_SLACK)
     figures = {"bytes_ratio": sizes[-1] / sizes[0], "distance_ratio": distances[0] / distances[-1]}
     if odd:
@@ -196,7 +197,7 @@ def order(lab: Lab) -> Verdict:
         if isinstance(own, Trouble):
             raise Unmet(str(own))
         if any(not isinstance(other, Trouble) and other < own for other in row):
-            raise Broken("the meshes come back in another order than they went in")
+            raise ContractBroken("the meshes come back in another order than they went in")
     return passed("the meshes come back in the order in which they went in")
 
 
@@ -207,17 +208,17 @@ def layout(lab: Lab) -> Verdict:
     what = ""
     for rate in lab.ladder():
         (stream,), encoded = lab.streams(rate), lab.encoded(rate)
-        assert isinstance(encoded, Encoded)
+        assert isinstance(encoded, EncodeTrialResult)
         layout = encoded.layout
         if isinstance(layout, Raised):
-            raise Broken(f"layout(): {layout}")
+            raise ContractBroken(f"layout(): {layout}")
         if layout is None:
             raise Unmet("the codec says that it is a set codec, and is no SetCodec")
         if len(layout.mesh_bytes) != len(lab.meshes):
-            raise Broken(f"layout() speaks of {len(layout.mesh_bytes)} meshes, {len(lab.meshes)} went in")
+            raise ContractBroken(f"layout() speaks of {len(layout.mesh_bytes)} meshes, {len(lab.meshes)} went in")
         total = layout.shared_bytes + sum(layout.mesh_bytes)
         if total != len(stream) or min(layout.shared_bytes, *layout.mesh_bytes) < 0:
-            raise Broken(f"layout() adds up to {total} bytes, the stream has {len(stream)}")
+            raise ContractBroken(f"layout() adds up to {total} bytes, the stream has {len(stream)}")
         what = f"{layout.shared_bytes} bytes shared, {' and '.join(map(str, layout.mesh_bytes))} for one mesh each"
     return passed(what)
 
@@ -228,23 +229,23 @@ def set_of(count: int, what: str) -> Callable[[Lab], Verdict]:
     def run(lab: Lab) -> Verdict:
         if not lab.is_set():
             raise Unmet("for set codecs")
-        lab.decoded(lab.ladder()[0])  # a codec that cannot do two meshes has failed before
+        lab.decoded(lab.ladder()[0])  # skip if two meshes fail: an earlier check reports that
         meshes = (lab.meshes[0],) * count
         encoded = lab.encode(meshes, lab.ladder()[0])
         if isinstance(encoded, Trouble) or encoded.fault:
             refused = isinstance(encoded, Trouble) and encoded.meant
             if refused and not count:
                 return passed(f"refused: {encoded}")
-            raise Broken(encoded if isinstance(encoded, Trouble) else encoded.fault)
+            raise ContractBroken(encoded if isinstance(encoded, Trouble) else encoded.fault)
         decoded = lab.decode(encoded.streams[0])
         if isinstance(decoded, Trouble) or decoded.fault:
-            raise Broken(decoded if isinstance(decoded, Trouble) else decoded.fault)
+            raise ContractBroken(decoded if isinstance(decoded, Trouble) else decoded.fault)
         if len(decoded.meshes) != count:
-            raise Broken(f"{len(decoded.meshes)} meshes come back of {count}")
+            raise ContractBroken(f"{len(decoded.meshes)} meshes come back of {count}")
         for mesh in decoded.meshes:
             distance = lab.distance(lab.meshes[0], mesh)
             if isinstance(distance, Trouble) or distance > ANY_DISTANCE:
-                raise Broken(
+                raise ContractBroken(
                     f"a mesh comes back {distance if isinstance(distance, Trouble) else f'{distance:.2g} away'}"
                 )
         return passed(f"{what}: {len(encoded.streams[0])} bytes")

@@ -1,4 +1,4 @@
-"""Streams that no encoder wrote: cut, changed, and of other formats. Knows bytes only; the same ones every time."""
+"""Make damaged streams: cut, changed, and of other formats; the same ones every time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADER_BYTES = 64  # where formats keep magic numbers and sizes
 
 
 def cuts(stream: bytes, count: int) -> list[bytes]:
-    """At most ``count`` proper prefixes: some short, some missing a byte or two, others of random length."""
+    """At most ``count`` prefixes: some short, some without the last byte or two, others of random length."""
     size, rng = len(stream), np.random.default_rng(0)
     lengths = [0, size - 1, size // 2, 4, 1, size - 4, 8, size // 4, 16, 3 * size // 4, size - 2, 32]
     lengths += rng.integers(0, max(size, 1), 4 * count).tolist()
@@ -20,9 +20,9 @@ def cuts(stream: bytes, count: int) -> list[bytes]:
 
 
 def changes(stream: bytes, count: int) -> list[bytes]:
-    """At most ``count`` other streams: bits flipped, sizes blown up, blocks overwritten, bytes put in or taken out.
+    """At most ``count`` changed streams: flipped bits, large numbers, overwritten blocks, inserted or removed bytes.
 
-    Every second change is in the first 64 bytes. Any first part of the list is a mixture of all kinds.
+    Every second change is in the first 64 bytes. Any beginning of the list is a mixture of all kinds.
     """
     if not stream:
         return []
@@ -40,7 +40,7 @@ def changes(stream: bytes, count: int) -> list[bytes]:
 
 
 def foreign() -> Iterator[tuple[str, bytes]]:
-    """Things that are not streams of any codec: what they are, and their bytes."""
+    """Bytes that are not a stream of any codec, with a description."""
     rng = np.random.default_rng(2)
     yield "no bytes", b""
     yield "zeros", bytes(1000)

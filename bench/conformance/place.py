@@ -1,4 +1,4 @@
-"""Where a call of a codec under test takes place: an empty working directory, and an eye on the files it opens."""
+"""Give a call of a codec under test an empty working directory, and watch which files it opens."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_OF_THE_INTERPRETER = frozenset({".pyc", ".nbi", ".nbc"})  # compiled code, kept by Python and numba: not a channel
+_OF_THE_INTERPRETER = frozenset({".pyc", ".nbi", ".nbc"})  # caches of Python and numba, which pass nothing on
 
 
 @contextlib.contextmanager
 def call_place(temporary: Path) -> Iterator[Path]:
-    """An empty scratch folder as working directory, and an empty folder for temporary files; both go afterwards.
+    """An empty scratch folder as working directory, and an empty folder for temporary files; removed afterwards.
 
-    The folder for temporary files has the same name at each call: a decoder that looks for what its encoder left there
-    looks in the right place, and finds nothing.
+    The folder for temporary files has the same name in every call, so that a decoder that relies on files of its
+    encoder looks in the right place and finds nothing.
     """
     home, before = Path.cwd(), os.environ.get("TMPDIR")
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=temporary.parent))
@@ -43,19 +43,19 @@ def call_place(temporary: Path) -> Iterator[Path]:
 
 @dataclass
 class Files:
-    """Names of files that the interpreter was asked to open during a call."""
+    """Files that Python code opened during a call."""
 
     opened: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
 
     def written_outside(self, scratch: Path) -> frozenset[str]:
-        """Files written that outlive the call's own folder."""
+        """Files that were written outside the scratch folder."""
         within = f"{scratch}{os.sep}"
         return frozenset(f for f in self.written if not f.startswith(within) and f != os.devnull)
 
 
 class _Watch:
-    """Sees which files are opened through the interpreter; not what a C library or another program opens."""
+    """Sees files that Python code opens; not those that a C library or another program opens."""
 
     def __init__(self) -> None:
         self._files: Files | None = None
@@ -63,7 +63,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[Files]:
-        if not self._hooked:  # once: an audit hook cannot be taken away again
+        if not self._hooked:  # an audit hook cannot be removed
             sys.addaudithook(self._on_event)
             self._hooked = True
         self._files = Files()

@@ -1,40 +1,63 @@
-"""What the conformance suite found: one verdict for each check, and what they come to. Knows no codec and no suite."""
+"""What a check is, the verdict that it gives, and the report on all checks of a codec or a metric suite."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-Status = Literal["pass", "warn", "fail", "skip"]
+L = TypeVar("L")
+CheckStatus = Literal["pass", "warn", "fail", "skip"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a check ended, in one line; ``figures`` are the numbers behind it."""
+    """How a check ended: a reason in one line, and the numbers behind it."""
 
-    status: Status
+    status: CheckStatus
     reason: str
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The verdict of one check.
+class Check(Generic[L]):
+    """One check; ``L`` is the lab that it works in."""
 
-    Parameters
-    ----------
-    check : str
-        Name of the check, stable.
-    contract : str
-        What the contract demands.
-    wall_s : float
-        How long the check took.
-    """
+    name: str  # for --only
+    contract: str  # the rule that every codec, or every metric suite, must keep
+    run: Callable[[L], Verdict]
+    for_sets: bool = False  # applies to set codecs only
+
+
+def passed(reason: str, **figures: float) -> Verdict:
+    """The verdict of a check that passes."""
+    return Verdict("pass", reason, figures)
+
+
+def warned(reason: str, **figures: float) -> Verdict:
+    """The verdict of a check that passes with a warning."""
+    return Verdict("warn", reason, figures)
+
+
+class ContractBroken(Exception):
+    """Raised by a check that fails."""
+
+    def __init__(self, reason: object, **figures: float) -> None:
+        super().__init__(str(reason))
+        self.figures = figures
+
+
+class Unmet(Exception):
+    """The check has nothing to look at: it is about other codecs, or what it needs has failed in an earlier check."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict of a check, with the name and rule of the check, and the seconds that the check took."""
 
     check: str
-    status: Status
+    status: CheckStatus
     reason: str
     contract: str
     wall_s: float
@@ -47,53 +70,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings on one codec or one metric suite.
+    """All results for one codec or one metric suite."""
 
-    Parameters
-    ----------
-    name : str
-        Address of the codec, name of the suite.
-    version : str
-        As it says.
-    kind : str
-        As a codec says, ``model`` or ``set``; or ``suite``.
-    effort : str
-        Of a codec.
-    rates : tuple of str
-        Labels of a codec's rates that were tried.
-    """
-
-    name: str
+    name: str  # address of the codec, or name of the suite
     version: str
-    kind: str
-    findings: tuple[Finding, ...]
+    kind: str  # "model", "set" or "suite"
+    findings: tuple[CheckResult, ...]
     wall_s: float
-    effort: str = ""
-    rates: tuple[str, ...] = ()
+    effort: str = ""  # for a codec
+    rates: tuple[str, ...] = ()  # labels of a codec's rates that were checked
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed; warnings and skipped checks are no failures."""
+        """Whether no check failed."""
         return not self.failures
 
     @property
-    def failures(self) -> tuple[Finding, ...]:
-        """The findings of checks that failed."""
+    def failures(self) -> tuple[CheckResult, ...]:
+        """Checks that failed."""
         return self._of("fail")
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """The findings that a user should know of, though the contract allows them."""
+    def warnings(self) -> tuple[CheckResult, ...]:
+        """Checks that passed with a warning."""
         return self._of("warn")
 
-    def __getitem__(self, check: str) -> Finding:
-        """Return the finding of a check.
-
-        Raises
-        ------
-        KeyError
-            It was not run.
-        """
+    def __getitem__(self, check: str) -> CheckResult:
+        """The result of a check. Raises KeyError if the check was not run."""
         for finding in self.findings:
             if finding.check == check:
                 return finding
@@ -115,5 +118,5 @@ class Report:
         """Plain values, for ``json.dump``."""
         return {**asdict(self), "ok": self.ok}
 
-    def _of(self, status: Status) -> tuple[Finding, ...]:
+    def _of(self, status: CheckStatus) -> tuple[CheckResult, ...]:
         return tuple(finding for finding in self.findings if finding.status == status)

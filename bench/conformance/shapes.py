@@ -1,6 +1,6 @@
-"""The meshes of the conformance suite: two that every codec must code, and those that a scanner or a CAD program makes.
+"""The meshes of the conformance checks: two closed ones that every codec must code, and hard ones.
 
-Closed forms, a few thousand triangles at most; nothing is read, nothing is random.
+Closed forms with at most a few thousand triangles; nothing is read, nothing is random.
 """
 
 from __future__ import annotations
@@ -63,20 +63,10 @@ def good_meshes() -> tuple[MeshArrays, MeshArrays]:
 
 @dataclass(frozen=True)
 class HardMesh:
-    """A mesh that a codec may refuse, and may not be broken by.
+    """A mesh that a codec may refuse, but that must not crash or hang it."""
 
-    Parameters
-    ----------
-    name : str
-        The check is called ``mesh-<name>``.
-    what : str
-        One phrase for people.
-    make : callable
-        Makes the mesh.
-    """
-
-    name: str
-    what: str
+    name: str  # the check is called ``mesh-<name>``
+    what: str  # description
     make: Callable[[], MeshArrays]
 
 

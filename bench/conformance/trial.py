@@ -1,15 +1,13 @@
-"""What a worker does for one trial of a codec under test; runs in processes that may be killed.
+"""The functions that workers run on a codec under test: describe the codec, encode, decode, measure a distance.
 
-Unlike a stage of a cell (``stages.py``), a trial reports how an exception was meant: an error of the contract is an
-answer, anything else is a bug. Knows codecs and arrays; nothing of checks or verdicts.
+Unlike the functions of a run (``run/stages.py``), these return exceptions, and report everything that is wrong with a
+return value, instead of raising at the first fault.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,56 +17,38 @@ from typing import Any
 
 import numpy as np
 
-from gcbench.bench.conformance.attempt import Raised, attempt, differs, trimesh_of
+from gcbench.bench.conformance.attempt import Raised, attempt, differs, version_of
 from gcbench.bench.conformance.place import call_place, watch_files
-from gcbench.bench.metrics import SUITES, Suite, ranking
+from gcbench.bench.metrics import ranking
 from gcbench.bench.run.arrays import MeshArrays
+from gcbench.bench.run.stages import copied, loaded_codec, loaded_suite, peak_rss_bytes
 from gcbench.codecs import CODECS, Availability, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
 from gcbench.registry import split_address
 
 SUITE = "surface"
-"""Suite of metrics that judges decoded meshes, by the column that it ranks codecs by: a distance."""
+"""Metric suite that gives the distance of decoded meshes, in its ranking column."""
 
 _PLAIN = (bool, int, float, str)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a codec says of itself.
-
-    Parameters
-    ----------
-    kind : str
-        The attribute as text.
-    decoder_bytes : int
-        The attribute, or −1 if it is no int.
-    available : (bool, str, str) or Raised
-        What ``availability()`` answers: ok, reason, remedy.
-    availability_s : float
-        How long the answer took, imports that the constructor did not make included.
-    version : str or Raised
-    ladders : dict of effort to tuple of Rate, or Raised
-        Rates with parameters that went through JSON.
-    problems : tuple of str
-        What is wrong with the rates themselves.
-    parameters : tuple of str
-        Constructor parameters that an address cannot set, with the reason.
-    """
+class CodecClaims:
+    """What a codec claims."""
 
     kind: str
-    decoder_bytes: int
-    available: tuple[bool, str, str] | Raised
-    availability_s: float
+    decoder_bytes: int  # −1 if the attribute is not an int
+    available: tuple[bool, str, str] | Raised  # ok, reason, remedy
+    availability_s: float  # duration of availability()
     version: str | Raised
-    ladders: dict[Effort, tuple[Rate, ...] | Raised]
-    problems: tuple[str, ...]
-    parameters: tuple[str, ...]
+    ladders: dict[Effort, tuple[Rate, ...] | Raised]  # with parameters that went through JSON
+    problems: tuple[str, ...]  # what is wrong with the rates
+    parameters: tuple[str, ...]  # constructor parameters that an address cannot set, with the reason
 
 
 @dataclass(frozen=True)
 class EncodeTrial:
-    """Meshes to encode; ``temporary`` is where temporary files go, emptied afterwards."""
+    """Meshes to encode; ``temporary`` is the folder for temporary files."""
 
     codec: str
     rate: Rate
@@ -76,37 +56,25 @@ class EncodeTrial:
     seed: int
     threads: int
     device: str
-    seconds: float  # until the deadline that the codec is told
+    seconds: float  # until the deadline in the codec's context
     temporary: Path
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """What came of encoding.
+class EncodeTrialResult:
+    """The result of encoding."""
 
-    Parameters
-    ----------
-    streams : tuple of bytes
-        Empty where the return value is not what it should be, and then ``fault`` says what it is.
-    layout : StreamLayout or Raised or None
-        Of a set stream.
-    touched : tuple of int
-        Which of the input meshes were changed.
-    written : frozenset of str
-        Files outside of the scratch folder that the interpreter was asked to open for writing, or to rename to.
-    """
-
-    streams: tuple[bytes, ...]
-    fault: str
-    layout: StreamLayout | Raised | None
-    touched: tuple[int, ...]
-    written: frozenset[str]
+    streams: tuple[bytes, ...]  # empty if the return value is wrong
+    fault: str  # what is wrong with the return value
+    layout: StreamLayout | Raised | None  # of a set
+    touched: tuple[int, ...]  # positions of input meshes that were changed
+    written: frozenset[str]  # files outside the scratch folder that Python code wrote
     wall_s: float
 
 
 @dataclass(frozen=True)
 class DecodeTrial:
-    """Bytes and the bare name of a codec; ``written`` are files that the encoder wrote."""
+    """A stream and the name of its codec; ``written`` are files that the encoder wrote."""
 
     codec: str
     stream: bytes
@@ -119,8 +87,8 @@ class DecodeTrial:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What came of decoding; ``fault`` says why there are no meshes, ``read`` which files of the encoder were used."""
+class DecodeTrialResult:
+    """The result of decoding; ``fault`` says why there are no meshes, ``read`` has the encoder's files it opened."""
 
     meshes: tuple[MeshArrays, ...]
     fault: str
@@ -130,7 +98,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Distance:
+class DistanceTrial:
     """Two meshes to compare."""
 
     original: MeshArrays
@@ -139,12 +107,12 @@ class Distance:
 
 def prepare(address: str) -> Raised | None:
     """Create a codec and load what it needs."""
-    answer = attempt(lambda: _codec(address))
+    answer = attempt(lambda: loaded_codec(address))
     return answer if isinstance(answer, Raised) else None
 
 
-def describe(address: str) -> Facts | Raised:
-    """Ask a codec everything that it says of itself."""
+def describe(address: str) -> CodecClaims | Raised:
+    """Ask a codec for everything that it claims."""
     codec = attempt(lambda: CODECS.create(address))
     if isinstance(codec, Raised):
         return codec
@@ -159,28 +127,27 @@ def describe(address: str) -> Facts | Raised:
         if not isinstance(ladders[effort], Raised) and attempt(ask) != ladders[effort]:
             problems.append(f"rates({effort!r}) answers differently when asked twice")
     name, _ = split_address(address, "codec")
-    return Facts(
+    return CodecClaims(
         kind=str(getattr(codec, "kind", None)),
         decoder_bytes=codec.decoder_bytes if type(codec.decoder_bytes) is int else -1,
         available=available,
         availability_s=availability_s,
-        version=attempt(lambda: _version(codec)),
+        version=version_of(codec),
         ladders=ladders,
         problems=tuple(dict.fromkeys(problems)),
         parameters=tuple(_parameters(CODECS.get(name))),
     )
 
 
-def encode(trial: EncodeTrial) -> Encoded | Raised:
-    """Encode in an empty working directory, and see what else was done."""
-    codec = _codec(trial.codec)
-    meshes = [trimesh_of(arrays) for arrays in trial.meshes]
+def encode(trial: EncodeTrial) -> EncodeTrialResult | Raised:
+    """Encode in an empty working directory, and find changed inputs and written files."""
+    codec = loaded_codec(trial.codec)
+    meshes = [copied(arrays) for arrays in trial.meshes]
     begin = time.perf_counter()
     with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
         value: object = attempt(lambda: codec.encode(meshes, trial.rate, ctx))
-        # What was in the scratch folder is gone after the call, whatever the decoder would like.
-        written = files.written_outside(scratch)
+        written = files.written_outside(scratch)  # the scratch folder itself is removed after the call
     wall_s = time.perf_counter() - begin
     touched = tuple(
         i for i, (mesh, arrays) in enumerate(zip(meshes, trial.meshes, strict=True)) if differs(mesh, arrays)
@@ -189,20 +156,22 @@ def encode(trial: EncodeTrial) -> Encoded | Raised:
         return value
     expected = 1 if codec.kind == "set" else len(meshes)
     if not isinstance(value, (list, tuple)):
-        return Encoded((), f"encode() returned {_name(value)}, not a list of bytes", None, touched, written, wall_s)
+        return EncodeTrialResult(
+            (), f"encode() returned {_name(value)}, not a list of bytes", None, touched, written, wall_s
+        )
     wrong = sorted({_name(stream) for stream in value if type(stream) is not bytes})
     if wrong or len(value) != expected:
         fault = f"encode() returned {len(value)} of {', '.join(wrong) or 'bytes'}, not {expected} of bytes"
-        return Encoded((), fault, None, touched, written, wall_s)
+        return EncodeTrialResult((), fault, None, touched, written, wall_s)
     layout = None
     if codec.kind == "set" and isinstance(codec, SetCodec):
         layout = attempt(lambda: _layout(codec, value[0]))
-    return Encoded(tuple(value), "", layout, touched, written, wall_s)
+    return EncodeTrialResult(tuple(value), "", layout, touched, written, wall_s)
 
 
-def decode(trial: DecodeTrial) -> Decoded | Raised:
+def decode(trial: DecodeTrial) -> DecodeTrialResult | Raised:
     """Decode in an empty working directory."""
-    codec = _codec(trial.codec)
+    codec = loaded_codec(trial.codec)
     begin = time.perf_counter()
     with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
@@ -211,23 +180,20 @@ def decode(trial: DecodeTrial) -> Decoded | Raised:
     wall_s = time.perf_counter() - begin
     if isinstance(value, Raised):
         return value
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_rss_bytes()
     if not isinstance(value, (list, tuple)):
-        return Decoded((), f"decode() returned {_name(value)}, not a list of meshes", read, wall_s, peak)
+        return DecodeTrialResult((), f"decode() returned {_name(value)}, not a list of meshes", read, wall_s, peak)
     meshes = []
     for mesh in value:
         arrays = _arrays(mesh)
         if isinstance(arrays, str):
-            return Decoded((), arrays, read, wall_s, peak)
+            return DecodeTrialResult((), arrays, read, wall_s, peak)
         meshes.append(arrays)
-    return Decoded(tuple(meshes), "", read, wall_s, peak)
+    return DecodeTrialResult(tuple(meshes), "", read, wall_s, peak)
 
 
-def distance(pair: Distance) -> float | Raised:
-    """Distance between two surfaces by the ranking column of the suite `SUITE`, of the original's longest side = 2.
-
-    Both meshes are moved and scaled as normalising the original would do, so that it is in the units of a run.
-    """
+def distance(pair: DistanceTrial) -> float | Raised:
+    """Distance between two surfaces by the ranking column of `SUITE`, after normalising both as the original."""
     vertices = pair.original.vertices
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     centre, half = (low + high) / 2, float((high - low).max()) / 2
@@ -239,33 +205,19 @@ def distance(pair: Distance) -> float | Raised:
     def measured() -> float:
         original = normalised(pair.original)
         reference = _reference(original.vertices.tobytes(), original.faces.tobytes())
-        values = _suite().measure(reference, trimesh_of(normalised(pair.decoded)))
+        values = loaded_suite(SUITE).measure(reference, copied(normalised(pair.decoded)))
         return float(values[str(ranking(values))])
 
     return attempt(measured)
 
 
-@lru_cache(maxsize=1)
-def _suite() -> Suite[Any]:
-    suite = SUITES.create(SUITE)
-    suite.prepare()
-    return suite
-
-
 @lru_cache(maxsize=4)
 def _reference(vertices: bytes, faces: bytes) -> Any:
-    """Prepare an original once: it is compared with what came of every rate."""
+    """Prepare an original once, for all rates."""
     original = MeshArrays(
         np.frombuffer(vertices, np.float64).reshape(-1, 3), np.frombuffer(faces, np.int64).reshape(-1, 3)
     )
-    return _suite().reference(trimesh_of(original), seed=0, threads=1)
-
-
-@lru_cache(maxsize=4)
-def _codec(address: str) -> Codec:
-    codec = CODECS.create(address)
-    codec.prepare()
-    return codec
+    return loaded_suite(SUITE).reference(copied(original), seed=0, threads=1)
 
 
 def _availability(codec: Codec) -> tuple[bool, str, str]:
@@ -275,20 +227,13 @@ def _availability(codec: Codec) -> tuple[bool, str, str]:
     return bool(said.ok), str(said.reason), str(said.remedy)
 
 
-def _version(codec: Codec) -> str:
-    said: object = codec.version()
-    if not isinstance(said, str) or not said.strip():
-        raise TypeError(f"version() returned {said!r}, not a text")
-    return said
-
-
 def _layout(codec: SetCodec, stream: bytes) -> StreamLayout:
     said = codec.layout(stream)
     return StreamLayout(int(said.shared_bytes), tuple(int(mesh_bytes) for mesh_bytes in said.mesh_bytes))
 
 
 def _plain_rates(codec: Codec, effort: Effort, problems: list[str]) -> tuple[Rate, ...]:
-    """Rates with parameters as JSON gives them back; what is wrong is added to ``problems``."""
+    """Rates with parameters that went through JSON; appends what is wrong to ``problems``."""
     plain = []
     said: list[object] = list(codec.rates(effort))
     for rate in said:
@@ -325,7 +270,7 @@ def _context(trial: EncodeTrial | DecodeTrial, scratch: Path) -> Context:
 
 
 def _arrays(mesh: Any) -> MeshArrays | str:
-    """Arrays of a decoded mesh, or what makes it none."""
+    """Arrays of a decoded mesh, or what is wrong with it."""
     if not hasattr(mesh, "vertices") or not hasattr(mesh, "faces"):
         return f"decode() returned {_name(mesh)}, not trimesh.Trimesh"
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)

@@ -1,7 +1,7 @@
-"""What every mesh file holds, remembered by path, size, time of change and inode: a second plan reads no mesh.
+"""Cache of mesh facts (hash, sizes), so that a second plan reads no mesh.
 
-The inventory only saves time. Workers check the hash of every mesh that they load, so a file that was changed behind
-its time of change stops the run and never gives a wrong result.
+The cache only saves time. An entry holds while size, modification time and inode of the file are the same. If a file
+changes and keeps all three, the run stops: workers check the hash of every mesh that they load.
 """
 
 from __future__ import annotations
@@ -22,18 +22,12 @@ from gcbench.errors import BadMesh
 
 log = logging.getLogger(__name__)
 
-# A file that was changed this short a time ago may be changed again within the resolution of its time of change.
+# A file changed less than this ago is not cached: a second change could leave the same modification time.
 _SETTLED_NS = 2_000_000_000
 
 
 class Inventory:
-    """Facts of mesh files.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache folder; the inventory is one SQLite file in it. Without a usable file every mesh is read.
-    """
+    """Facts of mesh files, in an SQLite file in the folder ``cache``; every mesh is read if that file is unusable."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
@@ -43,7 +37,7 @@ class Inventory:
             cache.mkdir(parents=True, exist_ok=True)
             try:
                 self._file = _opened(path)
-            except sqlite3.OperationalError:  # locked, read-only, a full disk: the file itself may be good
+            except sqlite3.OperationalError:  # locked, read-only or a full disk: keep the file, it may be good
                 raise
             except sqlite3.DatabaseError:
                 path.unlink(missing_ok=True)
@@ -52,13 +46,7 @@ class Inventory:
             log.warning("the inventory of meshes in %s cannot be used: %s", cache, error)
 
     def read(self, source: MeshSource) -> PlannedMesh:
-        """Say what a mesh file holds; reads it only if it is new or was changed.
-
-        Raises
-        ------
-        DatasetMissing
-            There is no such file.
-        """
+        """Facts of one mesh; a file is read only if it is new or has changed. Raises DatasetMissing without a file."""
         name, state = f"{source.frame}:{source.path.absolute()}", _state(source.path)
         if state is not None and (known := self._known(name, state)) is not None:
             return PlannedMesh(source, **known)
@@ -74,7 +62,7 @@ class Inventory:
             found = self._file.execute("SELECT facts FROM mesh WHERE file = ? AND state = ?", (name, state)).fetchone()
             if found is not None:
                 facts = json.loads(found[0])
-                PlannedMesh(MeshSource("", "", Path()), **facts)  # of another version: TypeError
+                PlannedMesh(MeshSource("", "", Path()), **facts)  # TypeError if another version wrote the facts
                 return dict(facts)
         return None
 
@@ -100,7 +88,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _state(path: Path) -> str | None:
-    """Size, time of change and inode of a file; None if it is not there or was changed just now."""
+    """Size, modification time and inode of a file; None if the file is missing or was changed just now."""
     try:
         found = path.stat()
     except OSError:

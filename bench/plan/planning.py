@@ -1,4 +1,4 @@
-"""Resolve datasets × codecs × rates × seeds to codings with content-addressed keys. Runs nothing."""
+"""Resolve names of datasets and codecs to the codings of a run. Nothing is encoded here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int, str], None]  # done, total, what
 
 @dataclass(frozen=True)
 class Unavailable:
-    """A codec that was asked for by ``all`` and cannot run here."""
+    """A codec that ``all`` includes and that cannot run here."""
 
     codec: str
     reason: str
@@ -32,21 +32,21 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do, in order, and everything that it will not, with the reason."""
+    """The codings of a run, in order; and what the run leaves out, with the reason."""
 
     codings: tuple[CodingUnit, ...]
     codecs: tuple[str, ...]
     datasets: tuple[tuple[str, Split], ...]
-    slugs: tuple[str, ...]  # what the datasets are called in the name of a run: folders of the same name differ
+    slugs: tuple[str, ...]  # names of the datasets in the default name of the run; distinct for distinct folders
     meshes: tuple[PlannedMesh, ...]
     effort: Effort
     seed: int
     device: str
-    timing: str | None  # kind of machine of a timing pass
-    limit: int | None = None
+    timing: str | None  # kind of machine of a timing pass; None for a quality pass
+    limit: int | None = None  # meshes of each dataset
     unavailable: tuple[Unavailable, ...] = ()
     missing: tuple[MissingMesh, ...] = ()
-    folders: tuple[tuple[str, str], ...] = ()  # of the datasets that are folders: name, and where it was
+    folders: tuple[tuple[str, str], ...] = ()  # name and path of each dataset that is a folder
 
     @property
     def bad_inputs(self) -> tuple[PlannedMesh, ...]:
@@ -54,14 +54,14 @@ class Plan:
         return tuple(m for m in self.meshes if m.problem is not None)
 
     def default_name(self) -> str:
-        """``ama+thingi10k-all-standard``: the same command finds the same run, and so resumes it."""
+        """Such as ``ama+thingi10k-all-standard``; the same command gives the same name, and so resumes the run."""
         splits = sorted({split for _, split in self.datasets})
         names = "+".join(self.slugs)
         first = "" if self.limit is None else f"-first{self.limit}"
         return f"{names}-{'+'.join(splits)}-{self.effort}{first}"
 
     def dataset_hashes(self) -> dict[str, str]:
-        """One hash for each dataset over the identifiers and contents of its meshes, in order."""
+        """Dataset → SHA-256 over the names and hashes of its meshes, in order."""
         hashes: dict[str, Any] = {}
         for m in self.meshes:
             digest = hashes.setdefault(m.source.dataset, hashlib.sha256())
@@ -92,7 +92,7 @@ def make_plan(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Plan:
-    """Resolve names to codings; reads every mesh that is new or was changed, codes none.
+    """Resolve names to codings. Reads meshes that are new or have changed, and encodes none.
 
     Parameters
     ----------
@@ -109,31 +109,27 @@ def make_plan(
     rates : sequence of str
         Keep only rates with these labels; empty keeps all.
     limit : int, optional
-        Use only the first so many meshes of each dataset.
+        Use only the first ``limit`` meshes of each dataset.
     data : Path, optional
         Data root; default: ``BENCH_DATA``, else the user's data folder.
     allow_missing : bool
-        Go on with the meshes that are here when a split names others.
+        Leave out the meshes of a split that are not on this machine, instead of raising DatasetMissing.
     timing : str, optional
-        Plan a timing pass (repeated, without metrics) instead of a quality pass: the kind of machine that it runs on,
-        from :func:`gcbench.bench.run.machine.kind`.
+        Plan a timing pass (repeated calls, no metrics). The value is the kind of machine that the pass runs on, from
+        :func:`gcbench.bench.run.machine.kind`. Default: a quality pass.
     device : str
         ``cpu`` or ``cuda``, for codecs that can use it.
     progress : callable, optional
-        Takes meshes read, meshes in total, and the name of the one being read.
-
-    Returns
-    -------
-    Plan
+        Called with the number of meshes read, the total, and the name of the mesh being read.
 
     Raises
     ------
     UsageError
         Unknown names, splits, rates or parameters.
     DatasetMissing
-        Data that is not here, unless ``allow_missing``.
+        Meshes are not on this machine, and ``allow_missing`` is False.
     CodecUnavailable
-        A codec asked for by name that cannot run here.
+        A codec given by name cannot run here.
     """
     names = [datasets] if isinstance(datasets, str) else list(datasets)
     one_split = None if split is None else as_split(split)
@@ -147,13 +143,13 @@ def make_plan(
     names = [dataset.name for dataset in opened]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(
-            f"two folders are called {', '.join(twice)}: their results could not be told apart; rename one"
+            f"two datasets have the name {', '.join(twice)}, so their results would be mixed up; rename one folder"
         )
     splits = [one_split or dataset.default_split for dataset in opened]
     chosen_effort: Effort = asked_effort or ("quick" if set(splits) == {"mini"} else "standard")
     chosen = _resolve_codecs([codecs] if isinstance(codecs, str) else codecs)
     ladders = {address: _ladder(address, codec, chosen_effort, rates) for address, codec in chosen.runnable}
-    # One label of several may be misspelt: a codec that it was meant for would be left out without a word.
+    # Without this check, a misspelt label among several would silently leave out the codec that has the rate.
     if unknown := set(rates) - {rate.label for ladder in ladders.values() for _, rate in ladder}:
         raise UsageError(
             f"no chosen codec has a rate called {' or '.join(sorted(unknown))} at effort {chosen_effort}; "
@@ -214,7 +210,7 @@ def make_plan(
 
 
 def _slug(dataset: Dataset, root: Path) -> str:
-    """Name a dataset in the name of a run: folders by their path from here, or a hash of where they are."""
+    """Name of a dataset in the name of a run. A folder has its relative path, or its name and a hash of its path."""
     if not isinstance(dataset, FolderDataset) or dataset.path.resolve().is_relative_to(root.resolve()):
         return dataset.name.replace("/", "_")
     path = dataset.path.resolve()
@@ -226,7 +222,7 @@ def _slug(dataset: Dataset, root: Path) -> str:
 def _mesh_by_mesh(codings: list[CodingUnit]) -> list[CodingUnit]:
     """Order by mesh, then codec, then rate; sets come last.
 
-    What is computed once for a mesh serves all its codings, and a run that is stopped early has whole meshes.
+    Codings of one mesh then share the samples of that mesh, and a run that is stopped early has complete meshes.
     """
     position: dict[tuple[str, str], int] = {}
     for unit in codings:

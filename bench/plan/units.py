@@ -1,4 +1,8 @@
-"""Units of work with content-addressed keys: a coding, and the measurement of one decoded mesh.
+"""The two units of work, a coding and a measurement, and their keys.
+
+- A *coding* applies one codec at one rate to one mesh (or to one set of meshes, for a set codec): encode, then decode.
+  Example: ``draco`` at ``q10`` on ``mixed/humans/000``.
+- A *measurement* compares one decoded mesh with its original, by one or more suites of metrics.
 
 A key is the SHA-256 of everything that decides the result. A unit whose key is in the store does not run again.
 """
@@ -21,66 +25,42 @@ KEY_VERSION = 2
 
 @dataclass(frozen=True)
 class PlannedMesh:
-    """One mesh of the plan: where it is, what it is by content, its sizes; or why it cannot be used.
-
-    Parameters
-    ----------
-    source : MeshSource
-        The file.
-    sha256 : str
-        Of the normalised mesh; empty if it is bad.
-    vertices, faces, obj_bytes, raw_bytes, source_bytes : int
-        Sizes, DESIGN section 6.
-    problem : str or None
-        Why the mesh cannot be used.
-    """
+    """One mesh of the plan: its file, hash and sizes, or why the mesh cannot be used."""
 
     source: MeshSource
-    sha256: str = ""
+    sha256: str = ""  # of the normalised mesh; empty if the mesh cannot be used
     vertices: int = 0
     faces: int = 0
-    obj_bytes: int = 0
-    raw_bytes: int = 0
-    source_bytes: int = 0
-    problem: str | None = None
+    obj_bytes: int = 0  # the normalised mesh as OBJ with six decimals
+    raw_bytes: int = 0  # 12 V + 12 F
+    source_bytes: int = 0  # the file as distributed
+    problem: str | None = None  # why the mesh cannot be used
 
 
 @dataclass(frozen=True)
 class CodingUnit:
-    """One codec at one rate on one mesh (model codec) or on one set (set codec).
+    """One codec at one rate on one mesh (model codec) or on one set of meshes (set codec).
 
-    Names of datasets and meshes are not part of the key: the same mesh under two names is coded once.
-
-    Parameters
-    ----------
-    codec : str
-        Address, parameters included, e.g. ``necgs[k=64]``.
-    rate_index : int
-        Position of the rate in the ladder.
-    device : str
-        ``cpu`` or ``cuda``, for codecs that can use it.
-    timing : str or None
-        For a timing pass, the kind of machine that it is for (:func:`gcbench.bench.run.machine.kind`): times of two
-        kinds of machine are two results. None for a quality pass.
+    The key has no names of datasets and meshes: a mesh that two datasets contain is coded once.
     """
 
     dataset: str
     split: Split
-    codec: str
+    codec: str  # address with parameters, such as "necgs[k=64]"
     codec_version: str
-    kind: str
+    kind: str  # "model" or "set"
     decoder_bytes: int
     rate: Rate
-    rate_index: int
+    rate_index: int  # position of the rate in the ladder
     effort: Effort
     seed: int
     meshes: tuple[PlannedMesh, ...]
-    device: str = "cpu"
-    timing: str | None = None
+    device: str = "cpu"  # or "cuda", for codecs that can use it
+    timing: str | None = None  # kind of machine of a timing pass (`run.machine.kind`); None for a quality pass
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the codec, its version, the rate, effort, seed, device and the contents of the meshes."""
+        """See :func:`coding_key`."""
         return coding_key(
             codec=self.codec,
             codec_version=self.codec_version,
@@ -94,7 +74,7 @@ class CodingUnit:
 
     @property
     def usable(self) -> tuple[PlannedMesh, ...]:
-        """The meshes that can be coded, in order: what is in the stream."""
+        """The meshes that can be coded, in the order in which they are in the stream."""
         return tuple(m for m in self.meshes if m.problem is None)
 
     def __str__(self) -> str:
@@ -113,7 +93,7 @@ def coding_key(
     timing: str | None,
     inputs: list[str],
 ) -> str:
-    """Key of a coding; ``inputs`` are the content hashes of the meshes, in order, or why one cannot be used."""
+    """Key of a coding; ``inputs`` has the hash of each mesh, in order, or the reason why a mesh cannot be used."""
     return _hash(
         {
             "key": KEY_VERSION,
@@ -131,7 +111,7 @@ def coding_key(
 
 @dataclass(frozen=True)
 class SuiteId:
-    """A suite of metrics in one version."""
+    """A metric suite in one version."""
 
     name: str
     version: str
@@ -139,43 +119,21 @@ class SuiteId:
 
 @dataclass(frozen=True)
 class MeasurementUnit:
-    """One decoded mesh to measure, by one or more suites at once; each suite has a key of its own.
+    """One decoded mesh to measure by one or more suites; each suite has a key of its own."""
 
-    Parameters
-    ----------
-    codec : str
-        Bare name of the codec: what decodes the stream.
-    decoder_version : str
-        The version of the codec that made and decodes the stream.
-    kind : str
-        ``model`` or ``set``.
-    stream_sha256 : str
-        The stream.
-    place : int
-        Which mesh of the stream; 0 for a model codec.
-    mesh : PlannedMesh
-        The input that the decoded mesh stands for.
-    suites : tuple of SuiteId
-        What to measure.
-    seed : int
-        Of the samples.
-    decoded_sha256 : str or None
-        Content of the decoded mesh, if it has been decoded before: it may wait in the spool.
-    """
-
-    codec: str
-    decoder_version: str
-    kind: str
+    codec: str  # name without parameters: what decodes the stream
+    decoder_version: str  # version of the codec that made and decodes the stream
+    kind: str  # "model" or "set"
     stream_sha256: str
-    place: int
-    mesh: PlannedMesh
+    place: int  # position of the mesh in the stream; 0 for a model codec
+    mesh: PlannedMesh  # the original
     suites: tuple[SuiteId, ...]
-    seed: int
+    seed: int  # of the samples
     device: str = "cpu"
-    decoded_sha256: str | None = None
+    decoded_sha256: str | None = None  # of the decoded mesh, if known: the mesh may still be in the spool
 
     def key(self, suite: SuiteId) -> str:
-        """SHA-256 of the stream, the place, the decoder, the input, the suite and the seed."""
+        """See :func:`measurement_key`."""
         return measurement_key(
             stream_sha256=self.stream_sha256,
             place=self.place,

@@ -1,4 +1,4 @@
-"""Which codings are worth showing in 3-D when not all fit. Knows records, nothing of meshes or HTML."""
+"""Order the codings of a run for the 3-D views of a report, most interesting first, since not all may fit."""
 
 from __future__ import annotations
 
@@ -16,25 +16,16 @@ _ROUNDS: tuple[Role, ...] = ("worst", "median", "best", "other")
 
 @dataclass(frozen=True)
 class Case:
-    """A coding to show.
+    """A coding to show."""
 
-    Parameters
-    ----------
-    row : int
-        Its index in the records.
-    role : {"worst", "median", "best", "other"}
-        Which one it is among the meshes of its codec and rate, by the metric that ranks.
-    """
-
-    row: int
-    role: Role
+    row: int  # index in the records
+    role: Role  # among the meshes of the codec and rate, by the ranking metric
 
 
 def in_order_of_interest(records: Sequence[Record]) -> list[Case]:
-    """Every coding that can be shown, the ones to show first in front.
+    """Every coding that can be shown: the worst mesh of every codec and rate, the median, the best, then the rest.
 
-    First the worst mesh of every codec and rate, then the median, then the best, then the rest. In a round, rates come
-    by rank, so that a budget that ends early has dropped the same rates of every codec.
+    Within a round, rates come in the order of the ladder, so that a small budget drops the same rates of every codec.
     """
     name = ranking(metric for record in records for metric in record.metrics)
     column = None if name is None else columns()[name]
@@ -44,7 +35,7 @@ def in_order_of_interest(records: Sequence[Record]) -> list[Case]:
             key = (record.dataset, record.split, record.effort, record.device, record.codec, record.rate)
             groups.setdefault(key, []).append(row)
     ranked = [sorted(rows, key=lambda row: _badness(records[row], column)) for rows in groups.values()]
-    found: list[tuple[int, int, int, Case]] = []  # the round, the turn in it, the rung; and the case
+    found: list[tuple[int, int, int, Case]] = []  # round, turn in the round, rate_index; and the case
     for rows in ranked:
         for rank, row in enumerate(rows):
             role = _role(rank, len(rows))
@@ -55,7 +46,7 @@ def in_order_of_interest(records: Sequence[Record]) -> list[Case]:
 
 
 def _role(rank: int, count: int) -> Role:
-    """Role of a rank from best to worst; of a single coding: the worst."""
+    """Role of a rank, from best to worst; a single coding is the worst."""
     if rank == count - 1:
         return "worst"
     if rank == (count - 1) // 2 and count > 2:
@@ -64,7 +55,7 @@ def _role(rank: int, count: int) -> Role:
 
 
 def _badness(record: Record, column: Column | None) -> float:
-    """Value of the column, turned so that more is worse; what was not measured is worst."""
+    """Value of the column with a sign such that more is worse; infinity if it was not measured."""
     value = math.nan if column is None else record.metrics.get(column.name, math.nan)
     if column is None or math.isnan(value):
         return math.inf

@@ -1,4 +1,4 @@
-"""What a report says, as plain JSON values: means, records, coverage, provenance. Knows nothing of meshes or HTML."""
+"""The data of a report as plain JSON values: means, records, coverage, provenance; everything but the meshes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gcbench.bench.metrics import Column
 from gcbench.bench.store.records import Record
 
 BLOCK = ["dataset", "split", "effort", "device"]  # rows that can be compared
-_DIGITS = 6  # significant; the file of records has all of them
+_DIGITS = 6  # significant digits; the run has all of them
 # Columns of the table of records; metrics follow. Of a hash, 12 digits are enough to find a stream or an input.
 _COLUMNS = (
     *("dataset", "split", "effort", "device", "seed", "timing", "mesh", "codec", "rate", "rate_index"),
@@ -27,25 +27,25 @@ _COLUMNS = (
     *("encode_s", "decode_s", "encode_added_bytes", "decode_added_bytes", "vertices", "faces", "unmeasured"),
     *("stream_sha256", "input_sha256"),
 )
-_COUNTS = ("meshes", "bad_input", "codings", "ok", "failed", "success", "timing_failed")  # of all that was run
+_COUNTS = ("meshes", "bad_input", "codings", "ok", "failed", "success", "timing_failed")  # of everything that ran
 _HASHES = ("stream_sha256", "input_sha256")
 
 
 def content(
     name: str, records: Sequence[Record], sessions: Sequence[Mapping[str, Any]], leftovers: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Everything but the meshes.
+    """The data of a report.
 
     Parameters
     ----------
     name : str
-        Of the run.
+        Name of the run.
     records : sequence of Record
-        Those that count, in order; scenes and the page refer to them by index.
+        Scenes and the page refer to records by index.
     sessions : sequence of mapping
         Provenance.
     leftovers : sequence of str
-        What was left out of the run, or is mixed in it, because of earlier versions of codecs; a line each.
+        Lines on results of earlier codec versions, which are left out or mixed in.
     """
     rows = frame(records)
     present = measured(rows)
@@ -53,7 +53,7 @@ def content(
     return {
         "run": name,
         "ranking": None if ranking is None else ranking.name,
-        # The smallest value on an axis of logarithms; without one, an axis is linear.
+        # "least" is the smallest value on a logarithmic axis; None makes the axis linear.
         "metrics": [vars(column) | {"least": LOGARITHMIC.get(column.unit)} for column in present],
         "blocks": _blocks(rows, present),
         "records": _columnar(rows, present),
@@ -65,7 +65,7 @@ def content(
 
 
 def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any]]:
-    """Points of curves: means over the meshes in common, and beside them those of rates that lack some of these."""
+    """Points of curves: means over common meshes, and, marked "beside", rates that lack some of these meshes."""
     blocks = []
     for key, part in rows.groupby(BLOCK, sort=True):
         every, shared = summarise(part), common(part)
@@ -94,7 +94,7 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
 
 
 def _bd(part: pd.DataFrame, metrics: Sequence[Column], absent: set[str]) -> dict[str, Any]:
-    """BD-rate matrices by metric: rows against columns, a number of percent or the reason for none."""
+    """BD-rate matrices by metric, row against column: per cent, or the reason why there is no number."""
     matrices = {}
     for column in metrics:
         if column.better is None or column.name not in part or not part[column.name].notna().any():
@@ -124,7 +124,7 @@ def _bd(part: pd.DataFrame, metrics: Sequence[Column], absent: set[str]) -> dict
 
 
 def _columnar(rows: pd.DataFrame, metrics: Sequence[Column]) -> dict[str, Any]:
-    """Columns of values; those of text as codes into their different values, None where there is nothing."""
+    """Columns of values; text columns as indices into their distinct values. None is a missing value."""
     columns: dict[str, Any] = {}
     floors = [column.floor for column in metrics if column.floor is not None]
     for metric in metrics:
@@ -157,7 +157,7 @@ def _unavailable(sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 def _plain(value: Any) -> Any:
     """A JSON value: None for NaN, NA and infinities, floats to six significant digits."""
-    if hasattr(value, "item"):  # of NumPy
+    if hasattr(value, "item"):  # a NumPy scalar
         value = value.item()
     if isinstance(value, float):
         if not math.isfinite(value):

@@ -1,10 +1,9 @@
-"""Triangle meshes in few bytes, for a page that unpacks them with a small script (``assets/meshes.js``).
+"""Pack triangle meshes into few bytes for the page, which unpacks them with a small script (``assets/meshes.js``).
 
-For looking at only: positions are quantised, unused vertices and faces of two corners are gone. Knows arrays, nothing
-of codecs, records or HTML.
+For display only: positions are quantised, unused vertices and faces with fewer than three corners are dropped.
 
-The faces are walked depth first over shared edges. A face then is an edge of the face it was reached from, and a
-third corner; a corner that was not met before is predicted to complete a parallelogram, which leaves small numbers.
+The faces are walked depth first over shared edges. A face is an edge of its parent and a third corner. A new corner is
+predicted to complete a parallelogram, which leaves small residuals.
 
     layout, little-endian, then deflated (zlib):
     u32 vertices, u32 faces, f32 × 3 lowest corner, f32 step
@@ -13,8 +12,8 @@ third corner; a corner that was not met before is predicted to complete a parall
     corner   varint × ...        0 for the next new vertex, else how many vertices ago it came (1 is the last one)
     x, y, z  varint × vertices   zigzag of quantised position − prediction
 
-A component's first face has three corners and no edge; of any other, the third corner is put first. In the first face
-of a component, the prediction of a vertex is the vertex before it (0 for the very first).
+The first face of a component has three corners and no edge; in every other face, the third corner comes first. In the
+first face of a component, a vertex is predicted by the vertex before it (the very first by 0).
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gcbench.entropy import varints
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -37,25 +38,12 @@ _STEPS_PER_EDGE = 64
 
 @dataclass(frozen=True)
 class PackedMesh:
-    """A mesh in few bytes.
+    """A packed mesh."""
 
-    Parameters
-    ----------
-    data : bytes
-        As the module's text says, deflated.
-    order : (n,) int64
-        For each packed vertex, in order, its index in the mesh that was packed: values for each vertex are
-        permuted by it.
-    faces : int
-        Triangles that were kept.
-    bits : int
-        Of a coordinate.
-    """
-
-    data: bytes
-    order: Ints
-    faces: int
-    bits: int
+    data: bytes  # in the layout above, deflated
+    order: Ints  # (n,) int64: for each packed vertex, its index in the original mesh
+    faces: int  # triangles that were kept
+    bits: int  # of a coordinate
 
 
 def pack_mesh(vertices: ArrayLike, faces: ArrayLike, *, bits: int | None = None) -> PackedMesh:
@@ -68,7 +56,7 @@ def pack_mesh(vertices: ArrayLike, faces: ArrayLike, *, bits: int | None = None)
     faces : (F, 3) int
         Indices of vertices; at least one face with three different corners.
     bits : int, optional
-        Of a coordinate, over the longest side of the box; by default 10 to 14, as the length of edges asks for.
+        Bits of a coordinate over the longest side; default: 10 to 14, depending on the length of edges.
 
     Raises
     ------
@@ -97,10 +85,10 @@ def pack_mesh(vertices: ArrayLike, faces: ArrayLike, *, bits: int | None = None)
     residual = grid[order] - prediction
     parts = [
         struct.pack("<II4f", len(order), len(walked), *low, step),
-        _varints(hop),
+        varints.write(hop),
         edge.astype(np.uint8).tobytes(),
-        _varints(corners),
-        *(_varints(_zigzag(axis)) for axis in residual.T),
+        varints.write(corners),
+        *(varints.write(_zigzag(axis)) for axis in residual.T),
     ]
     return PackedMesh(zlib.compress(b"".join(parts), 9), order, len(walked), bits)
 
@@ -111,9 +99,9 @@ def pack_errors(distance: ArrayLike, packed: PackedMesh) -> tuple[bytes, float]:
     Parameters
     ----------
     distance : (V,) float
-        Of every vertex of the mesh that was packed.
+        One for every vertex of the original mesh.
     packed : PackedMesh
-        That mesh.
+        The packed mesh.
 
     Returns
     -------
@@ -136,7 +124,7 @@ def _bits(positions: Floats, triangles: Ints, extent: float) -> int:
 
 
 def _depth_first(triangles: Ints) -> tuple[Ints, Ints]:
-    """Order of the faces, and for each place in it the place of the face it was reached from (−1 for none)."""
+    """Order of the faces, and for each position in it the position of the parent (−1 for none)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components, depth_first_order
 
@@ -204,14 +192,3 @@ def _connect(walked: Ints, parent: Ints, grid: Ints) -> tuple[Ints, Ints, Ints, 
 
 def _zigzag(values: Ints) -> Ints:
     return (values << 1) ^ (values >> 63)
-
-
-def _varints(values: Ints) -> bytes:
-    """Write numbers in groups of seven bits, the lowest first, the high bit saying that more follow."""
-    groups = np.stack([(values >> shift) & 127 for shift in range(0, 35, 7)], axis=1)
-    length = 1 + np.stack([values >> shift > 0 for shift in range(7, 35, 7)], axis=1).sum(1, keepdims=True)
-    index = np.arange(groups.shape[1])
-    more = np.where(index < length - 1, 128, 0)
-    kept = index < length
-    written: bytes = (groups | more)[kept].astype(np.uint8).tobytes()
-    return written

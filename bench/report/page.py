@@ -1,7 +1,8 @@
-"""A run as one HTML file. The markup is fixed; all that comes from a run travels in base64 and meets no parser of HTML.
+"""Write a run as one HTML file.
 
-The page's scripts put it on screen as text, never as markup. A content security policy with the hashes of the very
-style and script forbids everything else: other scripts, the network, frames.
+The markup is fixed. Data of the run is in base64, so the HTML parser never reads it, and scripts show it as text, never
+as markup. A content security policy allows only the page's own style and script (by hash): no other scripts, no
+network, no frames.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from importlib.resources import files
@@ -20,6 +21,7 @@ from typing import Any
 
 import gcbench
 from gcbench.bench.analysis.versions import newest
+from gcbench.bench.plan.planning import Progress
 from gcbench.bench.report import cases, scenes
 from gcbench.bench.report.content import content
 from gcbench.bench.store.run import Run
@@ -27,32 +29,17 @@ from gcbench.errors import StoreError, UsageError
 
 DEFAULT_MAX_MB = 15.0
 _SCRIPTS = ("dom", "format", "data", "meshes", "chart", "viewer", "grid", "curves", "codings", "pages", "main")
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What came of building a report.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    size_bytes : int
-        Its size.
-    codings, shown : int
-        Codings that were measured, and how many of them have a 3-D view.
-    refused : dict of str to int
-        Why the others have none, and how often.
-    wall_s : float
-        Seconds it took.
-    """
+    """A report that was written."""
 
     path: Path
     size_bytes: int
-    codings: int
-    shown: int
-    refused: Mapping[str, int]
+    codings: int  # codings that were measured
+    shown: int  # codings with a 3-D view
+    refused: Mapping[str, int]  # reason for no 3-D view → number of codings
     wall_s: float
 
 
@@ -74,18 +61,18 @@ def build(
     out : Path
         The file; its folder is made.
     max_mb : float
-        Largest size in 10⁶ bytes. Meshes get what the rest of the page leaves.
+        Size limit in 10⁶ bytes. Meshes get what the rest of the page leaves.
     meshes : bool
-        Whether to embed meshes at all.
+        Whether to embed meshes.
     data : Path, optional
-        Data root, for the input meshes.
+        Data root, for the original meshes.
     progress : callable, optional
-        Takes cases done, cases in all, and what is next.
+        Called with the number of cases done, the total, and the next one.
 
     Raises
     ------
     UsageError
-        There is nothing to report.
+        The run has no results.
     StoreError
         The file cannot be written.
     """
@@ -93,13 +80,13 @@ def build(
     found = newest(run)
     records = found.records
     if not records:
-        raise UsageError(f"{run.path} has no record yet; go on with: bench run")
+        raise UsageError(f"{run.path} has no results yet; resume it with: bench run")
     said = content(run.name, records, run.sessions(), found.notes)
     candidates = cases.in_order_of_interest(records)
     frame = _html(said | _of_scenes(scenes.Scenes(), []), [])
     made = scenes.Scenes()
     if meshes:
-        # What refers to the meshes is text too: at most this much for each case, deflated and in base64.
+        # References to meshes are text too: at most 80 bytes for each case, deflated and in base64.
         left = int(max_mb * 1e6) - len(frame) - 80 * len(candidates)
         made = scenes.make(run, records, candidates, budget_bytes=left, data=data, progress=progress)
     page = _html(said | _of_scenes(made, [] if meshes else candidates), made.blobs)
@@ -125,7 +112,7 @@ def _of_scenes(made: scenes.Scenes, left_out: list[cases.Case]) -> dict[str, Any
 
 
 def _html(said: dict[str, Any], blobs: list[str]) -> bytes:
-    """Put the page together; ``said`` is deflated, so that nothing of it can be taken for markup."""
+    """Assemble the page; ``said`` is deflated, so that it cannot be read as markup."""
     style, script = _asset("style.css"), "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
     text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     policy = (
@@ -147,7 +134,7 @@ def _html(said: dict[str, Any], blobs: list[str]) -> bytes:
     page = _asset("page.html")
     parts = page.split("{{")
     out = [parts[0]]
-    for part in parts[1:]:  # in one pass, so that nothing that is filled in is looked at again
+    for part in parts[1:]:  # one pass, so that inserted text is not searched for slots
         slot, _, rest = part.partition("}}")
         out += [slots[slot], rest]
     return "".join(out).encode()
@@ -158,5 +145,5 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Name an inline style or script in a content security policy."""
+    """Source expression of an inline style or script in a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,13 +1,13 @@
-"""The meshes of a report: inputs from their dataset, decoded meshes from the kept streams, within a budget of bytes.
+"""The meshes of a report: originals from their dataset, decoded meshes from the stored streams, within a size limit.
 
-Whatever goes wrong (data that is gone, a stream that does not decode, a mesh that is too large) costs that one case its
-3-D view and is a line of text; nothing here raises for it.
+If something goes wrong (missing data, a stream that does not decode, a mesh that is too large), the case has no 3-D
+view and the report gives the reason; nothing is raised.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcbench.bench.plan.planning import Progress
 from gcbench.bench.report.cases import Case
 from gcbench.bench.report.packing import Floats, PackedMesh, pack_errors, pack_mesh
 from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
@@ -25,15 +26,13 @@ from gcbench.datasets import MeshSource
 if TYPE_CHECKING:
     from gcbench.geometry.nearest import TriangleTree
 
-Progress = Callable[[int, int, str], None]  # done, total, what
-
-_LARGEST_MESH_FACES = 2_000_000  # beyond this a page in a browser is no place to look at it
-_OVER_BUDGET = "over the budget of the file's size (--max-mb)"
-_ELEMENT_BYTES = 80  # of markup around a blob
-_BYTES_PER_FACE = 1.0  # as base64, with its distances; no real mesh packs smaller
-_TYPICAL_BYTES = 3.2  # of a face, in the same way
-_ENOUGH_FACES = 1000  # to learn from: of a small mesh, the input's distances are most
-_LARGE_CASE = 1 / 30  # of the budget: such cases come last in their round, or a few would push out the others
+_LARGEST_MESH_FACES = 2_000_000  # a browser cannot show more
+_OVER_BUDGET = "over the size limit of the file (--max-mb)"
+_ELEMENT_BYTES = 80  # markup around a blob
+_BYTES_PER_FACE = 1.0  # of a face in base64, with distances: the least for a real mesh
+_TYPICAL_BYTES = 3.2  # of a face in base64, with distances: typical
+_ENOUGH_FACES = 1000  # of a mesh to estimate sizes from: in smaller ones, the distances of the original dominate
+_LARGE_CASE = 1 / 30  # of the budget: larger cases come last in their round, so that few do not displace many
 
 
 class NotShown(Exception):
@@ -42,47 +41,24 @@ class NotShown(Exception):
 
 @dataclass(frozen=True)
 class Scene:
-    """A case as the page gets it.
-
-    Parameters
-    ----------
-    case : Case
-        Which coding.
-    original, decoded : int
-        Indices of meshes in :class:`Scenes`.
-    error, missed : int
-        Indices of blobs: distance of each decoded vertex to the input's surface, and of each input vertex to the
-        decoded surface.
-    error_max, missed_max : float
-        The largest of each.
-    """
+    """The data of one 3-D view; integers are indices of blobs in :class:`Scenes`."""
 
     case: Case
-    original: int
-    decoded: int
-    error: int
-    missed: int
+    original: int  # mesh
+    decoded: int  # mesh
+    error: int  # distance of each decoded vertex to the original surface
+    missed: int  # distance of each original vertex to the decoded surface
     error_max: float
     missed_max: float
 
 
 @dataclass
 class Scenes:
-    """All scenes of a report, and what they refer to.
+    """All 3-D views of a report."""
 
-    Parameters
-    ----------
-    blobs : list of str
-        Base64 of deflated bytes: meshes and distances.
-    scenes : list of Scene
-        In the order in which they were made.
-    refused : list of (Case, str)
-        Cases without a 3-D view, and why.
-    """
-
-    blobs: list[str] = field(default_factory=list)
+    blobs: list[str] = field(default_factory=list)  # meshes and distances: base64 of deflated bytes
     scenes: list[Scene] = field(default_factory=list)
-    refused: list[tuple[Case, str]] = field(default_factory=list)
+    refused: list[tuple[Case, str]] = field(default_factory=list)  # cases without a view, and why
 
 
 def make(
@@ -94,22 +70,22 @@ def make(
     data: Path | None = None,
     progress: Progress | None = None,
 ) -> Scenes:
-    """Make as many scenes as the budget allows, in the order given; but in each round, large cases come last.
+    """Make as many scenes as the budget allows, in the given order, but with large cases last in each round.
 
     Parameters
     ----------
     run : Run
         With the streams.
     records : sequence of Record
-        Of the run, which the cases index.
+        The records that the cases index.
     cases : sequence of Case
         The most interesting first.
     budget_bytes : int
-        For all blobs together, as base64.
+        For all blobs together, in base64.
     data : Path or None
         Data root; default: ``BENCH_DATA``, else the user's data folder.
     progress : callable, optional
-        Told of every case.
+        Called for every case.
     """
     scenes, kept, sizes = Scenes(), _Blobs(budget_bytes), _Sizes()
     large = budget_bytes * _LARGE_CASE
@@ -136,7 +112,7 @@ def make(
                 except (NotShown, NotHere) as reason:
                     scenes.refused.append((case, str(reason)))
                     continue
-                # What waits is in memory: no more of it than could be kept.
+                # Waiting cases are in memory, so no more wait than fit into the budget.
                 if packed.size(kept) > large and sum(one.size(kept) for one in late) < kept.left:
                     late.append(packed)
                 else:
@@ -152,7 +128,7 @@ def make(
 
 
 class _Blobs:
-    """Base64 texts within a budget, each kept once."""
+    """Base64 texts within a budget, each stored once."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.texts: list[str] = []
@@ -163,11 +139,11 @@ class _Blobs:
         return key in self._index
 
     def size(self, wanted: Mapping[tuple[str, object], bytes]) -> int:
-        """Bytes that these blobs would take, as base64, without those that are kept already."""
+        """Bytes that these blobs would add, in base64."""
         return sum(4 * ((len(blob) + 2) // 3) + _ELEMENT_BYTES for key, blob in wanted.items() if key not in self)
 
     def keep(self, wanted: Mapping[tuple[str, object], bytes]) -> list[int]:
-        """Indices of these blobs; all are kept or none is."""
+        """Store all blobs or none, and return their indices."""
         size = self.size(wanted)
         if size > self.left:
             raise NotShown(_OVER_BUDGET)
@@ -181,23 +157,23 @@ class _Blobs:
 
 @dataclass
 class _Sizes:
-    """What meshes take, learnt from those that were packed: what cannot fit is not decoded, which may take a minute."""
+    """Estimates sizes from earlier cases, so that a mesh that cannot fit is not decoded, which may take a minute."""
 
     least: float | None = None  # bytes of a face
-    # Of a codec at a rate: the least faces of a decoded mesh, and the least of them for each face of its input.
+    # Codec and rate → fewest faces of a decoded mesh, and fewest faces for each face of the original.
     decoded: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
     def faces(self, record: Record) -> float:
-        """How many faces the decoded mesh of a record has at least; 0 before the first one of its codec and rate."""
+        """Lower estimate of the faces of a record's decoded mesh; 0 before the first of its codec and rate."""
         faces, for_each = self.decoded.get((record.codec, record.rate), (0.0, 0.0))
         return min(faces, for_each * _input_faces(record))
 
     def expect(self, faces: float) -> float:
-        """Bytes that so many faces take at the very least."""
+        """Lower estimate of the bytes of so many faces."""
         return faces * (_BYTES_PER_FACE if self.least is None else 0.9 * self.least)
 
     def learn(self, record: Record, decoded: int, faces: int, size_bytes: int) -> None:
-        """Look at a case that was packed: faces of the decoded mesh, all faces in the blobs, and bytes of these."""
+        """Update the estimates: faces of the decoded mesh, faces in all blobs, and bytes of all blobs."""
         key, for_each = (record.codec, record.rate), decoded / max(1, _input_faces(record))
         least = self.decoded.get(key, (decoded, for_each))
         self.decoded[key] = (min(least[0], decoded), min(least[1], for_each))
@@ -237,7 +213,7 @@ def _packed(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, ke
     original = inputs.get(record)
     vertices, triangles = decoder.mesh(record)
     if len(triangles) > _LARGEST_MESH_FACES:
-        raise NotShown("the decoded mesh has too many faces for a page")
+        raise NotShown("the decoded mesh has too many faces for a browser")
     try:
         packed = pack_mesh(vertices, triangles)
     except ValueError as problem:
@@ -258,7 +234,7 @@ def _packed(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, ke
 
 @dataclass(frozen=True)
 class _Input:
-    """An input mesh, packed and searchable."""
+    """An original mesh, packed, with a search tree."""
 
     vertices: Floats
     packed: PackedMesh
@@ -266,14 +242,14 @@ class _Input:
 
 
 class _Inputs:
-    """Input meshes of a run, made ready to be shown."""
+    """Cache of original meshes that are ready to be shown."""
 
     def __init__(self, kept: KeptInputs) -> None:
         self._kept = kept
         self._of_mesh = lru_cache(maxsize=64)(self._load)  # cases of one mesh do not follow each other
 
     def get(self, record: Record) -> _Input:
-        """Load, or take from before, the input of a record."""
+        """The original of a record."""
         found = self._of_mesh(self._kept.source(record), record.input_sha256)
         if isinstance(found, str):
             raise NotShown(found)
@@ -288,7 +264,7 @@ class _Inputs:
             return str(reason)
         vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
         if len(faces) > _LARGEST_MESH_FACES:
-            return f"the input mesh has {len(faces)} faces, too many for a page"
+            return f"the input mesh has {len(faces)} faces, too many for a browser"
         try:
             return _Input(vertices, pack_mesh(vertices, faces), TriangleTree(vertices[faces]))
         except ValueError as error:

@@ -1,1 +1,1 @@
-"""How units of work run: the runner, executors, slots of killable workers."""
+"""Run units of work: the runner hands tasks to an executor, the executor to slots, and a slot to worker processes."""

@@ -1,4 +1,4 @@
-"""What there is to do, in the order in which it is best done; executors take from it. Thread-safe."""
+"""The queue of tasks of a run: executors take from it. Thread-safe."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gcbench.bench.run.work import Task
 
 
 class Agenda:
-    """Tasks that wait.
+    """Waiting tasks.
 
-    Measurements come first, so that few decoded meshes wait in the spool; then codings of single meshes, mesh by mesh,
-    so that what is computed once for a mesh serves all of them; sets come last. :meth:`add` may be called while an
-    executor runs: a set that was coded adds the measurements of its meshes.
+    Measurements come first, so that few decoded meshes fill the spool. Codings of single meshes follow, mesh by mesh,
+    so that they share the samples of the original. Sets come last. :meth:`add` may be called while an executor runs:
+    the coding of a set adds the measurements of its meshes.
 
     Parameters
     ----------
     tasks : iterable of Task
-        The first ones.
+        The first tasks.
     complete : callable
-        Gives a task that was taken what is not held in memory while it waits: the stream of a measurement. Executors
-        call it; it may raise StoreError or BitstreamError.
+        Executors call it on a task that they took, to add what is not held in memory: the stream of a measurement. It
+        may raise StoreError or BitstreamError.
     """
 
     def __init__(self, tasks: Iterable[Task] = (), complete: Callable[[Task], Task] = lambda task: task) -> None:
@@ -39,7 +39,7 @@ class Agenda:
         return self._waiting
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Add tasks, and wake whoever waits for some."""
+        """Add tasks, and wake the threads that wait for tasks."""
         with self.changed:
             for task in tasks:
                 self._waiting += 1
@@ -51,14 +51,14 @@ class Agenda:
             self.changed.notify_all()
 
     def take(self, at_hand: str | None = None, others: Collection[str] = ()) -> Task | None:
-        """Take the next task; None if nothing waits.
+        """Take the next task; None if there is none.
 
         Parameters
         ----------
         at_hand : str or None
-            Hash of the mesh that the taker worked on last, whose samples and trees it has.
+            Hash of the mesh that the caller worked on last, and whose samples and trees are in its memory. Preferred.
         others : collection of str
-            Meshes that other takers have at hand.
+            Meshes that other callers worked on last. Avoided.
         """
         with self.changed:
             if not self._waiting:
@@ -70,7 +70,7 @@ class Agenda:
             return self._sets.popleft()
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Remove all tasks."""
         with self.changed:
             self._waiting = 0
             for queue in (self._measure, self._code, self._sets):
@@ -81,7 +81,7 @@ class Agenda:
 def _pop(queues: OrderedDict[str, deque[Task]], at_hand: str | None, others: Collection[str]) -> Task:
     mesh = at_hand
     if mesh is None or mesh not in queues:
-        # Only the first few are looked at: there are as many others as takers.
+        # One of the first len(others) + 1 meshes is not among the others.
         mesh = next((mesh for mesh, _ in zip(queues, range(len(others) + 1), strict=False) if mesh not in others), None)
         mesh = mesh if mesh is not None else next(iter(queues))
     task = queues[mesh].popleft()

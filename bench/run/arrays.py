@@ -1,4 +1,4 @@
-"""Decoded meshes and clouds as plain arrays: on their way between processes, and in the spool under their hash."""
+"""Decoded meshes and point clouds as plain arrays, and their bytes in the spool and between machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MESH, _CLOUD = b"gcbmesh2", b"gcbcloud"
 
 @dataclass(frozen=True, eq=False)
 class MeshArrays:
-    """A decoded mesh: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64, as the codec returned them."""
+    """A mesh: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64."""
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
@@ -26,7 +26,7 @@ class MeshArrays:
 
 @dataclass(frozen=True, eq=False)
 class CloudArrays:
-    """A decoded cloud of a codec of points: ``points`` (N, 3) float64 in voxels, on a grid of 2^``bits``."""
+    """A decoded point cloud: ``points`` (N, 3) float64 in voxels, on a grid of 2^``bits`` a side."""
 
     points: NDArray[np.float64]
     bits: int
@@ -43,13 +43,7 @@ def pack(arrays: MeshArrays | CloudArrays) -> bytes:
 
 
 def unpack(data: bytes) -> MeshArrays | CloudArrays:
-    """Inverse of :func:`pack`.
-
-    Raises
-    ------
-    ValueError
-        The bytes are short or foreign.
-    """
+    """Inverse of :func:`pack`. Raises ValueError for any other bytes."""
     if len(data) < _HEADER.size:
         raise ValueError("too short")
     magic, first, second = _HEADER.unpack_from(data)
@@ -64,5 +58,5 @@ def unpack(data: bytes) -> MeshArrays | CloudArrays:
 
 
 def sha256_of(data: bytes) -> str:
-    """SHA-256 of packed arrays: the name of a decoded mesh."""
+    """SHA-256 of packed arrays, which names them in the spool."""
     return hashlib.sha256(data).hexdigest()

@@ -1,7 +1,7 @@
-"""Tasks on a Dask cluster: the front's side, which hands out tasks, counts losses and never waits for ever.
+"""The executor for a Dask cluster: the front's side, which hands out tasks and counts losses. ``node.py`` runs tasks.
 
-The front takes a task from the agenda when a node has room for it, so that Dask holds about as many tasks as there are
-slots. What is lost with a node is the machine's fault: it is submitted again, never recorded. ``node.py`` runs tasks.
+The front takes a task from the agenda when a node has room, so that Dask holds about as many tasks as there are slots.
+A task that is lost with its node is submitted again; it is not a failure of the codec.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcbench.bench.plan.units import MeasurementUnit
 from gcbench.bench.run.agenda import Agenda
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.errors import BenchError, StoreError, UsageError
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 60.0  # for a worker that can run what waits; GCBENCH_CLUSTER_WAIT_S overrides it
+WAIT_S = 60.0  # for a worker that can run the waiting tasks; GCBENCH_CLUSTER_WAIT_S overrides it
 CONNECT_S = 15.0
 LOSSES = 5  # times that a task may be lost with a node before the run stops
-_NO_DASHBOARD = "127.0.0.1:0"  # Dask serves its health there even so, and by default to the whole network
-_LOOK_S = 1.0  # how often the front looks which workers there are
-_SAYS_AFTER_S = 10.0  # a task that takes longer is named on screen
+_NO_DASHBOARD = "127.0.0.1:0"  # even without a dashboard Dask serves its health, by default to the whole network
+_LOOK_S = 1.0  # between two looks at the list of workers
+_SAYS_AFTER_S = 10.0  # a task that takes longer is shown on screen
 
 
-def connect(address: str, store: Run, *, limit: Limit, jobs: int, threads: int) -> DaskExecutor:
+def connect(address: str, store: Run, *, limit: TaskLimits, jobs: int, threads: int) -> DaskExecutor:
     """Connect to a cluster, or start one on this machine.
 
     Parameters
@@ -50,19 +50,19 @@ def connect(address: str, store: Run, *, limit: Limit, jobs: int, threads: int) 
         ``tcp://HOST:8786`` (or ``tls://``), or ``local:N`` for a scheduler and N workers with one slot each.
     store : Run
         Where results will go; nodes that see its folder keep checkpoints in it.
-    limit : Limit
-        Of a task, on every node.
+    limit : TaskLimits
+        Limits of a task on every node.
     jobs : int
-        Of no effect: the threads of the Dask workers are the slots.
+        Ignored: the slots are the threads of the Dask workers.
     threads : int
-        Of each slot.
+        Threads of each slot.
 
     Raises
     ------
     UsageError
-        The address is none, or dask.distributed is not installed.
+        The address is malformed, or dask.distributed is not installed.
     BenchError
-        Nobody answers there.
+        No scheduler answers.
     """
     kind, _, rest = address.partition(":")
     if kind not in {"local", "tcp", "tls"} or (kind == "local" and not (rest.isdigit() and int(rest))):
@@ -71,7 +71,7 @@ def connect(address: str, store: Run, *, limit: Limit, jobs: int, threads: int) 
         distributed = importlib.import_module("distributed")  # most of it is untyped
     except ImportError as error:
         raise UsageError(f"--cluster needs dask.distributed: pip install 'gcbench[cluster]' ({error})") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said by errors of our own
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our own errors say what matters
     local = _LocalNodes(int(rest)) if kind == "local" else None
     try:
         where = local.address if local else address
@@ -88,10 +88,10 @@ def connect(address: str, store: Run, *, limit: Limit, jobs: int, threads: int) 
 
 
 class _LocalNodes:
-    """A scheduler in this process and workers in processes of their own, on the loopback address only."""
+    """A scheduler in this process and workers in separate processes, on the loopback address only."""
 
     def __init__(self, workers: int) -> None:
-        # Workers here do not come back when they die, so that losses are bounded without Dask's own count.
+        # Dead workers are not restarted here, so losses are bounded without Dask's own count.
         import dask
 
         with dask.config.set({"distributed.scheduler.allowed-failures": 100}):
@@ -102,7 +102,7 @@ class _LocalNodes:
         command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--host", "127.0.0.1"]
         options = ["--no-nanny", "--nthreads", "1", "--memory-limit", "0", "--death-timeout", "30"]
         options += ["--no-dashboard", "--dashboard-address", _NO_DASHBOARD]
-        # Sessions of their own are deaf to the terminal's Ctrl-C: close() ends them.
+        # In new sessions, Ctrl-C in the terminal does not reach them; close() ends them.
         self.processes = [
             subprocess.Popen(
                 [*command, *options, "--name", f"local{place}"],
@@ -128,20 +128,20 @@ class _LocalNodes:
 
 @dataclass
 class _Worker:
-    """A Dask worker as the front sees it."""
+    """The front's view of a Dask worker."""
 
     address: str
     name: str
     slots: int
     gpus: int
-    at_hand: deque[str] = field(default_factory=deque)  # meshes of its latest tasks, as many as it has slots
+    at_hand: deque[str] = field(default_factory=deque)  # meshes of its latest tasks, one for each slot
     under_way: int = 0
     gpu_under_way: int = 0
 
 
 @dataclass
 class _Sent:
-    """A task that was submitted."""
+    """A submitted task."""
 
     task: Task
     worker: _Worker
@@ -156,19 +156,26 @@ class DaskExecutor:
     Parameters
     ----------
     client : distributed.Client
-        A connection of its own; it is closed at the end.
+        A connection that the executor closes at the end.
     address : str
-        Of the scheduler, for messages.
+        Address of the scheduler, for messages.
     store : Run
         Where results go.
     limit, threads
-        Of a slot.
+        Limits of a task, threads of a slot.
     local : _LocalNodes or None
         Scheduler and workers that end with this executor.
     """
 
     def __init__(
-        self, client: Any, address: str, store: Run, *, limit: Limit, threads: int, local: _LocalNodes | None = None
+        self,
+        client: Any,
+        address: str,
+        store: Run,
+        *,
+        limit: TaskLimits,
+        threads: int,
+        local: _LocalNodes | None = None,
     ) -> None:
         from gcbench.bench.run.node import Node, NodeSettings, identity, left_behind
 
@@ -178,9 +185,9 @@ class DaskExecutor:
         self._workers: dict[str, _Worker] = {}
         self._looked = 0.0
         self._sent: dict[str, _Sent] = {}
-        self._for_gpu: deque[tuple[Task, int]] = deque()  # taken, but no GPU is free; with the times it was lost
-        self._again: deque[tuple[Task, int]] = deque()  # lost, or short of inputs; with the times it was lost
-        self._coded_on: dict[str, str] = {}  # stream of a set → worker that has its decoded meshes
+        self._for_gpu: deque[tuple[Task, int]] = deque()  # task that waits for a GPU, and how often it was lost
+        self._again: deque[tuple[Task, int]] = deque()  # task that was lost or lacked inputs, and how often it was lost
+        self._coded_on: dict[str, str] = {}  # stream of a set → worker that has the decoded meshes
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._number = itertools.count()
         self._session = secrets.token_hex(6)
@@ -201,7 +208,7 @@ class DaskExecutor:
 
     @property
     def slots(self) -> int:
-        """Threads of all workers that are there."""
+        """Threads of all workers."""
         return sum(worker.slots for worker in self._workers.values())
 
     def run(self, agenda: Agenda, heartbeat_s: float) -> Iterator[Outcome | None]:
@@ -209,7 +216,7 @@ class DaskExecutor:
         while True:
             if self._client.status != "running":
                 raise StoreError(
-                    f"the scheduler at {self._address} is gone; what was finished is kept; the same command resumes"
+                    f"the scheduler at {self._address} is gone; finished results are kept, the same command resumes"
                 )
             if time.monotonic() - self._looked >= _LOOK_S:
                 self._look()
@@ -226,7 +233,7 @@ class DaskExecutor:
                 yield outcome
 
     def under_way(self) -> list[str]:
-        """Name the tasks that have taken long."""
+        """Name the tasks that take long."""
         now = time.monotonic()
         return [
             f"{sent.task.unit}: {now - sent.since:.0f} s on {sent.worker.name}"
@@ -235,11 +242,11 @@ class DaskExecutor:
         ]
 
     def close(self) -> None:
-        """Kill what is under way on all nodes, and leave the cluster."""
+        """Kill the tasks on all nodes, and leave the cluster."""
         from gcbench.bench.run.node import PLUGIN
 
         if self._client.status == "running":
-            with contextlib.suppress(Exception):  # the scheduler may go in this moment: the nodes end by themselves
+            with contextlib.suppress(Exception):  # if the scheduler goes now, the nodes end by themselves
                 self._client.cancel([sent.future for sent in self._sent.values()], force=True)
                 self._client.unregister_worker_plugin(PLUGIN + self._client.id)
         self._sent.clear()
@@ -249,12 +256,12 @@ class DaskExecutor:
             self._local.close()
         self._token.unlink(missing_ok=True)
 
-    # Which workers there are.
+    # The list of workers.
 
     def _look(self) -> None:
         try:
             there: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        except Exception as error:  # noqa: BLE001 (whatever a connection that breaks raises; run() says what it means)
+        except Exception as error:  # noqa: BLE001 (a broken connection raises nearly anything; run() checks the status)
             log.debug("no answer from the scheduler: %s", error)
             return
         self._looked = time.monotonic()
@@ -266,7 +273,7 @@ class DaskExecutor:
                 self._workers[address] = _Worker(address, str(facts["name"]), int(facts["nthreads"]), gpus)
 
     def _bound_waiting(self) -> None:
-        """Stop when nobody has been there for long who could run what waits."""
+        """Raise BenchError if no worker that can run the waiting tasks has been there for a time."""
         gpu = bool(self._for_gpu) and not any(worker.gpus for worker in self._workers.values())
         if self._workers and not gpu:
             self._without_worker = None
@@ -277,14 +284,14 @@ class DaskExecutor:
             what = " with a GPU" if gpu else ""
             options = " --resources GPU=1" if gpu else ""
             raise BenchError(
-                f"no worker{what} at {self._address} for {self._wait_s:.0f} s; what was finished is kept; start one "
-                f"with: dask worker {self._address} --no-nanny --nthreads SLOTS --memory-limit 0{options}"
+                f"no worker{what} at {self._address} for {self._wait_s:.0f} s; finished results are kept; start a "
+                f"worker with: dask worker {self._address} --no-nanny --nthreads SLOTS --memory-limit 0{options}"
             )
 
     # Handing out.
 
     def _fill(self, agenda: Agenda) -> None:
-        """Submit tasks while workers have room: what was lost first, then what waits for a GPU, then the agenda."""
+        """Submit tasks while workers have room: tasks that wait for a GPU, then lost tasks, then the agenda."""
         for _ in range(len(self._for_gpu)):
             self._place(*self._for_gpu.popleft())
         while (worker := self._roomiest(agenda)) is not None:
@@ -294,7 +301,7 @@ class DaskExecutor:
             if len(self._for_gpu) >= max(1, self.slots):
                 return
             others = {mesh for w in self._workers.values() if w is not worker for mesh in w.at_hand}
-            # The slot that has been at work for longest is the next to be free.
+            # The slot that has worked longest is probably free next.
             at_hand = worker.at_hand[0] if len(worker.at_hand) >= worker.slots else None
             others |= set(itertools.islice(worker.at_hand, 1, None))
             task = agenda.take(at_hand, others)
@@ -303,7 +310,7 @@ class DaskExecutor:
             self._place(agenda.complete(task), 0, worker)
 
     def _roomiest(self, agenda: Agenda) -> _Worker | None:
-        """The worker with most room. A task more than slots waits at each, but at the end, when others could run it."""
+        """The worker with most room. Each worker has one task more than slots, except at the end of the agenda."""
         more = len(agenda) > self.slots
         room = {a: (w.slots + more - w.under_way) / w.slots for a, w in self._workers.items()}
         best = max(room, key=room.__getitem__, default=None)
@@ -351,23 +358,23 @@ class DaskExecutor:
         self._sent[key] = _Sent(task, worker, future, time.monotonic(), losses)
         future.add_done_callback(lambda _: self._done.put(key))
 
-    # Taking in.
+    # Outcomes.
 
     def _outcome(self, sent: _Sent) -> Outcome | None:
-        """What came of a task; None if it is submitted again."""
+        """The outcome of a task; None if the task is submitted again."""
         sent.worker.under_way -= 1
         sent.worker.gpu_under_way -= sent.task.unit.device.startswith("cuda")
         answer = self._answer(sent)
         if answer.problem:
-            raise StoreError(f"{answer.problem}; what was finished is kept")
+            raise StoreError(f"{answer.problem}; finished results are kept")
         if answer.missing:
             self._again.append((_with_inputs(sent.task, answer.missing), sent.losses))
             return None
         if answer.outcome is None:
             if sent.losses + 1 >= LOSSES:
                 raise StoreError(
-                    f"{sent.task.unit} was lost {LOSSES} times ({answer.lost}); what was finished is kept; see to the "
-                    "nodes, then the same command resumes"
+                    f"{sent.task.unit} was lost {LOSSES} times ({answer.lost}); finished results are kept; repair the "
+                    "nodes, then repeat the command to resume"
                 )
             log.warning("%s was lost (%s) and is submitted again", sent.task.unit, answer.lost)
             self._again.append((sent.task, sent.losses + 1))
@@ -382,13 +389,13 @@ class DaskExecutor:
 
         from gcbench.bench.run.node import Answer
 
-        if sent.future.status in {"cancelled", "lost"}:  # the scheduler has gone, or forgot it
+        if sent.future.status in {"cancelled", "lost"}:  # the scheduler has gone, or forgot the task
             return Answer(lost=f"the scheduler gave it up, {sent.future.status}")
         try:
             answer = pickle.loads(sent.future.result(timeout=CONNECT_S))  # noqa: S301 (Dask unpickles whatever comes, too)
         except (KilledWorker, TimeoutError, OSError) as error:
             return Answer(lost=f"{type(error).__name__} on {sent.worker.name}")
-        except Exception as error:  # noqa: BLE001 (what raises on a node is no codec's fault: see run_task)
+        except Exception as error:  # noqa: BLE001 (an exception on a node is not a codec's fault: see run_task)
             if "Cancelled" in type(error).__name__:
                 return Answer(lost="the scheduler gave it up")
             return Answer(problem=f"{sent.worker.name}: {type(error).__name__}: {error}")
@@ -397,7 +404,7 @@ class DaskExecutor:
 
 
 def _with_inputs(task: Task, missing: tuple[int, ...]) -> Task:
-    """The task with the meshes that a node lacks; those that it has stay empty."""
+    """The task with the packed meshes that a node lacks."""
     from gcbench.bench.run.node import inputs_of, packed
 
     meshes = inputs_of(task)

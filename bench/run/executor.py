@@ -1,4 +1,4 @@
-"""Where tasks run: the interface of executors. Tasks and outcomes are plain values that pickle."""
+"""The interface of executors, which run tasks on this machine (`local`) or on a cluster (`cluster`)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gcbench.bench.run.work import Outcome
 
 
 class Executor(Protocol):
-    """Runs tasks somewhere, several at once. See `LocalExecutor` and `DaskExecutor`."""
+    """Runs several tasks at a time."""
 
     @property
     def slots(self) -> int:
-        """How many tasks run at a time, as far as is known."""
+        """Tasks that run at a time."""
 
     def run(self, agenda: Agenda, heartbeat_s: float) -> Iterator[Outcome | None]:
-        """Take tasks from the agenda and yield their outcomes, in any order; None whenever nothing ended for a while.
+        """Take tasks from the agenda and yield their outcomes in any order; None after ``heartbeat_s`` without any.
 
-        It ends when the agenda is empty and nothing is under way. The caller may add to the agenda for as long as it
-        has not asked for the next outcome.
+        The iterator ends when the agenda is empty and no task runs. The caller may add tasks before it asks for the
+        next outcome.
 
         Raises
         ------
         BenchError
-            What stopped a task was the machine's fault, not the codec's.
+            A task stopped through the machine's fault, not the codec's.
         """
 
     def under_way(self) -> Sequence[str]:
-        """What tasks at work say of their progress, a line each; most are over before they say anything."""
+        """One line for each running task that has reported progress."""
 
     def close(self) -> None:
-        """Kill what is under way and free everything. Also the way to end when all is done."""
+        """Kill running tasks and free everything; call this also when all tasks are done."""

@@ -1,4 +1,4 @@
-"""What went wrong in a worker, named: whose fault it is, and whether the call is worth repeating."""
+"""Turn an error of a worker into the status of a unit, and decide whether the call is repeated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 
 from gcbench.bench.run.process import (
     CallFailed,
+    CallLimits,
     DeadlineExceeded,
-    Limits,
     MemoryExceeded,
     TemplateFailed,
     WorkerDied,
@@ -17,24 +17,24 @@ from gcbench.bench.run.process import (
 from gcbench.bench.store.records import Stage, Status
 from gcbench.errors import StoreError
 
-# A call whose worker a person killed is repeated: not the codec's fault until it happens again and again. A call whose
-# worker the kernel killed for memory is repeated once: another process may have been the one that needed too much.
+# A call is repeated if somebody killed its worker: the codec is blamed only when that happens again and again. It is
+# repeated once if the kernel killed the worker for lack of memory: another process may have used too much.
 OUTSIDE_KILL_RETRIES, OOM_RETRIES = 5, 1
 
 
 class UnitFailure(Exception):
-    """A stage of a unit did not succeed."""
+    """A stage of a unit failed."""
 
     def __init__(self, status: Status, stage: Stage, error: str, kind: str = "") -> None:
         super().__init__(error)
         self.status = status
         self.stage = stage
         self.error = error
-        self.kind = kind  # class of the exception that was raised in the worker, if one was
+        self.kind = kind  # class of the exception that was raised in the worker, or empty
 
 
 def of_deaths(stage: Stage, deaths: list[WorkerDied]) -> UnitFailure | None:
-    """What the deaths of a call's workers, one after the other, come to; None if the call is to be repeated."""
+    """The failure that follows from the deaths of a call's workers; None if the call is to be repeated."""
     if sum(death.out_of_memory for death in deaths) > OOM_RETRIES:
         return UnitFailure("out-of-memory", stage, str(deaths[-1]))
     if not deaths[-1].from_outside or len(deaths) > OUTSIDE_KILL_RETRIES:
@@ -42,12 +42,12 @@ def of_deaths(stage: Stage, deaths: list[WorkerDied]) -> UnitFailure | None:
     return None
 
 
-def of_error(stage: Stage, error: WorkerError, limits: Limits, took: str | None) -> Exception:
-    """What an error of a call comes to; ``took`` says how long a coding took where a part of it met the limit."""
+def of_error(stage: Stage, error: WorkerError, limits: CallLimits, took: str | None) -> Exception:
+    """The exception that follows from an error of a call; ``took`` is the text for a deadline of the whole coding."""
     if isinstance(error, DeadlineExceeded):
         return UnitFailure("timeout", stage, took or str(error))
     if isinstance(error, MemoryExceeded):
-        assert limits.memory_bytes is not None  # it was met
+        assert limits.memory_bytes is not None  # it was exceeded
         more = math.ceil(1.5 * limits.memory_bytes / 2**30)
         return UnitFailure("out-of-memory", stage, f"{error}; to try with more: --memory {more} (GiB)")
     if isinstance(error, TemplateFailed):
@@ -58,7 +58,7 @@ def of_error(stage: Stage, error: WorkerError, limits: Limits, took: str | None)
 
 
 def _verdict(stage: Stage, error: CallFailed) -> Exception:
-    """Name an exception of a worker; a machine at fault stops the run instead of blaming the codec."""
+    """The exception for an error that a call raised: StoreError if the machine is at fault, which stops the run."""
     if error.kind == "StoreError":
         return StoreError(error.message)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -71,9 +71,9 @@ def _verdict(stage: Stage, error: CallFailed) -> Exception:
 
 
 def of_suite(failure: UnitFailure) -> tuple[Status, str]:
-    """Say whose fault a measurement's failure is: the codec's, the input's, or that of nobody who is ranked."""
+    """Status and error of a measurement that failed. Only ``failed`` blames the codec."""
     if failure.stage == "decode":
-        return "crashed", f"decoding the kept stream again failed: {failure.error}"
+        return "crashed", f"decoding the stored stream again failed: {failure.error}"
     if failure.status != "failed":
         return failure.status, failure.error
     of_kind: dict[str, Status] = {"CodecFailed": "failed", "BadMesh": "bad-input"}

@@ -1,7 +1,7 @@
-"""What a run kept, made available again: input meshes from their datasets, decoded meshes from the kept streams.
+"""Meshes of a finished run: originals, found in their datasets, and decoded meshes, decoded from the stored streams.
 
-Codecs run in a worker that can be killed, as in a run, and get bytes alone. Whatever is gone, was changed or does not
-decode is one exception with the reason as text. Nothing here writes to the run.
+`bench measure`, `bench verify` and `bench report` find meshes here, and nowhere else. Decoding runs in a slot, as in a
+run. `NotHere` says why a mesh is unavailable. Nothing here writes to the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gcbench.bench.plan.units import MeasurementUnit, PlannedMesh, SuiteId
 from gcbench.bench.run.arrays import MeshArrays
 from gcbench.bench.run.failures import UnitFailure
 from gcbench.bench.run.slot import Folders, Slot
-from gcbench.bench.run.work import Limit
+from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
 from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
@@ -39,20 +39,20 @@ _MEMORY_LIMIT_BYTES = 8 << 30
 
 
 class NotHere(Exception):
-    """A mesh of a run cannot be had; the text says why."""
+    """A mesh of a run is unavailable; the text says why."""
 
 
 class KeptInputs:
-    """Input meshes, found again by dataset, split and name.
+    """The original meshes of a run, found by dataset, split and name.
 
     Parameters
     ----------
     run : Run
-        Its provenance says where datasets that are folders were.
+        Its provenance has the paths of datasets that are folders.
     data : Path or None
         Data root; default: ``BENCH_DATA``, else the user's data folder.
     folders : mapping, optional
-        Dataset → folder, for datasets that were folders and have moved.
+        Dataset → new path, for folders that have moved.
     """
 
     def __init__(self, run: Run, data: Path | None = None, folders: Mapping[str, Path] | None = None) -> None:
@@ -64,26 +64,14 @@ class KeptInputs:
         self._of_split = lru_cache(maxsize=None)(self._select)
 
     def source(self, record: Record) -> MeshSource:
-        """Say where the input of a record is now.
-
-        Raises
-        ------
-        NotHere
-            The dataset is not here, or no longer has this mesh.
-        """
+        """The file of a record's original. Raises NotHere without the dataset or the mesh."""
         source = self.split(record.dataset, record.split).get(record.mesh)
         if source is None:
             raise NotHere(f"the input mesh is no longer in {record.dataset}/{record.split}")
         return source
 
     def split(self, dataset: str, split: str) -> Mapping[str, MeshSource]:
-        """Mesh → file of one split of a dataset.
-
-        Raises
-        ------
-        NotHere
-            The dataset is not here.
-        """
+        """Mesh → file of one split of a dataset. Raises NotHere without the dataset."""
         sources = self._of_split(dataset, split)
         if isinstance(sources, str):
             raise NotHere(sources)
@@ -97,29 +85,23 @@ class KeptInputs:
             selection = opened.select(known, self._data)
         except (BenchError, OSError) as error:
             return f"the input meshes are not here: {error}"
-        # A folder may have another name now than it had then.
+        # A folder that has moved may have another name now.
         return {source.mesh: replace(source, dataset=dataset) for source in selection.sources}
 
 
 def load_unchanged(source: MeshSource, sha256: str | None) -> trimesh.Trimesh:
-    """Load an input mesh, normalised as for the run.
-
-    Raises
-    ------
-    NotHere
-        It cannot be read, or does not have this hash.
-    """
+    """Load a normalised original. Raises NotHere if it cannot be read or does not have this hash."""
     try:
         loaded = load(source, cache_dir())
     except (BenchError, OSError) as error:
         raise NotHere(f"the input mesh cannot be read: {error}") from error
     if loaded.sha256 != sha256:
-        raise NotHere("the input mesh is another one than when the run was made")
+        raise NotHere("the input mesh has changed since the run was made")
     return loaded.mesh
 
 
 def measurement_of(record: Record, suites: Sequence[SuiteId], source: MeshSource | None = None) -> MeasurementUnit:
-    """The measurement of a record's decoded mesh; without a source it can be decoded and not measured."""
+    """The measurement of a record's decoded mesh; without a source, the unit can be decoded but not measured."""
     assert record.stream_sha256 is not None, "a record without a stream cannot be measured"
     mesh = PlannedMesh(
         source or MeshSource(record.dataset, record.mesh, Path()),
@@ -147,19 +129,10 @@ def measurement_of(record: Record, suites: Sequence[SuiteId], source: MeshSource
 def to_measure(
     records: Iterable[Record], suites: Sequence[SuiteId], inputs: KeptInputs, versions: Mapping[str, str]
 ) -> Iterator[MeasurementUnit | tuple[Record, str]]:
-    """Measurements of the records whose coding succeeded; or a record and why it cannot be measured.
+    """Measurements of the records whose coding succeeded; or a record and the reason why it cannot be measured.
 
-    Parameters
-    ----------
-    records : iterable of Record
-        Of quality passes.
-    suites : sequence of SuiteId
-        What to measure.
-    inputs : KeptInputs
-        Where the originals are.
-    versions : mapping
-        Codec address → its version here. A stream that another version made is not decoded: what came out might be
-        another mesh than the one that was recorded.
+    ``versions`` has the installed version of each codec address. A stream of another version is not decoded, since its
+    mesh might differ from the recorded one.
     """
     from gcbench.bench.run.outstanding import applies
 
@@ -171,7 +144,7 @@ def to_measure(
             continue
         here = versions.get(record.codec, "")
         if here != record.codec_version:
-            yield record, f"version {record.codec_version} of {record.codec} made it, here is {here or 'none'}"
+            yield record, f"{record.codec} {record.codec_version} made the stream, installed is {here or 'none'}"
             continue
         try:
             source = inputs.source(record)
@@ -182,13 +155,7 @@ def to_measure(
 
 
 class Decoder:
-    """Decodes kept streams in a slot; a codec that failed at a stream is not asked for that stream again.
-
-    Parameters
-    ----------
-    run : Run
-        With the streams.
-    """
+    """Decodes the streams of a run in a slot. A stream that failed is not decoded again."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -198,12 +165,12 @@ class Decoder:
         self._spooled: dict[tuple[str, int], str] = {}
 
     def mesh(self, record: Record) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Vertices (V, 3), finite, and faces (F, 3), which point at them, of a record's decoded mesh.
+        """Vertices (V, 3) and faces (F, 3) of a record's decoded mesh; finite, and without dangling indices.
 
         Raises
         ------
         NotHere
-            The stream is gone or was changed, does not decode, or not to such a mesh.
+            The stream is missing or was changed, does not decode, or decodes to no such mesh.
         """
         unit = measurement_of(record, ())
         if (unit.codec, unit.stream_sha256) in self._refused:
@@ -211,7 +178,7 @@ class Decoder:
         try:
             arrays = self._arrays(unit)
         except (BenchError, UnitFailure, OSError) as error:
-            why = f"decoding it again failed: {error}"
+            why = f"decoding the stream failed: {error}"
             self._refused[unit.codec, unit.stream_sha256] = why
             log.info("%s %s on %s: %s", record.codec, record.rate, record.mesh, error)
             raise NotHere(why) from None
@@ -219,15 +186,15 @@ class Decoder:
         if not np.isfinite(vertices).all():
             raise NotHere("the decoded mesh has coordinates that are not finite")
         if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
-            raise NotHere("the decoded mesh has faces that point at no vertex")
+            raise NotHere("the decoded mesh has faces with vertices that do not exist")
         return vertices, faces
 
     def _arrays(self, unit: MeasurementUnit) -> MeshArrays:
         if self._slot is None or self._folders is None:
             self._folders = Folders.temporary()
-            self._slot = Slot(self._folders, Limit(DECODE_LIMIT_S, _MEMORY_LIMIT_BYTES))
+            self._slot = Slot(self._folders, TaskLimits(DECODE_LIMIT_S, _MEMORY_LIMIT_BYTES))
         spool = self._folders.spool
-        # A set that is decoded whole leaves its other meshes in the spool under the hashes of the run.
+        # Decoding a whole set leaves its other meshes in the spool, under the hashes of the run.
         if unit.decoded_sha256 is not None and isinstance(found := spool.get(unit.decoded_sha256), MeshArrays):
             return found
         sha256 = self._slot.decode_again(unit, self._run.stream(unit.stream_sha256))
@@ -237,7 +204,7 @@ class Decoder:
         return decoded
 
     def close(self) -> None:
-        """End the worker and remove what was decoded."""
+        """End the workers and remove the decoded meshes."""
         if self._slot is not None:
             self._slot.close()
         if self._folders is not None:
@@ -251,7 +218,7 @@ def chosen(
     codecs: Collection[str] = (),
     rates: Collection[str] = (),
 ) -> list[Record]:
-    """Records of these datasets, codec addresses and rate labels; an empty collection chooses all."""
+    """Records of some datasets, codec addresses and rate labels; an empty collection means all."""
     return [
         r
         for r in records

@@ -1,4 +1,4 @@
-"""Tasks on this machine: slots of three killable workers, one thread of this process for each slot."""
+"""The executor for this machine: several slots, each served by a thread of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from gcbench.bench.run import machine
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.slot import Folders, Slot, Templates
-from gcbench.bench.run.work import Limit, Outcome
+from gcbench.bench.run.work import Outcome, TaskLimits
 
 
 class LocalExecutor:
@@ -20,15 +20,15 @@ class LocalExecutor:
     Parameters
     ----------
     jobs : int
-        Tasks at a time. ``jobs × threads`` should not exceed the cores.
+        Number of slots. ``jobs × threads`` should not exceed the cores.
     folders : Folders
-        Where slots keep what is no result. The scratch folder is cleared first, and removed at the end.
+        The scratch folder is emptied first, and removed at the end.
     threads : int
         Threads of each worker.
-    limit : Limit
+    limit : TaskLimits
         Deadline and memory of a task.
     pinned : bool
-        Pin every slot to cores of its own: for timing.
+        Pin every slot to its own cores, for timing.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class LocalExecutor:
         folders: Folders,
         *,
         threads: int = 1,
-        limit: Limit = Limit(),
+        limit: TaskLimits = TaskLimits(),
         pinned: bool = False,
     ) -> None:
         self.slots = jobs
         self._folders = folders
-        shutil.rmtree(folders.scratch, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(folders.scratch, ignore_errors=True)  # of a killed run
         self._templates = Templates(threads)
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        # Slots that fill the machine are pinned too: libraries that start a thread for each core whatever they are
-        # told (TBB in Open3D and Manifold) are held by nothing else.
+        # Slots that fill the machine are pinned too: nothing else limits libraries that ignore thread counts (TBB in
+        # Open3D and Manifold).
         if not (pinned or jobs * threads == len(cores) == machine.cores()):
             cores = []
         self._slots = [
@@ -60,7 +60,7 @@ class LocalExecutor:
             )
             for slot in range(jobs)
         ]
-        self._at_hand: dict[str, str] = {}  # slot → the mesh it is working on
+        self._at_hand: dict[str, str] = {}  # slot → its current mesh
         self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._busy = 0
         self._ended = False
@@ -73,7 +73,7 @@ class LocalExecutor:
             thread.start()
         while True:
             with agenda.changed:
-                # A slot is busy until its outcome is in the queue; both are looked at under one lock.
+                # A slot is busy until its outcome is in the queue; both are read under one lock.
                 if not len(agenda) and not self._busy and self._done.empty():
                     return
             try:
@@ -86,14 +86,14 @@ class LocalExecutor:
             yield outcome
 
     def under_way(self) -> list[str]:
-        """Collect what the slots say."""
+        """Progress of the slots."""
         return [says for slot in self._slots if (says := slot.under_way())]
 
     def close(self) -> None:
         """Kill the workers and end the slots."""
         self._ended = True
         for thread in self._threads:
-            while thread.is_alive():  # it may be about to call a worker that was not there to be killed
+            while thread.is_alive():  # repeat, since the thread may start a new worker just after a kill
                 for slot in self._slots:
                     slot.stop()
                 thread.join(0.1)
@@ -114,7 +114,7 @@ class LocalExecutor:
                 self._at_hand[slot.name] = task.mesh
             try:
                 result: Outcome | BaseException = slot.run(agenda.complete(task))
-            except Exception as error:  # noqa: BLE001 (handed to run(), in the caller's thread)
+            except Exception as error:  # noqa: BLE001 (run() raises it in the caller's thread)
                 result = error
             with agenda.changed:
                 self._done.put(result)

@@ -1,7 +1,7 @@
-"""What there is on this machine and what this process may have of it; the kernel's count of kills for lack of memory.
+"""Cores, memory and models of this machine, and the kernel's count of processes killed for lack of memory.
 
-Linux control groups count: in a container, a quarter of the cores and of the memory may be ours. Every file is looked
-up below ``root``, so that tests can lay out a machine of their own. Knows nothing of the engine.
+Linux control groups count: a container may have a quarter of the cores and of the memory. Every file is looked up below
+``root``, so that tests can provide a machine of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GROUPS = Path("sys/fs/cgroup")
 
 
 def memory_bytes(root: Path = _ROOT) -> int:
-    """Memory that this process and its children can have: what is there, or what the control groups allow if less."""
+    """Memory for this process and its children: that of the machine, or the limit of the control groups if lower."""
     there = _first_number(root / "proc/meminfo", "MemTotal:", unit=1024) or psutil.virtual_memory().total
     limits = [_number(folder / "memory.max") for folder in _folders("", root)]
     limits += [_number(folder / "memory.limit_in_bytes") for folder in _folders("memory", root)]
@@ -30,7 +30,7 @@ def memory_bytes(root: Path = _ROOT) -> int:
 
 
 def cores(root: Path = _ROOT) -> int:
-    """Cores that this process may use: those that it is not kept from, or the quota of its control groups if less."""
+    """Cores for this process: those of its affinity mask, or the quota of the control groups if lower."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = []
     for folder in _folders("", root):
@@ -45,12 +45,12 @@ def cores(root: Path = _ROOT) -> int:
 
 
 def oom_kills(root: Path = _ROOT) -> int | None:
-    """How many processes the kernel has killed for lack of memory, as near to us as it counts.
+    """Processes that the kernel has killed for lack of memory, to be compared between two calls.
 
-    Of our control group (version 2: and of those below it), whoever's limit was met; else of the whole machine. None
-    where the kernel does not say. Only the difference of two calls means something.
+    Counted in our control group (version 2: and in the groups below it), else on the whole machine. None if the kernel
+    has no count.
     """
-    # The first folder is our own group; that of the root of a hierarchy has no such file.
+    # The first folder is our own group; the root of a hierarchy has no such file.
     counts = [_first_number(folder / "memory.events", "oom_kill") for folder in _folders("", root)[:1]]
     counts += [_first_number(folder / "memory.oom_control", "oom_kill") for folder in _folders("memory", root)[:1]]
     counts.append(_first_number(root / "proc/vmstat", "oom_kill"))
@@ -67,9 +67,9 @@ def cpu_model(root: Path = _ROOT) -> str:
 
 
 def gpu_model(root: Path = _ROOT) -> str:
-    """Name of the GPU that codecs use, or "": from torch where it is imported, else from NVIDIA's driver.
+    """Name of the GPU, or "": from torch if it is imported already, else from NVIDIA's driver.
 
-    torch is not imported for this: it takes seconds, and the GPU memory of a process that only plans.
+    Importing torch here would take seconds, and GPU memory in a process that only plans.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -82,12 +82,12 @@ def gpu_model(root: Path = _ROOT) -> str:
 
 
 def host() -> str:
-    """Name of this machine in its network."""
+    """Network name of this machine."""
     return socket.gethostname()
 
 
 def kind(device: str = "cpu", root: Path = _ROOT) -> str:
-    """Kind of machine that a time is taken on, e.g. ``AMD EPYC 9554, 64 cores``; times of two kinds do not compare."""
+    """Kind of machine, such as ``AMD EPYC 9554, 64 cores``; times are comparable only on one kind of machine."""
     parts = [cpu_model(root), f"{os.cpu_count() or 1} cores"]
     if device != "cpu":
         parts.append(gpu_model(root) or f"unknown {device} device")
@@ -96,13 +96,7 @@ def kind(device: str = "cpu", root: Path = _ROOT) -> str:
 
 @lru_cache(maxsize=8)
 def _folders(controller: str, root: Path) -> tuple[Path, ...]:
-    """Folders of our control group and of those above it, the nearest first.
-
-    Parameters
-    ----------
-    controller : str
-        ``memory`` or ``cpu`` of version 1; "" is version 2.
-    """
+    """Folders of our control group and of the groups above, nearest first; ``controller`` is "" for version 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -116,7 +110,7 @@ def _folders(controller: str, root: Path) -> tuple[Path, ...]:
 
 
 def _upwards(top: Path, path: str) -> Iterator[Path]:
-    # In a container the path may be that of the host, and our own group is mounted as the top.
+    # In a container the path may be that on the host, and our own group is mounted as the top.
     inside = [part for part in path.split("/") if part not in {"", ".."}]
     for depth in range(len(inside), -1, -1):
         folder = top.joinpath(*inside[:depth])
@@ -132,13 +126,13 @@ def _words(file: Path) -> list[str]:
 
 
 def _number(file: Path) -> int | None:
-    """The positive number in a file; None where there is no such file or number."""
+    """The positive number in a file; None if there is no such file or number."""
     words = _words(file)
     return int(words[0]) if words and words[0].isdigit() else None
 
 
 def _first_number(file: Path, key: str, unit: int = 1) -> int | None:
-    """The number after a key, times its unit; None where it is not there."""
+    """The number after a key, times its unit; None if there is no such key."""
     words = _words(file)
     position = words.index(key) + 1 if key in words else len(words)
     return int(words[position]) * unit if position < len(words) and words[position].isdigit() else None

@@ -1,7 +1,7 @@
-"""The worker's side of a Dask cluster: a plugin that owns the slots of one node, and the function that runs a task.
+"""The node's side of a Dask cluster: a plugin that owns the slots of one node, and the function that runs a task.
 
-No engine kills a task, so the slots do it, as on one machine: deadline, memory, process groups. Dask only carries tasks
-and outcomes. Everything that a codec can do ends as an outcome; what raises here is the machine's fault.
+Dask carries tasks and outcomes, and cannot kill a task. The slots enforce deadlines and memory limits, as on one
+machine. Errors of a codec are outcomes; an exception here is the machine's fault.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gcbench.bench.run.provenance import source_sha256
 from gcbench.bench.run.slot import Folders, Slot, Templates
 from gcbench.bench.run.spool import DEFAULT_BYTES, Spool
 from gcbench.bench.run.stages import cached_input
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.codecs import CODECS
 from gcbench.datasets import cache_dir, load
 from gcbench.errors import BenchError, StoreError
@@ -46,79 +46,47 @@ PLUGIN = "gcbench-"  # and the id of the client that registered it
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a task that was sent to a node.
+    """The answer of a node to a task; one of the fields is set."""
 
-    Parameters
-    ----------
-    outcome : Outcome or None
-        What the slot made of it. Its task has neither stream nor inputs: the front has them.
-    missing : tuple of int
-        Places of the input meshes that are not on the node: to be sent with the task.
-    problem : str
-        Why this node cannot run the task; the run stops.
-    lost : str
-        Why the task was given up; another node can run it.
-    """
-
-    outcome: Outcome | None = None
-    missing: tuple[int, ...] = ()
-    problem: str = ""
-    lost: str = ""
+    outcome: Outcome | None = None  # without stream and inputs, which the front has
+    missing: tuple[int, ...] = ()  # positions of input meshes that the node lacks; the front sends them
+    problem: str = ""  # why the node cannot run the task; the run stops
+    lost: str = ""  # why the task was given up; another node can run it
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What every node has to know of a run.
+    """Settings of a run that every node gets."""
 
-    Parameters
-    ----------
-    identity : str
-        The front's :func:`identity`.
-    limit : Limit
-        Of a task.
-    threads : int
-        Of each slot.
-    token : Path
-        A file in the run's folder for checkpoints: a node that has it sees that folder.
-    """
-
-    identity: str
-    limit: Limit
-    threads: int
-    token: Path
+    identity: str  # of the front
+    limit: TaskLimits
+    threads: int  # of each slot
+    token: Path  # a file in the run's folder for checkpoints: a node that sees the file shares that folder
 
 
 @cache
 def identity() -> str:
-    """The gcbench and the Python of this process. Nodes that differ from the front make other numbers."""
+    """Versions of gcbench and Python here. A node with another identity could give other results."""
     python = ".".join(platform.python_version_tuple()[:2])
     return f"gcbench {gcbench.__version__} ({source_sha256(Path(gcbench.__file__).parent)[:12]}), Python {python}"
 
 
 class Node(WorkerPlugin):
-    """Templates and slots of one node, one slot for each thread of the Dask worker.
-
-    Parameters
-    ----------
-    client : str
-        Id of the Dask client that the run talks through.
-    settings : NodeSettings
-        Of the run.
-    """
+    """Templates and slots of one node, one slot for each thread of the Dask worker; ``client`` is the front's id."""
 
     def __init__(self, client: str, settings: NodeSettings) -> None:
         self.name = PLUGIN + client
         self._settings = settings
 
-    # Called by Dask, in the worker's event loop.
+    # Dask calls these in the event loop of the worker.
 
     def setup(self, worker: Worker) -> None:
-        """Start the templates and make the slots; workers are forked when the first task comes."""
+        """Start the templates and make the slots; the first task forks the workers."""
         self._lock = threading.Lock()
         self._ended = False
         self._busy: dict[str, Slot] = {}  # key of the task → slot
         self._killed: set[str] = set()
-        self._here: set[str] = set()  # inputs that were found on this node
+        self._here: set[str] = set()  # inputs that are on this node
         self._templates = Templates(self._settings.threads)
         threading.Thread(target=_import_suites, daemon=True).start()
         self._scratch = Path(tempfile.mkdtemp(prefix="gcbench-"))
@@ -134,18 +102,18 @@ class Node(WorkerPlugin):
         label = re.sub(r"[^A-Za-z0-9.]+", "-", str(worker.name)).strip("-")
         slots, threads = worker.state.nthreads, self._settings.threads
         self._limit = self._settings.limit
-        if self._limit.memory_bytes is None:  # each node shares out its own
+        if self._limit.memory_bytes is None:  # each node divides its own memory
             self._limit = replace(self._limit, memory_bytes=int(0.8 * machine.memory_bytes() / slots))
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         if slots * threads != len(cores) or len(cores) != machine.cores():
-            cores = []  # as LocalExecutor: slots that fill the machine are pinned
+            cores = []  # as in LocalExecutor, only slots that fill the machine are pinned
         self._free = [
             (self._slot(f"{label}-{place}", tuple(cores[place * threads : (place + 1) * threads])), "")
             for place in range(slots)
         ]
 
     async def teardown(self, worker: Worker) -> None:
-        """Kill what is under way, and free everything."""
+        """Kill running tasks and free everything."""
         self._ended = True
         until = time.monotonic() + 10
         while self._busy and time.monotonic() < until:
@@ -158,11 +126,11 @@ class Node(WorkerPlugin):
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        """Kill a task that nobody waits for any more: the front is gone, or it was interrupted."""
+        """Kill a task after the front has gone or was interrupted."""
         if start == "executing" and finish == "cancelled" and key in self._busy:
             threading.Thread(target=self._kill, args=(key,), daemon=True).start()
 
-    # Called in the thread of a task.
+    # Dask calls this in the thread of a task.
 
     def run(self, key: str, task: Task) -> Answer:
         """Run one task in a free slot."""
@@ -197,7 +165,7 @@ class Node(WorkerPlugin):
 
     @contextlib.contextmanager
     def _taken(self, key: str, mesh: str) -> Iterator[Slot]:
-        """A free slot, rather one that has the mesh at hand."""
+        """A free slot, preferably one that worked on the same mesh last."""
         with self._lock:
             if self._ended or not self._free:
                 raise StoreError("no slot is free")
@@ -208,7 +176,7 @@ class Node(WorkerPlugin):
             yield slot
         finally:
             with self._lock:
-                if key in self._killed and not self._ended:  # a slot that was stopped stays so
+                if key in self._killed and not self._ended:  # a stopped slot cannot be used again
                     slot.close()
                     slot = self._slot(slot.name, slot.cores)
                 self._free.append((slot, mesh))
@@ -221,7 +189,7 @@ class Node(WorkerPlugin):
             time.sleep(0.05)
 
     def _missing(self, task: Task) -> tuple[int, ...]:
-        """Keep the inputs that came with a task, and say which are still not here."""
+        """Store the inputs that came with a task, and return the positions of those that are still missing."""
         folder = cache_dir() / "inputs"
         missing = []
         for place, mesh in enumerate(inputs_of(task)):
@@ -239,7 +207,7 @@ class Node(WorkerPlugin):
         return tuple(missing)
 
     def _trim_spool(self) -> None:
-        """Drop the oldest decoded meshes of a spool that is half full: other nodes may have measured them."""
+        """Delete the oldest decoded meshes of a spool that is half full: other nodes may have measured them."""
         spool = self._folders.spool
         with contextlib.suppress(OSError):
             files = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in spool.path.iterdir())
@@ -256,9 +224,9 @@ class Node(WorkerPlugin):
 
 
 def run_task(client: str, front: str, key: str, data: bytes) -> bytes:
-    """Run a pickled task on this node; a pickled :class:`Answer`. What Dask calls."""
+    """Run a pickled task on this node, and return a pickled :class:`Answer`; the function that Dask calls."""
     if front != identity():
-        return pickle.dumps(Answer(problem=f"{machine.host()} has {identity()}, and this machine has {front}"))
+        return pickle.dumps(Answer(problem=f"{machine.host()} has {identity()}, but this machine has {front}"))
     node = get_worker().plugins.get(PLUGIN + client)
     if not isinstance(node, Node):
         return pickle.dumps(Answer(lost=f"{machine.host()} was not ready"))
@@ -266,7 +234,7 @@ def run_task(client: str, front: str, key: str, data: bytes) -> bytes:
 
 
 def left_behind(dask_scheduler: Scheduler) -> list[str]:
-    """Names of our plugins whose front is gone. Runs in the scheduler."""
+    """Names of our plugins whose front has gone. Runs in the scheduler."""
     return [
         name
         for name in dask_scheduler.worker_plugins
@@ -280,7 +248,7 @@ def inputs_of(task: Task) -> tuple[PlannedMesh, ...]:
 
 
 def packed(mesh: PlannedMesh) -> bytes:
-    """The normalised mesh as packed arrays; empty if its file is not here or has another content."""
+    """The normalised mesh as packed arrays; empty if this machine does not have the file with this content."""
     try:
         loaded = load(mesh.source, cache_dir())
     except (BenchError, OSError):
@@ -291,20 +259,20 @@ def packed(mesh: PlannedMesh) -> bytes:
 
 
 def _differs(task: Task) -> str:
-    """Why a codec or a suite of this node is not the one that was planned; empty if it is."""
+    """Which codec or suite of this node has another version than planned; empty if none."""
     if isinstance(task.unit, CodingUnit):
         here = _codec_version(task.unit.codec)
         if here != task.unit.codec_version:
-            return f"the codec {task.unit.codec} is '{here}' there, and '{task.unit.codec_version}' here"
+            return f"the codec {task.unit.codec} has version '{here}' there, but '{task.unit.codec_version}' here"
     suites = task.suites if isinstance(task.unit, CodingUnit) else task.unit.suites
     for suite in suites:
         if (here := _suite_version(suite.name)) != suite.version:
-            return f"the suite {suite.name} is '{here}' there, and '{suite.version}' here"
+            return f"the suite {suite.name} has version '{here}' there, but '{suite.version}' here"
     return ""
 
 
 def _import_suites() -> None:
-    """Import, while the templates do, what the first task would else wait for."""
+    """Import what the first task needs, while the templates do the same."""
     from gcbench.bench.metrics import DEFAULT_SUITES
 
     identity()

@@ -1,4 +1,4 @@
-"""What a run still has to do: what is wanted is compared with what is kept, and the tasks that are left are run."""
+"""Compare the units that a plan asks for with the results that a run has, and run the tasks that are left."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from gcbench.bench.run import provenance
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.slot import coded_mesh, measurement_unit
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.records import Coding, Measurement, Status
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import BenchError
 from gcbench.registry import split_address
 
-_HEARTBEAT_S = 0.5  # how often control comes back while nothing ends: Ctrl-C is answered, the clock on screen moves
+_HEARTBEAT_S = 0.5  # control comes back this often, to react to Ctrl-C and to redraw the progress
 
 
 @dataclass(frozen=True)
 class Tick:
-    """How far a run is, told after every task and at every heartbeat.
+    """Progress of a run, reported after every task and at every heartbeat.
 
     Parameters
     ----------
     done, total : int
-        Codings, and measurements of kept streams and of sets, that are finished (those kept from before included);
-        and all.
+        Tasks that are finished (earlier ones included), and all tasks: codings, and measurements of stored streams and
+        of sets.
     seconds_left : float or None
-        From the pace of this invocation; None before the first task has ended.
+        Estimate from the pace of this invocation; None before the first task has ended.
     unit : str
-        The unit that has just finished, if one has.
+        The unit that has just finished, or empty.
     failures : sequence of str
-        One line for each coding or measurement of it that did not succeed.
+        One line for each coding or measurement of that unit that failed.
     under_way : sequence of str
-        What long tasks say of themselves.
+        Progress of long tasks.
     """
 
     done: int
@@ -54,7 +54,7 @@ class Tick:
 
 
 class _Ended(NamedTuple):
-    """How a kept measurement ended, and the limits that it met."""
+    """How an earlier measurement ended, and the limits that it exceeded."""
 
     status: Status
     limit_s: float | None
@@ -63,28 +63,32 @@ class _Ended(NamedTuple):
 
 @dataclass
 class Outstanding:
-    """What is wanted of a run, what of it is kept, and the tasks that are left."""
+    """The units that are wanted, the results that the run has, and the tasks that are left.
+
+    A coding is looked up by its key. One key may have several names, such as the same mesh in two datasets: then the
+    unit runs once, and the coding is stored under each name.
+    """
 
     store: Run
     suites: tuple[SuiteId, ...]
-    limit: Limit
+    limit: TaskLimits
     retry_failed: bool = False
-    wanted: dict[tuple[str, str, str], CodingUnit] = field(default_factory=dict)  # by key, dataset and names
+    wanted: dict[tuple[str, str, str], CodingUnit] = field(default_factory=dict)  # by key, dataset and mesh names
     kept: dict[tuple[str, str, str], Coding] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
-    coded: int = 0
-    measured: int = 0
+    coded: int = 0  # codings that ran
+    measured: int = 0  # measurements that were made
 
     def __post_init__(self) -> None:
         self._session = secrets.token_hex(6)
-        self._named: dict[str, list[CodingUnit]] = {}  # of each key, everything that is called so
+        self._named: dict[str, list[CodingUnit]] = {}  # key → units with that key, under their names
         self._last: dict[str, Coding] = {}
         self._counting: set[tuple[str, str, str]] = set()
         for coding in self.store.codings():
             self._last[coding.key] = coding
         for coding in self.store.counting():
             self._counting.add(_name_of(coding))
-        # There are several measurements for each mesh of each coding: only what decides is held in memory.
+        # There are many measurements, so only what decides whether one is repeated is held in memory.
         self._measured: dict[str, _Ended] = {}
         self._versions: dict[str, set[str]] = {}  # suite → versions that measured
         for m in self.store.measurements():
@@ -92,16 +96,16 @@ class Outstanding:
             self._versions.setdefault(m.suite, set()).add(m.suite_version)
         self._to_measure: set[str] = set()
         self._again: list[Coding] = []
-        self._recalled: set[str] = set()  # kept measurements that may no longer count
+        self._recalled: set[str] = set()  # stored measurements that a later suite version may have replaced
         self._agenda = Agenda()
 
     def want(self, unit: CodingUnit) -> None:
-        """Want a coding, and measurements of it."""
+        """Ask for a coding and its measurements."""
         self.wanted[_name_of(unit)] = unit
         self._named.setdefault(unit.key, []).append(unit)
 
     def settle(self) -> None:
-        """Compare what is wanted with what is kept."""
+        """Find the tasks that are left, and store again the results that a later version had replaced."""
         for key, units in self._named.items():
             last = self._last.get(key)
             if last is None or self._again_because_of_limits(last, units[0]):
@@ -112,12 +116,12 @@ class Outstanding:
             self.tasks += self._measurements_of(last, units[0])
         self.store.keep(self._session, self._again, measurements=self._no_longer_counting())
         to_do = {task.unit.key for task in self.tasks if isinstance(task.unit, CodingUnit)}
-        for folder in (self.store.path / "work").glob("*"):  # of a coding that was kept just before a kill
+        for folder in (self.store.path / "work").glob("*"):  # of a coding that was stored just before a kill
             if folder.name in self._named and folder.name not in to_do:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
-        """Let a kept coding stand for a unit: under its names, and as the one that counts."""
+        """Use a stored coding for a unit, and store it again if it is not the latest under the names of the unit."""
         named = _under_names(coding, unit)
         self.kept[_name_of(unit)] = named
         if _name_of(unit) not in self._counting:
@@ -134,7 +138,7 @@ class Outstanding:
         return self.retry_failed or raised
 
     def _measurements_of(self, coding: Coding, unit: CodingUnit) -> list[Task]:
-        """Measurements that a kept coding lacks, a task for each mesh."""
+        """Tasks for the measurements that a stored coding lacks, one task for each mesh."""
         if coding.status != "ok" or unit.timing:
             return []
         suites = self._applying(unit.codec)
@@ -142,7 +146,7 @@ class Outstanding:
         return [task for one in units if (task := self._missing(one)) is not None]
 
     def want_measured(self, unit: MeasurementUnit) -> None:
-        """Want the measurements of a kept stream."""
+        """Ask for the measurements of a stored stream."""
         if (task := self._missing(unit)) is not None:
             self.tasks.append(task)
 
@@ -160,7 +164,7 @@ class Outstanding:
         return Task(replace(unit, suites=tuple(missing))) if missing else None
 
     def _no_longer_counting(self) -> list[Measurement]:
-        """Kept measurements that are asked for, where one by another version of the suite came after them."""
+        """Stored measurements that are asked for again, after another version of the suite had measured later."""
         if not self._recalled:
             return []
         last: dict[tuple[Any, ...], str] = {}
@@ -181,7 +185,7 @@ class Outstanding:
         )
 
     def _applying(self, codec: str) -> tuple[SuiteId, ...]:
-        """The suites that can measure what a codec decodes to: clouds come from codecs of points only."""
+        """The suites that can measure the output of a codec."""
         return tuple(suite for suite in self.suites if applies(suite.name, codec))
 
     def execute(
@@ -192,7 +196,7 @@ class Outstanding:
         codecs: Sequence[Any],
         on_tick: Callable[[Tick], None] | None,
     ) -> None:
-        """Run the tasks that are left, and note the session."""
+        """Run the tasks that are left, and write the provenance of the session."""
         begin = time.monotonic()
         total, done = self._total(), self._total() - sum(map(self._weight, self.tasks))
         if on_tick:
@@ -203,7 +207,7 @@ class Outstanding:
         else:
             workers = executor or local()
             try:
-                # Provenance takes a moment, in which workers start; it is on disk before the first result.
+                # Workers start while provenance is collected; it is on disk before the first result.
                 self.store.note(self._session, **provenance.collect(codecs), **facts)
                 self._agenda = Agenda(self.tasks, self._with_stream)
                 first, at_first = time.monotonic(), done
@@ -217,9 +221,7 @@ class Outstanding:
                         under_way = () if outcome is not None else workers.under_way()
                         on_tick(Tick(done, total, left, unit, failures, under_way))
             finally:
-                if (
-                    executor is None
-                ):  # else the caller of run_plan() or measure_run() gave it: closed there, whatever happens
+                if executor is None:  # run_plan() and measure_run() close an executor that was passed to them
                     workers.close()
         wall_s = round(time.monotonic() - begin, 3)
         ended = {"coded": self.coded, "measured": self.measured, "wall_s": wall_s}
@@ -235,11 +237,11 @@ class Outstanding:
         return 1 + (self._later(task.unit) if isinstance(task.unit, CodingUnit) else 0)
 
     def _later(self, unit: CodingUnit) -> int:
-        """Measurements that follow as tasks of their own."""
+        """Measurements of a set, which follow as tasks of their own."""
         return len(unit.usable) if unit.kind == "set" and self.suites and not unit.timing else 0
 
     def _take_in(self, outcome: Outcome) -> int:
-        """Keep an outcome, and add to the agenda what follows from it: the number of tasks added."""
+        """Store an outcome, add the measurements of a set to the agenda, and return how many were added."""
         coding, added = outcome.coding, 0
         codings: list[Coding] = []
         if coding is not None:
@@ -254,7 +256,7 @@ class Outstanding:
             self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
         if coding is None:
             return 0
-        if coding.status not in {"timeout", "out-of-memory"}:  # what met a limit goes on when that is raised
+        if coding.status not in {"timeout", "out-of-memory"}:  # those resume from checkpoints under higher limits
             shutil.rmtree(self.store.path / "work" / coding.key, ignore_errors=True)
         unit = self._named[coding.key][0]
         if coding.kind == "set" and self.suites:
@@ -270,7 +272,7 @@ class Outstanding:
 
 
 def applies(suite: str, codec: str) -> bool:
-    """Whether a suite can measure what a codec decodes to: a suite of clouds measures codecs of points only."""
+    """Whether a suite can measure the output of a codec: suites of point clouds measure only codecs of points."""
     if SUITES.get(suite).takes != "cloud":
         return True
     try:
@@ -288,7 +290,7 @@ def _name_of(what: CodingUnit | Coding) -> tuple[str, str, str]:
 
 
 def _under_names(coding: Coding, unit: CodingUnit) -> Coding:
-    """The coding of the same contents under the names of a unit."""
+    """The same coding under the names of a unit."""
     meshes = tuple(
         replace(coded_mesh(planned), mesh_bytes=mesh.mesh_bytes, decoded_sha256=mesh.decoded_sha256)
         for planned, mesh in zip(unit.meshes, coding.meshes, strict=True)
@@ -301,7 +303,7 @@ def _stands_for(m: Measurement) -> tuple[Any, ...]:
 
 
 def _raised(before: float | None, now: float | None) -> bool:
-    """Whether a limit is higher than the one that was met."""
+    """Whether a limit is now higher than before."""
     return before is not None and (now is None or now > before)
 
 

@@ -1,9 +1,9 @@
 """Worker processes that can be killed at any moment: the parent's side. The child's side is ``worker.py``.
 
-Own code rather than a process-pool library, for three things that none of those looked at (pebble, concurrent.futures,
-loky) does together: a worker leads its own process group, so that a kill takes external programs with it; its
-resident memory, programs included, is watched from outside, where a call that holds the interpreter lock cannot
-hide; and its environment is set before its first import, which is the only moment at which thread counts are heeded.
+Process-pool libraries (pebble, concurrent.futures and loky were looked at) lack at least one of three things: a worker
+leads its own process group, so that a kill also ends external programs; the parent watches the resident memory of the
+worker and its programs, also while a call holds the interpreter lock; and the worker's environment is set before its
+first import, since libraries read their thread counts only then.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from gcbench.bench.run.wire import BrokenMessage, Exchange, Kind, Message, error
 A = TypeVar("A")
 R = TypeVar("R")
 
-WATCH_PERIOD_S = 0.05  # how often memory is looked at: a page fault takes ~0.25 µs/KiB, so ≲ 200 MB can slip by
+WATCH_PERIOD_S = 0.05  # between two looks at the memory: a page fault takes ~0.25 µs/KiB, so ≲ 200 MB can slip by
 _TEMPLATE_TRIES = 4
-_DYING_S = 2.0  # a process that has closed its pipe because it ends is gone as soon
-# What heeds none of these and starts a thread for each core: TBB (in open3d: normals, neighbours, ray casting; in
-# manifold3d), the screened Poisson reconstructions of open3d and pymeshlab, torch.jit.fork. They have arguments, some
-# of them; all are held by the cores that a worker is pinned to.
+_DYING_S = 2.0  # a process that closes its pipe because it ends is gone after this time
+# Some code ignores these variables and starts a thread for each core: TBB (in open3d: normals, neighbours, ray casting;
+# in manifold3d), the screened Poisson reconstructions of open3d and pymeshlab, torch.jit.fork. Pinning the worker to
+# cores limits all of them.
 _THREAD_VARIABLES = (
     "IGL_NUM_THREADS",  # of libigl and point-cloud-utils
     "OMP_NUM_THREADS",  # of torch too
@@ -50,26 +50,26 @@ _THREAD_VARIABLES = (
 
 
 class WorkerError(Exception):
-    """A call did not come back with a value."""
+    """A call returned no value."""
 
 
 class DeadlineExceeded(WorkerError):
-    """The worker was killed because the call overran its deadline."""
+    """The worker was killed because the call exceeded its deadline."""
 
 
 class MemoryExceeded(WorkerError):
-    """The worker was killed because it and its programs held more memory than allowed."""
+    """The worker was killed because the worker and its programs exceeded the memory limit."""
 
 
 class WorkerDied(WorkerError):
-    """The worker ended by itself.
+    """The worker process ended during a call.
 
     Parameters
     ----------
     exit_code : int
-        As ``subprocess`` gives it: negative for a signal.
+        As in ``subprocess``: negative for a signal.
     out_of_memory : bool
-        The kernel killed it because memory ran out, by the kernel's own count.
+        Whether the kernel's count of kills for lack of memory went up.
     """
 
     def __init__(self, exit_code: int, out_of_memory: bool = False) -> None:
@@ -86,33 +86,23 @@ class WorkerDied(WorkerError):
 
     @property
     def from_outside(self) -> bool:
-        """Whether it was killed by a person or the kernel (SIGKILL, SIGTERM) and not by its own fault."""
+        """Whether a person, another program or the kernel killed the worker (SIGKILL, SIGTERM)."""
         return self.exit_code in {-signal.SIGKILL, -signal.SIGTERM}
 
 
-class Broken(WorkerError):
-    """What came back is not an answer; the worker was killed."""
+class BrokenAnswer(WorkerError):
+    """The worker sent something that is not an answer, and was killed."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"what came back is broken: {why}")
+        super().__init__(f"the worker's answer is broken: {why}")
 
 
 class TemplateFailed(WorkerError):
-    """No worker could be had: the machine's fault, not that of what was to be called."""
+    """No worker can be started, which is the machine's fault."""
 
 
 class CallFailed(WorkerError):
-    """The called function raised.
-
-    Parameters
-    ----------
-    kind : str
-        Name of the exception's class.
-    message : str
-        Its text, one line.
-    errno : int or None
-        Of an OSError.
-    """
+    """The called function raised: name of the exception's class, its text in one line, and the errno of an OSError."""
 
     def __init__(self, kind: str, message: str, errno: int | None = None) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
@@ -122,8 +112,8 @@ class CallFailed(WorkerError):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a call may take: seconds, and bytes of resident memory of the worker and the programs it runs."""
+class CallLimits:
+    """Seconds of a call, and bytes of resident memory of the worker and its programs; None is no limit."""
 
     deadline_s: float | None = None
     memory_bytes: int | None = None
@@ -131,22 +121,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Forked:
-    """A worker's process id (and group's), and the process that it is a child of."""
+    """A worker: its process id, which is also the id of its group, and the process that it was forked from."""
 
     pid: int
     parent: subprocess.Popen[bytes] | None
 
 
 class Template:
-    """A process that has imported what workers need, and from which they are forked: a worker starts in milliseconds.
+    """A process with the imports that workers need; a worker is forked from it in milliseconds.
 
-    Six workers that each import for themselves cost six core-seconds, which is a third of a short run.
-    It runs one thread and nothing but imports, so that forking it is safe.
+    Six workers that import for themselves take six core-seconds, a third of a short run. The template has one thread
+    and only imports, so that a fork is safe.
 
     Parameters
     ----------
     threads : int
-        For every library of its workers that heeds the usual environment variables.
+        Threads of every library that reads the usual environment variables.
     preload : tuple of str
         Modules to import.
     """
@@ -159,23 +149,17 @@ class Template:
         self._one_at_a_time = threading.Lock()
 
     def start(self) -> None:
-        """Start the process unless it runs; returns at once."""
+        """Start the process unless it runs; does not wait for the imports."""
         with self._one_at_a_time:
             self._start()
 
     def fork(self, pipe: socket.socket, log: Path | None, cores: tuple[int, ...] | None) -> _Forked:
-        """Fork a worker that serves on ``pipe``; waits until the imports are done.
-
-        Raises
-        ------
-        TemplateFailed
-            The template does not live long enough to fork, at several tries.
-        """
+        """Fork a worker that serves on ``pipe``, after the imports; TemplateFailed if the template keeps dying."""
         with contextlib.ExitStack() as files, self._one_at_a_time:
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)
             output = files.enter_context((log or Path(os.devnull)).open("ab"))
-            for _ in range(_TEMPLATE_TRIES):  # somebody may have killed the template since it was last used
+            for _ in range(_TEMPLATE_TRIES):  # somebody may have killed the template since its last use
                 self._start()
                 try:
                     return _Forked(self._ask({"cores": cores}, [pipe.fileno(), output.fileno()]), self._process)
@@ -184,18 +168,18 @@ class Template:
             raise TemplateFailed(f"worker processes cannot be started (exit code {exit_code})")
 
     def reap(self, worker: _Forked) -> int:
-        """Wait for the end of a worker that was killed or has hung up; its exit code, negative for a signal."""
+        """Wait until a worker has ended, and return its exit code, negative for a signal."""
         with self._one_at_a_time:
-            if worker.parent is not self._process:  # its template was killed, it died with it, another took its place
+            if worker.parent is not self._process:  # its template was killed, and the worker with it
                 return -signal.SIGKILL
             try:
                 return self._ask({"reap": worker.pid})
-            except (OSError, EOFError):  # the template was killed, and its workers with it
+            except (OSError, EOFError):  # the template was killed just now, and its workers with it
                 self._end()
                 return -signal.SIGKILL
 
     def close(self) -> None:
-        """End the process, and with it every worker."""
+        """End the process and all its workers."""
         with self._one_at_a_time:
             self._end()
 
@@ -209,7 +193,7 @@ class Template:
                 env={**os.environ, **{name: str(self._threads) for name in _THREAD_VARIABLES}},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # deaf to the terminal's Ctrl-C
+                start_new_session=True,  # Ctrl-C in the terminal does not reach it
             )
         self._control = ours
 
@@ -233,16 +217,16 @@ class Template:
 
 
 class Worker:
-    """A child process that calls functions for us, one after the other, and is replaced when it dies.
+    """A child process that runs one call at a time; the next call replaces a process that has died.
 
     Parameters
     ----------
     template : Template
-        What it is forked from; several workers may share one.
+        Several workers may share a template.
     cores : tuple of int or None
-        Cores to pin it to; None is all.
+        Cores to pin the process to; None is all.
     log : Path or None
-        File for what it prints.
+        File for what the process prints.
     oom_kills : callable
         The kernel's count of processes killed for lack of memory.
     """
@@ -264,17 +248,17 @@ class Worker:
         self._pipe: socket.socket | None = None
         self._calls = itertools.count()
         self._longest = machine.memory_bytes()
-        self.says = ""  # the last word of a call that is under way on its progress
+        self.says = ""  # progress of the running call
 
     @property
     def pid(self) -> int | None:
-        """Process id, which is also the process group's; None when there is no process."""
+        """Process id, which is also the id of the process group; None without a process."""
         return self._forked.pid if self._forked else None
 
     def start(self) -> None:
-        """Start the process unless there is one; one that has written what nobody asked for is replaced."""
+        """Start the process unless there is one; a process that has sent unexpected bytes is replaced."""
         if self._pipe is not None and self._forked is not None:
-            with contextlib.suppress(OSError):  # nothing to read is as it should be; the end shows in the call
+            with contextlib.suppress(OSError):  # normally there is nothing to read; a closed pipe shows in the call
                 if self._pipe.recv(1, socket.MSG_PEEK):
                     self.kill()
         if self._forked is not None:
@@ -287,23 +271,23 @@ class Worker:
         ours.setblocking(False)
         self._pipe = ours
 
-    def call(self, function: Callable[[A], R], argument: A, limits: Limits = Limits()) -> tuple[R, int]:
+    def call(self, function: Callable[[A], R], argument: A, limits: CallLimits = CallLimits()) -> tuple[R, int]:
         """Call a module-level function in the worker.
 
         Returns
         -------
         value, peak_rss_bytes
-            What it returned, and the highest resident memory seen from outside (0 for a call shorter than the watch).
-            The value is plain data: numbers, text, containers, numpy arrays, classes of gcbench.
+            The returned value, which must be plain data (numbers, text, containers, numpy arrays, classes of gcbench);
+            and the highest resident memory that the parent saw (0 for a call shorter than the watch period).
 
         Raises
         ------
         DeadlineExceeded, MemoryExceeded
             The worker was killed.
         WorkerDied
-            It crashed, or somebody else killed it.
-        Broken
-            What came back is not an answer; the worker was killed.
+            The worker crashed, or somebody else killed it.
+        BrokenAnswer
+            The worker sent something that is not an answer, and was killed.
         CallFailed
             The function raised, or its value cannot be sent.
         """
@@ -318,16 +302,16 @@ class Worker:
             failure = CallFailed(*error_of(answer.payload))
         except BrokenMessage as error:
             self.kill()
-            raise Broken(str(error)) from None
-        except BaseException:  # given up in the middle of a message: the worker is of no use
+            raise BrokenAnswer(str(error)) from None
+        except BaseException:  # interrupted in the middle of a message: the worker is unusable
             self.kill()
             raise
         finally:
             self.says = ""
         raise failure
 
-    def _exchange(self, number: int, request: bytes, limits: Limits) -> tuple[Message, int]:
-        """Send a request while watching the worker, and take in what it says until the answer is complete."""
+    def _exchange(self, number: int, request: bytes, limits: CallLimits) -> tuple[Message, int]:
+        """Send a request and receive the answer, while watching the worker's memory and time."""
         assert self._pipe is not None
         assert self._forked is not None
         pid, pipe = self._forked.pid, self._pipe
@@ -346,7 +330,7 @@ class Worker:
             if time.monotonic() < looked + WATCH_PERIOD_S:
                 continue
             looked = time.monotonic()
-            if not came and is_zombie(pid):  # it died, and something that it started holds the pipe open
+            if not came and is_zombie(pid):  # the worker died, and a program that it started holds the pipe open
                 raise self._died(self.kill())
             peak = max(peak, tree_rss_bytes(pid))
             if limits.memory_bytes is not None and peak > limits.memory_bytes:
@@ -355,14 +339,14 @@ class Worker:
                 raise DeadlineExceeded(f"took longer than {limits.deadline_s:g} s")
 
     def _gone(self) -> WorkerError:
-        """Say what it means that the other end of the pipe is closed: nearly always that the process ends."""
+        """The error for a pipe that the worker closed, nearly always because the process ends."""
         assert self._forked is not None
         pid = self._forked.pid
         end = time.monotonic() + _DYING_S
         while (lives := Path(f"/proc/{pid}").exists() and not is_zombie(pid)) and time.monotonic() < end:
             time.sleep(0.005)
         exit_code = self.kill()
-        return Broken("the worker closed its pipe") if lives else self._died(exit_code)
+        return BrokenAnswer("the worker closed its pipe") if lives else self._died(exit_code)
 
     def _died(self, exit_code: int) -> WorkerDied:
         before, now = self._oom_kills_before, self._oom_kills()
@@ -370,29 +354,29 @@ class Worker:
         return WorkerDied(exit_code, out_of_memory=more and exit_code == -signal.SIGKILL)
 
     def interrupt(self) -> None:
-        """Make a call that is under way in another thread end with WorkerDied."""
+        """Kill the worker, so that a call in another thread ends with WorkerDied."""
         if (forked := self._forked) is not None:
             _kill(forked)
 
     def kill(self) -> int:
-        """Kill the process and every program it started, and forget it; its exit code, 0 if there was none."""
+        """Kill the process and every program that it started; return its exit code, 0 without a process."""
         forked, self._forked = self._forked, None
         if forked is None:
             return 0
         assert self._pipe is not None
-        # Before the pipe is closed: a worker ends by itself then, and what it started would be nobody's child.
-        _kill(forked)  # does not change the exit code of one that is already ending
+        # Kill first: a worker ends when its pipe closes, and the programs that it started would lose their parent.
+        _kill(forked)  # does not change the exit code of a process that is already ending
         self._pipe.close()
         return self._template.reap(forked)
 
 
 def _kill(worker: _Forked) -> None:
-    """Kill a worker, its process group, and its descendants that left the group."""
+    """Kill a worker, its process group, and descendants that left the group."""
     started = list(descendants(worker.pid))
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
-    if worker.parent is not None and worker.parent.poll() is None:  # else its id may be another process's by now
-        started.append(worker.pid)  # it may have left its group
+    if worker.parent is not None and worker.parent.poll() is None:  # otherwise the id may belong to another process
+        started.append(worker.pid)  # the worker may have left its group
     for pid in started:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, machine, command line. Collected once for each invocation."""
+"""Provenance of one invocation: versions of packages and programs, commit, machine, command line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gcbench.bench.run import machine
 from gcbench.codecs import Codec
 from gcbench.versions import installed
 
-# Packages that can change a number whatever the codec: of meshes, their loading and making, and measurements.
+# Packages that can change a result of any codec: they load and generate meshes, and measure.
 _PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "open3d", "scikit-image", "scipy", "trimesh")
 
 
 def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
-    """Describe this process and machine, and what the codecs of a run depend on, in plain JSON values."""
+    """Describe this process, this machine, and the dependencies of some codecs, in plain JSON values."""
     chosen = list(codecs)
     packages = sorted({*_PACKAGES, *(package for codec in chosen for package in codec.packages)}, key=str.lower)
     return {
@@ -49,10 +49,10 @@ def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any] | None:
-    """Commit of the gcbench that runs, and whether it was changed since.
+    """Git commit of this gcbench, and whether the working tree is dirty; None for a package from an index.
 
-    Looked for where the package is, and where it was installed from (PEP 610); there only if the sources still are the
-    same, which ``source_sha256`` tells. None for a package from an index.
+    Looked up in the folder of the package, and in the folder that it was installed from (PEP 610) if the sources there
+    are still the same.
     """
     package = Path(gcbench.__file__).parent
     ours = source_sha256(package)
@@ -66,9 +66,9 @@ def commit() -> dict[str, Any] | None:
 
 
 def source_sha256(package: Path) -> str:
-    """One hash over the Python files of gcbench under a folder: identifies the code even where there is no git."""
+    """One hash over the Python files of gcbench under a folder, which identifies the code without git."""
     digest = hashlib.sha256()
-    folders = [init.parent for init in package.glob("*/__init__.py")]  # in a checkout, tests are no package
+    folders = [init.parent for init in package.glob("*/__init__.py")]  # leaves out the tests of a checkout
     files = [*package.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
     for file in sorted(files):
         digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")

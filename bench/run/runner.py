@@ -1,4 +1,4 @@
-"""Run a plan: hand to an executor what is missing, keep what comes back, until done or stopped."""
+"""Run a plan: give an executor the tasks that are missing, and store the outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.outstanding import Outstanding, Tick
 from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.spool import Spool
-from gcbench.bench.run.work import Limit
+from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
@@ -28,52 +28,30 @@ from gcbench.errors import UsageError
 
 @dataclass(frozen=True)
 class Summary:
-    """What one invocation did.
+    """What one invocation did."""
 
-    Parameters
-    ----------
-    codings, kept, coded : int
-        Codings of the plan, those that were there already, and those that ran now: how often a codec encoded.
-    measured : int
-        Measurements that were made now, one for each suite on each decoded mesh.
-    failed : int
-        Records of the plan, old and new, that are neither ``ok`` nor ``bad-input``.
-    bad_input : int
-        Records of the plan whose mesh could not be used.
-    unmeasured : int
-        Records whose coding is ok and that lack a suite that was asked for.
-    wall_s : float
-        Seconds this invocation took.
-    """
-
-    codings: int
-    kept: int
-    coded: int
-    measured: int
-    failed: int
-    bad_input: int
-    unmeasured: int
+    codings: int  # of the plan
+    kept: int  # codings that the run had already
+    coded: int  # codings that ran now
+    measured: int  # measurements made now, one for each suite on each decoded mesh
+    failed: int  # records of the plan, old and new, that are neither ok nor bad-input
+    bad_input: int  # records of the plan whose mesh cannot be used
+    unmeasured: int  # records with an ok coding that lack values of a suite that was asked for
     wall_s: float
 
 
 def default_threads(jobs: int) -> int:
-    """Threads for each of ``jobs`` tasks at a time, so that together they do not exceed the cores."""
+    """Threads for each of ``jobs`` parallel tasks, so that ``jobs × threads`` does not exceed the cores."""
     return max(1, machine.cores() // jobs)
 
 
 def suite_ids(names: Iterable[str] = DEFAULT_SUITES) -> tuple[SuiteId, ...]:
-    """Resolve names of suites to their current versions.
-
-    Raises
-    ------
-    UsageError
-        There is no such suite.
-    """
+    """Names of suites with their current versions. Raises UsageError for an unknown name."""
     return tuple(SuiteId(name, SUITES.create(name).version()) for name in dict.fromkeys(names))
 
 
 def folders_of(store: Run) -> Folders:
-    """Folders beside a run. Scratch is on the local disk, in a place that belongs to this run: leftovers are found."""
+    """Folders of a run. Scratch is a temporary folder with a fixed name, so that leftovers are found and removed."""
     name = hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:12]
     root = store.path.resolve()
     return Folders(
@@ -88,38 +66,38 @@ def run_plan(
     suites: Sequence[str] = DEFAULT_SUITES,
     jobs: int = 1,
     threads: int | None = None,
-    limit: Limit = Limit(),
+    limit: TaskLimits = TaskLimits(),
     retry_failed: bool = False,
     executor: Executor | None = None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> Summary:
-    """Run every coding and every measurement of a plan that the store does not have yet.
+    """Run every coding and every measurement of a plan that the run does not have yet.
 
     Parameters
     ----------
     plan : Plan
         From :func:`gcbench.bench.make_plan`.
     store : Run
-        Where results go; the same plan and store resume.
+        Where results go. Another call with the same plan and run resumes.
     suites : sequence of str
-        What to measure; nothing in a timing pass.
+        What to measure. A timing pass measures nothing.
     jobs, threads : int
-        Tasks at a time, and threads for each; by default the cores are shared out. Of no effect with an executor.
-    limit : Limit
-        Deadline and memory. What met a limit before runs again when that limit was raised.
+        Parallel tasks, and threads of each; default: as many as there are cores. Ignored with an executor.
+    limit : TaskLimits
+        A unit that exceeded a limit earlier runs again if that limit is higher now.
     retry_failed : bool
-        Run again what failed before.
+        Run failed units again.
     executor : Executor, optional
-        Where tasks run; default: this machine. It is closed at the end.
+        Where tasks run; default: this machine. The executor is closed at the end.
     on_tick : callable, optional
-        Told of progress.
+        Called with the progress.
 
     Raises
     ------
     StoreError
-        The run is in use or cannot be written; what was finished is kept.
+        The run is in use or cannot be written. Finished results are stored.
     KeyboardInterrupt
-        Passed on after the workers are gone; what was finished is kept.
+        Passed on after all workers have ended. Finished results are stored.
     """
     if plan.timing and (jobs != 1 or (threads or 1) != 1):
         raise UsageError("a timing pass runs alone: one job, one thread")
@@ -164,19 +142,14 @@ def measure_run(
     *,
     jobs: int = 1,
     threads: int | None = None,
-    limit: Limit = Limit(),
+    limit: TaskLimits = TaskLimits(),
     retry_failed: bool = False,
     executor: Executor | None = None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> int:
-    """Measure decoded meshes of kept streams by suites that have not measured them yet. Nothing is encoded.
+    """Decode stored streams and measure them by suites that have not measured them yet. Nothing is encoded.
 
-    Parameters
-    ----------
-    store : Run
-        Has the streams; gets the measurements.
-    units : sequence of MeasurementUnit
-        From :func:`gcbench.bench.run.kept.to_measure`.
+    Parameters are those of :func:`run_plan`; ``units`` come from :func:`gcbench.bench.run.kept.to_measure`.
 
     Returns
     -------
@@ -201,7 +174,7 @@ def measure_run(
 
 @contextlib.contextmanager
 def _closing(executor: Executor | None) -> Iterator[None]:
-    """Close an executor also where the run does not begin, since another process writes to it."""
+    """Close an executor, also if the run cannot begin because another process writes to it."""
     try:
         yield
     finally:
@@ -210,7 +183,7 @@ def _closing(executor: Executor | None) -> Iterator[None]:
 
 
 def _planned(plan: Plan) -> dict[str, Any]:
-    """What provenance says of a plan, in plain JSON values."""
+    """The plan in the provenance of a session, as plain JSON values."""
     hashes = plan.dataset_hashes()
     return {
         "seed": plan.seed,

@@ -1,6 +1,6 @@
-"""One slot: three killable workers that encode, decode and measure, and what comes of a task whatever a codec does.
+"""A slot: three workers that encode, decode and measure one task at a time.
 
-Whatever a codec does (raise, hang, crash, eat the memory, return nonsense), the outcome is a coding with a status.
+If a codec raises, hangs, crashes, uses too much memory or returns nonsense, the outcome is a coding with that status.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, S
 from gcbench.bench.run import machine, stages
 from gcbench.bench.run.failures import UnitFailure, of_deaths, of_error, of_suite
 from gcbench.bench.run.process import (
-    Limits,
+    CallLimits,
     Template,
     Worker,
     WorkerDied,
     WorkerError,
 )
 from gcbench.bench.run.spool import Spool
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn, Stage, Status
 from gcbench.errors import StoreError
 from gcbench.registry import split_address
@@ -37,20 +37,17 @@ log = logging.getLogger(__name__)
 A = TypeVar("A")
 R = TypeVar("R")
 
-# Preparing and loading are ours, not the codec's: a limit that only a hang or a monstrous mesh can reach.
+# For loading codecs and meshes, which is not part of a coding. Only a hang or an enormous mesh takes as long.
 PREPARE_LIMIT_S = 600.0
 TIMING_WARM_UP, TIMING_REPEATS = 1, 5
 
 
 class Templates:
-    """What workers are forked from: codecs from one that knows meshes, metrics from one that knows metrics too.
-
-    Both start to import when they are made, side by side.
-    """
+    """The templates that workers are forked from: one for codecs, and one that also imports what metrics need."""
 
     def __init__(self, threads: int) -> None:
         codecs = Template(threads, ("gcbench.bench.run.stages", "trimesh"))
-        metrics = Template(threads, ("gcbench.bench.run.stages", "trimesh", "gcbench.geometry.kernels"))
+        metrics = Template(threads, ("gcbench.bench.run.stages", "trimesh", "gcbench.geometry.nearest_kernels"))
         self._of_role = {"encode": codecs, "decode": codecs, "measure": metrics}
         for template in (codecs, metrics):
             template.start()
@@ -60,62 +57,48 @@ class Templates:
         return self._of_role[role]
 
     def close(self) -> None:
-        """End the templates, and with them all workers."""
+        """End the templates and all their workers."""
         for template in self._of_role.values():
             template.close()
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where slots of one machine keep what is not a result.
+    """Folders of the slots of one machine, for everything that is not a result."""
 
-    Parameters
-    ----------
-    spool : Spool
-        Decoded meshes that wait to be measured.
-    scratch : Path
-        What codecs write while they work; emptied after every failure.
-    work : Path or None
-        One folder for each coding under way, by its key, that survives a kill. None: nothing is resumed.
-    logs : Path or None
-        What workers print.
-    inputs : Path or None
-        Input meshes that came from another machine.
-    """
-
-    spool: Spool
-    scratch: Path
-    work: Path | None = None
-    logs: Path | None = None
-    inputs: Path | None = None
+    spool: Spool  # decoded meshes that wait to be measured
+    scratch: Path  # files of codecs; emptied after every failure
+    work: Path | None = None  # checkpoints, in a folder for each coding by its key; None: no coding is resumed
+    logs: Path | None = None  # what workers print
+    inputs: Path | None = None  # input meshes from another machine
 
     @classmethod
     def temporary(cls) -> Folders:
-        """Folders of their own, for a slot that is used once; :meth:`Slot.close` removes the scratch folder."""
+        """Temporary folders, for slots that are not part of a run; the caller removes ``scratch``."""
         root = Path(tempfile.mkdtemp(prefix="gcbench-"))
         return cls(Spool(root / "spool"), root)
 
 
 @dataclass
 class Slot:
-    """The three workers of one slot, and how they run a task.
+    """Three workers that run one task at a time.
 
     Parameters
     ----------
     folders : Folders
-        Where they write. The slot's own scratch is a folder in ``folders.scratch``.
+        The scratch folder of the slot is in ``folders.scratch``.
     threads : int
-        Threads of each worker; one of the three works at a time.
+        Threads of each worker; only one of the three works at a time.
     cores : tuple of int or None
-        Cores the workers are pinned to.
+        Cores that the workers are pinned to.
     name : str
-        Of the slot, in log file names and records.
+        Name of the slot in log files and records.
     templates : Templates or None
-        What the workers are forked from, shared with other slots; None makes its own.
+        Templates that other slots share; None makes new ones.
     """
 
     folders: Folders
-    limit: Limit = Limit()
+    limit: TaskLimits = TaskLimits()
     threads: int = 1
     cores: tuple[int, ...] | None = None
     name: str = "0"
@@ -138,12 +121,12 @@ class Slot:
         }
 
     def under_way(self) -> str | None:
-        """What the task at hand says of its progress; None between tasks, or when it says nothing."""
+        """Progress of the running task; None if there is no task, or it has reported nothing."""
         task, says = self._task, next((w.says for w in self._workers.values() if w.says), "")
         return f"{task.unit}: {says}" if task and says else None
 
     def stop(self) -> None:
-        """Kill the workers, also in the middle of a call from another thread, which then raises StoreError."""
+        """Kill the workers; a call in another thread then raises StoreError."""
         self._stopped = True
         for worker in self._workers.values():
             worker.interrupt()
@@ -154,7 +137,7 @@ class Slot:
         Raises
         ------
         StoreError
-            The machine, not the codec, is at fault (full disk, an input file that changed): nothing to record.
+            The machine is at fault, not the codec (full disk, changed input file); there is no outcome.
         """
         self._task = task
         try:
@@ -228,18 +211,18 @@ class Slot:
         gpu = machine.gpu_model() if device.startswith("cuda") else ""
         return RanOn(machine.host(), self.name, self.threads, machine.cpu_model(), gpu)
 
-    def _settings(self, unit: CodingUnit) -> stages.Settings:
+    def _settings(self, unit: CodingUnit) -> stages.CallSettings:
         warm_up, repeats = (TIMING_WARM_UP, TIMING_REPEATS) if unit.timing else (0, 1)
         limit_s = self.limit.coding_s(unit)
         work = None
         if self.folders.work is not None and unit.kind == "set" and not unit.timing:
             work = self.folders.work / unit.key
             work.mkdir(parents=True, exist_ok=True)
-        return stages.Settings(
+        return stages.CallSettings(
             threads=self.threads,
             device=unit.device,
             seed=unit.seed,
-            # The limit is for coding once, so that what passes the quality pass passes the timing pass.
+            # The limit is for one repetition, so that a coding within the limit in a quality pass stays within it.
             deadline_s=None if limit_s is None else limit_s * (warm_up + repeats),
             warm_up=warm_up,
             repeats=repeats,
@@ -247,18 +230,20 @@ class Slot:
             work=work,
         )
 
-    def _encode(self, unit: CodingUnit, meshes: tuple[PlannedMesh, ...], settings: stages.Settings) -> stages.Encoded:
+    def _encode(
+        self, unit: CodingUnit, meshes: tuple[PlannedMesh, ...], settings: stages.CallSettings
+    ) -> stages.EncodeResult:
         inputs = self._inputs(meshes)
         memory = self.limit.coding_bytes(unit.kind)
-        # By a call of its own: neither the time nor the peak memory of loading belongs to the codec.
-        self._call("encode", unit.codec, stages.load_inputs, inputs, Limits(PREPARE_LIMIT_S, memory))
+        # A separate call, so that neither the time nor the peak memory of loading is counted for the codec.
+        self._call("encode", unit.codec, stages.load_inputs, inputs, CallLimits(PREPARE_LIMIT_S, memory))
         job = stages.EncodeJob(unit.codec, unit.rate, inputs, settings)
         encoded, outside = self._call(
             "encode",
             unit.codec,
             stages.encode,
             job,
-            Limits(settings.deadline_s, memory),
+            CallLimits(settings.deadline_s, memory),
             whole_s=self.limit.coding_s(unit),
         )
         return replace(encoded, cost=stages.with_outside_peak(encoded.cost, outside))
@@ -267,12 +252,12 @@ class Slot:
         return stages.Inputs(tuple(m.source for m in meshes), tuple(m.sha256 for m in meshes), self.folders.inputs)
 
     def _decode(
-        self, unit: CodingUnit, streams: tuple[bytes, ...], settings: stages.Settings
+        self, unit: CodingUnit, streams: tuple[bytes, ...], settings: stages.CallSettings
     ) -> tuple[list[str], Cost]:
-        """Decode the one stream of a coding: hashes of as many meshes as went in."""
+        """Decode the stream of a coding; return the hashes of the meshes and the cost."""
         codec = split_address(unit.codec, "codec")[0]
         job = stages.DecodeJob(codec, streams[0], replace(settings, work=None), self.folders.spool)
-        limits = Limits(settings.deadline_s, self.limit.coding_bytes(unit.kind))
+        limits = CallLimits(settings.deadline_s, self.limit.coding_bytes(unit.kind))
         decoded, outside = self._call("decode", codec, stages.decode, job, limits, whole_s=self.limit.coding_s(unit))
         if len(decoded.sha256) != len(unit.usable):
             raise UnitFailure("failed", "decode", f"decoded {len(decoded.sha256)} meshes of {len(unit.usable)}")
@@ -281,7 +266,7 @@ class Slot:
     # Measuring.
 
     def _measure_unit(self, unit: MeasurementUnit, stream: bytes) -> tuple[Measurement, ...]:
-        """Measure one decoded mesh by every suite of the unit; the mesh leaves the spool after that."""
+        """Measure one decoded mesh by every suite of the unit, then delete it from the spool."""
         from gcbench.bench.metrics import SUITES
 
         made: list[Measurement] = []
@@ -330,27 +315,27 @@ class Slot:
             job = stages.MeasureJob(
                 suite.name, self._inputs((unit.mesh,)), spooled[cloud], self.folders.spool, unit.seed, self.threads
             )
-            limits = Limits(self.limit.measure_s, self.limit.memory_bytes)
-            measured, _ = self._call("measure", None, stages.measure, job, limits, suite=suite.name)
+            limits = CallLimits(self.limit.measure_s, self.limit.memory_bytes)
+            measured, _ = self._call("measure", None, stages.measure_decoded, job, limits, suite=suite.name)
             if measured.values is not None:
                 return measured.values
-            self.folders.spool.drop(spooled[cloud])  # damaged, or another slot has just measured the same content
+            self.folders.spool.drop(spooled[cloud])  # damaged, or another slot has just measured an equal mesh
         raise StoreError(f"no room for a decoded mesh in {self.folders.spool.path}")
 
     def decode_again(self, unit: MeasurementUnit, stream: bytes, *, cloud: bool = False) -> str:
-        """Decode one mesh of a kept stream into the spool, and return its hash.
+        """Decode one mesh of a stored stream into the spool, and return its hash.
 
         Raises
         ------
         UnitFailure
-            The stream does not decode any more.
+            The stream no longer decodes.
         StoreError
             The machine is at fault.
         """
-        limit_s = None if self.limit.deadline_s is None else self.limit.deadline_s
-        settings = stages.Settings(self.threads, unit.device, unit.seed, limit_s, scratch=self._scratch)
-        job = stages.AgainJob(unit.codec, stream, unit.place, settings, self.folders.spool, cloud)
-        limits = Limits(limit_s, self.limit.coding_bytes(unit.kind))
+        limit_s = self.limit.deadline_s
+        settings = stages.CallSettings(self.threads, unit.device, unit.seed, limit_s, scratch=self._scratch)
+        job = stages.DecodeOneJob(unit.codec, stream, unit.place, settings, self.folders.spool, cloud)
+        limits = CallLimits(limit_s, self.limit.coding_bytes(unit.kind))
         return self._call("decode", unit.codec, stages.decode_again, job, limits)[0]
 
     # Calls.
@@ -361,12 +346,12 @@ class Slot:
         codec: str | None,
         function: Callable[[A], R],
         job: A,
-        limits: Limits,
+        limits: CallLimits,
         *,
         whole_s: float | None = None,
         suite: str | None = None,
     ) -> tuple[R, int]:
-        """Call in the stage's worker, in a new one if somebody killed it; turn what went wrong into a UnitFailure."""
+        """Call in the worker of a stage, again if somebody killed it; raise UnitFailure or StoreError for an error."""
         deaths: list[WorkerDied] = []
         while True:
             if self._stopped:
@@ -386,12 +371,12 @@ class Slot:
                     raise failure from None
                 log.warning("the %s worker was killed from outside (%s); trying again", stage, error)
             except WorkerError as error:
-                # Decoding has what encoding left of the limit; people know the whole.
+                # Decoding has the time that encoding left; the message names the limit of the whole coding.
                 took = f"coding took longer than {whole_s:g} s" if whole_s and limits.deadline_s != whole_s else None
                 raise of_error(stage, error, limits, took) from None
 
     def _prepare_side_by_side(self, codec: str) -> None:
-        """Load a codec into the encode and the decode worker at the same time; a failure shows in the call itself."""
+        """Load a codec into the encode and the decode worker in parallel; errors show in the later calls."""
 
         def prepare(stage: Stage, address: str) -> None:
             with contextlib.suppress(WorkerError):
@@ -406,15 +391,15 @@ class Slot:
         beside.join()
 
     def _prepare(self, worker: Worker, function: Callable[[str], None], what: str) -> None:
-        """Load a codec or a suite in this very process, once, before any deadline counts."""
+        """Load a codec or a suite once in each process, before a deadline counts."""
         worker.start()
         prepared = (worker.pid, what)
         if prepared not in self._prepared:
-            worker.call(function, what, Limits(PREPARE_LIMIT_S, self.limit.memory_bytes))
+            worker.call(function, what, CallLimits(PREPARE_LIMIT_S, self.limit.memory_bytes))
             self._prepared.add(prepared)
 
     def _empty_scratch(self) -> None:
-        """Remove what a killed or failed codec left behind."""
+        """Remove files that a killed or failed codec left behind."""
         for leftover in self._scratch.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -428,7 +413,7 @@ class Slot:
 
 
 def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
-    """What a coding says of a mesh before it is coded."""
+    """A mesh of the plan as a mesh of a coding, before encoding."""
     return CodedMesh(
         mesh=mesh.source.mesh,
         input_sha256=mesh.sha256,
@@ -442,7 +427,7 @@ def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
 
 
 def measurement_unit(coding: Coding, unit: CodingUnit, place: int, suites: tuple[SuiteId, ...]) -> MeasurementUnit:
-    """The measurement of one mesh of a coding that succeeded."""
+    """The measurement of one mesh of a successful coding."""
     return MeasurementUnit(
         codec=split_address(coding.codec, "codec")[0],
         decoder_version=coding.codec_version,
@@ -457,7 +442,7 @@ def measurement_unit(coding: Coding, unit: CodingUnit, place: int, suites: tuple
     )
 
 
-def _encoded(coding: Coding, encoded: stages.Encoded) -> Coding:
+def _encoded(coding: Coding, encoded: stages.EncodeResult) -> Coding:
     layout = encoded.layout
     sizes = iter(layout.mesh_bytes if layout else (len(encoded.streams[0]),))
     return replace(

@@ -1,7 +1,6 @@
-"""Decoded meshes that wait to be measured: a bounded folder, each file named by the hash of its content.
+"""The spool: a bounded folder of decoded meshes that wait to be measured, each file named by its SHA-256.
 
-A spool saves time and nothing else. What is gone, damaged, or was never written because the spool was full is decoded
-again from the kept stream.
+The spool only saves time. A mesh that is missing, damaged, or did not fit is decoded again from the stream.
 """
 
 from __future__ import annotations
@@ -26,29 +25,26 @@ class Spool:
     Parameters
     ----------
     path : Path
-        The folder; it is made at the first :meth:`put`.
+        The folder; made by the first :meth:`put`.
     max_bytes : int
-        What all files together may hold. It is exceeded by a mesh for each slot at most: several processes may put at
-        the same time, and what is asked for now finds room always.
+        Bytes of all files. Exceeded by one mesh for each slot at most, since several processes may write at a time.
     """
 
     path: Path
     max_bytes: int = DEFAULT_BYTES
 
     def put(self, arrays: MeshArrays | CloudArrays, *, at_once: bool = False) -> str:
-        """Write arrays unless the spool is full, and return their hash either way.
+        """Write arrays unless the spool is full, and return their hash in both cases.
 
         Parameters
         ----------
-        arrays : MeshArrays or CloudArrays
-            What waits to be measured.
         at_once : bool
-            It is what is measured next: it is written into a full spool too.
+            The arrays are measured next: write them even if the spool is full.
         """
         data = pack(arrays)
         sha256 = sha256_of(data)
         file = self.path / sha256
-        with contextlib.suppress(OSError):  # a full disk: decoded again later
+        with contextlib.suppress(OSError):  # if the disk is full, the mesh is decoded again later
             self.path.mkdir(parents=True, exist_ok=True)
             if not file.exists() and (at_once or self._used() + len(data) <= self.max_bytes):
                 partial = file.with_suffix(f".{os.getpid()}")
@@ -60,23 +56,23 @@ class Spool:
         return sha256
 
     def get(self, sha256: str) -> MeshArrays | CloudArrays | None:
-        """Read arrays back; None if they are not here, or not with this hash."""
+        """Read arrays; None if the file is missing or does not have this hash."""
         try:
             data = (self.path / sha256).read_bytes()
         except OSError:
             return None
         if sha256_of(data) != sha256:
-            log.warning("a decoded mesh in %s was changed and is made again", self.path)
+            log.warning("a decoded mesh in %s is damaged and is decoded again", self.path)
             self.drop(sha256)
             return None
         return unpack(data)
 
     def has(self, sha256: str | None) -> bool:
-        """Whether a file of this name is here; :meth:`get` still checks its content."""
+        """Whether there is a file of this name; :meth:`get` also checks its content."""
         return sha256 is not None and (self.path / sha256).exists()
 
     def drop(self, sha256: str) -> None:
-        """Forget arrays that were measured."""
+        """Delete arrays that were measured."""
         with contextlib.suppress(OSError):
             (self.path / sha256).unlink(missing_ok=True)
 
@@ -84,6 +80,6 @@ class Spool:
         total = 0
         with os.scandir(self.path) as entries:
             for entry in entries:
-                with contextlib.suppress(OSError):  # another process may drop it meanwhile
+                with contextlib.suppress(OSError):  # another process may have deleted it
                     total += entry.stat().st_size
         return total

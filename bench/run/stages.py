@@ -1,7 +1,7 @@
-"""What workers do: load, encode, decode, measure. Each function runs in a worker of its own role.
+"""The functions that run in workers: load, encode, decode, measure.
 
-The encode worker sees meshes, the decode worker only bytes, the measure worker both meshes. Nothing here catches a
-codec's errors: the slot (``slot.py``) names them.
+The encode worker gets meshes, the decode worker only bytes, the measure worker the original and the decoded mesh. The
+slot (``slot.py``) handles what these functions raise.
 """
 
 from __future__ import annotations
@@ -36,59 +36,31 @@ if TYPE_CHECKING:
     from gcbench.bench.metrics import Suite
 
 log = logging.getLogger("gcbench.progress")
-LONG_CALL_S = 60.0  # a call as long as training is its own warm-up, and is not repeated
+LONG_CALL_S = 60.0  # a longer call, such as training, needs no warm-up and is not repeated
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a codec is called.
-
-    Parameters
-    ----------
-    threads : int
-        Threads a codec may use.
-    device : str
-        As torch names devices.
-    seed : int
-        Of the coding.
-    deadline_s : float or None
-        Seconds from the beginning of the call.
-    warm_up, repeats : int
-        Calls before the clock counts, and calls that count.
-    scratch : Path or None
-        Where scratch folders are made; None is the system's temporary folder.
-    work : Path or None
-        Folder of the coding that survives a kill; for encoding only.
-    """
+class CallSettings:
+    """How a codec is called."""
 
     threads: int = 1
-    device: str = "cpu"
+    device: str = "cpu"  # as torch names devices
     seed: int = 0
-    deadline_s: float | None = None
-    warm_up: int = 0
-    repeats: int = 1
-    scratch: Path | None = None
-    work: Path | None = None
+    deadline_s: float | None = None  # from the beginning of the call
+    warm_up: int = 0  # calls that are not timed
+    repeats: int = 1  # calls that are timed
+    scratch: Path | None = None  # where scratch folders are made; None is the system's temporary folder
+    work: Path | None = None  # folder for checkpoints, which survives a kill; for encoding only
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Normalised meshes, named by file and checked by hash.
-
-    Parameters
-    ----------
-    sources : tuple of MeshSource
-        Files.
-    sha256 : tuple of str
-        Content of each normalised mesh.
-    cache : Path or None
-        Folder in which meshes of other machines lie as packed arrays, named by their hash; looked at first.
-    """
+    """Original meshes: their files, and the hashes of the normalised meshes."""
 
     sources: tuple[MeshSource, ...]
     sha256: tuple[str, ...]
-    cache: Path | None = None
+    cache: Path | None = None  # folder of packed meshes from other machines, named by hash; searched first
 
 
 @dataclass(frozen=True)
@@ -98,12 +70,12 @@ class EncodeJob:
     codec: str
     rate: Rate
     inputs: Inputs
-    settings: Settings
+    settings: CallSettings
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Streams: one for each mesh, or one for the set with its layout."""
+class EncodeResult:
+    """Streams: one for each mesh; or one for the set, with its layout."""
 
     streams: tuple[bytes, ...]
     layout: StreamLayout | None
@@ -112,37 +84,37 @@ class Encoded:
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """Bytes, and the bare name of the codec they belong to: the decoder sees no parameters and no meshes."""
+    """A stream and the name of its codec. The decoder sees no parameters and no meshes."""
 
     codec: str
     stream: bytes
-    settings: Settings
+    settings: CallSettings
     spool: Spool
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Hashes of the decoded meshes, which lie in the spool if there was room."""
+class DecodeResult:
+    """Hashes of the decoded meshes, which are in the spool if there was room."""
 
     sha256: tuple[str, ...]
     cost: Cost
 
 
 @dataclass(frozen=True)
-class AgainJob:
-    """One mesh of a kept stream to decode again, for a measurement: as a mesh, or as the cloud of a codec of points."""
+class DecodeOneJob:
+    """One mesh of a stored stream to decode: as a mesh, or as the point cloud of a codec of points."""
 
     codec: str
     stream: bytes
     place: int
-    settings: Settings
+    settings: CallSettings
     spool: Spool
     cloud: bool = False
 
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """A decoded mesh in the spool, the input that it stands for, and the suite that compares them."""
+    """A decoded mesh in the spool, its original, and the suite that compares the two."""
 
     suite: str
     inputs: Inputs
@@ -153,32 +125,32 @@ class MeasureJob:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Values of a suite; None where the decoded mesh is no longer in the spool."""
+class MeasureResult:
+    """Values of a suite; None if the decoded mesh is no longer in the spool."""
 
     values: Mapping[str, float | int | bool] | None
     seconds: float
 
 
 def prepare(codec: str) -> None:
-    """Import and load what a codec needs, before any clock runs."""
-    _codec(codec)
+    """Import and load what a codec needs, before the clock starts."""
+    loaded_codec(codec)
 
 
 def prepare_suite(suite: str) -> None:
-    """Import and compile what a suite needs, before any clock runs."""
-    _suite(suite)
+    """Import and compile what a suite needs, before the clock starts."""
+    loaded_suite(suite)
 
 
 def load_inputs(inputs: Inputs) -> None:
-    """Load meshes, so that neither the time nor the memory of loading belongs to the codec."""
+    """Load meshes, so that neither the time nor the memory of loading is counted for the codec."""
     _meshes(inputs)
 
 
-def encode(job: EncodeJob) -> Encoded:
+def encode(job: EncodeJob) -> EncodeResult:
     """Encode the meshes of a coding."""
-    codec = _codec(job.codec)
-    meshes = [_copy(mesh) for mesh in _meshes(job.inputs)]
+    codec = loaded_codec(job.codec)
+    meshes = [copied(mesh) for mesh in _meshes(job.inputs)]
     streams, cost = _timed(lambda ctx: codec.encode(meshes, job.rate, ctx), job.settings)
     expected = 1 if codec.kind == "set" else len(meshes)
     if not isinstance(streams, (list, tuple)) or len(streams) != expected or not all(type(s) is bytes for s in streams):
@@ -189,19 +161,19 @@ def encode(job: EncodeJob) -> Encoded:
             raise CodecFailed(f"layout() has {len(layout.mesh_bytes)} meshes of {len(meshes)}")
         if layout.shared_bytes + sum(layout.mesh_bytes) != len(streams[0]):
             raise CodecFailed("layout() does not add up to the length of the stream")
-    return Encoded(tuple(streams), layout, cost)
+    return EncodeResult(tuple(streams), layout, cost)
 
 
-def decode(job: DecodeJob) -> Decoded:
-    """Decode a stream, and put its meshes into the spool."""
-    codec = _codec(job.codec)
+def decode(job: DecodeJob) -> DecodeResult:
+    """Decode a stream and put its meshes into the spool."""
+    codec = loaded_codec(job.codec)
     meshes, cost = _timed(lambda ctx: codec.decode(job.stream, ctx), job.settings)
-    return Decoded(tuple(job.spool.put(_arrays(mesh)) for mesh in meshes), cost)
+    return DecodeResult(tuple(job.spool.put(_arrays(mesh)) for mesh in meshes), cost)
 
 
-def decode_again(job: AgainJob) -> str:
-    """Decode one mesh (or the cloud) of a kept stream, alone where the codec can, and return its hash."""
-    codec = _codec(job.codec)
+def decode_again(job: DecodeOneJob) -> str:
+    """Decode one mesh (or the cloud) of a stored stream into the spool, and return its hash."""
+    codec = loaded_codec(job.codec)
     with _context(job.settings) as ctx:
         if job.cloud:
             decode_cloud = getattr(codec, "decode_cloud", None)
@@ -214,7 +186,7 @@ def decode_again(job: AgainJob) -> str:
         meshes = codec.decode(job.stream, ctx)
     if not 0 <= job.place < len(meshes):
         raise CodecFailed(f"decoding it again gave {len(meshes)} meshes, too few")
-    # The whole set is here now, and its other meshes will be asked for next.
+    # The codec has decoded the whole set, and the other meshes will be needed next.
     wanted = job.spool.put(_arrays(meshes[job.place]), at_once=True)
     for place, mesh in enumerate(meshes):
         if place != job.place:
@@ -222,24 +194,24 @@ def decode_again(job: AgainJob) -> str:
     return wanted
 
 
-def measure(job: MeasureJob) -> Measured:
-    """Compare a decoded mesh with its input by one suite."""
+def measure_decoded(job: MeasureJob) -> MeasureResult:
+    """Compare a decoded mesh with its original by one suite."""
     begin = time.perf_counter()
-    suite = _suite(job.suite)
+    suite = loaded_suite(job.suite)
     reference = _reference(job.suite, job.inputs, job.seed, job.threads)
     try:
         decoded = _spooled(job.spool, job.decoded)
     except LookupError:
-        return Measured(None, time.perf_counter() - begin)
+        return MeasureResult(None, time.perf_counter() - begin)
     values = suite.measure(reference, decoded)
     wrong = [name for name, value in values.items() if not isinstance(value, (bool, int, float)) or value - value != 0]
     if wrong:
         raise ValueError(f"the suite '{job.suite}' gave no finite number for {', '.join(wrong)}")
     plain = {name: value if isinstance(value, (bool, int)) else float(value) for name, value in values.items()}
-    return Measured(plain, time.perf_counter() - begin)
+    return MeasureResult(plain, time.perf_counter() - begin)
 
 
-@lru_cache(maxsize=2)  # suites of one decoded mesh follow each other, and share what they sample of it
+@lru_cache(maxsize=2)  # the suites of one decoded mesh run one after the other and share its samples
 def _spooled(spool: Spool, sha256: str) -> Any:
     import trimesh
 
@@ -253,14 +225,14 @@ def _spooled(spool: Spool, sha256: str) -> Any:
     return trimesh.Trimesh(arrays.vertices, arrays.faces, process=False, validate=False)
 
 
-@lru_cache(maxsize=16)  # codings of one mesh follow each other: a few suites, and the change from one mesh to the next
+@lru_cache(maxsize=16)  # the codings of one original follow each other; room for the suites of two originals
 def _reference(suite: str, inputs: Inputs, seed: int, threads: int) -> Any:
-    return _suite(suite).reference(_meshes(inputs)[0], seed=seed, threads=threads)
+    return loaded_suite(suite).reference(_meshes(inputs)[0], seed=seed, threads=threads)
 
 
 @lru_cache(maxsize=2)
 def _meshes(inputs: Inputs) -> tuple[trimesh.Trimesh, ...]:
-    """Load meshes as the plan knew them."""
+    """Load meshes and check their hashes."""
     return tuple(
         _load(source, sha256, inputs.cache) for source, sha256 in zip(inputs.sources, inputs.sha256, strict=True)
     )
@@ -273,7 +245,7 @@ def _load(source: MeshSource, sha256: str, cache: Path | None) -> trimesh.Trimes
         return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
     try:
         loaded = load(source, cache_dir())
-    except (BadMesh, DatasetMissing) as error:  # it was there, and good, when the run was planned
+    except (BadMesh, DatasetMissing) as error:  # the file was good when the run was planned
         raise StoreError(f"{source.path} changed while the run was going on: {error}") from error
     if loaded.sha256 != sha256:
         raise StoreError(f"{source.path} changed while the run was going on")
@@ -281,7 +253,7 @@ def _load(source: MeshSource, sha256: str, cache: Path | None) -> trimesh.Trimes
 
 
 def cached_input(cache: Path, sha256: str) -> MeshArrays | None:
-    """Read an input mesh that another machine sent, checked by its hash; None if it is not here or was changed."""
+    """Read an input mesh that another machine sent; None if there is no such file or its hash differs."""
     from gcbench.datasets.normalise import content_sha256
 
     with contextlib.suppress(OSError, ValueError):
@@ -291,8 +263,8 @@ def cached_input(cache: Path, sha256: str) -> MeshArrays | None:
     return None
 
 
-def _copy(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Copy the arrays of a mesh: a codec may change it, or cache things on it."""
+def copied(mesh: trimesh.Trimesh | MeshArrays) -> trimesh.Trimesh:
+    """A mesh with copies of the arrays: a codec may change them, or cache things on the mesh."""
     import trimesh
 
     return trimesh.Trimesh(mesh.vertices.copy(), mesh.faces.copy(), process=False, validate=False)
@@ -310,14 +282,16 @@ def _arrays(mesh: Any) -> MeshArrays:
 
 
 @lru_cache(maxsize=8)
-def _codec(address: str) -> Codec:
+def loaded_codec(address: str) -> Codec:
+    """A codec that is ready to be called; loaded once in each process."""
     codec = CODECS.create(address)
     codec.prepare()
     return codec
 
 
 @cache
-def _suite(name: str) -> Suite[Any]:
+def loaded_suite(name: str) -> Suite[Any]:
+    """A metric suite that is ready to measure; loaded once in each process."""
     from gcbench.bench.metrics import SUITES
 
     suite = SUITES.create(name)
@@ -325,8 +299,8 @@ def _suite(name: str) -> Suite[Any]:
     return suite
 
 
-def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
-    """Call with a fresh scratch folder as working directory; the last value, and the median cost."""
+def _timed(call: Callable[[Context], T], settings: CallSettings) -> tuple[T, Cost]:
+    """Call in a fresh scratch folder; return the last value, and the median cost."""
     deadline = None if settings.deadline_s is None else time.monotonic() + settings.deadline_s
     costs = []
     for turn in range(settings.warm_up + settings.repeats):
@@ -340,7 +314,7 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
             cost = Cost(
                 wall_s=time.perf_counter() - wall,
                 cpu_s=_cpu_s() - cpu,
-                peak_rss_bytes=_peak_rss_bytes(),
+                peak_rss_bytes=peak_rss_bytes(),
                 rss_before_bytes=rss_before,
                 gpu_bytes=_gpu_peak(settings.device),
                 stage_s=dict(ctx.stage_s),
@@ -363,7 +337,7 @@ def _timed(call: Callable[[Context], T], settings: Settings) -> tuple[T, Cost]:
 
 
 @contextlib.contextmanager
-def _context(settings: Settings, deadline: float | None = None) -> Iterator[Context]:
+def _context(settings: CallSettings, deadline: float | None = None) -> Iterator[Context]:
     if deadline is None and settings.deadline_s is not None:
         deadline = time.monotonic() + settings.deadline_s
     with _scratch(settings.scratch) as scratch:
@@ -379,11 +353,11 @@ def _context(settings: Settings, deadline: float | None = None) -> Iterator[Cont
 
 
 def _log_progress(done: float, message: str) -> None:
-    log.warning("%3.0f %% %s", 100 * done, message)  # to the worker's log, under logs/ of the run
+    log.warning("%3.0f %% %s", 100 * done, message)  # goes to the worker's log in RUN/logs
 
 
 def with_outside_peak(cost: Cost, outside_peak_bytes: int) -> Cost:
-    """Raise the peak to what was seen from outside, where programs that the codec ran are counted too."""
+    """Raise the peak to what the parent saw, which includes the programs that the codec ran."""
     return replace(cost, peak_rss_bytes=max(cost.peak_rss_bytes, outside_peak_bytes))
 
 
@@ -397,7 +371,7 @@ def _scratch(root: Path | None) -> Iterator[Path]:
     finally:
         os.chdir(home)
         try:
-            scratch.rmdir()  # mostly nothing was left in it, and this is ten times faster
+            scratch.rmdir()  # mostly it is empty, and this is ten times faster
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -408,7 +382,7 @@ def _cpu_s() -> float:
 
 
 def _cuda(device: str) -> Any:
-    """torch.cuda where the device is one and torch is loaded, else None."""
+    """torch.cuda if the device is a GPU and torch is loaded, else None."""
     torch: Any = sys.modules.get("torch")
     return torch.cuda if torch is not None and device.startswith("cuda") and torch.cuda.is_available() else None
 
@@ -424,18 +398,19 @@ def _gpu_peak(device: str) -> int | None:
 
 
 def _reset_peak_rss() -> int:
-    """Forget the peak of earlier calls where the system can (Linux), and return the resident bytes now.
+    """Reset the peak of earlier calls (Linux only), and return the resident bytes now.
 
-    What earlier calls freed is given back first (glibc): a call that took it again would seem to need no memory.
+    First return memory that earlier calls freed (glibc): a call that reuses freed memory would seem to need none.
     """
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _status_bytes("VmRSS") or _peak_rss_bytes()
+    return _status_bytes("VmRSS") or peak_rss_bytes()
 
 
-def _peak_rss_bytes() -> int:
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process since the last reset."""
     unit = 1 if sys.platform == "darwin" else 1024
     return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

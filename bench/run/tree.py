@@ -1,4 +1,4 @@
-"""A process and its descendants, as seen from outside: their resident memory, whether one has ended."""
+"""A process and its descendants seen from another process: their resident memory, and whether one has ended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants, in bytes; 0 if it is gone."""
+    """Resident memory of a process and its descendants, in bytes; 0 if the process is gone."""
     total = 0
     for one in (pid, *descendants(pid)):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # it may end while we look
+        with contextlib.suppress(OSError, ValueError, IndexError):  # the process may end meanwhile
             total += int(Path(f"/proc/{one}/statm").read_bytes().split()[1]) * _PAGE
     return total or _portable_tree_rss_bytes(pid)
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Process ids of the children of a process, of theirs, and so on; none where there is no /proc."""
+    """Process ids of all descendants of a process; none on systems without /proc."""
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
@@ -32,7 +32,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether a process has ended and waits to be reaped; False where that cannot be told."""
+    """Whether a process has ended and waits to be reaped; False on systems without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"Z", b"X"}
     except (OSError, IndexError):
@@ -40,7 +40,7 @@ def is_zombie(pid: int) -> bool:
 
 
 def _portable_tree_rss_bytes(pid: int) -> int:
-    """The same through psutil, for systems without /proc; slower, since it looks at every process there is."""
+    """`tree_rss_bytes` for systems without /proc; slower, since psutil looks at every process."""
     try:
         process = psutil.Process(pid)
         return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])

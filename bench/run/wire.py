@@ -1,7 +1,7 @@
-"""Messages between a worker and its parent, and the check of everything that comes back. Knows no processes.
+"""Messages between a worker and its parent, with checks of everything that a worker sends.
 
-A message is a header and a payload. The header says the kind of message, the call that it belongs to, the length of
-the payload and its CRC-32: a codec may write into any file descriptor, and what it wrote must not pass for an answer.
+A message is a header and a payload. The header has the kind of the message, the number of the call, and the length and
+CRC-32 of the payload: a codec may write into any file descriptor, and its bytes must not pass for an answer.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from enum import IntEnum
 from typing import Any
 
 MAGIC = b"gcb1"
-_PART_BYTES = 1 << 20  # moved at once, between two looks at the worker
+_PART_BYTES = 1 << 20  # sent or received at once, between two looks at the worker
 HEADER = struct.Struct("!4sBIQI")  # magic, kind, call, length of the payload, CRC-32 of the payload
-# An answer is data. What its unpickling may look up are classes of these packages, and the functions that numpy's
-# arrays are pickled with: a codec's own class would run the codec's code in the process that holds the results.
+# Unpickling an answer may only look up classes of these packages, and the functions that numpy pickles arrays with. A
+# class of a codec would run the codec's code in the process that holds the results.
 _DATA = frozenset({"collections", "datetime", "decimal", "fractions", "gcbench", "numpy", "pathlib"})
 _DATA_BUILTINS = frozenset(
     {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "range", "set", "slice"}
@@ -32,11 +32,11 @@ _DATA_BUILTINS = frozenset(
 
 
 class BrokenMessage(Exception):
-    """What came is not a message of ours, or not the answer that was waited for."""
+    """The bytes are not a message, or not the answer to this call."""
 
 
 class Kind(IntEnum):
-    """What a message is: a call to the worker; from the worker what it says meanwhile, the value, or an error."""
+    """Kind of a message: CALL goes to the worker, the others come from it."""
 
     CALL = 0
     PROGRESS = 1  # UTF-8 text
@@ -46,7 +46,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One message; ``call`` is the number of the call that it belongs to."""
+    """One message of the call with the number ``call``."""
 
     kind: Kind
     call: int
@@ -54,18 +54,12 @@ class Message:
 
 
 def header(kind: Kind, call: int, payload: bytes) -> bytes:
-    """What goes before a payload."""
+    """The header of a payload."""
     return HEADER.pack(MAGIC, kind, call, len(payload), zlib.crc32(payload))
 
 
 class Incoming:
-    """Bytes as they come, and the messages that they make.
-
-    Parameters
-    ----------
-    longest : int or None
-        Bytes of the longest payload to wait for; None is any.
-    """
+    """Received bytes, and the messages in them; ``longest`` is the size of the largest payload to accept."""
 
     def __init__(self, longest: int | None = None) -> None:
         self._bytes = bytearray()
@@ -75,20 +69,14 @@ class Incoming:
         return len(self._bytes)
 
     def feed(self, some: bytes) -> None:
-        """Append what came."""
+        """Append received bytes."""
         self._bytes += some
 
     def take(self) -> Message | None:
-        """Remove and return the first message; None while it is not complete.
-
-        Raises
-        ------
-        BrokenMessage
-            The bytes are not a message, or its payload was altered on the way.
-        """
+        """Remove and return the first message; None while it is incomplete. Raises BrokenMessage for other bytes."""
         start = bytes(self._bytes[: len(MAGIC)])
         if not MAGIC.startswith(start):
-            raise BrokenMessage(f"bytes that are no message: {start!r}")
+            raise BrokenMessage(f"bytes that are not a message: {start!r}")
         if len(self._bytes) < HEADER.size:
             return None
         _, kind, call, length, checksum = HEADER.unpack_from(self._bytes)
@@ -108,17 +96,7 @@ class Incoming:
 
 
 class Exchange:
-    """The parent's end of one call: sends and receives whatever the pipe takes and has, and never waits for longer.
-
-    Parameters
-    ----------
-    pipe : socket.socket
-        Not blocking.
-    request : sequence of bytes
-        What is to be sent.
-    longest : int
-        Bytes of the longest answer.
-    """
+    """The parent's end of one call over a non-blocking ``pipe``; an answer has at most ``longest`` bytes."""
 
     def __init__(self, pipe: socket.socket, request: Sequence[bytes], longest: int) -> None:
         self._pipe = pipe
@@ -127,13 +105,7 @@ class Exchange:
         self._ready = select.poll()
 
     def move(self, wait_s: float) -> bool:
-        """Wait for the pipe, then send and receive a part; whether something came.
-
-        Raises
-        ------
-        OSError
-            The other end is gone.
-        """
+        """Wait for the pipe, send and receive a part, and return whether bytes came. Raises OSError at its end."""
         self._ready.register(self._pipe, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
         events = sum(event for _, event in self._ready.poll(max(0.0, wait_s) * 1000))
         with contextlib.suppress(BlockingIOError):
@@ -142,7 +114,7 @@ class Exchange:
                 self._outgoing[0] = self._outgoing[0][sent:]
                 if not self._outgoing[0]:
                     del self._outgoing[0]
-            if events & ~select.POLLOUT:  # bytes, or the end of them
+            if events & ~select.POLLOUT:  # bytes, or the end of the stream
                 some = self._pipe.recv(_PART_BYTES)
                 if not some:
                     raise ConnectionResetError
@@ -151,13 +123,7 @@ class Exchange:
         return False
 
     def take(self, call: int) -> Message | None:
-        """Remove and return the first message of a call; None while it is not complete.
-
-        Raises
-        ------
-        BrokenMessage
-            What came is something else.
-        """
+        """Remove and return the first message of a call; None while incomplete. Raises BrokenMessage for others."""
         message = self._incoming.take()
         if message is None:
             return None
@@ -169,13 +135,7 @@ class Exchange:
 
 
 def value_of(payload: bytes) -> Any:
-    """Unpickle an answer without running code of a codec.
-
-    Raises
-    ------
-    BrokenMessage
-        It cannot be unpickled, or is not plain data.
-    """
+    """Unpickle an answer without running code of a codec. Raises BrokenMessage unless the answer is plain data."""
     try:
         return _DataUnpickler(io.BytesIO(payload)).load()
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -183,13 +143,7 @@ def value_of(payload: bytes) -> Any:
 
 
 def error_of(payload: bytes) -> tuple[str, str, int | None]:
-    """Class, text and errno of an exception.
-
-    Raises
-    ------
-    BrokenMessage
-        It is something else.
-    """
+    """Class, text and errno of an exception. Raises BrokenMessage for any other payload."""
     try:
         kind, message, errno = json.loads(payload)
     except (ValueError, TypeError, RecursionError):
@@ -200,7 +154,7 @@ def error_of(payload: bytes) -> tuple[str, str, int | None]:
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Looks up classes of data only, and only in packages that a codec does not write."""
+    """Looks up only classes of plain data, in packages that codecs do not write."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "builtins" and name in _DATA_BUILTINS:

@@ -1,4 +1,4 @@
-"""What executors carry: tasks that go to slots, outcomes that come back, and the limits of both. Plain values."""
+"""Tasks that go to slots, outcomes that come back, and the limits of a task: plain values, which pickle."""
 
 from __future__ import annotations
 
@@ -9,32 +9,20 @@ from gcbench.bench.store.records import Coding, Measurement
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What a unit may take.
+class TaskLimits:
+    """Time and memory that a task may take; None is no limit."""
 
-    Parameters
-    ----------
-    deadline_s : float or None
-        Seconds to encode and decode one mesh; a set has that much for each mesh in it. None is no limit.
-    memory_bytes : int or None
-        Resident memory of any worker, the programs that it runs included.
-    set_memory_bytes : int or None
-        The same while a set is coded. None takes ``memory_bytes``.
-    measure_s : float or None
-        Seconds for one suite on one mesh.
-    """
-
-    deadline_s: float | None = None
-    memory_bytes: int | None = None
-    set_memory_bytes: int | None = None
-    measure_s: float | None = 1800.0
+    deadline_s: float | None = None  # to encode and decode one mesh; a set has as many seconds for each mesh
+    memory_bytes: int | None = None  # resident memory of a worker and of the programs that it runs
+    set_memory_bytes: int | None = None  # the same while a set is coded; None takes memory_bytes
+    measure_s: float | None = 1800.0  # for one suite on one mesh
 
     def coding_s(self, unit: CodingUnit) -> float | None:
         """Seconds that one coding may take."""
         return None if self.deadline_s is None else self.deadline_s * max(1, len(unit.usable))
 
     def coding_bytes(self, kind: str) -> int | None:
-        """Memory that a worker may hold while it codes."""
+        """Memory that a worker may hold while it encodes or decodes."""
         return self.set_memory_bytes or self.memory_bytes if kind == "set" else self.memory_bytes
 
 
@@ -45,14 +33,14 @@ class Task:
     Parameters
     ----------
     unit : CodingUnit or MeasurementUnit
-        A coding of a model codec is measured at once, while its meshes are at hand; the meshes of a set are measured
-        as units of their own, on all slots.
+        The slot measures a coding of a model codec at once. The meshes of a set are measured by tasks of their own, on
+        all slots.
     suites : tuple of SuiteId
         What to measure after a coding of a model codec.
     stream : bytes
-        For a measurement: the kept stream, to decode the mesh again.
+        For a measurement: the stream, from which the mesh is decoded if it is not in the spool.
     inputs : tuple of bytes
-        For another machine that lacks the input files: packed arrays of the normalised meshes, in the unit's order.
+        For a machine without the input files: packed arrays of the normalised meshes, in the order of the unit.
     """
 
     unit: CodingUnit | MeasurementUnit
@@ -62,14 +50,14 @@ class Task:
 
     @property
     def mesh(self) -> str:
-        """Hash of the (first) mesh: tasks of one mesh share what is computed once for it."""
+        """Hash of the (first) mesh; tasks of one mesh share the samples of that mesh."""
         unit = self.unit
         return unit.mesh.sha256 if isinstance(unit, MeasurementUnit) else unit.meshes[0].sha256
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task: a coding with its streams, or measurements, or both."""
+    """Result of a task: a coding with its stream, or measurements, or both."""
 
     task: Task
     coding: Coding | None = None

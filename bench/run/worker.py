@@ -1,6 +1,6 @@
-"""The child's side of ``process.py``: a template that imports modules and forks, and workers that serve calls.
+"""The child's side of ``process.py``: a template that imports modules and forks, and workers that run calls.
 
-Run as ``python -m gcbench.bench.run.worker FD [MODULE ...]``. Knows nothing of codecs; imports what it is told to.
+Run as ``python -m gcbench.bench.run.worker FD [MODULE ...]``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,13 @@ PROGRESS_PERIOD_S = 0.3
 
 
 class Line:
-    """The worker's end of the pipe to its parent: whole messages only, whichever thread sends them.
-
-    Parameters
-    ----------
-    pipe : socket.socket
-        Ours to close.
-    """
+    """The worker's end of the pipe to its parent; sends whole messages, from any thread."""
 
     def __init__(self, pipe: socket.socket) -> None:
         self._pipe = pipe
         self._incoming = Incoming()
         self._one_at_a_time = threading.Lock()
-        self._call: int | None = None  # the call that is under way
+        self._call: int | None = None  # the running call
         os.register_at_fork(after_in_child=self._drop)
 
     def receive(self) -> Message | None:
@@ -56,14 +50,14 @@ class Line:
         return message
 
     def answer(self, kind: Kind, payload: bytes) -> None:
-        """Answer the call that is under way; what its threads say later is not sent."""
+        """Answer the running call; later progress of its threads is not sent."""
         with self._one_at_a_time:
             call, self._call = self._call, None
             assert call is not None
             self._send(kind, call, payload)
 
     def say(self, text: str) -> None:
-        """Send a word of progress, if a call is under way and nothing else is being sent."""
+        """Send progress if a call is running and no other message is being sent."""
         if self._one_at_a_time.acquire(blocking=False):
             try:
                 if self._call is not None:
@@ -76,29 +70,29 @@ class Line:
         self._pipe.sendall(payload)
 
     def _drop(self) -> None:
-        """In a process that a codec forked: it must not answer, and must not keep the pipe open."""
+        """Close the pipe in a process that a codec forked, which must not answer and not keep the pipe open."""
         self._pipe.close()
-        self._one_at_a_time = threading.Lock()  # the thread that held it may not be in this process
+        self._one_at_a_time = threading.Lock()  # the thread that held the old one may not exist in this process
         self._call = None
 
 
 def serve(line: Line) -> None:
-    """Receive a function and its argument, call it, send back what came of it; until the parent is gone."""
+    """Receive a function and its argument, call it, and send the result, until the parent is gone."""
     ours = os.getpid()
     while (message := line.receive()) is not None:
         kind, payload = _outcome(message.payload)
-        if os.getpid() != ours:  # the function forked and came back twice
+        if os.getpid() != ours:  # the function forked, and this is the other process
             return
         line.answer(kind, payload)
 
 
 def _outcome(request: bytes) -> tuple[Kind, bytes]:
-    """Make the call; a value that cannot be sent is an error as one that is raised."""
+    """Make the call; a value that cannot be pickled is an error."""
     function = None
     try:
         function, argument = pickle.loads(request)  # noqa: S301 - the parent's
         return Kind.VALUE, pickle.dumps(function(argument), pickle.HIGHEST_PROTOCOL)
-    except BaseException as error:  # whatever a codec raises, SystemExit too, is the parent's to judge
+    except BaseException as error:  # whatever a codec raises, also SystemExit, is for the parent to judge
         with contextlib.suppress(BaseException):  # an exception may have a broken text
             log.exception("%s failed", getattr(function, "__name__", function))
         errno = error.errno if isinstance(error, OSError) and type(error.errno) is int else None
@@ -106,7 +100,7 @@ def _outcome(request: bytes) -> tuple[Kind, bytes]:
 
 
 class _Progress(logging.Handler):
-    """Passes on what a call says of its progress, at most a few times a second."""
+    """Sends the progress of a call to the parent, at most a few times a second."""
 
     def __init__(self, line: Line) -> None:
         super().__init__()
@@ -116,7 +110,7 @@ class _Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if time.monotonic() - self._last_s >= PROGRESS_PERIOD_S:
             self._last_s = time.monotonic()
-            with contextlib.suppress(Exception):  # a wrong format; a parent that is gone, as serve() finds out
+            with contextlib.suppress(Exception):  # a wrong format; a parent that is gone, which serve() notices
                 self._line.say(_shortened(record.getMessage()))
 
 
@@ -132,10 +126,10 @@ def _shortened(text: str, limit: int = 300) -> str:
 
 
 def fork_on_request(control: socket.socket) -> None:
-    """Fork workers and reap them, as asked, until the parent is gone.
+    """Fork and reap workers on request, until the parent is gone.
 
-    ``{"cores": ...}``, which comes with a pipe and a log, is answered with the new worker's process id;
-    ``{"reap": pid}`` with its exit code, negative for a signal.
+    The answer to ``{"cores": ...}``, sent with a pipe and a log, is the process id of a new worker. The answer to
+    ``{"reap": pid}`` is the exit code of that worker, negative for a signal.
     """
     template = os.getpid()
     while True:
@@ -146,14 +140,14 @@ def fork_on_request(control: socket.socket) -> None:
         if "reap" in request:
             try:
                 answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
-            except ChildProcessError:  # not, or no longer, a child of ours
+            except ChildProcessError:  # not, or no longer, a child of this process
                 answer = -signal.SIGKILL
         else:
             answer = os.fork()
             if answer == 0:
                 control.close()
                 _become_worker(template, descriptors[0], descriptors[1], request["cores"])
-            # Also done by the child: whoever comes first, nobody sees it without a group of its own.
+            # The child does the same; whoever is first, nobody sees the worker without its own group.
             with contextlib.suppress(OSError):
                 os.setpgid(answer, answer)
             for descriptor in descriptors:
@@ -168,9 +162,9 @@ def _become_worker(template: int, pipe: int, output: int, cores: list[int] | Non
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _die_with_parent()
-        if os.getppid() != template:  # it died before we could say so
+        if os.getppid() != template:  # the template died before _die_with_parent()
             return
-        os.set_inheritable(pipe, False)  # else a program that the codec leaves behind would keep our end open
+        os.set_inheritable(pipe, False)  # otherwise a program that the codec leaves behind keeps the pipe open
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
@@ -187,21 +181,21 @@ def _become_worker(template: int, pipe: int, output: int, cores: list[int] | Non
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies, even of SIGKILL (Linux only)."""
+    """Ask the kernel to kill this process when its parent dies, even of SIGKILL (Linux only)."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
 
 def main(argv: list[str]) -> int:
-    """Be a template: import the given modules, then serve on the given socket.
+    """Run a template: import the given modules, then serve on the given socket until the socket closes.
 
-    A template ends when its control socket does. It must not ask to die with its parent as workers do: for the kernel
-    that is the parent's *thread*, and a template outlives the thread that happened to start it.
+    A template must not call `_die_with_parent`: for the kernel, the parent is the *thread* that started the process,
+    and a template outlives that thread.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for module in argv[1:]:
-        with contextlib.suppress(ImportError):  # the call that needs it says so, with its reason
+        with contextlib.suppress(ImportError):  # a call that needs the module reports the reason
             importlib.import_module(module)
     fork_on_request(socket.socket(fileno=int(argv[0])))
     return 0

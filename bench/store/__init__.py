@@ -1,4 +1,4 @@
-"""What is kept of a run: codings, measurements, streams and provenance in one folder."""
+"""The results of a run in one folder: codings, measurements, streams and provenance."""
 
 from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn, Record, Stage, Status
 from gcbench.bench.store.run import Run

@@ -1,7 +1,8 @@
-"""What is kept and what is read: codings, measurements, and records, which join the two for readers of results.
+"""The lines of a run (codings and measurements), and records, which join the two for readers of results.
 
-A *coding* is one codec at one rate on one mesh (or one set): streams and costs. A *measurement* is one suite of metrics
-on one decoded mesh: values. A *record* is one mesh in one coding with everything that was measured on it.
+- A *coding* is one codec at one rate on one mesh (or one set): streams and costs.
+- A *measurement* is one metric suite on one decoded mesh: values.
+- A *record* is one mesh of one coding, with all values that were measured on the decoded mesh.
 """
 
 from __future__ import annotations
@@ -14,29 +15,27 @@ Status = Literal["ok", "bad-input", "failed", "timeout", "out-of-memory", "crash
 Stage = Literal["load", "encode", "decode", "measure"]
 Pass = Literal["quality", "timing"]
 
-_PAGE_BYTES = 4096  # in which the system counts resident memory
+_PAGE_BYTES = 4096  # unit in which the system counts resident memory
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call of a codec took, measured inside its worker process.
+    """Time and memory of one call of a codec, measured in the worker process.
 
     Parameters
     ----------
     wall_s, cpu_s : float
-        Seconds by the clock, and of all cores of the worker and the programs it ran. The median over ``repeats``.
+        Elapsed seconds; CPU seconds of the worker and of the programs that the codec ran. Medians over ``repeats``.
     peak_rss_bytes : int
-        Highest resident memory of the worker during the call: interpreter, libraries and loaded weights included.
+        Highest resident memory of the worker during the call, with interpreter, libraries and loaded weights.
     rss_before_bytes : int
-        The same just before the call, with the input in memory, so that the difference is what the call itself needed.
+        Resident memory just before the call, with the input loaded; the difference is what the call needed.
     repeats : int
-        How many timed calls; 1 in a quality pass, which is neither pinned nor warmed up, and for a call that is so
-        long that it is not repeated.
+        Timed calls. 1 in a quality pass (not pinned, no warm-up), and for a call that is too long to be repeated.
     gpu_bytes : int or None
         Highest GPU memory that torch allocated during the call; None on the CPU.
     stage_s : mapping
-        Wall seconds of the parts that the codec told apart (:meth:`gcbench.codecs.Context.stage`), medians like
-        ``wall_s``; empty for a codec that tells nothing apart.
+        Stage → wall seconds, for codecs that report stages (:meth:`gcbench.codecs.Context.stage`); medians.
     """
 
     wall_s: float
@@ -49,64 +48,34 @@ class Cost:
 
     @property
     def added_bytes(self) -> int:
-        """Memory that the call added at its peak to what the process held before; less than a page is not seen."""
+        """Memory that the call added at its peak, at least one page."""
         return max(_PAGE_BYTES, self.peak_rss_bytes - self.rss_before_bytes)
 
 
 @dataclass(frozen=True)
 class RanOn:
-    """Where a unit ran.
-
-    Parameters
-    ----------
-    host : str
-        Name of the machine.
-    slot : str
-        Of the executor.
-    threads : int
-        That the codec or suite could use.
-    cpu, gpu : str
-        Models; ``gpu`` is empty for units that ran on the CPU.
-    """
+    """Where a unit ran."""
 
     host: str = ""
     slot: str = ""
     threads: int = 1
-    cpu: str = ""
-    gpu: str = ""
+    cpu: str = ""  # model
+    gpu: str = ""  # model; empty for a unit that ran on the CPU
 
 
 @dataclass(frozen=True)
 class CodedMesh:
-    """One mesh of a coding.
+    """One mesh of a coding."""
 
-    Parameters
-    ----------
-    mesh : str
-        Its name in the dataset.
-    input_sha256 : str
-        Of the normalised input; empty for a bad input.
-    vertices, faces : int
-        Of the normalised input.
-    obj_bytes, raw_bytes, source_bytes : int
-        The normalised mesh as OBJ with six decimals; 12 V + 12 F; the file as distributed.
-    problem : str or None
-        Why the input cannot be used. Such a mesh has no place in the stream.
-    mesh_bytes : int or None
-        Bytes of the stream that serve this mesh alone.
-    decoded_sha256 : str or None
-        Content of the decoded mesh, as the coding decoded it.
-    """
-
-    mesh: str
-    input_sha256: str = ""
-    vertices: int = 0
+    mesh: str  # name in the dataset
+    input_sha256: str = ""  # of the normalised input; empty for a bad input
+    vertices: int = 0  # of the normalised input
     faces: int = 0
-    obj_bytes: int = 0
-    raw_bytes: int = 0
-    source_bytes: int = 0
-    problem: str | None = None
-    mesh_bytes: int | None = None
+    obj_bytes: int = 0  # the normalised mesh as OBJ with six decimals
+    raw_bytes: int = 0  # 12 V + 12 F
+    source_bytes: int = 0  # the file as distributed
+    problem: str | None = None  # why the input cannot be used; such a mesh is not in the stream
+    mesh_bytes: int | None = None  # bytes of the stream that serve this mesh alone
     decoded_sha256: str | None = None
 
 
@@ -114,8 +83,8 @@ class CodedMesh:
 class Coding:
     """One line of ``codings.jsonl``: one codec at one rate on one mesh or one set.
 
-    ``streams`` are SHA-256 of kept streams: one for each mesh of a model codec, one for a set. ``limit_s`` and
-    ``limit_bytes`` are the limits that were in force; a coding that met one runs again when it is raised.
+    ``limit_s`` and ``limit_bytes`` are the limits that a failed coding had; a coding that exceeded a limit runs again
+    when that limit is raised.
     """
 
     key: str
@@ -139,14 +108,14 @@ class Coding:
     limit_s: float | None = None
     limit_bytes: int | None = None
     shared_bytes: int | None = None
-    streams: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()  # SHA-256 of the one stream of the coding; empty if encoding failed
     encode: Cost | None = None
-    decode: Cost | None = None  # of a set codec, of the whole set
+    decode: Cost | None = None  # for a set codec, of the whole set
     ran_on: RanOn = RanOn()
 
     @property
     def coded(self) -> tuple[CodedMesh, ...]:
-        """The meshes that are in the stream, in its order."""
+        """The meshes that are in the stream, in the order of the stream."""
         return tuple(m for m in self.meshes if m.problem is None)
 
     def to_json(self) -> dict[str, Any]:
@@ -171,16 +140,16 @@ class Coding:
 class Measurement:
     """One line of ``measurements.jsonl``: one suite on one decoded mesh.
 
-    ``status`` is ``ok``; ``failed`` where the decoded mesh cannot be measured, which is the codec's fault;
-    ``bad-input`` where nothing can be compared with this input by this suite; anything else is nobody's result:
-    the suite ran into a limit or crashed.
+    ``status`` is ``ok``; ``failed`` if the decoded mesh cannot be measured, which is the codec's fault; ``bad-input``
+    if the suite cannot use this original. With any other status, the suite exceeded a limit or crashed, and the
+    measurement says nothing about the codec.
     """
 
     key: str
     session: str
     stream: str  # SHA-256
-    place: int  # which mesh of the stream
-    codec: str  # bare name of the decoder
+    place: int  # position of the mesh in the stream
+    codec: str  # name of the decoder, without parameters
     decoder_version: str
     input: str  # SHA-256
     suite: str
@@ -201,22 +170,22 @@ class Measurement:
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
         """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored."""
         if not isinstance(data.get("values", {}), Mapping):
-            raise TypeError("the values are no mapping")
+            raise TypeError("the values are not a mapping")
         return cls(**_known(cls, data))
 
 
 @dataclass(frozen=True)
 class Record:
-    """One mesh in one coding, with what was measured. Fields that could not be had are None."""
+    """One mesh of one coding, with all values that were measured. Unknown values are None."""
 
     # Which coding and mesh.
     dataset: str
-    split: str  # "mini", "paper", "all": results on generated meshes are always told apart
+    split: str  # "mini" (generated meshes), "paper" or "all"
     mesh: str
     codec: str  # address, parameters included: "necgs[k=64]"
     kind: str  # "model" or "set"
-    rate: str  # label of the rung
-    rate_index: int  # position of the rung in the ladder, low to high quality
+    rate: str  # label
+    rate_index: int  # position of the rate in the ladder, low to high quality
     effort: str
     seed: int
     timing: bool  # a timing pass: repeated, pinned, alone; has no metrics
@@ -241,18 +210,18 @@ class Record:
     bits_per_vertex: float | None = None  # 8 · stream_bytes / vertices of the input
     decoder_bytes: int = 0  # weights that ship with the codec and are not in the stream
     stream_sha256: str | None = None
-    stream_place: int = 0  # which mesh of the stream
+    stream_place: int = 0  # position of the mesh in the stream
     input_sha256: str | None = None  # of the normalised mesh
     decoded_sha256: str | None = None
 
-    # What it took, and where; a set codec's cost is that of the set, in every one of its records.
+    # Cost, and where the coding ran. Every record of a set has the cost of the whole set.
     device: str = "cpu"  # or "cuda"
     ran_on: RanOn = RanOn()
     encode: Cost | None = None
     decode: Cost | None = None
     measure_s: float | None = None  # of all suites together
 
-    # Values of every suite that measured this mesh, by column and floor; and why a suite has none.
+    # Values of every suite that measured this mesh, by column and floor; and why a suite has no values.
     metrics: Mapping[str, float | int | bool] = field(default_factory=dict)
     suites: Mapping[str, str] = field(default_factory=dict)  # suite → version
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # suite → "status: reason"
@@ -260,7 +229,7 @@ class Record:
     def flat(self) -> dict[str, Any]:
         """One row of a table: nested values become columns ``encode_s``, ``decode_peak_rss_bytes``, ``cd``, ...
 
-        Stages that a codec told apart are ``encode_stage_coding_s``, ``decode_stage_poisson_s``, ...
+        Stages that a codec reports become ``encode_stage_coding_s``, ``decode_stage_poisson_s``, ...
         """
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NESTED}
         row |= asdict(self.ran_on)
@@ -279,14 +248,14 @@ class Record:
 
 
 def records_of(coding: Coding, measurements: Mapping[int, Mapping[str, Measurement]]) -> list[Record]:
-    """Join a coding with its measurements: one record for each of its meshes, in their order.
+    """Join a coding with its measurements: one record for each mesh, in order.
 
     Parameters
     ----------
     coding : Coding
-        With or without success.
+        Successful or not.
     measurements : mapping
-        Place in the coding's usable meshes → suite → measurement.
+        Position of the mesh in the stream → suite → measurement.
     """
     records, place = [], 0
     for mesh in coding.meshes:
@@ -307,7 +276,7 @@ def _of_coding(coding: Coding, mesh: CodedMesh) -> dict[str, Any]:
 
 
 def _sizes(coding: Coding, mesh: CodedMesh, place: int) -> dict[str, Any]:
-    if mesh.mesh_bytes is None or coding.shared_bytes is None:  # it was not encoded
+    if mesh.mesh_bytes is None or coding.shared_bytes is None:  # not encoded
         return {"encode": coding.encode}
     in_stream = len(coding.coded) if coding.kind == "set" else 1
     stream_bytes = mesh.mesh_bytes + coding.shared_bytes / in_stream
@@ -316,7 +285,7 @@ def _sizes(coding: Coding, mesh: CodedMesh, place: int) -> dict[str, Any]:
         "shared_bytes": coding.shared_bytes,
         "set_size": in_stream,
         "stream_bytes": stream_bytes,
-        "bits_per_vertex": 8 * stream_bytes / mesh.vertices if mesh.vertices else None,  # damaged: bench verify says so
+        "bits_per_vertex": 8 * stream_bytes / mesh.vertices if mesh.vertices else None,  # 0 in a damaged line only
         "stream_sha256": coding.streams[0],
         "stream_place": place,
         "decoded_sha256": mesh.decoded_sha256,
@@ -332,7 +301,7 @@ def _measured(coding: Coding, by_suite: Mapping[str, Measurement]) -> dict[str, 
         "measure_s": sum(m.seconds or 0.0 for m in by_suite.values()) if by_suite else None,
     }
     blamed = next((m for m in by_suite.values() if m.status == "failed"), None)
-    if blamed is not None and coding.status == "ok":  # a mesh that nobody can measure is no result of a codec
+    if blamed is not None and coding.status == "ok":  # a mesh that cannot be measured is a failure of the codec
         return values | {"status": "failed", "stage": "measure", "error": blamed.error}
     return values | {"metrics": {name: value for m in by_suite.values() for name, value in m.values.items()}}
 

@@ -1,16 +1,16 @@
-"""A run on disk: append-only codings and measurements, content-addressed streams, provenance of every invocation.
+"""A run on disk: append-only files of codings and measurements, streams named by their hash, and provenance.
 
     RUN/codings.jsonl        one line for each finished coding
-    RUN/measurements.jsonl   one line for each suite of metrics on each decoded mesh
-    RUN/sessions.jsonl       one line for each `bench run`: provenance, and one when it ends
+    RUN/measurements.jsonl   one line for each metric suite on each decoded mesh
+    RUN/sessions.jsonl       two lines for each `bench run`: provenance at the start, totals at the end
     RUN/streams/ab/...       every stream, named by its SHA-256
     RUN/spool/               decoded meshes that wait to be measured; may be deleted
-    RUN/work/                checkpoints of codings that are under way
-    RUN/logs/                what workers printed
+    RUN/work/                checkpoints of unfinished codings
+    RUN/logs/                what workers print
     RUN/lock                 held by the one process that writes
 
-A line is written with one ``write`` and one ``fsync``, after the streams that it names are on disk. A process that is
-killed at any moment loses the tasks in flight at most; a torn last line is cut off when the run is next opened.
+A line is written with one ``write`` and one ``fsync``, after the streams that the line names are on disk. A process
+that is killed loses only unfinished tasks. An incomplete last line is cut off when the run is next opened for writing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,7 @@ T = TypeVar("T")
 
 @dataclass
 class Run:
-    """A run folder, for reading; :meth:`writing` opens it for writing.
-
-    Parameters
-    ----------
-    path : Path
-        The folder. It need not exist yet.
-    """
+    """A run folder, which need not exist yet; :meth:`writing` opens it for writing."""
 
     path: Path
     _lock: int | None = field(default=None, init=False, repr=False)
@@ -55,37 +49,28 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever recorded here."""
+        """Whether the folder has results."""
         return (self.path / "codings.jsonl").exists()
 
     # Reading.
 
     def codings(self) -> Iterator[Coding]:
-        """Every kept coding, oldest first; unreadable lines are logged and skipped, never fatal."""
+        """Every coding, oldest first; unreadable lines are logged and skipped."""
         return self._parsed("codings.jsonl", Coding.from_json)
 
     def measurements(self) -> Iterator[Measurement]:
-        """Every kept measurement, oldest first; unreadable lines are logged and skipped, never fatal."""
+        """Every measurement, oldest first; unreadable lines are logged and skipped."""
         return self._parsed("measurements.jsonl", Measurement.from_json)
 
     def counting(self) -> list[Coding]:
-        """The codings that count.
+        """The last coding of each mesh (or set) by each codec address, rate, effort, seed, device and kind of pass.
 
-        Of several codings of the same mesh (of a set codec: of the set of the same name) by the same codec address, at
-        the same rate, effort, seed, device and kind of pass, the last one counts.
+        Earlier codings of the same thing, such as those by an older version of the codec, are left out.
         """
         return list({_address(coding): coding for coding in self.codings() if coding.meshes}.values())
 
     def records(self, codings: Sequence[Coding] | None = None) -> list[Record]:
-        """Join codings with their measurements, sorted.
-
-        Of several measurements of the same decoded mesh by the same suite, the last one counts.
-
-        Parameters
-        ----------
-        codings : sequence of Coding, optional
-            Default: those that count.
-        """
+        """Join codings (default: :meth:`counting`) with the last measurement by each suite; sorted."""
         chosen = self.counting() if codings is None else codings
         measured: dict[tuple[Any, ...], dict[str, Measurement]] = {}
         for m in self.measurements():
@@ -103,7 +88,7 @@ class Run:
         return sorted(records, key=_order)
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Provenance of every invocation, oldest first; ``finished`` is absent for one that was killed."""
+        """Provenance of every invocation, oldest first; a killed invocation has no ``finished``."""
         sessions: dict[str, dict[str, Any]] = {}
         for line in _lines(self.path / "sessions.jsonl"):
             try:
@@ -114,14 +99,14 @@ class Run:
         return list(sessions.values())
 
     def stream(self, sha256: str) -> bytes:
-        """Read a kept stream and check it against its name.
+        """Read a stream.
 
         Raises
         ------
         StoreError
-            No such stream.
+            There is no such stream.
         BitstreamError
-            Its bytes do not have the hash of its name.
+            The bytes do not have the SHA-256 of the file name.
         """
         path = self._stream_path(sha256)
         try:
@@ -135,7 +120,7 @@ class Run:
     # Writing.
 
     def writing(self) -> Run:
-        """Lock the run, mend a torn last line, and get ready to append; use as a context manager.
+        """Lock the run, cut off incomplete last lines, and open the files for appending; use as a context manager.
 
         Raises
         ------
@@ -153,12 +138,12 @@ class Run:
             holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             self._lock = None
-            raise StoreError(f"{self.path} is being written by another bench (process {holder}); wait for it") from None
+            raise StoreError(f"{self.path} is in use: process {holder} is writing to it; wait until it ends") from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         for name in ("codings.jsonl", "measurements.jsonl", "sessions.jsonl"):
             _cut_torn_line(self.path / name)
-        for partial in self.path.glob("streams/*/*.partial"):  # of a run that was killed
+        for partial in self.path.glob("streams/*/*.partial"):  # left behind by a killed process
             partial.unlink(missing_ok=True)
         self._codings_fd = _open_append(self.path / "codings.jsonl")
         self._measurements_fd = _open_append(self.path / "measurements.jsonl")
@@ -180,12 +165,12 @@ class Run:
         streams: Sequence[bytes] = (),
         measurements: Sequence[Measurement] = (),
     ) -> None:
-        """Keep what came of a task: streams first, then codings, then measurements; on disk when this returns.
+        """Append results: streams first, then codings, then measurements; on disk when this returns.
 
         Raises
         ------
         StoreError
-            The disk is full or failing; everything kept before is safe.
+            The disk is full or failing. Earlier results are safe.
         """
         assert self._codings_fd is not None, "keep() needs writing()"
         assert self._measurements_fd is not None
@@ -196,7 +181,7 @@ class Run:
             _write_lines(self._measurements_fd, [replace(m, session=session).to_json() for m in measurements])
         except OSError as error:
             raise StoreError(
-                f"cannot write to {self.path}: {error.strerror}; what was finished is kept, the same command resumes"
+                f"cannot write to {self.path}: {error.strerror}; finished results are kept, the same command resumes"
             ) from error
 
     def note(self, session: str, **facts: Any) -> None:
@@ -211,28 +196,26 @@ class Run:
             raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
 
     def adopt(self, other: Run) -> int:
-        """Append the codings and measurements of another run that are not here, with their streams and sessions.
+        """Append the codings and measurements of another run that this run lacks, with their streams and sessions.
 
-        Where both have a coding of the same thing by different versions of a codec, the adopted one counts. Timing
-        passes of different kinds of machine are different codings: nothing is dropped.
+        If the runs have a coding of the same thing by different versions of a codec, the appended coding counts.
 
         Returns
         -------
         int
-            Codings that were not here.
+            Codings that were appended.
 
         Raises
         ------
         StoreError, BitstreamError
-            A stream of the other run is missing or was changed, or the disk is full; what was appended before is
-            safe, and the same call goes on.
+            A stream of the other run is missing or was changed, or the disk is full. Repeat the call to go on.
         """
         known = {session["session"] for session in self.sessions()}
         theirs = other.sessions()
         for facts in theirs:
             if facts["session"] not in known:
                 self.note(**facts)
-        # A failure here does not hide what the other run has: a limit that one machine met says nothing of another.
+        # A success replaces a failure here: a limit that one machine exceeded says nothing about another machine.
         here = {(coding.key, *_address(coding)) for coding in self.codings() if coding.status in {"ok", "bad-input"}}
         failed = {(coding.key, *_address(coding)) for coding in self.codings()} - here
         adopted = 0
@@ -246,7 +229,7 @@ class Run:
             if measurement.key not in measured:
                 self.keep(measurement.session, measurements=[measurement])
         there, here_now = other.made(), self.made()
-        for facts in theirs:  # else a session would seem to have lost what another one had done before it
+        for facts in theirs:  # lines that stay under a session of this run: `bench verify` would miss them otherwise
             session = facts["session"]
             elsewhere = {
                 f"{what}_elsewhere": lines[session] - here_now[what][session] + facts.get(f"{what}_elsewhere", 0)
@@ -258,7 +241,7 @@ class Run:
         return adopted
 
     def made(self) -> dict[str, Counter[str]]:
-        """Lines of each session, as its facts ``coded`` and ``measured`` count them; a merged run may have fewer."""
+        """Lines of each session, to compare with its own counts ``coded`` and ``measured``."""
         return {
             "coded": Counter(coding.session for coding in self.codings() if coding.status != "bad-input"),
             "measured": Counter(measurement.session for measurement in self.measurements()),
@@ -273,7 +256,7 @@ class Run:
 
     def _keep_stream(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())
-        # A file of the right name and size may still be torn by a power cut, so compare the bytes: they are small.
+        # A power cut can leave a file with the right name and size and wrong bytes, so compare the bytes.
         if path.exists() and path.read_bytes() == stream:
             return
         new = not path.parent.exists()
@@ -287,7 +270,7 @@ class Run:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        # The new name is in the folder, and the folder in its own: both have to be on disk before a line names it.
+        # The entry of the file, and of a new folder, must be on disk before a line names the stream.
         _sync_folder(path.parent)
         if new:
             _sync_folder(path.parent.parent)
@@ -298,7 +281,7 @@ class Run:
 
 
 def _last(values: Iterable[T], name: Callable[[T], Hashable]) -> list[T]:
-    """Of values of the same name the last one, in the place that it has: what was kept again counts again."""
+    """The last of the values with the same name, in the order of their last occurrence."""
     last: dict[Hashable, T] = {}
     for value in values:
         last.pop(name(value), None)
@@ -307,7 +290,7 @@ def _last(values: Iterable[T], name: Callable[[T], Hashable]) -> list[T]:
 
 
 def _address(c: Coding) -> tuple[Any, ...]:
-    """What a coding stands for, whatever the version of the codec and the content of the mesh were."""
+    """Names what was coded and how, without the version of the codec and the content of the mesh."""
     mesh = c.meshes[0].mesh if c.kind == "model" else None
     return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
 
@@ -317,7 +300,7 @@ def _order(r: Record) -> tuple[Any, ...]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Complete lines only: what follows the last newline is a line being written, or a torn one."""
+    """Complete lines; text after the last newline is still being written, or was cut short by a kill."""
     try:
         with path.open("rb") as file:
             for line in file:
@@ -332,7 +315,7 @@ def _open_append(path: Path) -> int:
 
 
 def _write_lines(fd: int, values: Sequence[Mapping[str, Any]]) -> None:
-    """Append lines whole or not at all: after a short write (full disk) the torn end is taken back."""
+    """Append all lines or none: if the disk fills up, the file is cut back to its old size."""
     if not values:
         return
     data = "".join(json.dumps(value) + "\n" for value in values).encode()
@@ -361,8 +344,7 @@ def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         keep = end
-        # Walk back to the last newline; a line is a few hundred kilobytes at most.
-        block = 1 << 16
+        block = 1 << 16  # walk back to the last newline
         while keep > 0:
             start = max(0, keep - block)
             file.seek(start)
@@ -372,6 +354,8 @@ def _cut_torn_line(path: Path) -> None:
                 break
             keep = start
         if keep < end:
-            log.warning("%s ended in a torn line (%d bytes), which is cut off: its task runs again", path, end - keep)
+            log.warning(
+                "%s ends in an incomplete line (%d bytes), which is cut off; its task runs again", path, end - keep
+            )
             file.truncate(keep)
             os.fsync(file.fileno())

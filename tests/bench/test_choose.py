@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.choose import Limit, choose, choose_from, limit_from
+from gcbench.bench.analysis.choose import Requirement, choose, choose_from, requirement_from
 from gcbench.bench.analysis.frame import frame
 from gcbench.bench.metrics import columns
 from gcbench.bench.store.records import Cost, Record
@@ -38,13 +38,15 @@ def test_without_limits_everything_is_ranked_by_size():
 
 
 def test_all_limits_must_hold():
-    choice = choose(ROWS, [Limit("kilobytes", 20), Limit("decode_ms", 16), Limit("f1_0005", 0.7, at_least=True)])
+    choice = choose(
+        ROWS, [Requirement("kilobytes", 20), Requirement("decode_ms", 16), Requirement("f1_0005", 0.7, at_least=True)]
+    )
     assert names(choice.within) == ["a low", "a high"]  # bounds are inclusive
     assert choice.relaxations == ()
 
 
 def test_says_what_to_relax():
-    limits = [Limit("kilobytes", 15), Limit("decode_ms", 16), Limit("f1_0005", 0.9, at_least=True)]
+    limits = [Requirement("kilobytes", 15), Requirement("decode_ms", 16), Requirement("f1_0005", 0.9, at_least=True)]
     choice = choose(ROWS, limits)
     assert len(choice.within) == 0
     assert [(r.limit.column, r.bound, r.codec, r.rate) for r in choice.relaxations] == [
@@ -55,20 +57,22 @@ def test_says_what_to_relax():
 
 
 def test_says_what_is_nearest_where_no_single_limit_would_do():
-    choice = choose(ROWS, [Limit("kilobytes", 2), Limit("decode_ms", 2), Limit("f1_0005", 0.99, at_least=True)])
+    choice = choose(
+        ROWS, [Requirement("kilobytes", 2), Requirement("decode_ms", 2), Requirement("f1_0005", 0.99, at_least=True)]
+    )
     assert choice.relaxations == ()
     assert names(choice.nearest)[0] == "a low"  # 4 + 1.5 + 0.29, against 9 + 2 + 0.04 and 1.5 + 24 + 0.39
 
 
 def test_a_value_that_is_not_there_meets_no_limit():
     rows = ROWS.assign(decode_ms=math.nan)
-    choice = choose(rows, [Limit("decode_ms", 1e9)])
+    choice = choose(rows, [Requirement("decode_ms", 1e9)])
     assert len(choice.within) == 0
     assert choice.relaxations == ()
 
 
 def test_nothing_usable():
-    choice = choose(ROWS.assign(failed=1), [Limit("kilobytes", 20)])
+    choice = choose(ROWS.assign(failed=1), [Requirement("kilobytes", 20)])
     assert (len(choice.within), choice.excluded, choice.relaxations, choice.nearest) == (0, 5, (), None)
 
 
@@ -88,23 +92,28 @@ def test_means_are_over_the_same_meshes_and_the_others_are_counted():
     easy = record("a", "one", 2, 1.0)  # the smallest, but of one mesh alone
     broken = [record("a", "bad", 0, 1.0), record("b", "bad", 0, 1.0, status="failed", metrics={})]
     rows = frame([*both, easy, *broken])
-    choice = choose_from(rows, [Limit("kilobytes", 0.15)])
+    choice = choose_from(rows, [Requirement("kilobytes", 0.15)])
     assert names(choice.within) == ["one r0", "two r0"]
     assert (choice.excluded, choice.elsewhere, choice.beyond) == (1, 1, ())
 
 
 def test_says_what_sampling_cannot_show():
     rows = frame([record("a", "one", 0, 10.0)])
-    limits = [Limit("f1_0005", 0.9, at_least=True), Limit("cd", 4e-3), Limit("cd", 2e-3), Limit("cd_p2s", 1e-9)]
+    limits = [
+        Requirement("f1_0005", 0.9, at_least=True),
+        Requirement("cd", 4e-3),
+        Requirement("cd", 2e-3),
+        Requirement("cd_p2s", 1e-9),
+    ]
     assert choose_from(rows, limits).beyond == ((limits[0], 0.66), (limits[2], 3e-3))
 
 
 @pytest.mark.parametrize(
     ("limit", "text"),
     [
-        (Limit("kilobytes", 20), "kB/mesh ≤ 20"),
-        (Limit("f1_0005", 0.9, at_least=True), "F1-0.005 ≥ 0.9"),
-        (Limit("cd_p2s", 2e-3), "p2s ×10⁻³ ≤ 2"),
+        (Requirement("kilobytes", 20), "kB/mesh ≤ 20"),
+        (Requirement("f1_0005", 0.9, at_least=True), "F1-0.005 ≥ 0.9"),
+        (Requirement("cd_p2s", 2e-3), "p2s ×10⁻³ ≤ 2"),
     ],
 )
 def test_limits_read_as_people_write_them(limit, text):
@@ -114,14 +123,14 @@ def test_limits_read_as_people_write_them(limit, text):
 @pytest.mark.parametrize(
     ("text", "limit"),
     [
-        ("cd_p2s<=0.002", Limit("cd_p2s", 0.002)),
-        (" f1_0005 >= 9e-1 ", Limit("f1_0005", 0.9, at_least=True)),
-        ("decode_ms≤16", Limit("decode_ms", 16.0)),
-        ("kilobytes>=1", Limit("kilobytes", 1.0, at_least=True)),
+        ("cd_p2s<=0.002", Requirement("cd_p2s", 0.002)),
+        (" f1_0005 >= 9e-1 ", Requirement("f1_0005", 0.9, at_least=True)),
+        ("decode_ms≤16", Requirement("decode_ms", 16.0)),
+        ("kilobytes>=1", Requirement("kilobytes", 1.0, at_least=True)),
     ],
 )
 def test_limits_are_read(text, limit):
-    assert limit_from(text, ROWS) == limit
+    assert requirement_from(text, ROWS) == limit
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,7 @@ def test_limits_are_read(text, limit):
 )
 def test_limits_that_cannot_be_are_said(text, said):
     with pytest.raises(UsageError) as error:
-        limit_from(text, ROWS, "my-run")
+        requirement_from(text, ROWS, "my-run")
     assert said in str(error.value)
 
 

@@ -7,41 +7,24 @@ import os
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gcbench.bench.cli import main
 from gcbench.bench.cli.options import limit_of
 from gcbench.bench.cli.run import suites_of
 from gcbench.bench.metrics import DEFAULT_SUITES
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run import machine
-from gcbench.bench.run.work import Limit
+from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.datasets import minis
 from gcbench.errors import UsageError
 
 
-@pytest.fixture
-def bench(tmp_path, folder, monkeypatch, capsys):
-    """Run ``bench ...`` in a folder that has ``shapes`` in it; in this process, for what it takes to start one."""
-
-    def call(*arguments: str, code: int = 0) -> SimpleNamespace:
-        with monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
-            patch.setenv("COLUMNS", "120")
-            patch.setenv("BENCH_DATA", str(tmp_path / "data"))
-            patch.setattr(sys, "argv", ["bench", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-            said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.out + said.err
-        return SimpleNamespace(stdout=said.out, stderr=said.err)
-
-    return call
+@pytest.fixture(autouse=True)
+def _shapes(folder):
+    """Commands find ``shapes`` in the folder of the test."""
 
 
 def in_a_process(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +122,7 @@ def test_measure_adds_to_a_run_and_encodes_nothing(bench, kept, log):
 
 
 def test_measure_says_what_it_cannot(bench, kept, folder):
-    assert "has no coding of that kind" in bench("measure", "-c", "draco", code=2).stderr
+    assert "has no coding of the chosen" in bench("measure", "-c", "draco", code=2).stderr
     assert "no run at" in bench("measure", "elsewhere", code=2).stderr
     assert "did you mean volume" in bench("measure", "-s", "volum", code=2).stderr
     assert "--folder is DATASET=FOLDER" in bench("measure", "--folder", "shapes", code=2).stderr
@@ -161,11 +144,11 @@ def test_suites_are_named_or_added_to_the_default_ones():
 
 def test_limits_are_of_one_task(monkeypatch):
     monkeypatch.setattr(machine, "memory_bytes", lambda: 100 << 30)
-    assert limit_of("3600", None, jobs=4) == Limit(3600.0, 20 << 30, 80 << 30)
+    assert limit_of("3600", None, jobs=4) == TaskLimits(3600.0, 20 << 30, 80 << 30)
     assert limit_of("3600", None, jobs=4, sets=1).set_memory_bytes == 80 << 30, "a set that runs alone has everything"
     assert limit_of("3600", None, jobs=4, sets=2).set_memory_bytes == 40 << 30
     assert limit_of("3600", None, jobs=4, sets=9).set_memory_bytes == 20 << 30
-    assert limit_of("none", 1.5, jobs=4, sets=9) == Limit(None, 3 << 29)
+    assert limit_of("none", 1.5, jobs=4, sets=9) == TaskLimits(None, 3 << 29)
     for wrong in ("-1", "0", "soon", "nan", "inf"):
         with pytest.raises(UsageError, match="--deadline is a"):
             limit_of(wrong, None, jobs=1)
@@ -177,10 +160,10 @@ def test_limits_are_of_one_task(monkeypatch):
         (["run", "-d", "nonsense"], 2, "nonsense"),
         (["run", "-c", "drako"], 2, "did you mean draco"),
         (["run", "-d", "shapes", "-c", "test-absent"], 3, "needs a program that nobody has; write it"),
-        (["run", "-d", "ama", "--split", "paper"], 3, "error:"),
+        (["run", "-d", "ama", "--split", "paper", "-c", "draco"], 3, "error:"),
         (["run", "--jobs", "0"], 2, "jobs"),
         (["run", "-d", "shapes", "-c", "test-exact", "--timing", "-j", "1", "--threads", "4"], 2, "runs alone"),
-        (["run", "-d", "shapes", "--timing", "--cluster", "local:2"], 2, "without --cluster"),
+        (["run", "-d", "shapes", "--timing", "--cluster", "local:2"], 2, "leave out --cluster"),
         (["run", "-d", "shapes", "-c", "test-exact", "--measure", "papr"], 2, "did you mean paper"),
         (["run", "-d", "shapes", "-c", "test-exact", "--deadline", "soon"], 2, "--deadline is a number of seconds"),
         (["measure"], 2, "make one with: bench run"),
@@ -200,7 +183,7 @@ def test_merge(bench, tmp_path, folder, go):
     for name, rate in (("a", "d1"), ("b", "d2")):
         go(make_plan(str(folder), "test-exact", rates=[rate], limit=2), Run(tmp_path / name), suites=["topology"])
     merged = bench("merge", "./a", "./b", "--into", "./both").stdout  # ./name is a path
-    assert "2 codings taken in, 0 were there" in merged
+    assert "2 codings copied, 0 were there" in merged
     assert "4 codings" in merged
     assert not (tmp_path / "results").exists()
     rows = json.loads(bench("table", "./both", "--per-mesh", "--json").stdout)
@@ -209,7 +192,7 @@ def test_merge(bench, tmp_path, folder, go):
         ("shape0", "d2", 320),
     ]
     assert "no run in c" in bench("merge", "./c", "--into", "./both", code=3).stderr
-    assert "0 codings taken in, 2 were there" in bench("merge", "./a", "--into", "./both").stdout
+    assert "0 codings copied, 2 were there" in bench("merge", "./a", "--into", "./both").stdout
 
 
 def test_dry_run_runs_nothing(bench, tmp_path):

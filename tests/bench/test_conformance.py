@@ -5,10 +5,9 @@ The faults are those of ``test-faulty`` and its like in the test plugin, each wr
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import psutil
@@ -64,6 +63,13 @@ FAULTS = {
 }
 # They take the memory or the time that the fault is about.
 LONG = {"test-faulty[fault=hangs]", "test-faulty[fault=trusting]"}
+
+
+@pytest.fixture
+def command(bench, crew, monkeypatch):
+    """Run ``bench check ...`` by the workers that all tests share."""
+    monkeypatch.setattr("gcbench.bench.conformance.Crew", lambda *_: contextlib.nullcontext(crew))
+    return functools.partial(bench, "check")
 
 
 @pytest.fixture(scope="module")
@@ -249,16 +255,6 @@ def test_first_damages_are_of_many_kinds():
     assert {0, len(stream) - 1, len(stream) // 2} <= {len(cut) for cut in damage.cuts(stream, 6)}
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gcbench.bench.cli", "check", *arguments],
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
@@ -267,18 +263,17 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["test-absent"], 3, "says no: needs a program that nobody has; write it", "error: needs a program"),
     ],
 )
-def test_exit_codes_of_the_command(arguments, code, out, err):
-    done = command(*arguments)
-    assert done.returncode == code, done.stdout + done.stderr
+def test_exit_codes_of_the_command(command, arguments, code, out, err):
+    done = command(*arguments, code=code)
     assert out in done.stdout
     assert err in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_failure_in_json_and_its_exit_code():
-    done = command("test-faulty[fault=text]", "--only", "streams", "--json")
+def test_a_failure_in_json_and_its_exit_code(command):
+    done = command("test-faulty[fault=text]", "--only", "streams", "--json", code=1)
     report = json.loads(done.stdout)
-    assert (report["ok"], report["name"], done.returncode) == (False, "test-faulty[fault=text]", 1)
+    assert (report["ok"], report["name"]) == (False, "test-faulty[fault=text]")
     assert report["findings"][0]["status"] == "fail"
     assert not done.stderr
 

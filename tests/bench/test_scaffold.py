@@ -59,12 +59,12 @@ def test_everything_bears_the_new_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("My-Codec", "is not a name for a codec"),
-        ("../up", "is not a name for a codec"),
-        ("a_b", "is not a name for a codec"),
-        ("a--b", "is not a name for a codec"),
-        ("3d", "is not a name for a codec"),
-        ("", "is not a name for a codec"),
+        ("My-Codec", "is not a valid name"),
+        ("../up", "is not a valid name"),
+        ("a_b", "is not a valid name"),
+        ("a--b", "is not a valid name"),
+        ("3d", "is not a valid name"),
+        ("", "is not a valid name"),
         ("json", "Python's own module json"),
         ("class", "Python's own module class"),
         ("numpy", "a module numpy is installed already"),
@@ -120,7 +120,7 @@ def test_everything_of_a_metric_bears_the_new_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("My-Metric", "'My-Metric' is not a name for a metric: .*, such as my-metric"),
+        ("My-Metric", "'My-Metric' is not a valid name; .*, such as my-metric"),
         ("statistics", "Python's own module statistics"),
         ("scipy", "a module scipy is installed already"),
         ("surface", "there is a metric suite 'surface' already: gcbench.bench.metrics.surface:Surface"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,13 @@ def plugin():
         yield
     SUITES.refresh()
     columns.cache_clear()
+
+
+@pytest.fixture
+def command(bench, crew, monkeypatch):
+    """Run ``bench check ...`` by the workers that all tests share."""
+    monkeypatch.setattr("gcbench.bench.conformance.Crew", lambda *_: contextlib.nullcontext(crew))
+    return functools.partial(bench, "check")
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +180,7 @@ def test_noise_is_what_it_says_and_always_the_same():
         ([], 2, "name either a codec, or a metric suite with --suite"),
     ],
 )
-def test_exit_codes_of_the_command(arguments, code, said):
-    done = subprocess.run(
-        [sys.executable, "-m", "gcbench.bench.cli", "check", *arguments],
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
+def test_exit_codes_of_the_command(command, arguments, code, said):
+    done = command(*arguments, code=code)
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from gcbench.bench.analysis.coverage import BLOCK, common
+from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.figures.costs import pareto, timing
 from gcbench.bench.analysis.figures.curves import amortisation, rate_distortion
 from gcbench.bench.analysis.figures.meshes import scatter
 from gcbench.bench.analysis.figures.style import Look, looks, save
-from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.analysis.frame import BLOCK, summarise
 from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def save_figures(
     rows : DataFrame
         Records, from :func:`gcbench.bench.analysis.frame.frame`.
     folder : Path
-        Made where it is not there.
+        Created if missing.
     name : str
-        Of the run, for titles.
+        Name of the run, for titles.
     kinds : sequence of str
-        Those of :data:`KINDS` to draw. One that says nothing about a dataset (no set codec, no quality in common) is
-        left out. Means are over the meshes that codecs have in common (:mod:`gcbench.bench.analysis.coverage`).
+        The kinds of :data:`KINDS` to draw. A kind is left out for a dataset that has no data for it (no set codec, no
+        quality in common). Means are over the meshes that codecs have in common (`coverage`).
     columns : sequence of Column, optional
-        Metrics that are drawn, of which ``pareto`` takes the first; each kind has its own by default.
+        Metrics to draw; ``pareto`` draws the first of them. By default each kind has its own metrics.
     """
     paths = []
     look = looks(rows["codec"].unique())
@@ -89,7 +89,7 @@ def _draw(
     elsewhere = everything[~everything["codec"].isin(summary["codec"]) & (everything["ok"] > 0)]
     fewer = f", {', '.join(elsewhere['codec'].unique())} not on all of them" if len(elsewhere) else ""
     title = f"{what}: {over}{fewer} {how}"
-    if kind == "timing":  # which depends less on the mesh: better of other meshes than not at all
+    if kind == "timing":  # times depend little on the mesh: a mean over other meshes is better than none
         return timing(pd.concat([summary, elsewhere], ignore_index=True), title, look=look)
     if kind == "pareto":
         ranking = [column for column in columns or () if column.better is not None]

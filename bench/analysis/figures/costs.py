@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LEAST_MIB = 1.0  # drawn at this: whether a call needs one page more or none would stretch the axis over decades
+_LEAST_MIB = 1.0  # smaller values are drawn here: a few pages more or less would stretch the axis over decades
 
 
 def timing(summary: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure:
-    """Draw encoding and decoding times of a mesh: a bar to the median rung of the ladder, a line over all rungs.
+    """Draw encoding and decoding times of a mesh: a bar to the median over rates, a line from minimum to maximum.
 
     Parameters
     ----------
@@ -76,16 +76,16 @@ def pareto(
     title : str
         Of the figure.
     value : float, optional
-        The quality; by default the one that most codecs reach.
+        The quality; by default the quality that most codecs reach.
     look : mapping, optional
         How codecs are drawn.
     column : Column, optional
-        What quality is: by default the one that ranks.
+        The metric of quality; by default the column that ranks codecs.
 
     Returns
     -------
     Figure or None
-        None where no quality is reached by two codecs.
+        None if no two codecs reach a common quality.
     """
     column = ranking_column(summary) if column is None else column
     if column is None or column.name not in summary:
@@ -112,7 +112,7 @@ def pareto(
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
             plain_ticks(ax.yaxis)
-            figure.draw_without_rendering()  # places are known after that
+            figure.draw_without_rendering()  # computes where things are
             _name_points(ax, {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()})
         without = f"; not reached by {', '.join(absent)}" if absent else ""
         machines = "".join(f"\n{line}" for line in _machines(summary))
@@ -124,7 +124,7 @@ def pareto(
 
 
 def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside points, each on the first side where it covers no marker or name and leaves no axes."""
+    """Write names beside points, each on the first side where the name covers nothing and stays in the axes."""
     from matplotlib.transforms import Bbox
 
     half = 4 * ax.figure.dpi / 72  # of a marker

@@ -30,7 +30,7 @@ def rate_distortion(
 ) -> Figure | None:
     """Draw metrics against the compression ratio, a panel for each.
 
-    The grey band holds what the noise floor of the sampled metrics hides: points in it are hollow.
+    A grey band marks the noise floor of a sampled metric. Points at the noise floor are hollow.
 
     Parameters
     ----------
@@ -40,17 +40,17 @@ def rate_distortion(
     title : str
         Of the figure.
     everything : DataFrame, optional
-        The summary of all that was measured. What is in it and not in ``summary`` is drawn as small points beside the
-        curves: means over other meshes.
+        The summary of all meshes. Rows that are missing in ``summary``, because their means are over other meshes, are
+        drawn as small points beside the curves.
     look : mapping, optional
         How codecs are drawn; by default that of the codecs in the figure.
     columns : sequence of Column, optional
-        What is drawn: by default the headlines that were measured, six at most.
+        Metrics to draw; by default the headlines that were measured, at most six.
 
     Returns
     -------
     Figure or None
-        None where nothing of it was measured.
+        None if none of the metrics was measured.
     """
     everything = summary if everything is None else everything
     look = looks(everything["codec"].unique()) if look is None else look
@@ -70,10 +70,10 @@ def rate_distortion(
             _panel(ax, column, summary, beside, look)
         for ax in axes.flat[len(drawn) :]:
             ax.set_visible(False)
-        for ax in axes.flat[max(0, len(drawn) - across) : len(drawn)]:  # what is below it, if anything, is empty
+        for ax in axes.flat[max(0, len(drawn) - across) : len(drawn)]:  # the last visible panel of each column
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("compression ratio (OBJ bytes / stream bytes)" if across < 3 else "OBJ bytes / stream bytes")
-        plain_ticks(axes[0, 0].xaxis)  # once all panels are there: they share it
+        plain_ticks(axes[0, 0].xaxis)  # after all panels are drawn: they share the axis
         _explain(axes[0, 0], summary, beside, panel_columns)
         failed = everything[everything["failed"] > 0].groupby("codec")["failed"].sum()
         legend_below(figure, axes[0, 0], more={str(c): f"{c} ({n} failed)" for c, n in failed.items()})
@@ -82,7 +82,7 @@ def rate_distortion(
 
 
 def panels(summary: pd.DataFrame) -> list[Column]:
-    """Headlines that were measured, the first six; but the one that ranks is always among them."""
+    """The first six headlines that were measured; the column that ranks is always among them."""
     found = headlines(summary)
     ranking = ranking_column(summary)
     if ranking in found[MOST_PANELS:]:
@@ -91,7 +91,7 @@ def panels(summary: pd.DataFrame) -> list[Column]:
 
 
 def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame, columns: Sequence[Column]) -> None:
-    """Add to the legend what hollow and small points are, where there are any."""
+    """Explain hollow and small points in the legend, if there are any."""
     if any(inside_floor(summary, column.name).any() for column in columns):
         ax.plot([], [], "o", color="0.35", mfc="white", mew=1.2, ms=5.5, label="hollow: noise floor")
     if (beside["ok"] > 0).any():
@@ -99,7 +99,7 @@ def _explain(ax: Axes, summary: pd.DataFrame, beside: pd.DataFrame, columns: Seq
 
 
 def amortisation(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | None = None) -> Figure | None:
-    """Draw what the ratio of set codecs would be for sets of other sizes, were the shared part to stay as it is.
+    """Draw the ratio that set codecs would have for sets of other sizes, if the shared bytes stayed the same.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def amortisation(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | N
     Returns
     -------
     Figure or None
-        None where no set codec succeeded.
+        None if no set codec succeeded.
     """
     sets = rows[(rows["kind"] == "set") & (rows["status"] == "ok") & ~rows["timing"]]
     if sets.empty:
@@ -147,7 +147,7 @@ def amortisation(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | N
 
 
 def _name_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Write names at the right ends of curves, pushed apart where they would cover each other."""
+    """Write names at the right ends of curves; names that would overlap are moved apart."""
     points = 72 / ax.figure.dpi  # in a pixel
     ordered = sorted(ends, reverse=True)
     at = [ax.transData.transform((1, height))[1] * points for height, _, _ in ordered]
@@ -199,7 +199,7 @@ def _drawable(summary: pd.DataFrame, codec: str, name: str) -> pd.DataFrame:
 
 
 def drawn_values(rows: pd.DataFrame, column: Column) -> pd.Series[float]:
-    """Values as they are drawn: scaled, and not below what an axis of logarithms has room for."""
+    """Values as they are drawn: scaled, and clipped at the smallest value of a logarithmic axis."""
     values = rows[column.name].astype(float)
     return values.clip(lower=LOGARITHMIC.get(column.unit)) * column.scale
 

@@ -1,4 +1,4 @@
-"""Every mesh as a point: what a mean hides."""
+"""Scatter plots with a point for each mesh and rate, which show what a mean hides."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def scatter(
     look : mapping, optional
         How codecs are drawn.
     columns : sequence of Column, optional
-        What is drawn, a panel for each; by default the one that ranks and, of the same meshes, the largest error: the
-        first distance that is no mean.
+        Metrics to draw, a panel for each; by default the column that ranks codecs, and the first distance that is not
+        a mean, such as the largest error.
 
     Returns
     -------
     Figure or None
-        None where nothing of it was measured.
+        None if none of the metrics was measured.
     """
     ok = rows[(rows["status"] == "ok") & ~rows["timing"]]
     wanted = _mean_and_extreme(ok) if columns is None else columns

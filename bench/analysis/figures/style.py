@@ -1,4 +1,4 @@
-"""One look for every figure: a colour, marker and dash for each codec, ticks that people read, the same bytes again."""
+"""Common style of all figures: a colour, a marker and a dash for each codec; ticks; reproducible files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def looks(codecs: Iterable[str]) -> dict[str, Look]:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
-    """Make a figure in the common style; not one of pyplot's, so that the backend stays and nothing is to close."""
+    """Make a figure in the common style, without pyplot: the backend does not change, and nothing needs closing."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
@@ -60,7 +60,7 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
 
 def legend_below(figure: Figure, ax: Axes, *, marker_scale: float = 1.0, more: Mapping[str, str] | None = None) -> None:
-    """Put the legend of one panel under all of them; ``more`` says more of some."""
+    """Put the legend of one panel below all panels; ``more`` replaces some of its names."""
     handles, names = ax.get_legend_handles_labels()
     labels = [(more or {}).get(name, name) for name in names]
     longest = max(map(len, labels), default=1)
@@ -89,7 +89,7 @@ def note(ax: Axes, text: str, y: float, *, above: bool) -> None:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Ticks of a log axis at 10, 20, 50, ... and not at powers: people compare them with numbers in texts."""
+    """Set the ticks of a log axis to round numbers (10, 20, 50, ...) instead of powers of 10."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     low, high = sorted(axis.get_view_interval())
@@ -100,7 +100,7 @@ def plain_ticks(axis: Axis) -> None:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Round numbers in [low, high], the finest kind of which a few find room on an axis."""
+    """Round numbers in [low, high], as fine as an axis has room for."""
     steps = [tuple(i / 10 for i in range(10, 100, step)) for step in (5, 2, 1)]
     kinds: tuple[tuple[float, ...], ...] = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), *steps)
     room = 8 if high < 10_000 else 5  # long numbers need more of it

@@ -28,16 +28,16 @@ class ExampleCodec(ModelCodec):
     name = "example-codec"
 
     def version(self) -> str:
-        """Raise it when the bytes or the decoded meshes change: kept results are computed again."""
+        """Change this when the bytes or the decoded meshes change; stored results are then computed again."""
         return f"{_VERSION}"
 
     def rates(self, effort: Effort) -> list[Rate]:
-        """From low to high quality. A label is a key in results: give a new meaning a new label."""
+        """From low to high quality. Labels are keys in results, so never change the meaning of a label."""
         bits = range(8, 15, 2) if effort == "quick" else range(7, 15)
         return [Rate(f"q{b:02d}", {"bits": b}) for b in bits]
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
-        """Encode one mesh. Say why not with CodecFailed; never change ``mesh``."""
+        """Encode one mesh. Raise CodecFailed if that is impossible; never change ``mesh``."""
         vertices, faces, bits = np.asarray(mesh.vertices), np.asarray(mesh.faces), int(rate.params["bits"])
         if not len(faces):
             raise CodecFailed("the mesh has no faces")
@@ -51,7 +51,7 @@ class ExampleCodec(ModelCodec):
         return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
-        """Decode one mesh from its bytes: there is nothing else. Whatever is wrong with them is a BitstreamError."""
+        """Decode one mesh from its stream. Raise BitstreamError if anything is wrong with the stream."""
         start = _HEADER.size + _CHECKSUM.size
         if len(stream) < start or not stream.startswith(_MAGIC):
             raise BitstreamError("not an example-codec stream")
@@ -61,7 +61,7 @@ class ExampleCodec(ModelCodec):
         payload = stream[start:]
         if _CHECKSUM.unpack_from(stream, _HEADER.size) != (zlib.crc32(payload, zlib.crc32(stream[: _HEADER.size])),):
             raise BitstreamError("the checksum is wrong")
-        # Sizes are checked before memory is taken for them: whoever forges a stream can forge its checksum too.
+        # Check sizes before memory is allocated: a forged stream can have a right checksum.
         grid_bytes, size = 12 * n_vertices, 12 * (n_vertices + n_faces)
         if size > _ZLIB_MAX_EXPANSION * len(payload):
             raise BitstreamError(f"{size} bytes are declared, {len(payload)} bytes of zlib cannot hold as many")
@@ -76,7 +76,7 @@ class ExampleCodec(ModelCodec):
 
 
 def _pack(rows: np.ndarray) -> bytes:
-    """Differences of successive rows, small ones near zero, all lowest bytes first: what zlib is good at."""
+    """Differences of successive rows, as zigzag codes, all lowest bytes first, which zlib compresses well."""
     delta = np.diff(rows, axis=0, prepend=np.zeros((1, 3), np.int32))
     zigzag = ((delta << 1) ^ (delta >> 31)).astype("<u4")
     return zigzag.reshape(-1, 1).view(np.uint8).T.tobytes()

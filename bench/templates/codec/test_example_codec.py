@@ -1,4 +1,4 @@
-"""The codec keeps the contract of gcbench, and its quantiser does what it says."""
+"""The codec keeps the contract of gcbench, and its quantiser has the right step."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from gcbench.codecs import Context
 
 
 def test_keeps_the_contract():
-    """What it says of itself, round trip, bytes alone, determinism, hard meshes, damaged streams, ..."""
+    """Claims, round trip, decoding from the stream alone, determinism, hard meshes, damaged streams, ..."""
     report = check("example-codec")
     assert report.ok, f"\n{report}"
 
 
 @pytest.mark.parametrize("effort", ["quick", "standard"])
 def test_no_vertex_moves_by_more_than_half_a_step_in_each_coordinate(effort):
-    """The grid's steps are as fine as the rate says: the longest side has a length of 2."""
+    """The longest side has length 2 and 2^bits - 1 steps."""
     codec, mesh = ExampleCodec(), trimesh.creation.icosphere(3)
     for rate in codec.rates(effort):
         decoded = codec.decode_mesh(codec.encode_mesh(mesh, rate, Context()), Context())

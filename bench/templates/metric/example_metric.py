@@ -1,4 +1,4 @@
-"""A metric suite to start from: how far the corners of the decoded mesh are from the surface that they should be on."""
+"""A metric suite to start from: distances from the vertices of the decoded mesh to the original."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gcbench.bench.metrics.base import Value
 from gcbench.errors import BadMesh, CodecFailed
 
 SAMPLES = 50_000
-ORIGINAL, AGAIN = 0, 1  # two random streams: what is compared never shares one
+ORIGINAL, AGAIN = 0, 1  # two random streams, since samples that are compared must be independent
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What every comparison with one original needs, computed once."""
+    """Data of one original, computed once for all comparisons."""
 
     tree: KDTree
     floor: float
@@ -51,11 +51,11 @@ class ExampleMetric(Suite[Reference]):
     )
 
     def version(self) -> str:
-        """Raise it when a value changes: kept streams are measured again, and nothing is encoded again."""
+        """Change this when a value changes; stored streams are then measured again, and nothing is encoded."""
         return "1"
 
     def reference(self, mesh: trimesh.Trimesh, *, seed: int, threads: int) -> Reference:
-        """Prepare an original. Say with BadMesh what cannot be one; never change ``mesh``."""
+        """Prepare an original. Raise BadMesh if it cannot be measured; never change ``mesh``."""
         vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
         if not len(faces) or not np.isfinite(vertices).all():
             raise BadMesh("the mesh has no faces, or a position is not finite")
@@ -64,7 +64,7 @@ class ExampleMetric(Suite[Reference]):
         return Reference(tree, float(np.percentile(floor, 95)))
 
     def measure(self, reference: Reference, decoded: trimesh.Trimesh) -> Mapping[str, Value]:
-        """Measure a decoded mesh. Say with CodecFailed what cannot be measured; never change ``decoded``."""
+        """Measure a decoded mesh. Raise CodecFailed if it cannot be measured; never change ``decoded``."""
         vertices, used = np.asarray(decoded.vertices), np.unique(np.asarray(decoded.faces))
         if not len(used) or not np.isfinite(vertices).all():
             raise CodecFailed("the decoded mesh has no faces, or a position is not finite")

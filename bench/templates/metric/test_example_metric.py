@@ -1,4 +1,4 @@
-"""The suite keeps the contract of gcbench, and the values are what they are called."""
+"""The suite keeps the contract of gcbench, and its values are correct."""
 
 import pytest
 import trimesh
@@ -8,13 +8,13 @@ from gcbench.bench.conformance import check_suite
 
 
 def test_keeps_the_contract():
-    """What it declares, values within their units, seeds, threads, damage, meshes that are none, ..."""
+    """Declarations, values, seeds, threads, damage, meshes that cannot be measured, ..."""
     report = check_suite("example-metric")
     assert report.ok, f"\n{report}"
 
 
-def test_a_larger_sphere_is_as_far_away_as_it_is_larger():
-    """Of a sphere of radius 1.25 every vertex is a quarter away from one of radius 1."""
+def test_distance_between_concentric_spheres():
+    """Every vertex of a sphere of radius 1.25 is 0.25 away from a sphere of radius 1."""
     suite = ExampleMetric()
     reference = suite.reference(trimesh.creation.icosphere(5), seed=0, threads=1)
     larger = trimesh.creation.icosphere(5, radius=1.25)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 
 import pytest
 import trimesh
@@ -13,7 +12,6 @@ import trimesh
 from gcbench.bench.audit.consistency import check_values
 from gcbench.bench.audit.remeasure import MIN_SAMPLE, Sample, draw
 from gcbench.bench.audit.verify import verify
-from gcbench.bench.cli import main
 from gcbench.bench.metrics import SUITES
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
@@ -289,13 +287,13 @@ def test_lines_that_are_gone_torn_or_cannot_be_read(tampered):
     rest = "".join(line for line in lines if line != gone)
     path.write_text(rest)
     (finding,) = verify(tampered, sample=NONE).differs
-    assert (finding.what, finding.message) == ("session", "coded 7, 6 are recorded")
+    assert (finding.what, finding.message) == ("session", "coded 7, but has 6 lines")
     path.write_text("{nonsense\n" + rest)
     assert found(verify(tampered, sample=NONE)) == {"session", "line"}
     path.write_text("".join(lines) + gone[:20])
     report = verify(tampered, sample=NONE)
     assert (report.differs, report.exit_code) == ((), 3)
-    assert report.unchecked[0].message.startswith("its last line is torn")
+    assert report.unchecked[0].message.startswith("its last line is incomplete")
 
 
 def test_a_measurement_that_is_gone(tampered):
@@ -303,7 +301,7 @@ def test_a_measurement_that_is_gone(tampered):
     write(tampered, "measurements.jsonl", lines[1:])
     report = verify(tampered, sample=NONE)
     session, metric = sorted(report.differs, key=lambda finding: finding.what, reverse=True)
-    assert (session.what, session.message) == ("session", "measured 16, 15 are recorded")
+    assert (session.what, session.message) == ("session", "measured 16, but has 15 lines")
     assert (metric.what, metric.message) == ("metric", f"is not measured by {lines[0]['suite']}")
 
 
@@ -360,7 +358,7 @@ def test_another_version_of_a_codec_is_said_and_not_called_a_difference(tampered
     report = verify(tampered, sample=ALL, executor=here)
     assert report.differs == ()
     assert [str(finding) for finding in report.unchecked] == [
-        "version: test-exact: version 0 made the run, here is 1: 1 codings cannot be decoded again"
+        "version: test-exact: version 0 made the run, installed is 1: 1 codings cannot be decoded again"
     ]
     assert (report.exit_code, report.sampled, report.recomputed) == (3, 4, 3)
 
@@ -375,7 +373,7 @@ def test_another_version_of_a_suite_is_said_and_the_others_are_measured_again(ta
     report = verify(tampered, sample=ALL, executor=here)
     assert report.differs == ()
     (finding,) = report.unchecked
-    assert str(finding).startswith("version: metrics surface: version 0 made the run, here is 1+")
+    assert str(finding).startswith("version: metrics surface: version 0 made the run, installed is 1+")
     assert finding.message.endswith(": 1 measurements cannot be made again")
     assert (report.exit_code, report.recomputed) == (3, 4)
     edit_values(tampered, "paper", lambda m: m["values"].update(cd=m["values"]["cd"] * 0.999))
@@ -389,7 +387,9 @@ def test_keys_of_a_run_that_does_not_say_how_they_were_made(tampered):
     edit(tampered, lambda c, m: c.update(rate_index=7))
     report = verify(tampered, sample=NONE)
     assert report.differs == ()
-    assert [str(finding) for finding in report.unchecked] == ["version: keys: of 1 codings are not made as here"]
+    assert [str(finding) for finding in report.unchecked] == [
+        "version: keys: of 1 codings are made in another way than here"
+    ]
 
 
 def test_a_codec_or_a_suite_that_is_not_here(tampered):
@@ -403,7 +403,7 @@ def test_a_codec_or_a_suite_that_is_not_here(tampered):
     assert "unknown metric suite" in unknown["metrics their-suite"]
 
 
-def test_a_network_has_a_band_and_must_decode(tmp_path, here, monkeypatch):
+def test_a_network_has_a_band_and_must_decode(tmp_path, here, drift):
     folder = tmp_path / "one"
     folder.mkdir()
     trimesh.creation.icosphere(2).export(folder / "ball.ply")
@@ -411,23 +411,23 @@ def test_a_network_has_a_band_and_must_decode(tmp_path, here, monkeypatch):
     run_plan(make_plan(str(folder), "test-trained", rates=["d2"]), store, executor=here)
     kept = lines_of(store, "measurements.jsonl")
 
-    def found_again(executor=here, **factors):
+    def found_again(**factors):
         lines = json.loads(json.dumps(kept))
         for m in lines:
             m["values"] |= {name: value * factors[name] for name, value in m["values"].items() if name in factors}
         write(store, "measurements.jsonl", lines)
-        return verify(store, sample=ALL, executor=executor).differs
+        return verify(store, sample=ALL, executor=here).differs
 
     assert found_again(cd_p2s=1.005, out_faces=2) == ()  # a triangle more or less is no lie of a network
     (finding,) = found_again(cd_p2s=1.05, cd_floor=1.001)  # floors know no codec
     assert finding.what == "metric"
     assert "cd_p2s is recorded as" in finding.message
     assert finding.message.endswith("also cd_floor")
-    monkeypatch.setenv("GCBENCH_TEST_DRIFT", "undecodable")
-    (finding,) = found_again(executor=None)  # new workers, which have the environment of now
+    drift("undecodable")
+    (finding,) = found_again()
     assert finding.what == "status"
     assert finding.message == (
-        "is measured by paper, surface, psnr, topology; now it is crashed: decoding the kept stream again failed: "
+        "is measured by paper, surface, psnr, topology; now it is crashed: decoding the stored stream again failed: "
         "BitstreamError: drifted away"
     )
 
@@ -467,30 +467,25 @@ def test_no_run(tmp_path):
         verify(Run(tmp_path / "nowhere"))
 
 
-def test_the_command(original, tampered, monkeypatch, capsys):
-    def bench(*arguments, code):
-        monkeypatch.setattr(sys, "argv", ["bench", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        assert end.value.code == code, out + err
-        return out
+def test_the_command(original, tampered, bench):
+    def verified(*arguments, code):
+        return bench("verify", *arguments, code=code).stdout
 
-    out = bench(original.path, "--sample", "1", "--seed", "7", code=0)
-    assert "measured    2 of 2 drawn records again (--seed 7); largest deviation 0" in out
-    assert out.endswith("everything holds\n")
+    out = verified(original.path, "--sample", "1", "--seed", "7", code=0)
+    assert "measured    2 of 2 sampled records again (--seed 7); largest deviation 0" in out
+    assert out.endswith("all checks pass\n")
     edit(tampered, lambda c, m: m.update(mesh_bytes=1))
-    assert "the run does not hold" in bench(tampered.path, "--sample", "0", code=1)
-    report = json.loads(bench(tampered.path, "--sample", "0", "--json", code=1))
+    assert "a check failed" in verified(tampered.path, "--sample", "0", code=1)
+    report = json.loads(verified(tampered.path, "--sample", "0", "--json", code=1))
     assert report["exit_code"] == 1
     assert {finding["what"] for finding in report["differs"]} == {"size"}
-    bench(original.path, "--sample", "some", code=2)
-    bench(original.path, "--folder", "shapes=nowhere", code=2)
+    verified(original.path, "--sample", "some", code=2)
+    verified(original.path, "--folder", "shapes=nowhere", code=2)
     moved = tampered.path.parent / "shapes"
     moved.rename(moved.with_name("moved"))
     shutil.copy(original.path / "codings.jsonl", tampered.path / "codings.jsonl")
-    bench(tampered.path, "--sample", "0", code=3)
-    bench(tampered.path, "--sample", "0", "--folder", f"shapes={moved.with_name('moved')}", code=0)
+    verified(tampered.path, "--sample", "0", code=3)
+    verified(tampered.path, "--sample", "0", "--folder", f"shapes={moved.with_name('moved')}", code=0)
 
 
 def test_merged_runs_that_share_codings_hold(original, tmp_path):
@@ -512,4 +507,4 @@ def test_merged_runs_that_share_codings_hold(original, tmp_path):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"d3"' not in line or '"ball"' not in line))
     (finding,) = verify(further, sample=NONE).differs
-    assert (finding.what, finding.message) == ("session", "coded 2, 1 are recorded")
+    assert (finding.what, finding.message) == ("session", "coded 2, but has 1 lines")

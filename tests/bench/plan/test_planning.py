@@ -149,7 +149,7 @@ def test_folders_of_the_same_name_are_told_apart(folder, tmp_path, monkeypatch):
     assert len(names) == 2
     monkeypatch.chdir(tmp_path)
     assert make_plan("other/shapes", "test-exact").default_name() == "other_shapes-all-standard"
-    with pytest.raises(UsageError, match="two folders are called shapes"):
+    with pytest.raises(UsageError, match="two datasets have the name shapes"):
         make_plan([str(folder), str(other)], "test-exact")
 
 

@@ -146,7 +146,7 @@ def test_the_file_keeps_to_its_budget_and_says_what_it_left_out(store, built, tm
     assert half.size_bytes <= room
     assert 0 < half.shown < built.shown
     said = content(half.path.read_text())
-    assert {w["reason"] for w in said["without_scene"]} == {"over the budget of the file's size (--max-mb)"}
+    assert {w["reason"] for w in said["without_scene"]} == {"over the size limit of the file (--max-mb)"}
     assert len(said["without_scene"]) == half.codings - half.shown == sum(half.refused.values())
     assert said["scenes"][0]["role"] == "worst"
 
@@ -191,12 +191,12 @@ def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkey
     built, without = reasons(copied, tmp_path)
     assert built.shown == 2  # of the set codec
     expected = (
-        "decoding it again failed: UsageError: unknown codec 'test-nobody'",
-        "decoding it again failed: stream ",
-        "decoding it again failed: took longer than 1",
-        "decoding it again failed: worker process died of SIGSEGV",
+        "decoding the stream failed: UsageError: unknown codec 'test-nobody'",
+        "decoding the stream failed: stream ",
+        "decoding the stream failed: took longer than 1",
+        "decoding the stream failed: worker process died of SIGSEGV",
         "the decoded mesh has coordinates that are not finite",
-        "the input mesh is another one than when the run was made",
+        "the input mesh has changed since the run was made",
     )
     for reason, start in zip(sorted(w["reason"] for w in without), expected, strict=True):
         assert reason.startswith(start)
@@ -204,7 +204,7 @@ def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkey
 
 def test_nothing_to_report_and_nowhere_to_write_are_errors_of_one_line(store, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no record yet"):
+    with pytest.raises(UsageError, match="no results yet"):
         build(Run(tmp_path / "empty"), tmp_path / "r.html")
     with pytest.raises(StoreError, match="cannot write"):
         build(store, tmp_path / "r.html" / "in-a-file.html", meshes=False) if (

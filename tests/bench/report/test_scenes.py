@@ -44,5 +44,5 @@ def test_a_large_case_is_known_by_what_its_blobs_would_take():
     assert kept.keep({("input", "x"): b"123"}) == [0]
     assert (kept.texts, kept.left) == (["MTIz"], 1000 - 84)
     assert packed.size(kept) == 8 + 80
-    with pytest.raises(NotShown, match="over the budget"):
+    with pytest.raises(NotShown, match="over the size limit"):
         _Blobs(100).keep(packed.blobs)

@@ -23,7 +23,7 @@ from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.runner import run_plan
-from gcbench.bench.run.work import Limit, Task
+from gcbench.bench.run.work import Task, TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.errors import BenchError, StoreError, UsageError
 
@@ -64,13 +64,13 @@ def table(path: Path) -> dict:
     }
 
 
-def test_two_workers_give_the_records_of_a_local_run(folder, tmp_path):
+def test_two_workers_give_the_records_of_a_local_run(folder, tmp_path, here):
     plan = make_plan([str(folder)], ["test-exact", "test-set", "draco"], effort="quick")
     local, dask = Run(tmp_path / "local"), Run(tmp_path / "dask")
-    run_plan(plan, local, suites=["surface", "topology"], jobs=2)
-    executor = cluster.connect("local:2", dask, limit=Limit(600, 2 << 30), jobs=2, threads=1)
+    run_plan(plan, local, suites=["topology"], executor=here)
+    executor = cluster.connect("local:2", dask, limit=TaskLimits(600, 2 << 30), jobs=2, threads=1)
     processes = executor._local.processes
-    summary = run_plan(plan, dask, suites=["surface", "topology"], executor=executor)
+    summary = run_plan(plan, dask, suites=["topology"], executor=executor)
     assert summary.failed == summary.kept == summary.unmeasured == 0
     assert table(local.path) == table(dask.path)
     assert {c.ran_on.slot for c in dask.codings()} <= {"local0-0", "local1-0"}
@@ -81,13 +81,13 @@ def test_two_workers_give_the_records_of_a_local_run(folder, tmp_path):
 @pytest.mark.parametrize("address", ["local:0", "local:x", "local", "http://host", "host:8786", ""])
 def test_an_address_that_is_none_is_refused(address, tmp_path):
     with pytest.raises(UsageError, match="--cluster is"):
-        cluster.connect(address, Run(tmp_path), limit=Limit(), jobs=1, threads=1)
+        cluster.connect(address, Run(tmp_path), limit=TaskLimits(), jobs=1, threads=1)
 
 
 def test_nobody_at_the_address_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
     with pytest.raises(BenchError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        cluster.connect("tcp://127.0.0.1:9", Run(tmp_path), limit=Limit(), jobs=1, threads=1)
+        cluster.connect("tcp://127.0.0.1:9", Run(tmp_path), limit=TaskLimits(), jobs=1, threads=1)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def lonely(monkeypatch):
 def test_it_does_not_wait_for_ever_for_a_worker(lonely, folder, tmp_path):
     plan = make_plan([str(folder)], ["test-exact"], effort="quick")
     address = lonely.scheduler_address
-    executor = cluster.connect(address, Run(tmp_path / "run"), limit=Limit(), jobs=1, threads=1)
+    executor = cluster.connect(address, Run(tmp_path / "run"), limit=TaskLimits(), jobs=1, threads=1)
     with pytest.raises(BenchError, match=f"no worker at {address} for 0 s.*dask worker {address} --no-nanny"):
         run_plan(plan, Run(tmp_path / "run"), executor=executor)
 
@@ -119,7 +119,7 @@ def answering(monkeypatch, answer):
 def outcomes_of(lonely, folder, tmp_path, tasks=1):
     lonely.scale(1)
     units = make_plan([str(folder)], ["test-exact"], effort="quick").codings[:tasks]
-    executor = cluster.connect(lonely.scheduler_address, Run(tmp_path / "run"), limit=Limit(), jobs=1, threads=1)
+    executor = cluster.connect(lonely.scheduler_address, Run(tmp_path / "run"), limit=TaskLimits(), jobs=1, threads=1)
     try:
         return list(filter(None, executor.run(Agenda(map(Task, units)), 0.1)))
     finally:
@@ -135,13 +135,13 @@ def test_a_task_that_is_lost_again_and_again_stops_the_run(lonely, folder, tmp_p
 
 def test_a_problem_of_a_node_stops_the_run_and_names_the_node(lonely, folder, tmp_path, monkeypatch):
     answering(monkeypatch, node.Answer(problem="node7: no disk space"))
-    with pytest.raises(StoreError, match="node7: no disk space; what was finished is kept"):
+    with pytest.raises(StoreError, match="node7: no disk space; finished results are kept"):
         outcomes_of(lonely, folder, tmp_path)
 
 
 def test_another_version_on_a_node_is_a_problem():
     answer = pickle.loads(node.run_task("client", "gcbench 0.0 (00), Python 2.7", "key", b""))
-    assert answer.problem.endswith("and this machine has gcbench 0.0 (00), Python 2.7")
+    assert answer.problem.endswith("but this machine has gcbench 0.0 (00), Python 2.7")
     assert node.identity() in answer.problem
 
 
@@ -150,7 +150,10 @@ def test_another_version_of_a_codec_on_a_node_is_a_problem(folder):
 
     unit = make_plan([str(folder)], ["test-exact"], effort="quick").codings[0]
     assert node._differs(Task(unit)) == ""
-    assert node._differs(Task(replace(unit, codec_version="0"))) == "the codec test-exact is '1' there, and '0' here"
+    assert (
+        node._differs(Task(replace(unit, codec_version="0")))
+        == "the codec test-exact has version '1' there, but '0' here"
+    )
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -159,7 +162,7 @@ def test_checkpoints_are_kept_in_the_run_where_a_node_sees_it(shared, tmp_path, 
     work = tmp_path / "run" / "work"
     work.mkdir(parents=True)
     (work / ("token-ours" if shared else "token-of-another-run")).touch()
-    made = node.Node("client", node.NodeSettings("", Limit(), 1, work / "token-ours"))
+    made = node.Node("client", node.NodeSettings("", TaskLimits(), 1, work / "token-ours"))
     made.setup(SimpleNamespace(name="tcp://[::1]:7", state=SimpleNamespace(nthreads=2)))
     assert (made._folders.work == work) is shared
     assert [slot.name for slot, _ in made._free] == ["tcp-1-7-0", "tcp-1-7-1"]
@@ -333,7 +336,7 @@ def disturb(what: str, dask: Cluster, name: str, after_s: float) -> str:
         output, _ = front.communicate(timeout=120)
         if front.returncode:  # it had not finished just before
             assert front.returncode == 3, output
-            assert "is gone; what was finished is kept; the same command resumes" in " ".join(output.split())
+            assert "is gone; finished results are kept, the same command resumes" in " ".join(output.split())
         dask.end()
         dask.start()
         front = dask.bench(*arguments, "--cluster", dask.address)

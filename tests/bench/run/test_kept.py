@@ -40,7 +40,7 @@ def test_inputs_and_decoded_meshes_belong_together(store):
         content = stream.read_bytes()
         stream.write_bytes(content[:-1])
         shutil.rmtree(decoder._folders.spool.path)
-        with pytest.raises(NotHere, match=r"decoding it again failed: stream .* was changed"):
+        with pytest.raises(NotHere, match=r"decoding the stream failed: stream .* was changed"):
             decoder.mesh(alone)
         stream.write_bytes(content)
         with pytest.raises(NotHere, match="was changed"):
@@ -60,7 +60,7 @@ def test_inputs_are_found_where_they_were_or_are_now_or_not_at_all(store, folder
     assert (source.dataset, source.path.parent) == ("shapes", moved)
     assert len(load_unchanged(source, record.input_sha256).faces) == record.faces
     shutil.copy(moved / "shape1.ply", moved / "shape0.ply")
-    with pytest.raises(NotHere, match="another one than when the run was made"):
+    with pytest.raises(NotHere, match="has changed since the run was made"):
         load_unchanged(source, record.input_sha256)
     (moved / "shape0.ply").unlink()
     with pytest.raises(NotHere, match="no longer in shapes/all"):

@@ -70,13 +70,13 @@ def test_what_cannot_be_measured_is_said_with_the_reason(store, folder):
     found = to_measure(store.records(), suites, KeptInputs(store), VERSIONS | {"test-exact": "2"})
     left = [one for one in found if isinstance(one, tuple)]
     assert {(record.codec, why) for record, why in left} == {
-        ("test-exact", "version 1 of test-exact made it, here is 2")
+        ("test-exact", "test-exact 1 made the stream, installed is 2")
     }
     assert len(left) == 3
     found = list(to_measure(store.records(), suites, KeptInputs(store), {}))
     assert {why for _, why in found} == {
-        "version 1 of test-exact made it, here is none",
-        "version 1 of test-random-access made it, here is none",
+        "test-exact 1 made the stream, installed is none",
+        "test-random-access 1 made the stream, installed is none",
     }
     (folder / "shape1.ply").unlink()
     left = [o for o in to_measure(store.records(), suites, KeptInputs(store), VERSIONS) if isinstance(o, tuple)]

@@ -15,10 +15,10 @@ from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.plan.units import CodingUnit, PlannedMesh, SuiteId
 from gcbench.bench.run import slot as slots
 from gcbench.bench.run import stages
-from gcbench.bench.run.process import Limits, WorkerDied
+from gcbench.bench.run.process import CallLimits, WorkerDied
 from gcbench.bench.run.slot import Folders, Slot, measurement_unit
 from gcbench.bench.run.spool import Spool
-from gcbench.bench.run.work import Limit, Outcome, Task
+from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.records import Measurement, Record, records_of
 from gcbench.datasets import MeshSource
 from gcbench.errors import StoreError
@@ -114,7 +114,7 @@ def test_whatever_a_codec_does_there_is_a_record(slot, shapes, rate, status, sta
 @pytest.mark.parametrize("rate", ["enc-hang", "dec-hang", "enc-program"])
 def test_an_overrun_is_killed_with_its_programs_and_the_next_coding_runs(slot, shapes, rate):
     slot.run(Task(codings(shapes, "test-exact")["d3"]))
-    slot.limit = Limit(deadline_s=1.0)
+    slot.limit = TaskLimits(deadline_s=1.0)
     begin = time.monotonic()
     outcome = slot.run(Task(codings(shapes, "test-bad")[rate], (COUNTS,)))
     assert time.monotonic() - begin < 10
@@ -130,13 +130,13 @@ def test_an_overrun_is_killed_with_its_programs_and_the_next_coding_runs(slot, s
 def test_a_set_has_a_deadline_for_each_mesh_in_it(shapes):
     (whole,) = codings(shapes, "test-set", limit=None).values()
     bad = PlannedMesh(MeshSource("shapes", "bad", shapes / "bad.ply"), problem="no good")
-    limit = Limit(deadline_s=100.0, memory_bytes=1, set_memory_bytes=3)
+    limit = TaskLimits(deadline_s=100.0, memory_bytes=1, set_memory_bytes=3)
     assert limit.coding_s(whole) == 200.0
     assert limit.coding_s(replace(whole, meshes=(*whole.meshes, bad))) == 200.0
     assert limit.coding_s(codings(shapes, "test-exact")["d3"]) == 100.0
-    assert Limit(deadline_s=None).coding_s(whole) is None
+    assert TaskLimits(deadline_s=None).coding_s(whole) is None
     assert [limit.coding_bytes(kind) for kind in ("model", "set")] == [1, 3]
-    assert Limit(memory_bytes=1).coding_bytes("set") == 1
+    assert TaskLimits(memory_bytes=1).coding_bytes("set") == 1
 
 
 def test_a_full_disk_stops_the_run_instead_of_blaming_the_codec(slot, shapes):
@@ -178,7 +178,7 @@ class Dying:
     def start(self):
         pass
 
-    def call(self, function, argument, limits=Limits()):
+    def call(self, function, argument, limits=CallLimits()):
         if function is stages.prepare:
             return None, 0
         self.calls += 1
@@ -206,7 +206,7 @@ def test_how_often_a_call_is_repeated(slot, monkeypatch, deaths, status, calls):
     worker = Dying(*deaths)
     monkeypatch.setitem(slot._workers, "encode", worker)
     monkeypatch.setattr(slot, "_prepared", set())
-    call = lambda: slot._call("encode", "test-exact", stages.load_inputs, None, Limits())  # noqa: E731
+    call = lambda: slot._call("encode", "test-exact", stages.load_inputs, None, CallLimits())  # noqa: E731
     if status is None:
         assert call() == ("answer", 0)
     else:
@@ -313,7 +313,7 @@ def test_a_kept_stream_that_does_not_decode_any_more_blames_nobody(slot, shapes)
     task = replace(again(outcome), stream=outcome.streams[0][:-1])
     (measured,) = slot.run(task).measurements
     assert measured.status == "crashed"
-    assert "decoding the kept stream again failed: BitstreamError: wrong length" in measured.error
+    assert "decoding the stored stream again failed: BitstreamError: wrong length" in measured.error
 
 
 def test_no_memory_is_added_by_a_codec_that_does_nothing(slot, tmp_path):
@@ -344,7 +344,7 @@ def affinity(_: None) -> list[int]:
 
 
 def test_workers_are_pinned_and_threads_are_recorded(own_slot):
-    assert own_slot._call("encode", None, affinity, None, Limits())[0] == [min(os.sched_getaffinity(0))]
+    assert own_slot._call("encode", None, affinity, None, CallLimits())[0] == [min(os.sched_getaffinity(0))]
     ran_on = own_slot._ran_on("cpu")
     assert (ran_on.slot, ran_on.threads, ran_on.gpu) == ("7", 2, "")
     assert ran_on.host
@@ -353,7 +353,7 @@ def test_workers_are_pinned_and_threads_are_recorded(own_slot):
 
 def test_stop_ends_a_call_in_the_middle_and_blames_no_codec(own_slot, shapes):
     unit = codings(shapes, "test-bad")["enc-hang"]
-    own_slot._call("encode", "test-bad", stages.load_inputs, own_slot._inputs(unit.usable), Limits())
+    own_slot._call("encode", "test-bad", stages.load_inputs, own_slot._inputs(unit.usable), CallLimits())
     timer = threading.Timer(0.5, own_slot.stop)
     timer.start()
     begin = time.monotonic()

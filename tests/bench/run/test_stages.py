@@ -9,7 +9,7 @@ import pytest
 
 from gcbench.bench.run import stages
 from gcbench.bench.run.arrays import MeshArrays, pack
-from gcbench.bench.run.stages import Settings
+from gcbench.bench.run.stages import CallSettings
 from gcbench.datasets.normalise import content_sha256
 from gcbench.errors import CodecFailed
 
@@ -17,7 +17,7 @@ from gcbench.errors import CodecFailed
 def calls(monkeypatch, long_call_s: float) -> tuple[int, int]:
     monkeypatch.setattr(stages, "LONG_CALL_S", long_call_s)
     seen = []
-    _, cost = stages._timed(seen.append, Settings(warm_up=1, repeats=3))
+    _, cost = stages._timed(seen.append, CallSettings(warm_up=1, repeats=3))
     return len(seen), cost.repeats
 
 
@@ -35,7 +35,7 @@ def test_stages_of_a_call_are_medians_over_its_repeats(monkeypatch):
     def call(ctx) -> None:
         ctx.stage_s = {"coding": next(seconds)}
 
-    _, cost = stages._timed(call, Settings(warm_up=1, repeats=3))
+    _, cost = stages._timed(call, CallSettings(warm_up=1, repeats=3))
     assert cost.stage_s == {"coding": 2.0}
 
 
@@ -46,7 +46,7 @@ def test_stages_add_up_within_a_call_and_start_anew_with_the_next():
             with ctx.stage("coding"):
                 time.sleep(0.02)
 
-    _, cost = stages._timed(call, Settings(repeats=2))
+    _, cost = stages._timed(call, CallSettings(repeats=2))
     assert 0.04 <= cost.stage_s["coding"] <= cost.wall_s
 
 
@@ -59,7 +59,7 @@ def test_memory_that_an_earlier_call_freed_counts_again():
         kept.append(bytearray(60_000))  # on top of the heap, so that what lies below is not given back by itself
         del blocks
 
-    settings = Settings(warm_up=0, repeats=1)
+    settings = CallSettings(warm_up=0, repeats=1)
     added = [stages._timed(takes_60_mb, settings)[1].added_bytes for _ in range(3)]
     # The first finds what other tests left in the heap, in pieces that cannot be given back.
     assert all(50e6 < bytes_ < 70e6 for bytes_ in added[1:]), added
@@ -87,7 +87,7 @@ class Cuda:
 def test_gpu_memory_is_the_peak_of_the_calls_that_count(monkeypatch):
     cuda = Cuda([99, 3, 7, 5])  # the first is the warm-up
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    settings = Settings(device="cuda:1", warm_up=1, repeats=3)
+    settings = CallSettings(device="cuda:1", warm_up=1, repeats=3)
     _, cost = stages._timed(lambda ctx: cuda.calls.append("call"), settings)
     assert cost.gpu_bytes == 7
     assert cuda.calls == ["reset cuda:1", "wait cuda:1", "call", "wait cuda:1"] * 4
@@ -95,9 +95,9 @@ def test_gpu_memory_is_the_peak_of_the_calls_that_count(monkeypatch):
 
 def test_no_gpu_memory_is_recorded_on_the_cpu_or_without_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=Cuda([])))
-    assert stages._timed(lambda ctx: None, Settings())[1].gpu_bytes is None
+    assert stages._timed(lambda ctx: None, CallSettings())[1].gpu_bytes is None
     monkeypatch.delitem(sys.modules, "torch")
-    assert stages._timed(lambda ctx: None, Settings(device="cuda"))[1].gpu_bytes is None
+    assert stages._timed(lambda ctx: None, CallSettings(device="cuda"))[1].gpu_bytes is None
 
 
 def test_faces_keep_all_their_bits_on_the_way_to_the_spool():

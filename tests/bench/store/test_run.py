@@ -168,7 +168,7 @@ def test_torn_last_line_is_cut_off_and_the_rest_is_kept(tmp_path, name, torn, ca
     with Run(tmp_path).writing() as run:
         assert (tmp_path / name).read_bytes() == before[name]
         run.keep("s", [coding("k2", "n")], (), [measurement("m2")])
-    assert f"{name} ended in a torn line" in caplog.text
+    assert f"{name} ends in an incomplete line" in caplog.text
     assert keys(Run(tmp_path)) == ["k1", "k2"]
     assert [m.key for m in Run(tmp_path).measurements()] == ["m1", "m2"]
 

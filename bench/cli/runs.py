@@ -1,0 +1,62 @@
+"""Find the run that a command names, by name or by path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gcbench.bench.store.run import Run
+
+RUNS = Path("results/runs")
+
+
+def run_path(run: str) -> Path:
+    """Folder of a run given by name or by path, such as ``./name``."""
+    path = Path(run)
+    return RUNS / run if path.name == run else path
+
+
+def short_name(store: Run) -> str:
+    """What to type to name a run."""
+    return store.name if store.path.parent == RUNS else str(store.path)
+
+
+def last_run() -> Path:
+    """Folder of the run that was written to last. Raises UsageError if ``results/runs`` has no run."""
+    runs = sorted(RUNS.glob("*/sessions.jsonl"), key=lambda p: p.stat().st_mtime)
+    if not runs:
+        raise UsageError(f"no run in {RUNS}; make one with: bench run")
+    return runs[-1].parent
+
+
+def opened(run: str | None) -> Run:
+    """A run, or the last one. Raises UsageError if there is no such run."""
+    from gcbench.bench.store.run import Run
+
+    store = Run(run_path(run) if run else last_run())
+    if not store.exists:
+        beside = f"; did you mean ./{run}?" if run and Run(Path(run)).exists else "; see: bench list runs"
+        raise UsageError(f"no run at {store.path}{beside}")
+    return store
+
+
+def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
+    """Folder and records of a run, or of the last one; prints which results of older codec versions are left out."""
+    from gcbench.bench.analysis.frame import frame
+    from gcbench.bench.analysis.versions import newest
+
+    store = opened(run)
+    found = newest(store)
+    for line in found.notes:
+        typer.echo(line, err=True)
+    rows = frame(found.records)
+    if rows.empty:
+        raise UsageError(f"{store.path} has no results yet; resume it with: bench run")
+    return store.path, rows
