@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import trimesh
+
+pytest.register_assert_rewrite("common")
 
 PLUGIN = Path(__file__).parent / "plugin"
 SUITES = PLUGIN / "suites"  # metric suites of tests, apart: what is asserted of all columns holds without them
@@ -26,6 +30,47 @@ def _environment(tmp_path_factory):
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])))
         patch.syspath_prepend(str(PLUGIN))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_templates(_environment) -> Iterator[None]:
+    """Let all runs of the session fork their workers from the same templates: starting a pair costs two seconds.
+
+    A run in another environment than these tests share, such as one with a variable that a test set, has its own.
+    """
+    from gcbench.bench.run.slot import Templates
+
+    start, end = Templates.__init__, Templates.close
+    shared: dict[tuple[int, frozenset[tuple[str, str]]], Templates] = {}
+
+    def environment() -> dict[str, str]:
+        nothing_to_workers = {"PYTEST_CURRENT_TEST", "COLUMNS", "BENCH_DATA"}
+        return {name: value for name, value in os.environ.items() if name not in nothing_to_workers}
+
+    plain = environment()
+    with_suites = {**plain, "PYTHONPATH": os.pathsep.join([str(SUITES), plain["PYTHONPATH"]])}
+
+    def share(templates: Templates, threads: int) -> None:
+        now = environment()
+        if now not in (plain, with_suites):
+            start(templates, threads)
+            return
+        key = (threads, frozenset(now.items()))
+        if key not in shared:
+            shared[key] = object.__new__(Templates)
+            start(shared[key], threads)
+        templates.__dict__.update(shared[key].__dict__)
+
+    def close(templates: Templates) -> None:
+        if all(templates.__dict__ != one.__dict__ for one in shared.values()):
+            end(templates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Templates, "__init__", share)
+        patch.setattr(Templates, "close", close)
+        yield
+    for templates in shared.values():
+        templates.close()
 
 
 REAL_DATA = os.environ.get("BENCH_DATA")
@@ -75,6 +120,35 @@ def log():
     file = Path(os.environ["GCBENCH_TEST_LOG"]) / "log"
     file.write_text("")
     return lambda begins="": [line for line in file.read_text().splitlines() if line.startswith(begins)]
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
+    """Run ``bench ...`` in the folder of the test and in this process, and check its exit code; what it wrote."""
+    from gcbench.bench.cli import main
+
+    def call(*arguments: object, code: int = 0) -> SimpleNamespace:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setenv("COLUMNS", "200")
+            patch.setenv("BENCH_DATA", str(tmp_path / "data"))
+            patch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+            said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.out + said.err
+        return SimpleNamespace(stdout=said.out, stderr=said.err)
+
+    return call
+
+
+@pytest.fixture
+def drift() -> Iterator[Callable[[str], object]]:
+    """Let the codecs of the plugin that drift get worse from now on: ``drift("bytes:0.01")``."""
+    file = Path(os.environ["GCBENCH_TEST_LOG"]) / "drift"
+    yield file.write_text
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +205,9 @@ def _shared_slot(tmp_path_factory):
 def slot(_shared_slot, tmp_path):
     """One slot with workers that all tests share; limits and spool are the test's own."""
     from gcbench.bench.run.spool import Spool
-    from gcbench.bench.run.work import Limit
+    from gcbench.bench.run.work import TaskLimits
 
-    _shared_slot.limit = Limit(deadline_s=60, memory_bytes=900 << 20)
+    _shared_slot.limit = TaskLimits(deadline_s=60, memory_bytes=900 << 20)
     _shared_slot.folders = replace(_shared_slot.folders, spool=Spool(tmp_path / "spool"), work=tmp_path / "work")
     return _shared_slot
 
@@ -149,9 +223,9 @@ def go(here):
     """Run a plan by the shared workers, with folders and limits as a run has them; its summary."""
     from gcbench.bench.run.runner import run_plan
     from gcbench.bench.run.spool import Spool
-    from gcbench.bench.run.work import Limit
+    from gcbench.bench.run.work import TaskLimits
 
-    def call(plan, store, *, suites=("test-counts",), limit=Limit(60.0), **more):
+    def call(plan, store, *, suites=("test-counts",), limit=TaskLimits(60.0), **more):
         here.slot.limit = limit
         here.slot.folders = replace(here.slot.folders, spool=Spool(store.path / "spool"), work=store.path / "work")
         summary = run_plan(plan, store, suites=suites, limit=limit, executor=here, **more)

@@ -84,21 +84,21 @@ def test_another_dataset_effort_codec_or_device_is_a_matter_of_its_own(other):
 
 
 def test_the_command_line_says_what_it_left_out(monkeypatch, capsys, tmp_path):
-    from gcbench.bench.cli import show
+    from gcbench.bench.cli import runs
 
     store = Store([coding("1"), coding("1", "r1"), coding("2")])
     store.path = tmp_path
-    monkeypatch.setattr(show, "opened", lambda _: store)
-    _, rows = show.read_run("x")
+    monkeypatch.setattr(runs, "opened", lambda _: store)
+    _, rows = runs.read_run("x")
     assert list(rows["rate"]) == ["r0"]
     assert capsys.readouterr().err.startswith("left out: 1 records of c at r1")
 
 
 def test_a_run_that_is_a_folder_here_is_suggested(monkeypatch, tmp_path):
-    from gcbench.bench.cli import show
+    from gcbench.bench.cli import runs
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "codings.jsonl").write_text(json.dumps(coding("1").to_json()) + "\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"did you mean \./run\?"):
-        show.opened("run")
+        runs.opened("run")

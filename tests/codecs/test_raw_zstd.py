@@ -101,13 +101,6 @@ def test_bad_streams_are_refused(stream, message):
         decode(stream)
 
 
-def test_every_truncation_is_refused(torus, ctx):
-    stream = CODEC.encode_mesh(torus, RATE, ctx)
-    for length in range(len(stream)):
-        with pytest.raises(BitstreamError):
-            decode(stream[:length])
-
-
 def test_every_flipped_bit_is_refused():
     for bit in range(8 * len(GOLDEN)):
         damaged = bytearray(GOLDEN)

@@ -123,7 +123,7 @@ def test_stopped_work_is_kept_and_goes_on(folder, tmp_path, monkeypatch):
         if done > 0.6:
             raise KeyboardInterrupt
 
-    arguments = ["compress", folder, "--epochs", 30, *FAST]
+    arguments = ["compress", folder, "--epochs", 10, *FAST]
     with monkeypatch.context() as patch:
         patch.setattr(cli, "_lines", lambda: stop_late)
         result = necgs(*arguments, "-o", tmp_path / "set.necgs")

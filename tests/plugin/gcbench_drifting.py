@@ -1,4 +1,4 @@
-"""Codecs that get worse on demand: the environment variable GCBENCH_TEST_DRIFT says in which way."""
+"""Codecs that get worse on demand: the file ``drift`` in the folder GCBENCH_TEST_LOG says in which way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import struct
 import time
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 import numpy as np
 from gcbench_testing import unpack
@@ -17,7 +18,8 @@ from gcbench.errors import BitstreamError, CodecFailed
 
 def drift() -> tuple[str, float]:
     """What gets worse, and by which fraction: ``bytes:0.01``."""
-    what, _, by = os.environ.get("GCBENCH_TEST_DRIFT", "").partition(":")
+    file = Path(os.environ["GCBENCH_TEST_LOG"]) / "drift"
+    what, _, by = (file.read_text() if file.exists() else "").partition(":")
     return what, float(by or 0)
 
 
