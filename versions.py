@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from functools import cache
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
@@ -18,6 +19,9 @@ from gcbench.errors import UsageError
 _HASH_DIGITS = 8
 _COMPILED = (".pyc", *EXTENSION_SUFFIXES)
 _HOUSE = "gcbench"
+# Slots ask for versions from threads, and CPython 3.11 counts the depth of a tree it builds for all threads together:
+# two at once end in "SystemError: AST constructor recursion depth mismatch", now and then.
+_PARSING = threading.Lock()
 # Modules that cannot change a result. A version does not follow imports into these modules.
 NEUTRAL = frozenset(
     {
@@ -97,7 +101,8 @@ def imported(modules: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _imports(tree: ast.AST, package: str) -> set[str]:
+@cache
+def _imports(tree: ast.Module, package: str) -> frozenset[str]:
     """Absolute names of the modules that a syntax tree imports when the program runs."""
     names: set[str] = set()
     stack: list[ast.AST] = [tree]
@@ -117,7 +122,7 @@ def _imports(tree: ast.AST, package: str) -> set[str]:
                 names |= {name if _file(name) else base for name in whole}
             case _:
                 stack += ast.iter_child_nodes(node)
-    return {_itself(name) for name in names - NEUTRAL}
+    return frozenset(_itself(name) for name in names - NEUTRAL)
 
 
 def _itself(module: str) -> str:
@@ -173,7 +178,8 @@ def file_digest(path: Path) -> bytes:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(read(path), path)
+    with _PARSING:
+        return ast.parse(read(path), path)
 
 
 def read(path: Path) -> bytes:
@@ -183,7 +189,7 @@ def read(path: Path) -> bytes:
 
 def forget() -> None:
     """Clear all caches, after a file or a package has changed."""
-    for remembered in (_version, imported, installed, module_digest, _tree):
+    for remembered in (_version, imported, installed, module_digest, _tree, _imports):
         remembered.cache_clear()
 
 
