@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,12 +19,12 @@ import typer
 from gcbench.errors import BadMesh, BenchError, UsageError
 from gcbench.necgs import designs
 from gcbench.necgs.settings import Coder, Effort, Objective
+from gcbench.training.progress import shown, silent
 
 if TYPE_CHECKING:
     import trimesh
 
     from gcbench.necgs.bitstream import Reader
-    from gcbench.training.progress import Progress
 
 COMMON = ("k", "width", "epochs", "objective", "adding_steps")  # choices of every design, which have their own options
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off")
@@ -121,7 +121,7 @@ def compress_command(
     files = _files(meshes)
     loaded = [_load(file) for file in files]
     typer.echo(f"{len(files)} meshes; {plan.design.describe()}", err=True)
-    with _work(work, output) as folder, _progress() as progress:
+    with _work(work, output) as folder, shown() if _is_first() else nullcontext(silent) as progress:
         job = Job(seed=seed, threads=threads or _cores(), device=device, work=folder, progress=progress)
         stream = compress(loaded, plan, job)
         _write(output, stream)
@@ -185,7 +185,7 @@ def add_command(
     training = designs.plan(Reader(old).design.name, effort, adding_steps=steps).training
     loaded = [_load(file) for file in _files(meshes)]
     output = output or stream
-    with _work(work, output) as folder, _progress() as progress:
+    with _work(work, output) as folder, shown() if _is_first() else nullcontext(silent) as progress:
         job = Job(seed=seed, threads=threads or _cores(), device=device, work=folder, progress=progress)
         longer = add(old, loaded, training, job)
         _write(output, longer)
@@ -320,39 +320,6 @@ def _work(chosen: Path | None, output: Path) -> Iterator[Path]:
         raise typer.Exit(INTERRUPTED) from None
     if chosen is None and _is_first():
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not _is_first():
-        yield lambda _done, _message: None
-        return
-    if not console.is_terminal:
-        yield _lines()
-        return
-    columns = BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TextColumn("{task.description}")
-    bar = Progress(*columns, console=console)
-    with bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda done, message: bar.update(task, completed=done, description=message)
-
-
-def _lines(period_s: float = 20.0) -> Progress:
-    last = -period_s
-
-    def show(done: float, message: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= period_s or done >= 1:
-            last = now
-            typer.echo(f"{100 * done:3.0f} % {message}", err=True)
-
-    return show
 
 
 def _summary(stream: bytes) -> str:

@@ -111,7 +111,7 @@ class TestTrain:
         assert trained.losses.shape == (6,)
 
     def test_learns(self, volumes):
-        training = Training(epochs=150, batch=2, learning_rate=5e-3)
+        training = Training(epochs=100, batch=2, learning_rate=1e-2)
         trained = train(volumes[:2], SMALL, training, Job())
         assert trained.losses[-1] < 0.6 * trained.losses[0]
         decoder = Decoder.from_symbols(SMALL, trained.parameters.tensors)
