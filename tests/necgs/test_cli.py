@@ -125,7 +125,7 @@ def test_stopped_work_is_kept_and_goes_on(folder, tmp_path, monkeypatch):
 
     arguments = ["compress", folder, "--epochs", 10, *FAST]
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_lines", lambda: stop_late)
+        patch.setattr(cli, "shown", lambda: nullcontext(stop_late))
         result = necgs(*arguments, "-o", tmp_path / "set.necgs")
     assert result.exit_code == cli.INTERRUPTED
     work = tmp_path / "set.necgs.work"
