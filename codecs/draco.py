@@ -1,4 +1,4 @@
-"""Draco (Google), the mesh codec most used in practice: quantised positions, edgebreaker connectivity.
+"""Draco (Google), the most used mesh codec: quantised positions, edgebreaker connectivity.
 
 A stream is a plain Draco bitstream, which any Draco decoder reads.
 """
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 # Draco's "compression level" 10 is its speed 0: valence edgebreaker and constrained multi-parallelogram prediction.
-# It reproduces the streams of the reference measurements byte for byte; on the same meshes streams of level 9 are −5 to
-# +6 % larger, those of level 7 (what draco_encoder defaults to) −2 to +9 %.
+# Level 10 reproduces the streams of the reference measurements byte for byte. On the same meshes, streams of level 9
+# are −5 to +6 % larger, and streams of level 7 (the default of draco_encoder) −2 to +9 %.
 COMPRESSION_LEVEL = 10
 
-# The header of every stream written here: Draco 2.2, a triangle mesh, edgebreaker, no metadata.
+# The header of every stream of this codec: Draco 2.2, a triangle mesh, edgebreaker, no metadata.
 _HEADER = b"DRACO\x02\x02\x01\x01\x00\x00"
-_TRAVERSALS = {0, 2}  # standard, valence; 1 (predictive) is no longer written by any encoder
+_TRAVERSALS = {0, 2}  # standard, valence; encoders no longer write 1 (predictive)
 
-# Draco allocates memory for the declared counts before it reads the data: with a header of 20 bytes that declares 2^30
-# faces, the process is killed. The densest streams found have 683 faces per byte (a flat grid at one bit).
+# Draco allocates memory for the declared counts before it reads the data: a header of 20 bytes that declares 2^30 faces
+# gets the process killed. The densest streams that we found have 683 faces per byte (a flat grid at one bit).
 MAX_FACES = 1 << 24
 MAX_FACES_PER_BYTE = 4096
 
@@ -41,13 +41,13 @@ MAX_FACES_PER_BYTE = 4096
 class Draco(ModelCodec):
     """Positions quantised to ``q`` bits over the longest side, connectivity by edgebreaker, no other attribute.
 
-    Draco merges equal positions, drops degenerate faces, and cuts edges with three or more faces (their vertices are
-    repeated). Unused vertices are dropped before the range of the quantiser is computed. In each coordinate, a decoded
+    Draco merges equal positions, drops degenerate faces, and cuts edges with three or more faces by repeating their
+    vertices. The codec drops unused vertices before the quantiser computes its range. In each coordinate, a decoded
     vertex is at most half a step from its original; a step is longest side / (2^q − 1).
 
-    Draco has no checksum. Of randomly damaged streams about 80 % raise BitstreamError (nearly all that are cut, or have
-    bytes inserted or removed), and 20 %, with changed bits inside, decode to a wrong mesh. Like every Draco decoder,
-    this one ignores bytes after the end of the stream.
+    Draco has no checksum. About 80 % of randomly damaged streams raise BitstreamError (nearly all streams that are cut
+    or have bytes inserted or removed); 20 %, with changed bits, decode to a wrong mesh. Like every Draco decoder, this
+    one ignores bytes after the end of the stream.
 
     Source: J. Rossignac, "Edgebreaker", TVCG 1999; github.com/google/draco, bitstream 2.2.
     """
@@ -86,7 +86,7 @@ class Draco(ModelCodec):
 
 @dataclass(frozen=True)
 class StreamHeader:
-    """The counts in an edgebreaker stream, checked against each other and against the length of the stream."""
+    """The counts in an edgebreaker stream; :func:`read_header` checks them."""
 
     vertices: int
     faces: int
@@ -100,11 +100,11 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
     Parameters
     ----------
     vertices : (V, 3) float
-        Positions; unused ones are dropped.
+        Positions; unused vertices are dropped.
     faces : (F, 3) int
         Triangles.
     quantization_bits : int
-        1 to 30, over the longest side of the bounding box.
+        1 to 30 bits for the longest side of the bounding box.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def decode(stream: bytes) -> trimesh.Trimesh:
 
 
 def read_header(stream: bytes) -> StreamHeader:
-    """Read and check the counts at the start of a stream, before a decoder allocates memory for them.
+    """Read the counts at the start of a stream, and check them before a decoder allocates memory for them.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Quadric decimation, then Draco: the strong baseline that a learned mesh codec has to beat at low rates.
+"""Quadric decimation, then Draco: the baseline that a learned mesh codec has to beat at low rates.
 
-Streams are those of ``draco``.
+The streams are plain Draco streams.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import trimesh
     from numpy.typing import ArrayLike, NDArray
 
-# (face budget, quantisation bits), low to high quality; why these: see DracoQem.
+# (face budget, quantisation bits), low to high quality. DracoQem explains the choice.
 _LADDER = (
     (250, 8),
     (500, 8),
@@ -37,9 +37,9 @@ _LADDER = (
 )
 _QUICK = frozenset({(250, 8), (1000, 8), (2500, 8), (5000, 10), (10000, 12)})
 
-# Every option is given, since MeshLab's defaults are the values of the *previous* call in this process.
-# preservenormal refuses collapses that flip a face; with it the streams equal those of the reference measurements
-# byte for byte. preserveboundary and planarquadric bring no gain, see DracoQem.
+# Every option is given: for a missing option, MeshLab takes the value of the *previous* call in this process.
+# preservenormal refuses collapses that flip a face; with preservenormal, the streams equal those of the reference
+# measurements byte for byte. preserveboundary and planarquadric bring no gain: see DracoQem.
 _QUADRIC_OPTIONS = {
     "targetperc": 0.0,
     "qualitythr": 0.3,
@@ -59,23 +59,23 @@ _QUADRIC_OPTIONS = {
 class DracoQem(ModelCodec):
     """Quadric edge collapse (MeshLab) down to a face budget, then Draco at a number of bits.
 
-    A mesh within the budget is not decimated. Vertices at equal positions must be merged, as the loader does: edges are
-    collapsed along shared vertices only.
+    A mesh within the budget is not decimated. The caller must merge vertices at equal positions, as the loader does:
+    MeshLab collapses edges along shared vertices only.
 
     **The ladder.** Budgets 250 … 20 000 × bits 7 … 14 were measured on 14 meshes (4 AMA frames, 4 animals, 6 of
-    Thingi10K of 1 660 to 36 518 faces; exact point-to-surface distance). The excess of a point is its bytes over those
-    of the Pareto front of the mesh at the same distance. The ladder was chosen with steps of at most 2× in bytes,
-    rising budget and bits, and the 2 500 faces at 8 bits of the reference measurements. Its mean excess is 0.5 % on
-    AMA, 1.6 % on animals and 29 % on Thingi10K; bytes and distance are monotone on all but three meshes. These are
+    Thingi10K of 1 660 to 36 518 faces; exact point-to-surface distance). The excess of a rate is its bytes over those
+    of the Pareto front of the mesh at the same distance. The chosen ladder has steps of at most 2× in bytes, rising
+    budget and bits, and includes the reference measurements' 2 500 faces at 8 bits. Its mean excess is 0.5 % on AMA,
+    1.6 % on animals and 29 % on Thingi10K; bytes and distance are monotone on all but three meshes. These three are
     simple CAD parts, where few faces at many bits are better (72214: 250 faces at 11 bits) and the excess is 42–66 %.
-    One ladder cannot serve both kinds, and organic meshes are the majority.
+    One ladder cannot fit both kinds of mesh; the ladder fits organic meshes, which are the majority.
     Crane frame 0000: 461, 752, 1215, 1599, 2324, 3354, 5808, 7962, 14122, 25359 bytes at a distance of
     .0082, .0049, .0030, .0022, .0017, .0011, .00065, .00055, .00026, .00008.
 
-    **What else was tried**, mean change at equal budget and bits over these meshes (AMA, animals, Thingi10K):
+    **Rejected alternatives**, mean change at equal budget and bits over these meshes (AMA, animals, Thingi10K):
     planarquadric: bytes −1.8, −2.0, +1.5 %, distance +2.2, +5.8, +2.2 %; preserveboundary: bytes 0, +0.9, +0.3 %,
     distance 0, +1.0, +7.8 %; fast-simplification instead of MeshLab: 4–20× faster, bytes +5, +8, +53 %,
-    distance +4.5, +35, ×4.7, and it misses the budget on meshes with borders.
+    distance +4.5, +35, ×4.7; fast-simplification misses the budget on meshes with borders.
 
     Source: M. Garland and P. S. Heckbert, "Surface simplification using quadric error metrics", SIGGRAPH 1997.
     """
@@ -135,9 +135,9 @@ class DracoQem(ModelCodec):
 def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Collapse edges in the order of their quadric error until at most ``face_budget`` faces are left.
 
-    Deterministic: one thread, no random numbers, no state between calls. If no face with an area is left (many small
-    components and a small budget), the budget is doubled until one is left; if none ever is, the mesh is returned
-    without decimation.
+    Deterministic: one thread, no random numbers, no state between calls. If no face with an area is left (for example
+    of many small components with a small budget), the budget is doubled until a face with an area is left; if this
+    never happens, the mesh is returned without decimation.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
     faces : (F, 3) int
         Triangles.
     face_budget : int
-        Faces to keep. MeshLab ends a few faces below; or above, if no further collapse is allowed.
+        Faces to keep. MeshLab ends a few faces below the budget, or above it if no further collapse is allowed.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[N
     """
     points = np.asarray(vertices, np.float64)
     triangles = checked_faces(faces, len(points))
-    # MeshLab crashes on faces that name a vertex twice; they have no area, and Draco drops them anyway.
+    # MeshLab crashes on faces that name a vertex twice. These faces have no area, and Draco drops them too.
     a, b, c = triangles.T
     triangles = triangles[(a != b) & (b != c) & (c != a)]
     while len(triangles) > face_budget:
@@ -186,7 +186,7 @@ def _collapse(
 
 
 def _has_area(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> bool:
-    """Whether the mesh is finite and any face has an area."""
+    """Whether all coordinates are finite and at least one face has an area."""
     if not len(triangles) or not np.isfinite(points).all():
         return False
     a, b, c = (points[triangles[:, k]] for k in range(3))

@@ -1,4 +1,4 @@
-"""NeCGS as a codec of the benchmark; the coding is gcbench.necgs's."""
+"""NeCGS as a codec of the benchmark; :mod:`gcbench.necgs` does the coding."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from gcbench.codecs.sets import NecgsCodec
 class Necgs(NecgsCodec):
     """Neural compression of geometry sets: TSDF-Def volumes, a quantised auto-decoder, entropy coding.
 
-    The ladder is over the width of the decoder. The effort decides resolution and training; the parameters change one
-    thing each, for the ablations of the paper.
+    The rates differ in the width of the decoder. The effort decides resolution and training. Each parameter makes one
+    ablation of the paper.
 
     Parameters
     ----------
     design : {"convolution", "latent_mlp"}
-        How features become volumes; the paper's is ``convolution``.
+        How features become volumes; the paper has ``convolution``.
     k : int
-        Resolution of the volumes; 0 is the effort's.
+        Resolution of the volumes; 0 takes the effort's.
     representation : {"tsdf-def", "tsdf"}
-        Volumes with or without deformation (Table 2, Fig. 7); of ``convolution``.
+        Volumes with or without deformation (Table 2, Fig. 7); for ``convolution`` only.
     objective : {"", "closest-point", "render", "none"}
-        What volumes are fitted to; "" is the effort's.
+        Loss that fits the volumes to the meshes; "" takes the effort's.
     encoder : {"auto-decoder", "autoencoder"}
-        Features optimised directly or made by an encoder (Fig. 8a); of ``convolution``.
+        Features are optimised directly, or an encoder makes them (Fig. 8a); for ``convolution`` only.
     ssim : float
-        Weight of the structural similarity (λ2 of Eq. 3, Fig. 8b); of ``convolution``.
+        Weight of the structural similarity (λ2 of Eq. 3, Fig. 8b); for ``convolution`` only.
     epochs : int
-        Of training; 0 is the effort's.
+        Training epochs; 0 takes the effort's.
     coder : {"range", "huffman"}
-        Entropy coder; the paper's is Huffman.
+        Entropy coder; the paper has Huffman.
 
     Source: Ren et al., NeCGS: Neural Compression for 3D Geometry Sets, arXiv 2405.15034.
     """
@@ -49,5 +49,5 @@ class Necgs(NecgsCodec):
     ) -> None:
         published = {"representation": "tsdf-def", "encoder": "auto-decoder", "ssim": 10.0}
         own = {"representation": representation, "encoder": encoder, "ssim": ssim}
-        changed = {name: value for name, value in own.items() if value != published[name]}  # refused by other designs
+        changed = {name: value for name, value in own.items() if value != published[name]}  # other designs refuse them
         super().__init__(design, coder, k=k, objective=objective, epochs=epochs, **changed)

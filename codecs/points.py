@@ -1,4 +1,4 @@
-"""A codec of voxelised points as a codec of meshes: sampling before it, surface reconstruction behind it."""
+"""The base of codecs that code voxelised points: it samples a mesh, and reconstructs a surface from decoded points."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PACKAGES = ("open3d", "numba", "scipy")
 
 
 class PointCodec(ModelCodec):
-    """Codes the voxels that a surface touches, on a grid of 2^bits over [-1, 1], and meshes what comes back.
+    """Codes the voxels that a surface touches, on a grid of 2^bits over [-1, 1], and meshes the decoded points.
 
-    A rate whose parameters name ``bits`` decides the resolution; otherwise it is ``2^10``. The body of a
-    stream is a byte, the bits, then what ``encode_points`` returns. Time is reported in the stages ``sampling``,
-    ``coding`` (both directions), ``normals`` and ``poisson``.
+    The rate's parameter ``bits`` sets the resolution; without it, the grid has 2^10 voxels along a side. The body of a
+    stream is one byte for the bits, then the bytes that ``encode_points`` returns. Times are reported in the stages
+    ``sampling``, ``coding`` (both directions), ``normals`` and ``poisson``.
 
     Source: NeCGS (Ren et al.), appendix C.2: "voxel sampling and SPSR to convert between point cloud and surface".
     """
@@ -37,7 +37,7 @@ class PointCodec(ModelCodec):
     packages: ClassVar[tuple[str, ...]] = PACKAGES
 
     def availability(self) -> Availability:
-        """Say whether Open3D is installed, and whether the libraries that it links are."""
+        """Whether Open3D and the system libraries that Open3D links are installed."""
         try:
             native.open3d()
         except SystemLibraryMissing as error:
@@ -48,7 +48,7 @@ class PointCodec(ModelCodec):
         return Availability(ok=True)
 
     def prepare(self) -> None:
-        """Import what the conversions need, and compile their loops or load what was compiled, by one small round."""
+        """Convert one small mesh, which imports the packages and compiles the loops (or loads the compiled ones)."""
         super().prepare()
         tetrahedron = np.array([[-1.0, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
         voxels = voxelise(tetrahedron, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]]), MIN_BITS, seed=0)
@@ -63,11 +63,7 @@ class PointCodec(ModelCodec):
         voxels : (N, 3) int32
             Distinct, in [0, 2^bits), sorted by x, then y, then z; N ≥ 1.
         bits : int
-            Of the grid.
-        rate : Rate
-            Of the ladder.
-        ctx : Context
-            Of the call.
+            The grid has 2^bits voxels along a side.
         """
 
     @abstractmethod
@@ -86,25 +82,25 @@ class PointCodec(ModelCodec):
         """
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
-        """Sample one normalised mesh and encode its voxels."""
+        """Voxelise one normalised mesh and encode the voxels."""
         voxels, bits = self.sample(mesh, rate, ctx)
         with ctx.stage("coding"):
             return self.wrap(self.encode_points(voxels, bits, rate, ctx), bits)
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
-        """Decode the points of one mesh and put a surface through them.
+        """Decode the points of one mesh and reconstruct a surface.
 
         Raises
         ------
         BitstreamError
-            The stream is short, corrupt or foreign, or has too few points for a surface.
+            The stream is short, corrupt or foreign, or too few points for a surface are decoded.
         """
         with ctx.stage("coding"):
             points, bits = self.decode_cloud(stream, ctx)
         return self.surface(points, bits, ctx)
 
     def decode_cloud(self, stream: bytes, ctx: Context) -> tuple[NDArray[np.float64], int]:
-        """Decode the points alone, in voxels, and the bits of their grid: what point metrics compare."""
+        """Decode the points, in voxels, and the bits of their grid, without a surface; point metrics compare points."""
         contents, bits = self.unwrap(stream)
         points = self.decode_points(contents, bits, ctx)
         if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
@@ -112,12 +108,12 @@ class PointCodec(ModelCodec):
         return points, bits
 
     def sample(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> tuple[NDArray[np.int32], int]:
-        """Voxels of a normalised mesh on the rate's grid, and the bits of that.
+        """Voxels of a normalised mesh on the rate's grid, and the bits of this grid.
 
         Raises
         ------
         CodecFailed
-            No faces, a coordinate that is not finite, a face with a vertex that is not there, or bits out of range.
+            The mesh has no faces, a coordinate is not finite, a face uses a missing vertex, or bits are out of range.
         """
         bits = int(rate.params.get("bits", 10))
         if not MIN_BITS <= bits <= MAX_BITS:
@@ -133,17 +129,17 @@ class PointCodec(ModelCodec):
         return voxels, bits
 
     def surface(self, points: NDArray[np.float64], bits: int, ctx: Context) -> trimesh.Trimesh:
-        """Put a surface through points in voxels, and scale it back to [-1, 1]."""
+        """Reconstruct a surface from points in voxels and scale the surface to [-1, 1]."""
         ctx.check_deadline()
         vertices, faces = reconstruct(points, ctx)
         return decoded_mesh(vertices / 2.0 ** (bits - 1) - 1, faces)
 
     def wrap(self, contents: bytes, bits: int) -> bytes:
-        """Make the stream of what a codec of points wrote."""
+        """Make a stream of the bytes of :meth:`encode_points`."""
         return self.container.pack(Writer().byte(bits).raw(contents).data())
 
     def unwrap(self, stream: bytes) -> tuple[bytes, int]:
-        """Take a stream apart: what the codec of points wrote, and the bits of the grid.
+        """Split a stream into the bytes of :meth:`encode_points` and the bits of the grid.
 
         Raises
         ------

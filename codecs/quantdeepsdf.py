@@ -6,24 +6,24 @@ from gcbench.codecs.sets import NecgsCodec
 
 
 class QuantDeepSdf(NecgsCodec):
-    """A perceptron (vertex, latent of a mesh) → TSDF-Def for a whole set; its width is the rate.
+    """One perceptron (vertex, latent of a mesh) → TSDF-Def for the whole set; rates differ in its width.
 
     Parameters
     ----------
     k : int
-        Resolution of the volumes; 0 is the effort's.
+        Resolution of the volumes; 0 takes the effort's.
     latent : int
-        Numbers in the latent of a mesh.
+        Length of the latent vector of a mesh.
     encoding : {"plain", "fourier"}
-        Of coordinates.
+        How the perceptron gets coordinates.
     objective : {"", "closest-point", "render", "none"}
-        What volumes are fitted to; "" is the effort's. As ``necgs`` has it.
+        Loss that fits the volumes to the meshes, as in ``necgs``; "" takes the effort's.
     bits : int
-        Of a weight.
+        Bits of a weight.
     epochs : int
-        Of training; 0 is the effort's.
+        Training epochs; 0 takes the effort's.
     seconds : int
-        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
+        Limit of the training's wall time; 0: none. When it ends the training, bytes depend on the machine and its load.
 
     Source: Ren et al., NeCGS, arXiv 2405.15034, appendix C.2 and Fig. 12; Park et al., DeepSDF, CVPR 2019.
     """

@@ -1,7 +1,7 @@
-"""The trivial baseline: float32 positions and int32 triangles through zstd. Lossless but for the float32.
+"""The simplest baseline: float32 positions and int32 triangles, compressed by zstd; lossless except for the float32.
 
-The body of the container: V and F, then one zstd frame, with content size, of V × 3 float32 positions and F × 3 int32
-vertex indices, little-endian.
+The body of the container is V, F, then one zstd frame with content size. The frame holds V × 3 float32 positions and
+F × 3 int32 vertex indices, little-endian.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _MAX_EXPANSION = (128 << 10) // 4
 
 
 class RawZstd(ModelCodec):
-    """The arrays of a mesh as they lie in memory, through zstd; vertices and faces keep their order."""
+    """The vertex and face arrays of a mesh, compressed by zstd; vertices and faces keep their order."""
 
     name = "raw-zstd"
     packages = ("zstandard",)
     container = Container(b"RZS", 1, name)
 
     def version(self) -> str:
-        """Format version, this module, and the package zstandard (which fixes the version of zstd)."""
+        """Version of the format, of this module, and of the package zstandard, which contains zstd."""
         return source_version(self.container.version, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
-        """Say whether zstandard is installed."""
+        """Whether zstandard is installed."""
         if find_spec("zstandard") is None:
             return Availability(
                 ok=False, reason="the package zstandard is not installed", remedy="pip install zstandard"
@@ -48,7 +48,7 @@ class RawZstd(ModelCodec):
         return Availability(ok=True)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """One rate, level 19: the codec is lossless, and levels up to 22 take as many bytes (AMA frames)."""
+        """One rate, zstd level 19: the codec is lossless, and levels up to 22 take as many bytes (AMA frames)."""
         return [Rate("z19", {"level": 19})]
 
     def prepare(self) -> None:
@@ -62,8 +62,8 @@ class RawZstd(ModelCodec):
         Raises
         ------
         CodecFailed
-            The mesh has no faces, a coordinate that is not a finite float32, a face with a vertex that is not there, or
-            more than 2 GiB of arrays.
+            The mesh has no faces or more than 2 GiB of arrays, a coordinate is not a finite float32, or a face uses a
+            vertex that does not exist.
         """
         import zstandard
 
@@ -88,7 +88,7 @@ class RawZstd(ModelCodec):
         Raises
         ------
         BitstreamError
-            The stream is short, corrupt, foreign, followed by other bytes, or declares what cannot be true.
+            The stream is short, corrupt, foreign, followed by other bytes, or declares impossible sizes.
         """
         import zstandard
 
@@ -98,7 +98,7 @@ class RawZstd(ModelCodec):
         payload_bytes = _ROW_BYTES * (n_vertices + n_faces)
         check_budget("bytes of arrays", payload_bytes, min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * len(frame)))
         try:
-            # The size in the frame is what zstd takes memory for; an unknown one is -1 here.
+            # zstd allocates as much memory as the frame declares. If the frame declares no size, the size here is -1.
             content_bytes = zstandard.frame_content_size(frame)
             if content_bytes != payload_bytes:
                 raise BitstreamError(f"{payload_bytes} bytes are declared, the zstd frame has {content_bytes}")

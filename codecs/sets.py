@@ -1,4 +1,4 @@
-"""What set codecs on NeCGS's library share: they choose a design and its settings, the library does the work."""
+"""The base of set codecs that use :mod:`gcbench.necgs`: it turns an address and a rate into a plan for the library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NecgsCodec(SetCodec):
     coder : {"range", "huffman"}
         Entropy coder.
     **choices
-        About the design (`gcbench.necgs.designs`).
+        Settings of the design; see :mod:`gcbench.necgs.designs`.
     """
 
     deterministic = False
@@ -47,16 +47,16 @@ class NecgsCodec(SetCodec):
             raise UsageError(f"{self.name}: {error}") from error
 
     def version(self) -> str:
-        """The format's version, the modules that decide, and the packages whose numbers end in stream or mesh."""
+        """Version of the format, and of the modules and packages that decide streams and meshes."""
         return source_version(VERSION, type(self).__module__, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """The ladder of the design; the effort goes along, since it decides the training."""
+        """The ladder of the design. Each rate also carries the effort, which decides the training."""
         ladder = designs.named(self._design).rates(effort, int(str(self._choices.get("k", 0))))
         return [Rate(label, {**choices, "effort": effort}) for label, choices in ladder.items()]
 
     def prepare(self) -> None:
-        """Import torch, and what the designs import when they work."""
+        """Import torch and the modules that the designs import only when they are used."""
         super().prepare()
         for module in ("necgs.compression", "geometry.deformable_marching_cubes"):
             import_module(f"gcbench.{module}")
@@ -64,25 +64,25 @@ class NecgsCodec(SetCodec):
             import_module(f"gcbench.necgs.designs.{name}_training")
 
     def plan(self, rate: Rate) -> Plan[Any]:
-        """What a rate of this address stands for."""
+        """The library's plan for a rate of this codec."""
         chosen = {name: value for name, value in rate.params.items() if name != "effort"}
         effort = as_effort(str(rate.params["effort"]))
         return designs.plan(self._design, effort, self._coder, **{**self._choices, **chosen})
 
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
-        """Train and write the stream; what a stopped encoding left in ``ctx.work`` is gone on from."""
+        """Train and write the stream; training goes on from checkpoints of a stopped encoding in ``ctx.work``."""
         from gcbench.necgs.compression import compress
 
         return compress(meshes, self.plan(rate), _job(ctx))
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
-        """Decode every mesh. One whose volume has no surface comes without faces."""
+        """Decode every mesh. A mesh whose volume has no surface has no faces."""
         from gcbench.necgs.compression import decompress
 
         return [mesh for _, mesh in decompress(stream, job=_job(ctx))]
 
     def decode_one(self, stream: bytes, index: int, ctx: Context) -> trimesh.Trimesh:
-        """Decode one mesh; the features of others are not looked at."""
+        """Decode one mesh without reading the features of the others."""
         from gcbench.necgs.bitstream import Reader
         from gcbench.necgs.compression import decompress
 
@@ -93,12 +93,12 @@ class NecgsCodec(SetCodec):
     def add(
         self, stream: bytes, meshes: Sequence[trimesh.Trimesh], ctx: Context, *, effort: Effort = "standard"
     ) -> bytes:
-        """Add meshes to a stream, with the settings of an effort; what was there stays, byte for byte.
+        """Add meshes to a stream with the settings of an effort; the bytes of earlier meshes do not change.
 
         Raises
         ------
         BadMesh
-            A mesh that cannot be used.
+            A mesh cannot be coded.
         BitstreamError
             The stream is short, corrupt or foreign.
         """
@@ -112,7 +112,7 @@ class NecgsCodec(SetCodec):
         return add(stream, meshes, plan.training, _job(ctx))
 
     def layout(self, stream: bytes) -> StreamLayout:
-        """Head and decoder are shared; features belong to one mesh each."""
+        """The meshes share the head and the decoder; each mesh has features of its own."""
         from gcbench.necgs.bitstream import Reader
 
         return StreamLayout(*Reader(stream).layout())

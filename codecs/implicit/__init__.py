@@ -1,4 +1,1 @@
-"""Codecs that are a signed distance field: small networks, fitted to one mesh or to a set, and meshed on a grid.
-
-What they share is written once: samples of the field, networks trained side by side, weights as bytes, meshing.
-"""
+"""Codecs that fit a small network to the signed distance field of each mesh, and mesh the decoded field on a grid."""

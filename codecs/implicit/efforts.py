@@ -1,4 +1,4 @@
-"""How efforts differ in implicit codecs, and how training tells how far it is. Knows no networks."""
+"""The settings that an effort stands for in implicit codecs, and the progress reports of their training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gcbench.codecs.base import Context, Effort
 
 @dataclass(frozen=True)
 class Fit:
-    """What an effort stands for.
+    """Settings of an effort.
 
     Parameters
     ----------
     samples, steps, batch : int
-        Points drawn for a mesh, steps of the optimiser, points a step.
+        Points drawn for a mesh, steps of the optimiser, points in a step.
     resolution : int
-        Cells along a side of the grid on which the mesh is made.
+        Cells along a side of the grid on which the decoder meshes the field.
     """
 
     samples: int
@@ -26,12 +26,12 @@ class Fit:
     resolution: int
 
 
-# At the end of a rate's label: networks of the same shape, trained for longer, are another rate.
+# The mark ends a rate's label, because networks of the same shape that are trained for longer are another rate.
 MARKS: dict[Effort, str] = {"quick": "q", "standard": "", "paper": "p"}
 
 
 def watched(ctx: Context) -> Callable[[float, str], None]:
-    """Progress that is told, or stopped at the deadline."""
+    """A callback that reports progress to the context and raises at the deadline."""
 
     def progress(done: float, message: str) -> None:
         ctx.check_deadline()

@@ -1,16 +1,15 @@
-"""Key spheres: spheres inside the surface that touch it, and a perceptron that is shown where a point lies among them.
+"""Key spheres: spheres inside a surface that touch it, and a perceptron that sees how a point lies relative to them.
 
-The paper's two networks see a point x and Σ pᵢ ℓᵢ, where pᵢ = |x − cᵢ| / Σⱼ |x − cⱼ| over the centres c. In its first,
-"direct", ℓᵢ is one linear layer of (cᵢ, rᵢ); in its second, "latent", ℓᵢ is free, 29 numbers for each sphere, which is
-most of what it stores. Nothing bends between these layers and the first of the perceptron, and the product of two
-matrices is a matrix; here there is only that one. "direct" then has 7 inputs, x, Σ pᵢ cᵢ and Σ pᵢ rᵢ, and spheres cost
-their 3 bytes; "latent" has the pᵢ themselves for inputs and stores `width` weights for each sphere in place of 29.
-"distances" has the plain distances to all spheres; radii there only shift the biases of the first layer, and "latent"
-has no radii at all, in the paper too.
+The paper's two networks see a point x and Σ pᵢ ℓᵢ, where pᵢ = |x − cᵢ| / Σⱼ |x − cⱼ| over the centres c. In "direct",
+ℓᵢ is one linear layer of (cᵢ, rᵢ). In "latent", ℓᵢ is 29 free numbers for each sphere: most of the stored numbers.
+Both layers are linear and precede the perceptron's first linear layer, so this codec merges the two matrices into one:
+"direct" has 7 inputs, x, Σ pᵢ cᵢ and Σ pᵢ rᵢ, and a sphere costs its 3 bytes; "latent" has the pᵢ as inputs and stores
+`width` weights for each sphere in place of 29. "distances" is not in the paper; its inputs are the distances to all
+spheres. In "distances", radii only shift the biases of the first layer; "latent" has no radii, as in the paper.
 
-The default is "direct", the best of the three at equal bytes, though not better than ``ni`` there. Published files have
-centres on a grid of 1/64 and radii in steps of it; ours are finer (:mod:`gcbench.codecs.implicit.spheres`). Points,
-loss and the coding of weights are those of ``ni``; the paper trains the network on the spheres' centres too.
+The default is "direct", the best of the three at equal bytes, though not better than ``ni``. Published files have
+centres on a grid of 1/64 and radii in steps of 1/64; ours are finer (:mod:`gcbench.codecs.implicit.spheres`). Points,
+loss and the coding of weights are those of ``ni``; the paper also trains the network on the centres of the spheres.
 """
 
 from __future__ import annotations
@@ -30,36 +29,36 @@ if TYPE_CHECKING:
 
     from gcbench.geometry.signed_distance import Field, Mixture
 
-ARCHITECTURES = ("direct", "latent", "distances")  # their places are in streams
+ARCHITECTURES = ("direct", "latent", "distances")  # a stream holds an index into this tuple
 
-# (spheres, hidden layers, width), low to high quality; 6 × 32 with 32, 128 and 512 and 6 × 64 with 512 are the paper's.
+# (spheres, hidden layers, width), low to high quality. The paper has 6 × 32 with 32, 128, 512 and 6 × 64 with 512.
 _OF_EFFORT: dict[Effort, Sequence[tuple[int, int, int]]] = {
     "quick": ((32, 6, 16), (128, 6, 32)),
     "standard": ((32, 6, 16), (32, 6, 32), (128, 6, 32), (128, 6, 48), (512, 6, 64)),
     "paper": ((32, 6, 16), (32, 6, 32), (128, 6, 32), (512, 6, 32), (128, 6, 48), (512, 6, 64)),
 }
-# Proportions and distances are alike for spheres side by side, and their common part drowns what they differ in: each
-# is given as its difference from the mean, at a scale at which 128 of them do not outweigh the coordinates.
+# Inputs for neighbouring spheres are almost equal, and their common part hides the differences: each input is its
+# difference from the mean, scaled so that 128 of these inputs do not outweigh the coordinates.
 _SCALE = 0.2
 _DISTANCES_AT_ONCE = 1 << 23
-_TINY = 1e-12  # at the centre of a lone sphere, all distances are 0
+_TINY = 1e-12  # avoids 0 / 0: at the centre of a single sphere, all distances are 0
 
 
 class KeySpheres(PerceptronCodec):
-    """A perceptron of a point and of the spheres that lie inside the surface and touch it; both are rate.
+    """A perceptron of a point and of spheres that touch the surface from inside; rates set the sizes of both.
 
     Parameters
     ----------
     architecture : {"direct", "latent", "distances"}
-        What of the spheres networks are shown.
+        Inputs that the network gets from the spheres.
     coding : {"range", "sparse", "float16", "float32"}
-        Of the weights.
+        How weights become bytes.
     bits : int
-        Of a quantised weight.
+        Bits of a quantised weight.
     steps : int
-        Of training; 0 is the effort's.
+        Training steps; 0 takes the effort's.
     seconds : int
-        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
+        Limit of the training's wall time; 0: none. When it ends the training, bytes depend on the machine and its load.
 
     Source: Y. Li et al., "High-fidelity 3D Model Compression based on Key Spheres", DCC 2022.
     """
@@ -77,7 +76,7 @@ class KeySpheres(PerceptronCodec):
         self._architecture = ARCHITECTURES.index(architecture)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Spheres, hidden layers and width; the effort goes along, for a label has one meaning."""
+        """Spheres, hidden layers and width; the label also names the effort, so that a label has one meaning."""
         return [
             Rate(
                 f"n{n}l{layers}w{width}{MARKS[effort]}",
@@ -87,7 +86,7 @@ class KeySpheres(PerceptronCodec):
         ]
 
     def mixture(self) -> Mixture:
-        """That of ``ni``, with the β of this paper's program: what differs is the spheres."""
+        """The mixture of ``ni`` with the β of this paper's program, so that ``ni`` and this codec differ in spheres."""
         from gcbench.geometry.signed_distance import DAVIES
 
         return DAVIES
@@ -100,7 +99,7 @@ class KeySpheres(PerceptronCodec):
         return bytes([self._architecture]) + pack(extract(field, int(rate.params["spheres"]), ctx.seed))
 
     def shown(self, conditions: Sequence[bytes], device: str) -> Callable[[Tensor], Tensor]:
-        """A point, and where it lies among the spheres: as the first byte of the conditions says."""
+        """Inputs of a point: its position and the inputs from the spheres, by the architecture in the conditions."""
         import torch
 
         from gcbench.codecs.implicit.spheres import unpack
@@ -124,7 +123,7 @@ def direct(points: Tensor, spheres: Tensor) -> Tensor:
     Parameters
     ----------
     points : (B, P, 3) float
-        Of B meshes.
+        P points for each of B meshes.
     spheres : (B, N, 4) float
         Centres and radii.
 
@@ -142,7 +141,7 @@ def direct(points: Tensor, spheres: Tensor) -> Tensor:
 
 
 def latent(points: Tensor, spheres: Tensor) -> Tensor:
-    """Distances to the centres in proportion to their mean, less one: (B, P, N).
+    """Distances to the centres, divided by their mean, minus one: (B, P, N).
 
     Source: Li et al. (2022), Fig. 3, "latent point feature extraction".
     """
@@ -153,7 +152,7 @@ def latent(points: Tensor, spheres: Tensor) -> Tensor:
 
 
 def distances(points: Tensor, spheres: Tensor) -> Tensor:
-    """Mean signed distance to the spheres, and how that to each differs from it: (B, P, N + 1)."""
+    """Mean signed distance to the spheres, and each distance's difference from this mean: (B, P, N + 1)."""
     import torch
 
     away = torch.cdist(points, spheres[..., :3]) - spheres[:, None, :, 3]

@@ -1,18 +1,18 @@
 """NGLOD, neural geometric level of detail: features at the corners of a sparse octree, summed over its levels.
 
-The paper has 32 features a corner in float32, a decoder with one hidden layer of 128 for each level of detail, random
-initial features, and a squared error summed over all levels of detail. Its figures count all of it in float32. Here a
-stream is one level of detail, and what is stored is chosen for its bytes:
+The paper has 32 features per corner in float32, a decoder with one hidden layer of 128 for each level of detail, random
+initial features, and a squared error summed over all levels of detail. The paper's sizes count all numbers in float32.
+Here a stream is one level of detail, and differs from the paper to save bytes:
 
-- A corner's first feature is a distance. It starts as what the levels above leave of the signed distance at the corner,
-  so that the tree is the interpolated signed distance before training begins; the decoder adds its output to the sum.
-- There are no other features by default: at equal bytes, one more level is worth more than more channels, which take
-  far more training to be of use (on an AMA frame, three channels more cost 28 % of bytes and save 5 % of the error).
-- The squared error weighs most at the surface, and comes with the estimated bits of the features, so that many of the
-  finest end at 0. Features are rounded in the second half of the training, to steps that are trained themselves.
-- Occupancy is coded as PCGCv2's coordinates are; features of all levels with the neighbours' as context.
-- A corner that is not in the tree counts as 0, where the paper's field ends: the surface has no cracks. The paper
-  traces rays; here the zero set is meshed, and components that no voxel of the tree can hold are dropped.
+- A corner's first feature is a distance. It starts as the signed distance at the corner minus the interpolation of the
+  coarser levels, so that the tree interpolates the signed distance before training; the decoder adds a correction.
+- By default there are no other features: at equal bytes, one more level reduces the error more than more channels,
+  which also need far more training (on an AMA frame, three more channels cost 28 % of bytes and save 5 % of the error).
+- The squared error has the largest weight at the surface. The loss includes the estimated bits of the features, so that
+  many of the finest features become 0. The second half of the training rounds features, with trained step sizes.
+- Occupancy is coded as the coordinates of PCGCv2 are; features of all levels with neighbouring features as context.
+- A corner outside the tree has the feature 0, so that the surface has no cracks; the paper's field ends there. The
+  paper traces rays; here the zero set is meshed, and components outside the tree or smaller than a voxel are dropped.
 
 ``nglod[coding=float32]`` counts features and weights as the paper does.
 """
@@ -47,17 +47,17 @@ if TYPE_CHECKING:
 
     Floats32 = NDArray[np.float32]
 
-CODINGS: tuple[Coding, ...] = ("range", "float16", "float32")  # their places are in streams
+CODINGS: tuple[Coding, ...] = ("range", "float16", "float32")  # a stream holds an index into this tuple
 MAX_CHANNELS, MAX_WIDTH = 32, 256
 _DEPTH_OF_LOD_0 = 3
-_LEARNING_RATE = 2e-3  # features are rounded to 1/16: they need not go far from where they start
-_NEAR = 0.25  # voxels: standard deviation of points near the surface; the paper's is 0.01 at all levels of detail
-# Some 20 for each corner; more of them take time, which on meshes of long thin triangles is most of it.
+_LEARNING_RATE = 2e-3  # features are rounded to 1/16: they need not move far from their initial values
+_NEAR = 0.25  # voxels: standard deviation of points near the surface; the paper has 0.01 at all levels of detail
+# About 20 samples for each corner. On meshes of long thin triangles, samples take most of the time of an encoding.
 _SAMPLES_PER_VOXEL, _FEWEST_SAMPLES = 40, 50_000
-# Weight of a bit for each of the finest voxels against a squared error in voxels. Of 1e-4, 4e-4 and 1e-3, the one with
-# the least product of bytes and error on an AMA frame at lod2 to lod4.
+# Weight of one bit per finest voxel, relative to a squared error in voxels. Of 1e-4, 4e-4 and 1e-3, 4e-4 has the least
+# product of bytes and error on an AMA frame at lod2 to lod4.
 _BIT_WEIGHT = 4e-4
-_MOST_SYMBOLS = 1 << 23  # features of all corners: what a decoder takes memory for
+_MOST_SYMBOLS = 1 << 23  # features of all corners; bounds the memory of a decoder
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
@@ -68,25 +68,25 @@ FITS: dict[Effort, Fit] = {
 
 
 class Nglod(ModelCodec):
-    """Features at the corners of a sparse octree and a small decoder for each mesh; level of detail is rate.
+    """Features at the corners of a sparse octree and a small decoder for each mesh; the rate is the level of detail.
 
-    Level of detail n has 2^(n + 3) voxels along a side of the cube. All of it runs on the CPU, whatever the device: a
-    step of training is short, and interpolation is compiled for it.
+    Level of detail n has 2^(n + 3) voxels along a side of the cube. The codec always runs on the CPU: a training step
+    is short, and the interpolation is compiled for the CPU.
 
     Parameters
     ----------
     channels : int
         Features of a corner.
     width : int
-        Of the decoder's hidden layer.
+        Width of the decoder's hidden layer.
     coding : {"range", "float16", "float32"}
-        Of features and weights.
+        How features and weights become bytes.
     bits : int
-        Of a quantised weight of the decoder.
+        Bits of a quantised weight of the decoder.
     steps : int
-        Of training; 0 is the effort's.
+        Training steps; 0 takes the effort's.
     seconds : int
-        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
+        Limit of the training's wall time; 0: none. When it ends the training, bytes depend on the machine and its load.
 
     Source: T. Takikawa et al., "Neural Geometric Level of Detail: Real-time Rendering with Implicit 3D Shapes", CVPR
     2021, arXiv 2101.10994.
@@ -120,13 +120,14 @@ class Nglod(ModelCodec):
         self._seconds = seconds or math.inf
 
     def version(self) -> str:
-        """The modules that decide bytes and meshes, and the packages whose numbers end in either."""
+        """Version of the format, and of the modules and packages that decide streams and meshes."""
         return source_version(self.container.version, __name__, packages=self.packages)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """Levels of detail, and steps of training.
+        """Levels of detail and training steps.
 
-        Efforts differ in samples too: with steps that are not an effort's own, its initial ends the label: ``lod1s9q``.
+        Efforts also differ in samples. So a label with other steps than its effort's also has a mark of the effort,
+        e.g. ``lod1s9q`` for ``quick``.
         """
         own = FITS[effort].steps
         steps = self._steps or own
@@ -134,7 +135,7 @@ class Nglod(ModelCodec):
         return [Rate(f"lod{n}s{steps}{mark}", {"lod": n, "effort": effort}) for n in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:
-        """Import torch and what comes with it, and compile the octree or load what was compiled."""
+        """Import torch and the modules that import it; compile the octree's loops or load the compiled ones."""
         super().prepare()
         import torch
 
@@ -149,7 +150,7 @@ class Nglod(ModelCodec):
         torch.autograd.backward(field.error(torch.zeros(1, 3), torch.zeros(1)))
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
-        """Build the tree around the surface, and fit its features and the decoder."""
+        """Build the tree around the surface and fit its features and decoder."""
         import torch
 
         from gcbench.codecs.implicit.octree import Octree
@@ -196,12 +197,12 @@ class Nglod(ModelCodec):
             bits=self._bits,
             seconds=self._seconds,
         )
-        # On several threads, torch adds up the gradients of scales, of all corners, in whatever order these come.
+        # On several threads, torch sums the gradients of the scales over all corners in an order that can vary.
         with all_threads():
             train(model.parameters(), loss, len(points), schedule, seed=ctx.seed, progress=watched(ctx))
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
-        """Evaluate the field on a grid, coarse to fine, and mesh it.
+        """Evaluate the field on a grid, coarse to fine, and mesh the field.
 
         Raises
         ------
@@ -241,10 +242,10 @@ class Nglod(ModelCodec):
 def _kept(
     tree: Octree, vertices: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Vertices and faces of the components that enter a voxel of the tree, where alone the surface is, and are larger.
+    """Vertices and faces of the components that enter a finest voxel of the tree and are larger than one.
 
-    What is smaller is where the field of two sides of a thin part meets; no part of a mesh is resolved at that size.
-    If nothing else is left, it is kept.
+    Smaller components appear where the fields of two sides of a thin part meet; the tree does not resolve parts of this
+    size. If all components that enter a voxel are smaller, they are kept.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

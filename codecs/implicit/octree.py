@@ -1,8 +1,7 @@
-"""A sparse octree of features: which voxels the surface passes through, and what the corners of voxels say of a point.
+"""A sparse octree: the voxels that a surface passes through, and the interpolation of features at their corners.
 
 A point's feature is the sum, over levels, of the trilinear interpolation between the corners of its voxel. The coarsest
-level is dense. Knows voxels, points and tables of features; nothing of networks or streams. Imports numba, so it is
-itself imported where it is used.
+level is dense. Functions that use this module import it when they run, because it imports numba.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
     Floats32 = NDArray[np.float32]
     Ints32 = NDArray[np.int32]
 
-BASE = 2  # of the dense level: 4³ voxels, as in the paper
+BASE = 2  # the dense level, of 4³ voxels as in the paper
 MAX_DEPTH = 8
 MAX_VOXELS = 1 << 19  # of the finest level: some 10^6 corners, and a few hundred megabytes to train or decode them
-# For each voxel's face of area. Voxels that the surface hardly enters are missed, 0.3 % of a sphere's area; they are
-# not worth their bytes: the corners that they share with others are there.
+# Samples per area of a voxel's face. They miss voxels that hold little of the surface (0.3 % of a sphere's area). These
+# voxels are not worth their bytes, because the corners that they share with other voxels are in the tree.
 _SAMPLES_PER_VOXEL = 24
 _MOST_SAMPLES = 8_000_000
 
@@ -40,11 +39,11 @@ _MOST_SAMPLES = 8_000_000
 class Octree:
     """Voxels of the cube of half side 1.05 at a depth, their ancestors, and the corners of all of them.
 
-    Level l has 2^l voxels along a side. Corners are numbered by level, then x, y, z; at level ``BASE`` there are all
-    (2^BASE + 1)³, beyond it those of the voxels in the tree.
+    Level l has 2^l voxels along a side. Corners are numbered by level, then x, y, z. Level ``BASE`` has all
+    (2^BASE + 1)³ corners; finer levels have the corners of the voxels in the tree.
 
-    A corner that is not in the tree counts as one whose feature is 0. So a level's share fades out within one voxel
-    around the tree, instead of breaking off at its border, and the interpolation is continuous everywhere.
+    A corner that is not in the tree has the feature 0. So the part of a level fades out within one voxel around the
+    tree, and the interpolation is continuous everywhere.
 
     Parameters
     ----------
@@ -68,10 +67,7 @@ class Octree:
 
     @classmethod
     def around(cls, surface: Surface, depth: int, seed: int) -> Octree:
-        """The voxels that hold points of a surface; of a lesser depth where there would be more than MAX_VOXELS.
-
-        The surface lies in the cube.
-        """
+        """The voxels that hold points of a surface in the cube; depth is reduced if there are more than MAX_VOXELS."""
         rng = np.random.default_rng(seed)
         side = 2 * HALF_SIDE / 2**depth
         count = min(_MOST_SAMPLES, max(1000, round(_SAMPLES_PER_VOXEL * surface.area / side**2)))
@@ -88,7 +84,7 @@ class Octree:
         Raises
         ------
         BitstreamError
-            Not an octree of this depth, or one of more than MAX_VOXELS voxels.
+            The data is not an octree of this depth, or has more than MAX_VOXELS voxels.
         """
         if not BASE <= depth <= MAX_DEPTH:
             raise BitstreamError(f"an octree of depth {depth}")
@@ -100,12 +96,12 @@ class Octree:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """(levels + 1,) number of the first corner of each level; then of all corners."""
+        """(levels + 1,) number of the first corner of each level; the last entry counts all corners."""
         return np.cumsum([0, *map(len, self.corners)])
 
     @property
     def side(self) -> float:
-        """Of a voxel of the finest level."""
+        """Side of a voxel of the finest level."""
         return float(2 * HALF_SIDE / 2**self.depth)
 
     @property
@@ -119,9 +115,9 @@ class Octree:
         Parameters
         ----------
         features : (corners, C) float32
-            On the CPU; gradients are passed to them.
+            On the CPU; gradients flow to the features, not to the points.
         points : (P, 3) float32
-            Those outside the cube are moved to its border.
+            Points outside the cube are moved to its border.
 
         Returns
         -------
@@ -151,7 +147,7 @@ def voxels_of(points: NDArray[np.floating], depth: int) -> NDArray[np.int64]:
 
 
 def _key(positions: NDArray[np.integer], level: int) -> NDArray[np.int64]:
-    """Number corners (and voxels, by their lowest corner) of a level by x, then y, then z."""
+    """Numbers of a level's corners by x, then y, then z; a voxel has the number of its lowest corner."""
     side = 2**level + 1
     x, y, z = np.moveaxis(positions.astype(np.int64), -1, 0)
     return np.asarray((x * side + y) * side + z, np.int64)
@@ -167,14 +163,14 @@ def _grid(side: int) -> Ints32:
 
 
 class _Grids(NamedTuple):
-    """The numbers of the corners at the grid points of each level, -1 where there is none."""
+    """For each grid point of each level, the number of the corner there; -1 without a corner."""
 
     rows: Ints32  # of all levels
     starts: NDArray[np.int64]  # (levels + 1,)
 
 
 class _Interpolation(torch.autograd.Function):
-    """Gather and scatter in one pass over the points each: as torch operators, a step takes ten times as long."""
+    """Gather and scatter, each in one pass over the points; with torch operators, a step takes ten times as long."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, points: Tensor, grids: _Grids) -> Tensor:
@@ -198,7 +194,7 @@ def _gather(points: Floats32, grids: _Grids, features: Floats32, out: Floats32) 
     channels = features.shape[1]
     for p in range(len(points)):
         for level in range(len(grids.starts) - 1):
-            # Where a level has no corner, finer ones have none either.
+            # If a level has no corner around the point, the finer levels have none either.
             if not _around(points[p], grids, level, found, weights):
                 break
             for i in range(8):
@@ -225,7 +221,7 @@ def _scatter(points: Floats32, grids: _Grids, gradient: Floats32, out: Floats32)
 
 @njit(nogil=True, cache=True)
 def _around(point: Floats32, grids: _Grids, level: int, found: Ints32, weights: Floats32) -> bool:
-    """Find the eight corners around a point on a level (0: the base) and their weights; say if there is any."""
+    """Find the corners around a point on a level (0: BASE) and their weights; return whether any corner exists."""
     cells = 1 << (level + BASE)
     side = cells + 1
     scale = np.float32(cells / (2 * HALF_SIDE))

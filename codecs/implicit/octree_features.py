@@ -1,6 +1,6 @@
-"""The rounded features of an octree as bytes: the scale of each level, then all levels with their surroundings.
+"""Codes the rounded features of an octree: first the scale of each level, then the features of all levels.
 
-For a level, the coder starts from a Laplace distribution of its scale and learns what neighbours say.
+For each level, the coder starts from a Laplace distribution of this scale and adapts to neighbouring features.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gcbench.entropy.tables import LOCATION_STEPS, SCALE_OF_ONE, SCALES, STEPS_P
 from gcbench.entropy.voxel_features import FIRST, LAST
 
 Symbols = NDArray[np.int64]
-_LAPLACE = 4  # the shape, in quarters
+_LAPLACE = 4  # shape parameter of the prior, in quarters
 
 
 def encode_features(levels: Sequence[Symbols], corners: Sequence[NDArray[np.int32]]) -> bytes:
@@ -27,7 +27,7 @@ def encode_features(levels: Sequence[Symbols], corners: Sequence[NDArray[np.int3
     levels : sequence of (corners, C) int
         Features within ±32767, coarsest level first.
     corners : sequence of (corners, 3) int32
-        Where they are, sorted.
+        Positions of the corners of each level, sorted.
     """
     scales = [_scale(symbols) for symbols in levels]
     places = [_level(at, scale, symbols.shape[1]) for at, scale, symbols in zip(corners, scales, levels, strict=True)]
@@ -40,7 +40,7 @@ def decode_features(data: bytes, corners: Sequence[NDArray[np.int32]], channels:
     Raises
     ------
     BitstreamError
-        Not features of these corners.
+        The data are not features of these corners.
     """
     fields = Fields(data)
     scales = [fields.byte("scale of a level's features", 0, SCALES - 1) for _ in corners]
@@ -49,7 +49,7 @@ def decode_features(data: bytes, corners: Sequence[NDArray[np.int32]], channels:
 
 
 def _scale(symbols: Symbols) -> int:
-    """Index of the scale of the Laplace distribution with the mean magnitude of the symbols."""
+    """Index of the scale of the Laplace distribution that has the symbols' mean magnitude."""
     octaves = np.log2(np.abs(symbols).mean() + 1e-3)
     return int(np.clip(np.rint(SCALE_OF_ONE + STEPS_PER_OCTAVE * octaves), 0, SCALES - 1))
 

@@ -1,6 +1,6 @@
-"""A signed distance made of features on an octree and a small decoder: its start, its loss, its bytes.
+"""The network of NGLOD: a signed distance computed from features on an octree by a small decoder.
 
-Knows tensors and an octree; a mesh only as distances. Imports torch, so it is itself imported where it is used.
+Functions that use this module import it when they run, because it imports torch.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from gcbench.geometry.signed_distance import Field
     from gcbench.training.perceptrons import Quantise
 
-STEP = 1 / 16  # of a rounded feature, before its level's scale: Adam moves a feature by a small part of it
-_FIRST_SCALE = 2.0  # so that the step of the distances is at first an eighth of the finest voxels' side
-_SPREAD = 0.01  # of the other features at first
-_CLAMP = 4.0  # voxels: beyond, the decoder is not told distances
-_KNEE = 0.5  # voxels: the distance at which an error counts half of what it counts on the surface
+STEP = 1 / 16  # step of a rounded feature, before its level's scale; Adam moves a feature by a small part of a step
+_FIRST_SCALE = 2.0  # at first, the step of distances is an eighth of a finest voxel's side
+_SPREAD = 0.01  # initial spread of all features but the first
+_CLAMP = 4.0  # voxels: the decoder gets distances clamped to this
+_KNEE = 0.5  # voxels: at this distance, an error's factor is half the factor on the surface
 _LARGEST_SCALE = 1e4
 
 
 class OctreeField(nn.Module):
-    """Signed distance at points: the first feature, and what a decoder makes of all of them and the point.
+    """Signed distance at points: the first feature plus the output of a decoder of all features and the point.
 
-    Distances count in sides of the finest voxels: d(x) / side = z₀(x) + decoder(x, z(x)), where z(x) is the sum over
+    Distances are in sides of the finest voxels: d(x) / side = z₀(x) + decoder(x, z(x)), where z(x) is the sum over
     levels of interpolated features, times a scale for each level and channel.
 
     Parameters
     ----------
     tree : Octree
-        Where the features are.
+        Its corners have the features.
     channels : int
-        Of a feature.
+        Numbers in a feature.
     width : int
-        Of the decoder's hidden layer.
+        Width of the decoder's hidden layer.
     seed : int
-        Of the decoder's weights, and of all features but the first.
+        Seed of the decoder's weights, and of all features but the first.
 
     Attributes
     ----------
     features : (1, corners, C) Parameter
     log_scales : (1, levels, C) Parameter
     decoder : Perceptrons
-        One network, 3 + C to width to 1; its last layer starts with zeros.
+        One network, 3 + C to width to 1; the last layer's initial weights are 0.
     """
 
     def __init__(self, tree: Octree, channels: int, width: int, *, seed: int = 0) -> None:
@@ -75,7 +75,7 @@ class OctreeField(nn.Module):
         self._level_of = torch.from_numpy(np.repeat(np.arange(len(tree.corners)), np.diff(tree.starts)))
 
     def start_from(self, field: Field) -> None:
-        """Let the first feature of each corner be what coarser levels leave of the signed distance there."""
+        """Set each corner's first feature to the signed distance minus the interpolation of the coarser levels."""
         places = [
             corners * (2 * HALF_SIDE / 2**level) - HALF_SIDE for level, corners in enumerate(self.tree.corners, BASE)
         ]
@@ -88,7 +88,7 @@ class OctreeField(nn.Module):
             self.features[0, :, :1] = distance / _FIRST_SCALE
 
     def forward(self, points: Tensor, quantise: Quantise | None = None) -> Tensor:
-        """Signed distances at points (P, 3): (P,). With a quantiser of weights, features are rounded, too."""
+        """Signed distances at points (P, 3): (P,). With a quantiser of weights, features are rounded too."""
         features = self.features[0]
         if quantise:
             features = features + (rounded(features) * STEP - features).detach()
@@ -98,16 +98,16 @@ class OctreeField(nn.Module):
         return distance
 
     def error(self, points: Tensor, distances: Tensor, quantise: Quantise | None = None) -> Tensor:
-        """Mean squared error in voxels; a point counts (1 + |d| / knee)⁻², as only the surface is seen in the end."""
+        """Mean squared error in voxels, weighted by (1 + |d| / knee)⁻²: only errors near the surface move the mesh."""
         weighted = (self(points, quantise) - distances) / (self.tree.side + distances.abs() / _KNEE)
         squared: Tensor = weighted.square().mean()
         return squared
 
     def feature_bits(self) -> Tensor:
-        """About what the features take, as a differentiable number.
+        """A differentiable estimate of the bits of the features.
 
-        Laplace variables of mean magnitude m, rounded to 1, take log2(2 e m) bits each where m is large; 1 is added to
-        the argument, so that it is 0 where all are 0.
+        A Laplace variable of large mean magnitude m, rounded to integers, takes log2(2 e m) bits. The estimate is
+        log2(1 + 2 e m), which is 0 if all features are 0.
         """
         bits = self.features.new_zeros(())
         for begin, end in itertools.pairwise(self.tree.starts):
@@ -116,7 +116,7 @@ class OctreeField(nn.Module):
         return bits
 
     def encode(self, coding: Coding, bits: int) -> bytes:
-        """Features, scales, and weights of the decoder."""
+        """Code the features, the scales and the weights of the decoder."""
         scales = self.log_scales.detach()[0].exp().numpy()
         weights = self.decoder.tensors()
         if coding != "range":
@@ -127,12 +127,12 @@ class OctreeField(nn.Module):
         return writer.raw(encode(weights, coding, bits)).data()
 
     def read(self, data: bytes, coding: Coding, bits: int) -> None:
-        """Take what :meth:`encode` gave of a field with the same tree and of the same shape.
+        """Inverse of :meth:`encode`, for a field with the same tree and the same shape.
 
         Raises
         ------
         BitstreamError
-            Not such a field.
+            The data are not of a field of this tree and shape.
         """
         corners, channels = self.features.shape[1:]
         table, scale_table = (corners, channels), (len(self.tree.corners), channels)
@@ -160,5 +160,5 @@ class OctreeField(nn.Module):
 
 
 def rounded(features: Tensor) -> Tensor:
-    """Features in whole steps, within what can be coded."""
+    """Features in whole steps, clamped to the range that can be coded."""
     return (features / STEP).round().clamp(-LARGEST, LARGEST)

@@ -1,6 +1,6 @@
-"""What codecs with one perceptron for each mesh share: draw points, train side by side, code weights, mesh the field.
+"""The base of codecs with one perceptron for each mesh: it draws points, trains, codes weights, and meshes the field.
 
-A codec of this kind says how wide its networks are, what they are shown of a point, and what else goes into a stream.
+Subclasses define the sizes of the networks, their inputs for a point, and further bytes in a stream.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Mask = Callable[[], None]
 Train = Callable[["Schedule", "Mask | None"], None]
-CODINGS: tuple[Coding, ...] = ("range", "sparse", "float16", "float32")  # their places are in streams
+CODINGS: tuple[Coding, ...] = ("range", "sparse", "float16", "float32")  # a stream holds an index into this tuple
 RESOLUTIONS = (32, 64, 128, 256)
 MIN_BITS, MAX_BITS = 4, 12
 MAX_LAYERS, MAX_WIDTH = 16, 512
@@ -41,28 +41,26 @@ FITS: dict[Effort, Fit] = {
     "standard": Fit(200_000, 5000, 4096, 128),
     "paper": Fit(1_000_000, 25_000, 4096, 256),  # Davies et al.: 10⁶ points, 100 epochs
 }
-# Distances are compared up to here, as in DeepSDF (Park et al., 2019, Eq. 4): what lies farther off is not meshed, and
-# a small network has better things to learn. At equal steps the surface comes out 15 % nearer.
+# The loss clamps distances to ±0.1, as in DeepSDF (Park et al., 2019, Eq. 4): points farther off do not change the
+# mesh, and a small network cannot learn them too. At equal steps the surface is 15 % nearer with the clamp.
 CLAMP = 0.1
-_NARROW = 16  # inputs of a network that are made once, for all points, and kept: more would take gigabytes
-_INPUTS_AT_ONCE = 1 << 22  # of a decoder; 4096 spheres would take 2 GB a chunk of the grid
+_NARROW = 16  # up to this many inputs of a network are computed once for all points; more would take gigabytes
+_INPUTS_AT_ONCE = 1 << 22  # of a decoder; without this bound, 4096 spheres take 2 GB for a chunk of the grid
 
 
 class PerceptronCodec(ModelCodec):
-    """A perceptron of ``layers`` hidden layers of ``width`` for each mesh.
-
-    Rates carry ``layers``, ``width`` and ``effort``.
+    """A perceptron with ``layers`` hidden layers of ``width`` for each mesh; rates carry both, and the ``effort``.
 
     Parameters
     ----------
     coding : {"range", "sparse", "float16", "float32"}
-        Of the weights.
+        How weights become bytes.
     bits : int
-        Of a quantised weight.
+        Bits of a quantised weight.
     steps : int
-        Of training; 0 is the effort's.
+        Training steps; 0 takes the effort's.
     seconds : int
-        Of wall time that training may take; 0 is no bound. Where it binds, bytes depend on the machine and its load.
+        Limit of the training's wall time; 0: none. When it ends the training, bytes depend on the machine and its load.
     """
 
     deterministic: ClassVar[bool] = False
@@ -81,26 +79,26 @@ class PerceptronCodec(ModelCodec):
         self._steps = steps
         self._seconds = seconds or math.inf
 
-    # --- What a codec says of itself ----------------------------------------------------------------------------------
+    # --- What subclasses define ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def mixture(self) -> Mixture:
-        """Where points are drawn."""
+        """The distribution of the training points."""
 
     def condition(self, mesh: trimesh.Trimesh, field: Field, rate: Rate, ctx: Context) -> bytes:
-        """What the stream of a mesh holds beside weights."""
+        """The bytes that the stream of a mesh holds besides weights, e.g. its spheres."""
         del mesh, field, rate, ctx
         return b""
 
     def shown(self, conditions: Sequence[bytes], device: str) -> Callable[[Tensor], Tensor]:
-        """What networks are shown of points (B, P, 3), given the conditions of their B meshes: (B, P, F).
+        """A function from points (B, P, 3) to the networks' inputs (B, P, F), given the conditions of the B meshes.
 
-        Encoder and decoder ask alike; the decoder knows no more than these bytes.
+        Encoder and decoder call this method with the same bytes.
 
         Raises
         ------
         BitstreamError
-            A condition is not one.
+            A condition is invalid.
         """
         del device
         if any(conditions):
@@ -108,16 +106,16 @@ class PerceptronCodec(ModelCodec):
         return lambda points: points
 
     def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
-        """Change networks after training, e.g. prune them; ``train`` trains on, under a schedule and with a mask."""
+        """Change the networks after training, e.g. prune them; ``train`` trains on with a schedule and a mask."""
 
     # --- The codec ----------------------------------------------------------------------------------------------------
 
     def version(self) -> str:
-        """What all perceptrons share, the codec's own modules, and the packages whose numbers end in stream or mesh."""
+        """Version of the format, and of the modules and packages that decide streams and meshes."""
         return source_version(self.container.version, type(self).__module__, packages=self.packages)
 
     def prepare(self) -> None:
-        """Import torch and what comes with it."""
+        """Import torch and the modules that import it."""
         super().prepare()
         for heavy in ("geometry.marching_cubes", "geometry.signed_distance", "training.networks", "entropy.tensors"):
             import_module(f"gcbench.{heavy}")
@@ -165,8 +163,8 @@ class PerceptronCodec(ModelCodec):
         def loss(where: Tensor, quantise: Quantise | None) -> Tensor:
             where = where.to(ctx.device)
             inputs = shown(points.index_select(1, where)) if known is None else known.index_select(1, where)
-            # Park et al. (2019, Eq. 4) clamp what the network says too; one that starts beyond the clamp then has no
-            # gradient, and stays there.
+            # Only the targets are clamped. Park et al. (2019, Eq. 4) also clamp the output; then a network whose first
+            # outputs are beyond the clamp has no gradient and never learns.
             targets = distances.index_select(1, where)[..., None]
             return networks.absolute_error(inputs, targets, quantise, clamp=CLAMP)
 
@@ -184,7 +182,7 @@ class PerceptronCodec(ModelCodec):
         return self.encode([mesh], rate, ctx)[0]
 
     def _write(self, networks: Perceptrons, sides: Sequence[bytes], resolution: int) -> list[bytes]:
-        """Streams of networks and what is beside their weights."""
+        """Streams of networks and their conditions."""
         from gcbench.entropy.tensors import encode
 
         _, *hidden, _ = networks.widths
@@ -196,7 +194,7 @@ class PerceptronCodec(ModelCodec):
         return streams
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
-        """Evaluate the network on a grid, coarse to fine, and mesh it.
+        """Evaluate the network on a grid, coarse to fine, and mesh the values.
 
         Raises
         ------

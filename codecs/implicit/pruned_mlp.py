@@ -1,8 +1,8 @@
-"""Pruned perceptrons: global magnitude pruning of a trained implicit network, one shot, with or without retraining.
+"""Pruned perceptrons: global magnitude pruning of a trained implicit network in one step, with or without retraining.
 
 The paper (for radiance fields) sets the smallest 30, 50, 70 or 90 % of all weights to 0 with one threshold for all
-layers, and retrains for 500 iterations. It counts what is left; here zeros are coded as gaps, so that bytes are saved.
-The output layer is left whole: distances are small, so are its weights, and with 90 % gone nothing would be left of it.
+layers, and retrains for 500 iterations. The paper counts the remaining weights; here the stream codes the gaps between
+them. The output layer is not pruned: its weights are small, as distances are, and pruning 90 % would remove them all.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 _LAYERS = 8
 _WIDTH: dict[Effort, int] = {"quick": 32, "standard": 48, "paper": 128}
-_SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality; those of the paper, and none
+_SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality: the paper's, and 0
 
 
 class PrunedMlp(PerceptronCodec):
-    """The network of ``ni``, 8 hidden layers, pruned; sparsity is rate.
+    """The network of ``ni``, 8 hidden layers, pruned; the rate is the share of weights that are 0.
 
     Parameters
     ----------
     retrain : int
         Iterations after pruning; 500 in the paper, 0 for none.
     bits : int
-        Of a quantised weight.
+        Bits of a quantised weight.
     steps : int
-        Of training before pruning; 0 is the effort's.
+        Training steps before pruning; 0 takes the effort's.
     seconds : int
-        Of wall time that training may take, and retraining again; 0 is no bound. Where it binds, bytes depend on the
-        machine and its load.
+        Limit of the wall time of training, and again of retraining; 0: none. When the limit ends training, bytes depend
+        on the machine and its load.
 
     Source: B. Isik, "Neural 3D Scene Compression via Model Compression", arXiv 2105.03120, 2021.
     """
@@ -55,19 +55,19 @@ class PrunedMlp(PerceptronCodec):
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Percent of the weights that are 0."""
-        # So small a network, trained so briefly, may have no surface left at 90 %.
+        # With 90 % pruned, a network of this size and so short a training may have no surface.
         chosen = (70, 50, 0) if effort == "quick" else _SPARSITY
         network = {"layers": _LAYERS, "width": _WIDTH[effort], "effort": effort}
         return [Rate(f"w{_WIDTH[effort]}s{s:02d}", {**network, "sparsity": s}) for s in chosen]
 
     def mixture(self) -> Mixture:
-        """That of ``ni``."""
+        """The mixture of ``ni``."""
         from gcbench.geometry.signed_distance import DAVIES
 
         return DAVIES
 
     def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
-        """Prune weights, and retrain those left with the pruned ones held at 0; biases and the output layer stay."""
+        """Prune the hidden layers' weights but no biases, then retrain; pruned weights stay 0."""
         import torch
 
         sparsity = int(rate.params["sparsity"]) / 100
@@ -87,6 +87,6 @@ class PrunedMlp(PerceptronCodec):
 
         prune()
         if self._retrain:
-            # The rate that training had at three fifths of its way: enough to move, too little to start over.
+            # The learning rate that training had after three fifths of its steps.
             again = replace(schedule, steps=self._retrain, learning_rate=schedule.learning_rate / 3, quantised_from=0.0)
             train(again, prune)

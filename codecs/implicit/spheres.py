@@ -1,7 +1,4 @@
-"""Key spheres of a mesh: inscribed, tangent to its surface and spread over it, and the bytes that they take.
-
-Knows a signed distance field and arrays, no networks.
-"""
+"""Chooses key spheres of a mesh (inside, tangent to the surface, spread over the shape) and codes them as bytes."""
 
 from __future__ import annotations
 
@@ -24,18 +21,18 @@ if TYPE_CHECKING:
 
 CENTRE_BITS = 8  # of a coordinate; the published files have 7
 CENTRE_STEP = 2.0 ** (1 - CENTRE_BITS)  # from -1 on
-RADIUS_STEP = 2.0**-8  # a quarter of the published files'
+RADIUS_STEP = 2.0**-8  # a quarter of the step in the published files
 MOST = 4096  # spheres of a mesh
 _RADIUS_LEVELS = 512  # a radius is below 2
-_TOP = (1 << CENTRE_BITS) - 1  # level of a coordinate
+_TOP = (1 << CENTRE_BITS) - 1  # highest level of a coordinate
 _CODES = 1 << 3 * CENTRE_BITS
 _CANDIDATES = 4096
 _SHRINKINGS = 16
 _WITNESSES = 8192
-_LARGE = 4.0  # distances between witnesses: a ball that is larger is shrunk by them, a smaller one by the faces
-_INWARDS = 1e-4  # how far from the surface its inner side is looked for
-_SETTLED = 0.99  # of the radius: a ball that shrinks less than this has arrived
-# Points of contact that are seen from the centre under a smaller angle tell of facets and noise, not of the shape.
+_LARGE = 4.0  # distances between witnesses; witnesses shrink balls of a larger radius, faces shrink smaller balls
+_INWARDS = 1e-4  # distance from the surface at which its inner side is tested
+_SETTLED = 0.99  # a ball is final when its radius shrinks to more than this share
+# If the centre sees two points of contact under a smaller angle, they show facets and noise, not the shape.
 _SMALLEST_ANGLE = np.pi / 6
 _MOST_RICE = 3 * CENTRE_BITS
 
@@ -43,30 +40,29 @@ _MOST_RICE = 3 * CENTRE_BITS
 def extract(field: Field, count: int, seed: int) -> NDArray[np.float32]:
     """Choose spheres that lie inside a surface, touch it, and are spread over the shape.
 
-    Candidates are balls of the medial axis. The first sphere is the largest; each next one has the largest sum of its
-    radius and the distance of its centre to the spheres chosen before. A radius is the distance to the surface at the
-    centre as it is stored, to half of :data:`RADIUS_STEP`.
+    Candidates are balls of the medial axis; :func:`spread` chooses. A radius is the distance from the stored (rounded)
+    centre to the surface, to half of :data:`RADIUS_STEP`.
 
-    Where fewer balls fit than are asked for, because a shape is thinner than the steps or has no inside, points on the
-    surface stand for spheres: of the smallest radius that reaches it, at least one step. Where there are also fewer of
-    these, spheres repeat.
+    If there are fewer candidates than `count`, because a shape is thinner than the steps or has no inside, spheres with
+    centres on the surface fill up, with the distance from the rounded centre as radius, at least one step. If these are
+    too few as well, spheres repeat.
 
     Parameters
     ----------
     field : Field
-        Signed distance to a mesh, which should lie in [-1, 1]³; spheres do.
+        Signed distance to a mesh, which should lie in [-1, 1]³; centres of spheres always lie there.
     count : int
         Spheres, 1 to :data:`MOST`.
     seed : int
-        Of the points of the surface from which candidates are found.
+        Seed of the points of the surface from which candidates are found.
 
     Returns
     -------
     (count, 4) float32
-        Centre and radius, on the steps of :func:`pack` and in its order.
+        Centre and radius, rounded and sorted as :func:`pack` stores them.
 
-    Source: the order of choice is that of S. Zhang et al., "SN-Graph: a minimalist 3D object representation for
-    classification", ICME 2021.
+    Source: S. Zhang et al., "SN-Graph: a minimalist 3D object representation for classification", ICME 2021 (order of
+    choice).
     """
     rng = np.random.default_rng(seed)
     on, face = field.surface.sample_stratified(_CANDIDATES, rng)
@@ -85,9 +81,10 @@ def extract(field: Field, count: int, seed: int) -> NDArray[np.float32]:
 
 
 def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Generator) -> Floats:
-    """Centres of balls inside a surface that touch it at given points and, most of them, at another point too.
+    """Centres of balls inside a surface that touch the surface at given points and mostly at another point too.
 
-    A ball that is too large is shrunk to the one through its centre's nearest point of the surface, again and again.
+    A ball that is too large is shrunk repeatedly, each time until it passes through the surface point nearest to its
+    centre.
 
     Parameters
     ----------
@@ -101,7 +98,7 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
     Returns
     -------
     (n, 3) float64
-        On the normals, inside. Those of points that have no inside near them are anywhere.
+        On the normals, inside. A point with no inside near it gets an arbitrary centre.
 
     Source: J. Ma, S. W. Bae, S. Choi, "3D medial axis point approximation using nearest neighbors and the normal
     field", The Visual Computer 28, 2012, section 3.
@@ -116,7 +113,7 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
     active = np.arange(len(on))
     for _ in range(_SHRINKINGS):
         centre = on[active] + radius[active, None] * inwards[active]
-        # To ask for the nearest of many faces all around costs a hundred times what it does near one of them.
+        # For a centre with many faces at equal distance, the nearest face takes a hundred times longer to find.
         foot = witnesses[tree.query(centre)[1]]
         small = radius[active] < large
         if small.any():
@@ -124,7 +121,7 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
         chord = foot - on[active]
         squared = np.square(chord).sum(1)
         settled = squared <= np.square(2 * np.sin(_SMALLEST_ANGLE / 2) * radius[active])
-        if settled.any():  # from far outside, everything is seen under a small angle
+        if settled.any():  # a centre far outside sees all points under a small angle, but is not final
             settled[settled] = field.inside(centre[settled])
         depth = np.einsum("nx,nx->n", chord, inwards[active])
         active, squared, depth = (values[~settled & (depth > 0)] for values in (active, squared, depth))
@@ -139,16 +136,18 @@ def medial_centres(field: Field, on: Floats, normals: Floats, rng: np.random.Gen
 
 
 def spread(centres: Floats, radius: Floats, count: int) -> Ints:
-    """Indices of spheres, the largest first, each next with the largest sum of radius and distance to those before.
+    """Choose spheres: first the largest, then always the one with the largest sum of its radius and its distance.
+
+    The distance is from the sphere's centre to the nearest sphere chosen before.
 
     Parameters
     ----------
     centres : (n, 3) float
-        Of the candidates, n at least 1.
+        Centres of the candidates, n at least 1.
     radius : (n,) float
-        Of the candidates.
+        Radii of the candidates.
     count : int
-        How many; at most n are given.
+        Spheres to choose; the result has min(count, n) indices.
     """
     chosen = [int(radius.argmax())]
     reach = np.full(len(centres), np.inf)
@@ -161,16 +160,16 @@ def spread(centres: Floats, radius: Floats, count: int) -> Ints:
 
 
 def pack(spheres: NDArray[np.float32]) -> bytes:
-    """Spheres as bytes: along a Z-order curve, as Rice-coded steps of the position and differences of the radius.
+    """Code spheres along a Z-order curve, by Rice codes of the steps in position and the differences in radius.
 
-        spheres (LEB128) · Rice parameter of positions (1) · of radii (1) · codes, of one sphere after the other
+        number of spheres (LEB128) · Rice parameter of positions (1) · of radii (1) · codes, sphere by sphere
 
-    Centres in no order of their own take log2(N!) bits less in an order that is known: 0.7 bytes for each of 128.
+    The order of spheres has no meaning. A known order saves log2(N!) bits: 0.7 bytes for each of 128 spheres.
 
     Parameters
     ----------
     spheres : (N, 4) float32
-        As :func:`extract` gives them, or in another order.
+        As :func:`extract` returns them, in any order.
 
     Source: G. M. Morton, 1966 (Z-order); R. F. Rice, JPL Publication 79-22, 1979.
     """
@@ -193,7 +192,7 @@ def unpack(data: bytes) -> NDArray[np.float32]:
     Raises
     ------
     BitstreamError
-        Not the spheres of a mesh: the bytes end too soon or too late, or a sphere has no place or no size.
+        The bytes end too soon or too late, or a sphere's position or radius is out of range.
     """
     fields = Fields(data)
     count = fields.number("number of spheres", 1, MOST)
@@ -215,7 +214,7 @@ def unpack(data: bytes) -> NDArray[np.float32]:
 
 
 def _distinct_levels(points: Floats) -> Ints:
-    """Levels (n, 3) of the coordinates of points, each once."""
+    """Rounded coordinates (n, 3) of points as integer levels, without duplicates."""
     return _unmorton(np.unique(_morton(np.clip(np.rint((points + 1) / CENTRE_STEP), 0, _TOP).astype(np.int64))))
 
 
@@ -233,7 +232,7 @@ def _spheres(levels: Ints, radius: Ints) -> NDArray[np.float32]:
 
 
 def _morton(levels: Ints) -> Ints:
-    """Codes (n,) in which the bits of three coordinates take turns."""
+    """Morton codes (n,): the interleaved bits of three coordinates."""
     codes = np.zeros(len(levels), np.int64)
     for bit in range(CENTRE_BITS):
         for axis in range(3):
@@ -250,7 +249,7 @@ def _unmorton(codes: Ints) -> Ints:
 
 
 def _rice(value: int, parameter: int) -> str:
-    """Bits of a number: as many ones as 2^parameter fits in, a zero, and the rest."""
+    """Rice code of a number: value // 2^parameter ones, a zero, and the remainder in ``parameter`` bits."""
     rest = f"{value % (1 << parameter):0{parameter}b}" if parameter else ""
     return "1" * (value >> parameter) + "0" + rest
 

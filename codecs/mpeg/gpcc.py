@@ -1,7 +1,4 @@
-"""G-PCC (ISO/IEC 23090-9) through its reference program tmc3: octree and triangle soup.
-
-Knows which options make which rate, and where decoded points are in voxels. Nothing of meshes.
-"""
+"""G-PCC (ISO/IEC 23090-9), octree and triangle soup: runs the reference program tmc3 with the options of each rate."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
 # A surface of the whole cube at 12 bits, six sides of 4096², is 1e8 points.
 MAX_POINTS = 1 << 27
-# A million points take tmc3 a second and 0.5 GiB to decode, and those of 12 bits sixteen times that.
+# tmc3 decodes a million points in a second and 0.5 GiB; points on a grid of 12 bits take sixteen times that.
 DECODER_BOUNDS = Bounds(seconds=600, memory_bytes=12 << 30)
 DEFAULT_BITS = 10
 SCALE_DENOMINATOR = 32  # of every position scale in use: 1/32 … 1
@@ -67,8 +64,8 @@ _SCALES: Mapping[int, tuple[float, ...]] = {
     12: (0.03125, 0.0625, 0.125, 0.25, 0.5, 0.75),
 }
 # Label → log2 of the node size in (scaled) voxels, position scale, and whether nodes have centroid and face vertices.
-# r01 … r04 are those of the test conditions; the others reach the rates of neural codecs, below r01.
-# tmc3 takes a node size below 4 for "octree" without a word, and for 128 it can write a cloud of no points.
+# r01 … r04 come from the test conditions; the others reach the rates of neural codecs, below r01.
+# tmc3 silently codes an octree if the node size is below 4; if it is 128, tmc3 can write a cloud without points.
 _NODES: Mapping[str, tuple[int, float, int]] = {
     "n6": (6, 1.0, 1),
     "n5s0.5": (5, 0.5, 1),
@@ -89,16 +86,14 @@ def encode_points(points: NDArray[np.int32], options: Sequence[str], ctx: Contex
     points : (N, 3) int32
         Not negative; N ≥ 1.
     options : sequence of str
-        What decides the rate.
-    ctx : Context
-        Of the call.
+        Options of tmc3 that decide the rate.
 
     Raises
     ------
     CodecFailed
-        tmc3 does not do its work.
+        tmc3 fails.
     """
-    # It takes an empty cloud for a failure, and coordinates that are not in the sequence's box for others.
+    # tmc3 fails on an empty cloud, and codes coordinates outside the sequence's box as other coordinates.
     if not len(points) or points.min() < 0:
         raise CodecFailed("G-PCC codes points that are there and not negative")
     with work_folder(ctx) as folder:
@@ -109,13 +104,12 @@ def encode_points(points: NDArray[np.int32], options: Sequence[str], ctx: Contex
 
 
 def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
-    """Decode a stream of tmc3 to positions in units of what was encoded.
+    """Decode a stream of tmc3 to positions in the units of the encoded points.
 
     Raises
     ------
     BitstreamError
-        tmc3 refuses the stream, crashes on it (which is what it does with most bad ones), does not come to an end, or
-        decodes no points.
+        tmc3 refuses the stream, crashes (as on most bad streams), does not end, or decodes no points.
     """
     if not stream:
         raise BitstreamError("the stream ends in its header")
@@ -129,30 +123,30 @@ def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
         ]
         TMC3.find().run(arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError, bounds=DECODER_BOUNDS)
         points = read_points((folder / "out.ply").read_bytes(), MAX_POINTS)
-    if not len(points):  # no failure to tmc3: a triangle soup of points far apart, for one
+    if not len(points):  # tmc3 does not fail then, e.g. for a triangle soup of points that are far apart
         raise BitstreamError("the stream holds no points")
     return points
 
 
 def encode_lossless(points: NDArray[np.int32], ctx: Context) -> bytes:
-    """Code integer points so that :func:`decode_points` gives them back exactly, in another order."""
+    """Code integer points so that :func:`decode_points` returns the same points, in another order."""
     return encode_points(points, _LOSSLESS, ctx)
 
 
 def centre_offset(scale: float) -> float:
-    """Where the centres of voxels are, on average, from where tmc3 puts them, in voxels.
+    """Mean offset, in voxels, from the positions that tmc3 decodes to the centres of the voxels.
 
-    tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S; the mean of x + ½ − round(x S) / S over
-    a period of it is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
-    Measured on two frames, the shift that is left is below 0.1 voxels for an octree, and for a triangle soup below 0.25
-    in nodes of up to 32 voxels and two in nodes of 64.
+    tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S. The mean of x + ½ − round(x S) / S over
+    a period is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
+    Measured on two frames, the remaining shift is below 0.1 voxels for an octree; for a triangle soup, it is below 0.25
+    in nodes of up to 32 voxels and below two in nodes of 64.
     """
     x = np.arange(SCALE_DENOMINATOR)
     return float(np.mean(x + 0.5 - np.floor(x * scale + 0.5) / scale))
 
 
 class _Gpcc(PointCodec):
-    """What octree and triangle soup share: a stream holds a byte, 32 S, and what tmc3 wrote."""
+    """The base of octree and triangle soup: a stream holds one byte, 32 S, and the stream of tmc3."""
 
     def __init__(self, *, bits: int = DEFAULT_BITS) -> None:
         if bits not in _SCALES:
@@ -160,15 +154,15 @@ class _Gpcc(PointCodec):
         self._bits = bits
 
     def label(self, name: str) -> str:
-        """Label of a point of the ladder: on a grid that is not the default's, other points have other names."""
+        """Label of a rate; on a grid that is not the default, the label starts with the bits: ``b11r01``."""
         return name if self._bits == DEFAULT_BITS else f"b{self._bits}{name}"
 
     @abstractmethod
     def options(self, rate: Rate) -> list[str]:
-        """Options of tmc3 that make a rate."""
+        """Options of tmc3 for a rate."""
 
     def version(self) -> str:
-        """The modules and packages that decide bytes and meshes, then the release of tmc3 and the start of its hash."""
+        """Version of the format, modules and packages, then the release of tmc3 and the start of its hash."""
         try:
             program = TMC3.find().identity
         except CodecUnavailable:
@@ -176,11 +170,11 @@ class _Gpcc(PointCodec):
         return f"{source_version(self.container.version, __name__, packages=self.packages)}+{program}"
 
     def programs(self) -> Mapping[str, str]:
-        """Which tmc3 is here."""
+        """The installed tmc3."""
         return found(TMC3)
 
     def availability(self) -> Availability:
-        """Say whether tmc3, and what the conversions need, is here."""
+        """Whether tmc3 and the packages of the conversions are installed."""
         program = TMC3.availability()
         return super().availability() if program.ok else program
 
@@ -195,7 +189,7 @@ class _Gpcc(PointCodec):
         Raises
         ------
         CodecFailed
-            tmc3 does not do its work.
+            tmc3 fails.
         """
         scale = round(SCALE_DENOMINATOR * float(rate.params["scale"]))
         return Writer().byte(scale).raw(encode_points(voxels, self.options(rate), ctx)).data()
@@ -206,12 +200,12 @@ class _Gpcc(PointCodec):
         Raises
         ------
         BitstreamError
-            tmc3 cannot decode the stream, or what it decodes is not in the cube.
+            tmc3 cannot decode the stream, or decodes points outside the cube.
         """
         fields = Fields(stream)
         scale = fields.byte("position scale in 1/32", 1, SCALE_DENOMINATOR) / SCALE_DENOMINATOR
         points = decode_points(fields.rest(), ctx) + centre_offset(scale)
-        reach = 1 / scale + 64  # of rounding, and of a triangle soup's largest node
+        reach = 1 / scale + 64  # rounding, and a triangle soup's largest node
         if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")
         return points
@@ -220,12 +214,12 @@ class _Gpcc(PointCodec):
 class GpccOctree(_Gpcc):
     """G-PCC octree: positions scaled by S, rounded, merged, and coded as occupancy of an octree.
 
-    The ladder is over S, as the common test conditions have it for the bits of the grid.
+    The rates differ in S; the common test conditions give S for each number of bits.
 
     Parameters
     ----------
     bits : {10, 11, 12}
-        The grid is 2^bits.
+        The grid has 2^bits voxels along a side.
 
     Source: ISO/IEC 23090-9; github.com/MPEGGroup/mpeg-pcc-tmc13.
     """
@@ -234,27 +228,27 @@ class GpccOctree(_Gpcc):
     container = Container(b"GPO", 2, name)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``r01`` to ``r06``, ``b11r01`` on 2^11; the first four, which are what meshes need, for ``quick``."""
+        """``r01`` to ``r06`` (``b11r01`` on 2^11); the first four, the useful rates for meshes, for ``quick``."""
         scales = _SCALES[self._bits][: 4 if effort == "quick" else None]
         return [
             Rate(self.label(f"r{i:02d}"), {"bits": self._bits, "scale": scale}) for i, scale in enumerate(scales, 1)
         ]
 
     def options(self, rate: Rate) -> list[str]:
-        """Options of tmc3 that make a rate."""
+        """Options of tmc3 for a rate."""
         return [*_OCTREE, f"--positionQuantizationScale={rate.params['scale']:g}"]
 
 
 class GpccTrisoup(_Gpcc):
-    """G-PCC triangle soup: an octree down to nodes of 2^N voxels, and in each the triangles that cross it.
+    """G-PCC triangle soup: an octree down to nodes of 2^N voxels, and the triangles that cross each node.
 
-    The ladder is over N: 5, 4, 3, 2 as in the common test conditions (``r01`` to ``r04``), and below and between them
+    The rates differ in N: 5, 4, 3, 2 as in the common test conditions (``r01`` to ``r04``); below and between them,
     N = 6, and N = 5, 4, 3 on a grid of half the resolution (``n6``, ``n5s0.5``, ``n4s0.5``, ``n3s0.5``).
 
     Parameters
     ----------
     bits : {10, 11, 12}
-        The grid is 2^bits.
+        The grid has 2^bits voxels along a side.
 
     Source: ISO/IEC 23090-9; github.com/MPEGGroup/mpeg-pcc-tmc13.
     """
@@ -263,7 +257,7 @@ class GpccTrisoup(_Gpcc):
     container = Container(b"GPT", 2, name)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """All eight, ``b11r01`` on 2^11; those of the test conditions for ``quick``."""
+        """All eight rates (``b11r01`` on 2^11); the four of the test conditions for ``quick``."""
         return [
             Rate(
                 self.label(name),
@@ -274,7 +268,7 @@ class GpccTrisoup(_Gpcc):
         ]
 
     def options(self, rate: Rate) -> list[str]:
-        """Options of tmc3 that make a rate."""
+        """Options of tmc3 for a rate."""
         return [
             *_TRISOUP,
             f"--positionQuantizationScale={rate.params['scale']:g}",

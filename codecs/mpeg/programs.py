@@ -1,7 +1,7 @@
-"""External programs: finding them, knowing which one was found, and running them so that nothing is left behind.
+"""Finds, identifies and runs external programs; a run leaves no process and no file behind.
 
-Knows nothing of what the programs code. A program stays in the process group of its caller, because that is what the
-engine kills when a worker overruns its deadline or its memory.
+A program stays in the process group of its caller, because the engine kills this group when a worker exceeds its time
+or memory.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from gcbench.errors import BenchError, CodecFailed, CodecTimeout, CodecUnavailab
 log = logging.getLogger(__name__)
 
 _BANNER_LIMIT_S = 10.0
-_KEPT_LOG_BYTES = 1 << 18  # of each of the two outputs, the end; V-PCC prints 20 KiB for a frame
+_KEPT_LOG_BYTES = 1 << 18  # the end of each of the two outputs; V-PCC prints 20 KiB for a frame
 _TELLING = re.compile(r"error|fail|missing|cannot|can't|invalid|abort|terminate|exceed|what\(\)", re.IGNORECASE)
-# Sent by people, schedulers and the kernel when it is short of memory: they say nothing of the program or its input.
+# People, schedulers and a kernel without memory send these signals; the program and its input are not the cause.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
 class Program:
-    """An external program: what it is called, how it is told from others, and where to get it.
+    """An external program: its name, how to recognise it, and where to get it.
 
     Parameters
     ----------
     name : str
-        File name, looked for on ``PATH``.
+        File name to look for on ``PATH``.
     variable : str
-        Environment variable that goes before ``PATH``: the program, or with ``inside`` a folder that has it.
+        Environment variable that precedes ``PATH``; its value is the program, or a folder if ``inside`` is set.
     banner : str
-        Regular expression that what it prints without arguments matches; its first group is the version.
+        Regular expression for the program's output without arguments; its first group is the version.
     minimum : tuple of int
-        Oldest version whose options are those used here.
+        Oldest version that has the options used here.
     upstream : str
-        Where its source is.
+        Repository of the source.
     inside : str
-        Where the program is in the folder that the variable names; empty if the variable names the program itself.
+        Path of the program in the folder that the variable names; empty if the variable names the program itself.
     """
 
     name: str
@@ -67,22 +67,22 @@ class Program:
 
     @property
     def remedy(self) -> str:
-        """How to get it, in one line."""
+        """How to get the program, in one line."""
         what = "its folder" if self.inside else "the program"
         release = ".".join(map(str, self.minimum))
         return f"build release {release} of {self.upstream} and let {self.variable} name {what} (docs/mpeg.md)"
 
     def find(self) -> Installed:
-        """Find the program that ``variable`` names, else that on ``PATH``, and ask it for its version.
+        """Find the program that ``variable`` names, else the program on ``PATH``, and ask it for its version.
 
         Raises
         ------
         CodecUnavailable
-            There is none, it is another program, or it is too old.
+            There is no such program, it is another program, or it is too old.
         """
         named = os.environ.get(self.variable, "")
         wanted = str(Path(named) / self.inside) if named and self.inside else named or self.name
-        # Workers change their directory: a relative path would be another file, or none, for them.
+        # Workers change their directory, where a relative path would name another file or none.
         if named and not Path(named).expanduser().is_absolute():
             raise self._unavailable(f"{self.variable}={named} is not an absolute path")
         found = shutil.which(Path(wanted).expanduser())
@@ -94,7 +94,7 @@ class Program:
         return _identify(self, path, facts.st_mtime_ns, facts.st_size)
 
     def availability(self) -> Availability:
-        """Whether it can be found; never raises."""
+        """Whether the program can be found; never raises."""
         try:
             self.find()
         except CodecUnavailable as error:
@@ -109,41 +109,29 @@ class Program:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a program may take: a corrupt stream can make a decoder run for ever, or ask for any memory.
+    """Limits of a program: a corrupt stream can make a decoder run for ever or allocate any amount of memory.
 
     Parameters
     ----------
     seconds : float
-        Of wall time.
+        Wall time.
     memory_bytes : int or None
-        Of address space; imposed where the system can (Linux), else the engine's limit remains.
+        Address space; set only on Linux; elsewhere only the engine's limit holds.
     """
 
     seconds: float = float("inf")
     memory_bytes: int | None = None
 
     def impose_memory(self, pid: int) -> None:
-        """Let allocations of a process fail beyond ``memory_bytes``."""
+        """Make allocations of a process fail beyond ``memory_bytes``."""
         if self.memory_bytes is not None and sys.platform == "linux":
-            with contextlib.suppress(OSError):  # it has ended already, or we may not
+            with contextlib.suppress(OSError):  # the process has ended, or setting its limit is not permitted
                 resource.prlimit(pid, resource.RLIMIT_AS, (self.memory_bytes, self.memory_bytes))
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A program that was found.
-
-    Parameters
-    ----------
-    name : str
-        Of the program.
-    path : Path
-        The file.
-    version : str
-        As it says itself.
-    sha256 : str
-        Of the file.
-    """
+    """A program that was found, with the version that it prints and the hash of its file."""
 
     name: str
     path: Path
@@ -152,7 +140,7 @@ class Installed:
 
     @property
     def identity(self) -> str:
-        """Name, version and the first twelve digits of the hash: what decides the bytes it writes."""
+        """Name, version and the first twelve digits of the hash; programs of equal identity write equal bytes."""
         return f"{self.name}-{self.version}-{self.sha256[:12]}"
 
     def run(
@@ -165,32 +153,32 @@ class Installed:
         failure: type[BenchError],
         bounds: Bounds | None = None,
     ) -> None:
-        """Run it in a folder, with one thread and no input, until it ends or the call's deadline comes.
+        """Run the program with one thread and no input, until it ends or the call's deadline comes.
 
-        What it prints is logged if it does not do what it should.
+        If the program fails, its output is logged.
 
         Parameters
         ----------
         arguments : sequence of str
-            Of the command line; files are named relative to ``folder``.
+            Arguments of the command line; files are relative to ``folder``.
         folder : Path
-            Its working directory.
+            Working directory of the program.
         ctx : Context
-            Of the call, for the deadline.
+            Gives the deadline.
         outputs : sequence of str
-            Files in ``folder`` that must be there, and not empty, when it ends.
+            Files in ``folder`` that the program must write and that must not be empty.
         failure : type
-            What to raise if it does not do its work: CodecFailed for an encoder, BitstreamError for a decoder, whose
-            input is the stream.
+            Error to raise if the program fails: CodecFailed for an encoder; BitstreamError for a decoder, whose input
+            is the stream.
         bounds : Bounds, optional
-            What it may take; over that it is killed, which is a ``failure``.
+            Limits; a program that exceeds them is killed, which is a ``failure``.
 
         Raises
         ------
         CodecTimeout
-            The deadline came; the program and all that it started were killed.
+            The deadline came; the program and all its descendants were killed.
         CodecFailed
-            It could not be started, or somebody else killed it.
+            The program could not be started, or was killed from outside.
         """
         ctx.check_deadline()
         bounds = bounds or Bounds()
@@ -230,14 +218,14 @@ class Installed:
 
 @contextlib.contextmanager
 def work_folder(ctx: Context) -> Iterator[Path]:
-    """Make a folder for the files of one run inside the call's scratch folder; it always goes away."""
+    """Make a folder for the files of one run in the call's scratch folder, and remove the folder afterwards."""
     with tempfile.TemporaryDirectory(prefix="program-", dir=ctx.scratch, ignore_cleanup_errors=True) as folder:
         yield Path(folder).absolute()
 
 
 @lru_cache(maxsize=32)
 def _identify(program: Program, path: Path, _mtime_ns: int, _size: int) -> Installed:
-    """Ask a program for its version and hash it: once for each state of the file."""
+    """Ask a program for its version and hash its file, once for each state of the file."""
     shown = f"{program.variable} names {path}, which" if os.environ.get(program.variable) else f"{path}"
     try:
         with tempfile.TemporaryDirectory(prefix="program-") as folder:
@@ -266,7 +254,7 @@ def _identify(program: Program, path: Path, _mtime_ns: int, _size: int) -> Insta
 
 
 class _Said:
-    """What a program prints: the end of each of its two outputs."""
+    """The last part of a program's stdout and stderr."""
 
     def __init__(self) -> None:
         self._tails = {"stdout": bytearray(), "stderr": bytearray()}
@@ -281,7 +269,7 @@ class _Said:
         return self._tails[output][-_KEPT_LOG_BYTES:].decode(errors="replace")
 
     def telling_line(self) -> str:
-        """Return the last line that speaks of a failure, else the last of stderr; not the parameters on stdout."""
+        """Return the last line that names a failure, else the last line of stderr (stdout ends with parameters)."""
         errors = [line.strip() for line in self.text("stderr").splitlines() if line.strip()]
         prints = [line.strip() for line in self.text("stdout").splitlines() if line.strip()]
         for line in (*reversed(errors), *reversed(prints)):
@@ -300,9 +288,9 @@ class _Said:
 
 
 def _listen(process: subprocess.Popen[bytes], said: _Said, until: float) -> None:
-    """Take what a program prints, until it ends; TimeoutError at ``until``, a ``time.monotonic()``.
+    """Collect a program's output until the program ends; TimeoutError at ``until``, a ``time.monotonic()``.
 
-    The pipes end with the process, at once; ``wait`` with a timeout would look only every 50 ms.
+    The pipes close as soon as the process ends, whereas ``wait`` with a timeout looks only every 50 ms.
     """
     with selectors.DefaultSelector() as selector:
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
@@ -314,7 +302,7 @@ def _listen(process: subprocess.Popen[bytes], said: _Said, until: float) -> None
                 raise TimeoutError
             ready = selector.select(min(left, 1.0))
             if not ready and process.poll() is not None:
-                return  # it has ended; something that it left behind holds its pipes
+                return  # the process has ended, but a descendant still holds the pipes
             for key, _ in ready:
                 chunk = os.read(key.fd, 1 << 16)
                 if chunk:
@@ -348,7 +336,7 @@ def _kill_with_descendants(pid: int) -> None:
 
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        process.suspend()  # so that it starts no other while we look
+        process.suspend()  # a suspended process cannot start more children
         for one in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.Error):
                 one.kill()
@@ -381,7 +369,7 @@ PCC_APP_DECODER = Program(
 
 
 def found(*programs: Program) -> dict[str, str]:
-    """Version and SHA-256 of those programs that are here, by name: for the provenance of a run."""
+    """Version and SHA-256 of the installed ones of these programs, by name, for the provenance of a run."""
     here = {}
     for program in programs:
         with contextlib.suppress(CodecUnavailable, OSError):

@@ -1,7 +1,4 @@
-"""V-PCC (ISO/IEC 23090-5) through its reference programs PccAppEncoder and PccAppDecoder.
-
-Knows the command lines, and how frames become one stream. Nothing of surfaces but that frames have one.
-"""
+"""V-PCC (ISO/IEC 23090-5): runs the reference programs PccAppEncoder and PccAppDecoder on one mesh or a set."""
 
 from __future__ import annotations
 
@@ -29,31 +26,31 @@ DEFAULT_BITS = 10
 BITS = (8, 9, DEFAULT_BITS)  # a coordinate of 1024 or more makes the encoder of the test conditions hang
 MAX_POINTS = 1 << 24  # of a frame: a surface of the whole cube at 10 bits is 6e6 points, and V-PCC may have two layers
 FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
-_GREY = 128  # the encoder crashes on points without a colour; they are not coded
-_OUTSIDE_VOXELS = 64  # how far smoothing may put a point out of the cube
+_GREY = 128  # the encoder crashes on points without colours, although colours are not coded
+_OUTSIDE_VOXELS = 64  # smoothing may move a point this far out of the cube
 MAX_FRAMES = (1 << 16) - 1
 
-# Of cfg/ in the upstream repository. The sequence gives the number of bits and how patches are made; frame numbers and
-# file names in it are overridden.
+# Files in cfg/ of the upstream repository. The sequence file sets the number of bits and how patches are made; the
+# command line overrides its frame numbers and file names.
 _COMMON = "common/ctc-common.cfg"
 _SEQUENCE = "sequence/longdress_vox10.cfg"
-_INVERSE_COLOURS = "hdrconvert/yuv420toyuv444_16bit.cfg"  # the decoder wants it even where there are no colours
+_INVERSE_COLOURS = "hdrconvert/yuv420toyuv444_16bit.cfg"  # the decoder needs this file even without colours
 _RATES = 5
 
 
 class Vpcc(PointCodec, SetCodec):
     """V-PCC: patches of the surface projected onto the sides of a box, as depth and occupancy videos coded by HEVC.
 
-    A stream holds the number of frames, and the V3C stream.
+    A stream holds the number of frames and the V3C stream.
 
     Parameters
     ----------
     mode : {"all-intra", "random-access"}
-        Each mesh by itself; or the meshes of a set, in the order they come in, as the frames of one sequence.
+        Code each mesh separately, or the meshes of a set, in their order, as the frames of one sequence.
     bits : {8, 9, 10}
-        The grid is 2^bits.
+        The grid has 2^bits voxels along a side.
 
-    Source: ISO/IEC 23090-5; github.com/MPEGGroup/mpeg-pcc-tmc2; the ladder is that of its common test conditions.
+    Source: ISO/IEC 23090-5; github.com/MPEGGroup/mpeg-pcc-tmc2; the ladder comes from its common test conditions.
     """
 
     name = "vpcc"
@@ -68,7 +65,7 @@ class Vpcc(PointCodec, SetCodec):
         self.kind = "set" if mode == "random-access" else "model"
 
     def version(self) -> str:
-        """The modules and packages that decide bytes and meshes, then the programs and their configuration."""
+        """Version of the format, modules and packages, then of the programs and their configuration."""
         try:
             programs = f"{PCC_APP_ENCODER.find().identity}+{PCC_APP_DECODER.find().identity}"
             coder = f"{programs}+cfg-{self._configuration_sha256()[:12]}"
@@ -77,11 +74,11 @@ class Vpcc(PointCodec, SetCodec):
         return f"{source_version(self.container.version, __name__, packages=self.packages)}+{coder}"
 
     def programs(self) -> Mapping[str, str]:
-        """Which encoder and decoder are here."""
+        """The installed encoder and decoder."""
         return found(PCC_APP_ENCODER, PCC_APP_DECODER)
 
     def availability(self) -> Availability:
-        """Say whether both programs, the configuration folder, and what the conversions need, are here."""
+        """Whether both programs, their configuration folder and the packages of the conversions are installed."""
         for program in (PCC_APP_ENCODER, PCC_APP_DECODER):
             available = program.availability()
             if not available.ok:
@@ -93,7 +90,7 @@ class Vpcc(PointCodec, SetCodec):
         return super().availability()
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``r1`` to ``r5``, ``b9r1`` on a grid of 2^9; without ``r3`` for ``quick``."""
+        """``r1`` to ``r5`` (``b9r1`` on a grid of 2^9); without ``r3`` for ``quick``."""
         numbers = [n for n in range(1, _RATES + 1) if effort != "quick" or n != 3]
         grid = "" if self._bits == DEFAULT_BITS else f"b{self._bits}"
         return [Rate(f"{grid}r{n}", {"bits": self._bits, "ctc_rate": n}) for n in numbers]
@@ -105,7 +102,7 @@ class Vpcc(PointCodec, SetCodec):
         PCC_APP_DECODER.find()
 
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
-        """Encode each mesh by itself, or the set as one sequence."""
+        """Encode each mesh separately, or the set as one sequence."""
         if self.kind == "set":
             return [self.encode_set(meshes, rate, ctx)]
         return [self.encode_mesh(mesh, rate, ctx) for mesh in meshes]
@@ -120,7 +117,7 @@ class Vpcc(PointCodec, SetCodec):
         Raises
         ------
         CodecFailed
-            The encoder does not do its work, or there are more than 65535 meshes.
+            The encoder fails, or there are more than 65535 meshes.
         """
         frames = [self.sample(mesh, rate, ctx)[0] for mesh in meshes]
         with ctx.stage("coding"):
@@ -128,7 +125,7 @@ class Vpcc(PointCodec, SetCodec):
             return self.wrap(self._encode_frames(frames, bits, rate, ctx), bits)
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
-        """Decode the frames of a stream and put a surface through each.
+        """Decode the frames of a stream and reconstruct the surface of each.
 
         Raises
         ------
@@ -151,7 +148,7 @@ class Vpcc(PointCodec, SetCodec):
         Raises
         ------
         CodecFailed
-            The encoder does not do its work.
+            The encoder fails.
         """
         return self._encode_frames([voxels], bits, rate, ctx)
 
@@ -171,7 +168,7 @@ class Vpcc(PointCodec, SetCodec):
     def _encode_frames(self, frames: Sequence[NDArray[np.int32]], bits: int, rate: Rate, ctx: Context) -> bytes:
         if not 1 <= len(frames) <= MAX_FRAMES:
             raise CodecFailed(f"V-PCC codes 1 to {MAX_FRAMES} frames, not {len(frames)}")
-        # Negative coordinates crash the encoder, large ones make it hang, and of an empty cloud it says nothing.
+        # Negative coordinates crash the encoder, large ones make it hang, and it does not report an empty cloud.
         for points in frames:
             if not len(points) or points.min() < 0 or points.max() >= 1 << max(BITS):
                 raise CodecFailed(f"V-PCC codes points with coordinates in 0…{(1 << max(BITS)) - 1}")
@@ -190,7 +187,7 @@ class Vpcc(PointCodec, SetCodec):
                 "--nbThread=1",
                 "--colorTransform=0",
                 "--computeMetrics=0",
-                "--computeChecksum=0",  # else the encoder leaves a file beside the stream, and the decoder misses it
+                "--computeChecksum=0",  # with 1, the encoder writes a second file that the decoder needs
                 "--noAttributes=1",
                 "--compressedStreamPath=out.bin",
                 "--reconstructedDataPath=rec_%04i.ply",
@@ -209,12 +206,12 @@ class Vpcc(PointCodec, SetCodec):
                 "--nbThread=1",
                 "--colorTransform=0",
                 "--computeMetrics=0",
-                "--computeChecksum=0",  # else the encoder leaves a file beside the stream, and the decoder misses it
+                "--computeChecksum=0",  # with 1, the encoder writes a second file that the decoder needs
                 "--startFrameNumber=0",
                 f"--inverseColorSpaceConversionConfig={cfg / _INVERSE_COLOURS}",
             ]
             names = [f"out_{number:04d}.ply" for number in range(count)]
-            # Three seconds and 0.3 GiB for a frame.
+            # Decoding takes three seconds and 0.3 GiB for a frame.
             bounds = Bounds(seconds=600 + 60 * count, memory_bytes=(4 + min(count, FRAMES_IN_GROUP)) << 30)
             decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError, bounds=bounds)
             return [_distinct(read_points((folder / name).read_bytes(), MAX_POINTS), bits) + 0.5 for name in names]
@@ -223,7 +220,7 @@ class Vpcc(PointCodec, SetCodec):
         return [_COMMON, f"condition/ctc-{self._mode}.cfg", _SEQUENCE, f"rate/ctc-r{ctc_rate}.cfg"]
 
     def _configuration_sha256(self) -> str:
-        """Over every file that an encoding may read."""
+        """Hash of every configuration file that an encoding may read."""
         cfg = _configuration()
         names = {name for rate in range(1, _RATES + 1) for name in self._configuration_files(rate)}
         names |= {f"hm/{path.name}" for path in (cfg / "hm").glob("*.cfg")}
@@ -234,12 +231,12 @@ class Vpcc(PointCodec, SetCodec):
 
 
 def _configuration() -> Path:
-    """Folder ``cfg`` of the upstream repository: beside the folder of the encoder, as it is there.
+    """Folder ``cfg``, next to the folder of the encoder, as in the upstream repository.
 
     Raises
     ------
     CodecUnavailable
-        There is none.
+        There is no such folder.
     """
     encoder = PCC_APP_ENCODER.find().path
     for path in (encoder, encoder.resolve()):
@@ -262,7 +259,7 @@ def _parts(contents: bytes) -> tuple[int, bytes]:
 
 
 def _distinct(points: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
-    """Drop what is decoded twice, between 1.5 and 4 % of the points; sorted by x, then y, then z."""
+    """Sort points by x, then y, then z, and drop duplicates (V-PCC decodes 1.5 to 4 % of the points twice)."""
     if not len(points):
         raise BitstreamError("the stream holds no points")
     voxels = np.rint(points).astype(np.int64) + _OUTSIDE_VOXELS

@@ -1,6 +1,6 @@
 """The factorised entropy model of the latent features: a learnt cumulative distribution for each channel.
 
-Knows nothing of voxels or streams; turning these distributions into the integer tables of a coder is the codec's work.
+:mod:`gcbench.codecs.pcgcv2.features` turns the distributions into the integer tables of a coder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class FactorizedBottleneck(nn.Module):
     Parameters
     ----------
     channels : int
-        C, each with its own distribution.
+        C, the number of channels.
     filters : tuple of int
         Widths of the hidden layers.
     initial_scale : float
-        About how wide the distributions are at first.
+        Approximate width of the initial distributions.
 
     Source: Ballé et al., "Variational image compression with a scale hyperprior" (ICLR 2018), appendix 6.1.
     """
@@ -59,13 +59,13 @@ class FactorizedBottleneck(nn.Module):
         """Probability mass of the unit interval around each feature: (M, C) to (M, C), never below 1e-9."""
         values = y.t().unsqueeze(1)
         lower, upper = self.cumulative_logits(values - 0.5), self.cumulative_logits(values + 0.5)
-        # On the side of the distribution where both sigmoids are small, their difference keeps its digits.
+        # The sign moves both sigmoids to the side where they are small, where their difference loses no digits.
         sign = -torch.sign(lower + upper).detach()
         mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
         return _floored(mass).squeeze(1).t()
 
     def bits(self, y: Tensor) -> Tensor:
-        """Bits that an ideal coder spends on (M, C) features: a scalar."""
+        """Bits that an ideal coder needs for (M, C) features: a scalar."""
         return -torch.log2(self.likelihood(y)).sum()
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class FactorizedBottleneck(nn.Module):
 
 
 class _Floor(torch.autograd.Function):
-    """max(x, floor), whose gradient still raises x where it lies below."""
+    """max(x, floor), with a gradient that can still raise an x below the floor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The authors' published checkpoints, turned into weights of this network: their names, their kernel layout.
+"""Converts the authors' published checkpoints, in MinkowskiEngine's names and kernel layout, to this network's weights.
 
-Knows MinkowskiEngine's conventions on file; MinkowskiEngine itself is not needed. The checkpoints could not be had when
-this was written: names and shapes are those of the architecture in the authors' repository.
+MinkowskiEngine is not needed. The checkpoints were not available when this module was written; names and shapes follow
+the architecture in the authors' repository.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.errors import CodecUnavailable
 
 _ENTROPY_MODEL = {"_matrices": "matrices", "_biases": "biases", "_factors": "factors"}
-# The authors' entropy model also registers its last layer's parameters by themselves, a second time.
+# The authors' entropy model registers the parameters of its last layer a second time under these names.
 _REPEATED = {f"entropy_bottleneck.{name}" for name in ("matrix", "bias", "factor")}
 _RATE = re.compile(r"r(\d+)(_.*)?\.pth")
 
 
 def load_checkpoint(path: Path) -> PCGCv2:
-    """Read a published checkpoint, ``r3_0.10bpp.pth`` for one, into a network ready for inference.
+    """Read a published checkpoint, e.g. ``r3_0.10bpp.pth``, into a network ready for inference.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def load_checkpoint(path: Path) -> PCGCv2:
 
 
 def import_checkpoints(source: Path, folder: Path) -> list[Path]:
-    """Turn the checkpoints in a folder, ``r1*.pth`` and on, into files that the codec finds.
+    """Convert the checkpoints ``r1*.pth``, ``r2*.pth``, … of a folder to files of the codec.
 
-    With GCBENCH_PCGCV2_WEIGHTS naming `folder`, ``r1`` … are the authors'.
+    If GCBENCH_PCGCV2_WEIGHTS names `folder`, the rates ``r1`` … use the authors' weights.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def import_checkpoints(source: Path, folder: Path) -> list[Path]:
     Raises
     ------
     CodecUnavailable
-        There are none, or one is not of this architecture.
+        There are no checkpoints, or a checkpoint is not of this architecture.
     """
     from gcbench.codecs.pcgcv2.ladder import publish
     from gcbench.codecs.pcgcv2.weights import save_weights
@@ -78,15 +78,15 @@ def import_checkpoints(source: Path, folder: Path) -> list[Path]:
 
 
 def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename and lay out the tensors of a published model.
+    """Convert names and layouts of the tensors of a published model.
 
-    Their convolutions have ``kernel`` of (volume, C_in, C_out), x fastest in the volume, or (C_in, C_out) where that
-    is 1, and ``bias`` of (1, C_out); ours have ``weight`` with z fastest, and ``bias`` of (C_out,).
+    Published convolutions have a ``kernel`` of (volume, C_in, C_out), x fastest in the volume, or of (C_in, C_out) for
+    a volume of 1, and a ``bias`` of (1, C_out). Ours have a ``weight`` with z fastest, and a ``bias`` of (C_out,).
 
     Raises
     ------
     ValueError
-        A tensor has a shape that no layer has.
+        No layer has the shape of a tensor.
 
     Source: MinkowskiEngine 0.5, kernel_region.hpp: "iterate from the first axis", even kernels from 0 on.
     """

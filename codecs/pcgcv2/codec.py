@@ -1,7 +1,4 @@
-"""PCGCv2 as a codec of the benchmark: which weights a rate stands for, large clouds in blocks, streams.
-
-Knows clouds, streams and the shipped weights. The network, the octree and the feature coder are modules of their own.
-"""
+"""PCGCv2 as a codec of the benchmark: it selects the weights of a rate, cuts large clouds, and writes streams."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.network import PCGCv2
 
 STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
-MAX_BLOCK_VOXELS = 1_500_000  # coded at once; see the class for what that takes
+MAX_BLOCK_VOXELS = 1_500_000  # coded at once; PCGCv2Codec gives the memory that this takes
 DEFAULT_BITS = 10
-_COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # rates below and beside the ladder, and quick ones
+_COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # further rates on a coarser grid, also for quick
 _NEEDED = ("torch", "safetensors", "numba")
 
 
@@ -36,19 +33,19 @@ class PCGCv2Codec(PointCodec):
     """PCGCv2: a sparse convolutional autoencoder over three scales, its latent features coded with learnt tables.
 
     encode: voxels → network → coordinates at stride 8 (octree) + 8 features each (rounded, arithmetic code) + counts;
-    decode: those → network; at each scale the likeliest voxels are kept, as many as there were.
+    decode: coordinates, features, counts → network, which keeps the likeliest voxels at each scale, as many as counted.
 
-    The ladder is one file of weights for each of ``r1`` … ``rN``, and below them two on a coarser grid. A folder that
-    the environment variable GCBENCH_PCGCV2_WEIGHTS names takes the place of the shipped one (an address cannot: a
-    decoder gets no parameters). A stream names its weights by a fingerprint and cannot be decoded where they are not.
+    Each of the rates ``r1`` … ``rN`` has a file of weights; two rates below them code a coarser grid. The environment
+    variable GCBENCH_PCGCV2_WEIGHTS names a folder of other weights (an address cannot name it: a decoder gets no
+    parameters). A stream names its weights by a fingerprint; only a machine with these weights can decode the stream.
 
-    Entropy decoding depends on integers alone, so that no machine loses track of a stream. The network after it
-    is not bound to the last bit: where two machines round differently (or one has no bfloat16), the choice between
-    voxels of almost the same likelihood may differ; never their number at any scale.
+    Entropy decoding uses integers only, so that every machine decodes the same numbers. The network after it is not
+    exact to the last bit: if two machines round differently (or one has no bfloat16), they may choose differently
+    between voxels of almost the same likelihood; the number of voxels at each scale never differs.
 
-    Coordinates at stride 8 are coded by our own octree also where tmc3 is installed: it is the smaller by 14 %
-    (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and streams do not
-    depend on which programs a machine has.
+    Coordinates at stride 8 are coded by our own octree, also if tmc3 is installed: our streams are 14 % smaller
+    (2 122 and 1 654 bytes for the two frames of the reference measurements, tmc3 2 454 and 1 967), and do not depend on
+    the programs that a machine has.
 
     A cloud of more than 1.5 million voxels is cut into blocks, coded one after the other. Measured on a CPU, a million
     voxels take 1.1 GB to encode and 1.8 GB to decode; four blocks instead of one cost 1 % of the bytes and 0.06 dB.
@@ -56,10 +53,10 @@ class PCGCv2Codec(PointCodec):
     Parameters
     ----------
     bits : int
-        The grid is 2^bits, 7 to 12.
+        The grid has 2^bits voxels along a side; 7 to 12.
     features : {"tables", "mixed"}
-        How features are coded: with one table for each channel, as published; or, ours, with the tables, neighbours,
-        other channels and occupied places mixed, which makes streams 17 to 30 % smaller and changes nothing else.
+        How features are coded: "tables" has one table for each channel, as published; "mixed", our own, mixes the
+        tables with neighbours, other channels and occupied places, which only makes streams 17 to 30 % smaller.
 
     Source: Wang, Ding, Li, Ma, "Multiscale Point Cloud Geometry Compression", DCC 2021, arXiv 2011.03799.
     """
@@ -80,12 +77,12 @@ class PCGCv2Codec(PointCodec):
         self._features = features
 
     def version(self) -> str:
-        """The modules and packages that decide bytes and meshes, and a fingerprint of each file of weights."""
+        """Version of the format, modules and packages, and the fingerprint of each file of weights."""
         weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
         return f"{source_version(self.container.version, __name__, packages=self.packages)}+weights{weights}"
 
     def availability(self) -> Availability:
-        """Say whether torch, weights, and what the conversions need, are here."""
+        """Whether torch, weights and the packages of the conversions are installed."""
         for package in _NEEDED:
             if find_spec(package) is None:
                 return Availability(False, f"the package {package} is not installed", f"pip install {package}")
@@ -100,7 +97,7 @@ class PCGCv2Codec(PointCodec):
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``b8r2``, ``b8r5``: weights r2 and r5 on a grid of 2^8, also for ``quick``; then ``r1`` … ``rN``.
 
-        A cloud of 2^10 takes a minute of a CPU, one of 2^8 two seconds. On another grid, its bits are in all labels.
+        A cloud of 2^10 takes a minute of a CPU, a cloud of 2^8 two seconds. With other `bits`, all labels name them.
         """
         labels = list(ladder.files())
         fine = [_rate(self._bits, label) for label in labels]
@@ -112,7 +109,7 @@ class PCGCv2Codec(PointCodec):
         return coarse + fine
 
     def prepare(self) -> None:
-        """Import torch, compile the coders or load what was compiled, and read all weights."""
+        """Import torch, compile the coders (or load the compiled ones), and read all weights."""
         super().prepare()
         from gcbench.entropy.octree import decode_octree, encode_octree
 
@@ -132,7 +129,7 @@ class PCGCv2Codec(PointCodec):
         CodecFailed
             The network's features are not finite, or there are too many voxels.
         UsageError
-            There are no weights of this rate.
+            There are no weights for this rate.
         """
         from gcbench.entropy.octree import MAX_POINTS, encode_octree
         from gcbench.entropy.voxel_features import LARGEST
@@ -174,7 +171,7 @@ class PCGCv2Codec(PointCodec):
         Raises
         ------
         BitstreamError
-            The stream is short, corrupt or foreign, or of weights that are not here.
+            The stream is short, corrupt or foreign, or its weights are missing.
         """
         from gcbench.entropy.octree import decode_octree
 
@@ -228,7 +225,7 @@ def _decode_features(coder: str, stream: bytes, coordinates: NDArray[np.int32], 
 
 @contextmanager
 def _network(weights: Weights, ctx: Context) -> Iterator[PCGCv2]:
-    """Put the network on the device of the call, with its threads."""
+    """Put the network on the device of the call, and use the threads of the call."""
     import torch
 
     threads = torch.get_num_threads()
@@ -240,7 +237,7 @@ def _network(weights: Weights, ctx: Context) -> Iterator[PCGCv2]:
 
 
 def _check_counts(coarsest: int, counts: tuple[int, int, int]) -> None:
-    """Refuse counts that no cloud has: each voxel has one to eight children."""
+    """Refuse impossible counts: each voxel has one to eight children."""
     places = coarsest
     for count in counts:
         if not places <= count <= 8 * places:
@@ -251,7 +248,7 @@ def _check_counts(coarsest: int, counts: tuple[int, int, int]) -> None:
 
 
 def _cut_for(coordinates: NDArray[np.int32], sizes: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Cut the coarsest voxels into as few blocks as hold at most MAX_BLOCK_VOXELS voxels each."""
+    """Cut the coarsest voxels into the fewest blocks (a power of two) of at most MAX_BLOCK_VOXELS voxels each."""
     blocks = 1
     while True:
         cut = _cut(coordinates, blocks)
@@ -261,7 +258,7 @@ def _cut_for(coordinates: NDArray[np.int32], sizes: NDArray[np.integer]) -> list
 
 
 def _cut(coordinates: NDArray[np.int32], blocks: int) -> list[NDArray[np.int64]]:
-    """Cut voxels in halves of equal number, again and again, each across its longest side.
+    """Cut voxels recursively into halves of equal number, across the longest side.
 
     Parameters
     ----------
@@ -278,7 +275,7 @@ def _cut(coordinates: NDArray[np.int32], blocks: int) -> list[NDArray[np.int64]]
     Raises
     ------
     BitstreamError
-        `blocks` is no such number.
+        `blocks` is not a power of two, or exceeds M.
     """
     if blocks.bit_count() != 1 or blocks > len(coordinates):
         raise BitstreamError(f"{blocks} blocks are declared of {len(coordinates)} voxels")

@@ -1,4 +1,4 @@
-"""``bench train pcgcv2``: the training of the weights that ship with PCGCv2. A thin layer over ``training``."""
+"""The command ``bench train pcgcv2``, which trains the weights that ship with PCGCv2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 from gcbench.errors import UsageError
 from gcbench.training.progress import shown
 
-_INTERRUPTED = 130  # exit code, as shells have it for SIGINT
-_PUBLISHED = "rates"  # folder of the files that the codec reads, in that of the training
+_INTERRUPTED = 130  # the exit code of shells for SIGINT
+_PUBLISHED = "rates"  # subfolder with the files that the codec reads
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -21,16 +21,16 @@ app = typer.Typer(rich_markup_mode="rich")
 def pcgcv2_command(
     ctx: typer.Context,
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the training; what is there already is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder of the training; a training in it is continued.")],
     rates: Annotated[str, typer.Option(help="Labels, comma-separated. Default: the whole ladder.")] = "",
     first: Annotated[str, typer.Option(help="The rate to begin with; the others start from it.")] = "r4",
     earlier: Annotated[
         Path | None,
         typer.Option(help="Folder of an earlier training whose weights the first rate starts from, not from nothing."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of the first rate.")] = 6000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the first rate.")] = 6000,
     warm_share: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Steps of each later rate, as a share of those.")
+        float, typer.Option(min=0.001, max=1, help="Steps of each later rate, as a share of --steps.")
     ] = 0.25,
     minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so long, with a checkpoint.")] = None,
     patches: Annotated[int, typer.Option(min=1, help="Patches to cut from shapes, once.")] = 1600,
@@ -44,12 +44,12 @@ def pcgcv2_command(
 ) -> None:
     """Train the weights of PCGCv2 on made-up shapes and the built-in meshes.
 
-    From one rate of the ladder outwards; each starts from its neighbour.
-    Ctrl-C, a crash or --minutes may end it at any time: the same command goes on
-    from the last checkpoint, at most a minute old, and comes to the same weights.
+    Training starts with one rate of the ladder; each further rate starts from its
+    neighbour. Ctrl-C, a crash or --minutes may stop the training: the same command
+    continues from the last checkpoint, at most a minute old, to the same weights.
 
-    FOLDER/rates then has a file for each rate, and FOLDER/log.jsonl what held-out
-    patches gave on the way.
+    FOLDER/rates gets a file for each rate, FOLDER/log.jsonl the results of
+    validation on held-out patches.
 
     [bold]Examples[/bold]
 

@@ -1,6 +1,6 @@
-"""Coding of the quantised latent features as published: one table for each channel, which ships with the weights.
+"""Codes the quantised latent features as published, with one table for each channel; tables ship with the weights.
 
-Coding never evaluates a network: what two machines round differently cannot bring encoder and decoder apart.
+Coding uses integers only and no network: rounding differences between machines cannot corrupt a decoded feature.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 ESCAPE = LAST - FIRST + 1  # the symbol of every feature that is not in FIRST … LAST
 _TOTAL = 1 << 16
-_OFFSET = 1 << 15  # of an escaped feature, so that its two bytes are not negative
+_OFFSET = 1 << 15  # added to an escaped feature, so that its two bytes are not negative
 
 Tables = NDArray[np.uint16]
 
 
 def frequency_tables(bottleneck: FactorizedBottleneck) -> Tables:
-    """Turn the distributions of an entropy model into frequencies out of 2^16, as the files of weights hold them.
+    """Turn the distributions of an entropy model into frequencies out of 2^16, the form in files of weights.
 
     Returns
     -------
     (C, 257) uint16
-        Of the features −128 … 127, and of the escape; each row adds up to 2^16.
+        Frequencies of the features −128 … 127, and of the escape; each row adds up to 2^16.
     """
     mass = np.diff(bottleneck.cdf(FIRST, LAST).numpy(), axis=1).clip(0)
     shares = np.zeros((len(mass), ESCAPE + 1), np.int64)
@@ -43,12 +43,12 @@ def frequency_tables(bottleneck: FactorizedBottleneck) -> Tables:
 
 
 def checked(tables: Tables) -> Tables:
-    """Give tables back if they are tables.
+    """Return the tables if they are valid.
 
     Raises
     ------
     ValueError
-        A wrong shape, a row that does not add up to 2^16, or an escape without a share.
+        The shape is wrong, a row does not add up to 2^16, or an escape has the frequency 0.
     """
     if tables.ndim != 2 or tables.shape[1] != ESCAPE + 1 or tables.dtype != np.uint16:
         raise ValueError(f"an array of {tables.dtype}, {tables.shape} is not a set of frequency tables")
@@ -58,7 +58,7 @@ def checked(tables: Tables) -> Tables:
 
 
 def encode_features(features: NDArray[np.integer], tables: Tables) -> bytes:
-    """Code quantised features, channel by channel; then the escaped ones as two bytes each.
+    """Code quantised features, channel by channel, then the escaped features as two bytes each.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def decode_features(stream: bytes, count: int, tables: Tables) -> NDArray[np.int
     Raises
     ------
     BitstreamError
-        The stream is short, or goes on after the last feature.
+        The stream is short, or continues after the last feature.
     """
-    # The likeliest feature takes 2^-15.5 bits: its share is at most 1 - 2^-16.
+    # A feature takes at least 2^-15.5 bits, because a probability is at most 1 - 2^-16.
     check_budget("features", count * len(tables), (len(stream) + 8) << 19)
     coder = RangeCoder()
     source = coder.source(stream)
@@ -112,5 +112,5 @@ def decode_features(stream: bytes, count: int, tables: Tables) -> NDArray[np.int
 
 
 def _coding_tables(tables: Tables) -> NDArray[np.int64]:
-    """Frequencies as the range coder has them; what has no share of 2^16 has one of 2^24 here."""
+    """Frequencies out of 2^24 for the range coder; a frequency of 0 becomes 1."""
     return frequencies(tables.astype(np.int64))

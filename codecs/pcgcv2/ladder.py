@@ -1,7 +1,4 @@
-"""The files behind the rates: which there are, what a stream calls them, and the integer tables they carry.
-
-Knows the weight files of this codec and the network in them. How weights come about is training's.
-"""
+"""Finds, reads and publishes the files of weights of the rates, and computes the fingerprints that streams carry."""
 
 from __future__ import annotations
 
@@ -29,12 +26,12 @@ _TABLES = "tables"
 
 @dataclass(frozen=True)
 class Weights:
-    """One rate.
+    """Weights of one rate.
 
     Parameters
     ----------
     model : PCGCv2
-        For inference, in single precision.
+        Network for inference, in single precision.
     tables : (8, 257) uint16
         Frequencies of the quantised features, see ``features.frequency_tables``.
     """
@@ -44,7 +41,7 @@ class Weights:
 
 
 def folder() -> Path:
-    """Where the files are: what the environment variable GCBENCH_PCGCV2_WEIGHTS names, or else what ships."""
+    """Folder of the files: the value of the environment variable GCBENCH_PCGCV2_WEIGHTS, or else the shipped one."""
     return Path(os.environ.get(ENVIRONMENT) or _SHIPPED)
 
 
@@ -60,7 +57,7 @@ def fingerprints() -> dict[bytes, Path]:
 
 
 def fingerprint(path: Path) -> bytes:
-    """Four bytes of a file's SHA-256: how a stream names the weights that decode it."""
+    """Four bytes of a file's SHA-256; a stream names the weights that decode it by them."""
     status = path.stat()
     return _digest(path, status.st_mtime_ns, status.st_size)[:FINGERPRINT_BYTES]
 
@@ -73,7 +70,7 @@ def _digest(path: Path, _modified_ns: int, _size: int) -> bytes:
 def publish(trained: Path, path: Path) -> None:
     """Write trained weights with the integer tables of their entropy model.
 
-    The tables are made here, once, of the weights as the file has them: whoever codes with the file has the same.
+    The tables are computed once, from the rounded weights of the file, so that all users of the file have equal tables.
 
     Raises
     ------
@@ -92,12 +89,12 @@ def publish(trained: Path, path: Path) -> None:
 
 
 def load(path: Path) -> Weights:
-    """Read a published file; kept as long as it does not change.
+    """Read a published file, or return the cached weights if the file has not changed.
 
     Raises
     ------
     CodecUnavailable
-        The file is missing or is none of this codec's.
+        The file is missing or not a file of this codec.
     """
     return _load(path, fingerprint(path))
 

@@ -1,7 +1,4 @@
-"""The multiscale sparse autoencoder of PCGCv2: voxels to latent features at an eighth of the resolution, and back.
-
-Knows sparse tensors only; streams, entropy coding and training are other modules'.
-"""
+"""The multiscale sparse autoencoder of PCGCv2: voxels to latent features at an eighth of the resolution, and back."""
 
 from __future__ import annotations
 
@@ -25,19 +22,19 @@ STRIDE = 8
 """Of the latent features, in voxels."""
 
 LATENT_CHANNELS = 8
-_OCCUPANCY = 0.45  # of the 27 places around a voxel of a surface: sizes the initial weights
-_SCORE_GAIN = 0.02  # of the classifiers': nothing is certain at first
-_LATENT_GAIN = 0.1  # of the initial weights of the last convolution: latent features start at a few units
+_OCCUPANCY = 0.45  # occupied share of the 27 places around a voxel of a surface; sets the size of initial weights
+_SCORE_GAIN = 0.02  # of the classifiers' initial weights, so that initial probabilities are near ½
+_LATENT_GAIN = 0.1  # of the last convolution's initial weights, so that latent features start at a few units
 
 
 def _uniform(places: int, c_in: int, c_out: int, occupied: float) -> nn.Parameter:
-    """Weights that keep the variance of rectified features."""
+    """Random initial weights that keep the variance of rectified features."""
     bound = (6 / (max(places * occupied, 1) * c_in)) ** 0.5
     return nn.Parameter(torch.empty(places, c_in, c_out).uniform_(-bound, bound))
 
 
 class Convolution(nn.Module):
-    """A convolution with a 3³ (``volume`` 27) or 1³ kernel, or a 2³ one (8) that goes a level down.
+    """A convolution with a 3³ (``volume`` 27) or 1³ kernel, or with a 2³ kernel (8) to the next coarser level.
 
     Weights are (volume, C_in, C_out), with z fastest in the volume, and the bias is (C_out,).
     """
@@ -88,14 +85,14 @@ class InceptionResNet(nn.Module):
         self.conv1_0 = Convolution(1, channels, quarter)
         self.conv1_1 = Convolution(27, quarter, quarter)
         self.conv1_2 = Convolution(1, quarter, half)
-        for last in (self.conv0_1, self.conv1_2):  # nine blocks in a row must not blow the features up
+        for last in (self.conv0_1, self.conv1_2):  # otherwise features grow too large after nine blocks
             last.weight.data.mul_(0.5)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Apply.
 
-        Gathering neighbours is what takes time, so that both branches share it: a 1³ kernel is the middle of a 3³ one,
-        and two kernels side by side are one whose blocks off the diagonal are zero.
+        Gathering neighbours takes most of the time, so both branches share one gathering: a 1³ kernel becomes the
+        middle of a 3³ kernel, and two kernels become one kernel with zero blocks off the diagonal.
         """
         dtype = x.features.dtype
         first = torch.cat([self.conv0_0.weight, functional.pad(self.conv1_0.weight, (0, 0, 0, 0, 13, 13))], 2)
@@ -128,7 +125,7 @@ class Encoder(nn.Module):
         self.conv3.weight.data.mul_(_LATENT_GAIN)
 
     def forward(self, voxels: Voxels, dtype: torch.dtype) -> SparseTensor:
-        """Encode occupied voxels; the latent features of their great-grandparents."""
+        """Encode occupied voxels to latent features of the voxels three levels up."""
         ones = torch.ones(len(voxels), 1, dtype=dtype, device=voxels.keys.device)
         x = self.block0(relu(self.down0(relu(self.conv0(SparseTensor(voxels, ones))))))
         x = self.block1(relu(self.down1(relu(self.conv1(x)))))
@@ -154,7 +151,7 @@ class Decoder(nn.Module):
     def forward(
         self, y: SparseTensor, counts: Sequence[int], truth: Sequence[Voxels] | None = None
     ) -> tuple[Voxels, list[SparseTensor]]:
-        """Decode, keeping at each level the ``counts`` likeliest voxels, and those of the truth where it is given.
+        """Decode; at each level keep the ``counts`` likeliest voxels, and the voxels of the truth if it is given.
 
         Parameters
         ----------
@@ -188,7 +185,7 @@ class Decoder(nn.Module):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a training step needs.
+    """The results from which a training step computes its loss.
 
     Parameters
     ----------
@@ -222,9 +219,9 @@ class PCGCv2(nn.Module):
         return self.encoder.conv0.weight.device
 
     def inference_dtype(self) -> torch.dtype:
-        """bfloat16 where the processor multiplies in it, which takes half the time; float32 elsewhere.
+        """bfloat16 if the processor multiplies bfloat16, which takes half the time; float32 otherwise.
 
-        On whole frames of a million points the two decode to the same D1 PSNR within 0.002 dB.
+        On whole frames of a million points, the D1 PSNR of the two types differs by at most 0.002 dB.
         """
         quick = torch.cuda.is_bf16_supported() if self._device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if quick else torch.float32
@@ -240,16 +237,16 @@ class PCGCv2(nn.Module):
         coordinates : (N, 3) integers
             In [0, 2^20), in any order, N ≥ 1.
         dtype : torch.dtype, optional
-            Of the features inside the network; see `inference_dtype`.
+            Type of the features inside the network; see `inference_dtype`.
 
         Returns
         -------
         coarsest : (M, 3) int32
             Coordinates at stride 8 (floor of x / 8), sorted by x, then y, then z.
         y : (M, 8) float32
-            Latent features of those, not rounded.
+            Latent features at these coordinates, not rounded.
         counts : tuple of three int
-            Number of voxels at strides 4, 2 and 1 (the last is that of distinct coordinates).
+            Number of voxels at strides 4, 2 and 1 (the last counts distinct coordinates).
         """
         voxels = Voxels.from_coordinates(torch.as_tensor(coordinates, device=self._device))
         y = self.encoder(voxels, dtype or self.inference_dtype())
@@ -266,7 +263,7 @@ class PCGCv2(nn.Module):
         counts: Sequence[int],
         dtype: torch.dtype | None = None,
     ) -> NDArray[np.int32]:
-        """Decode a cloud; equal scores are resolved in Morton order.
+        """Decode a cloud; of voxels with equal scores, the first in Morton order are kept.
 
         Parameters
         ----------
@@ -277,7 +274,7 @@ class PCGCv2(nn.Module):
         counts : sequence of three int
             Number of voxels at strides 4, 2 and 1.
         dtype : torch.dtype, optional
-            Of the features inside the network; see `inference_dtype`.
+            Type of the features inside the network; see `inference_dtype`.
 
         Returns
         -------
@@ -287,7 +284,7 @@ class PCGCv2(nn.Module):
         Raises
         ------
         ValueError
-            Coordinates repeat or are out of range, sizes do not fit, or a count is not possible.
+            Coordinates repeat or are out of range, sizes do not fit, or a count is impossible.
         """
         if y_hat.shape != (len(coarsest), LATENT_CHANNELS) or len(counts) != 3:
             raise ValueError(f"{len(coarsest)} coordinates with features of shape {y_hat.shape}, {len(counts)} counts")
@@ -310,9 +307,9 @@ class PCGCv2(nn.Module):
     def forward(
         self, voxels: Voxels, dtype: torch.dtype = torch.float32, noise: Tensor | None = None
     ) -> Reconstruction:
-        """Code and decode for training.
+        """Encode and decode for training.
 
-        Uniform noise in [−½, ½), of shape (M, 8), is added to the latent features; without it, they are rounded.
+        `noise` (M, 8), uniform in [−½, ½), is added to the latent features; without noise, they are rounded.
         """
         y = self.encoder(voxels, dtype)
         exact = y.features.float()

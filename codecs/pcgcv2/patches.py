@@ -1,4 +1,4 @@
-"""Cubes of voxels that PCGCv2 is trained on: cut from shapes once, kept in a file, turned and put side by side."""
+"""Training patches of PCGCv2: cubes of voxels, cut from shapes once and kept in a file, then turned and batched."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.training import Settings
 
 _HELD_OUT = ("human/samba", "human/crane-kick", "animal/cow-graze", "cad/gear")  # built-in meshes, for validation only
-GAP = 24  # voxels between patches: two at stride 8, so that no kernel reaches across
+GAP = 24  # voxels between patches: two at stride 8, so that no kernel reaches from one patch to the next
 
 Patches = list[NDArray[np.int32]]
 
 
 def batch(patches: Sequence[NDArray[np.int32]], size: int) -> Voxels:
-    """Put patches side by side, too far apart to see one another."""
+    """Put patches side by side with gaps that no kernel reaches across."""
     pitch = -(-(size + GAP) // 8) * 8
     return Voxels.from_coordinates(
         torch.from_numpy(np.concatenate([patch + [pitch * i, 0, 0] for i, patch in enumerate(patches)]))
@@ -41,7 +41,7 @@ def turned(patch: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDA
 def patches_of(
     out: Path, settings: Settings, meshes: Callable[[], Iterable[shapes.NamedMesh]]
 ) -> tuple[Patches, Patches]:
-    """Training and validation patches of the run, made at the first call and kept in its folder."""
+    """Training and validation patches of a run; the first call makes them and keeps them in the folder of the run."""
     path = out / "patches.npz"
     made_with = json.dumps(
         [settings.patches, settings.made_up, settings.built_in, settings.patch_voxels, settings.seed]
@@ -66,7 +66,7 @@ def patches_of(
 
 
 def cut(settings: Settings, meshes: Iterable[shapes.NamedMesh] = ()) -> tuple[Patches, Patches]:
-    """Cut training patches, half of given meshes and half of made-up shapes, and validation patches of others."""
+    """Cut training patches from given meshes and made-up shapes, half each, and validation patches from others."""
     if settings.patch_voxels > 255:
         raise UsageError("patches are at most 255 voxels wide")
     known = shapes.given(meshes)

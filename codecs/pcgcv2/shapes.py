@@ -1,6 +1,6 @@
-"""What PCGCv2 is trained on: surfaces made up for the purpose or given, and voxel patches cut from them.
+"""Training data of PCGCv2: random synthetic shapes or given meshes, and voxel patches cut from them.
 
-Everything follows from a seed. Knows meshes and voxels; never the datasets that codecs are measured on.
+Equal seeds give equal shapes and patches. This module reads no dataset.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ NamedMesh = tuple[str, NDArray[Any], NDArray[Any]]  # name, (V, 3) vertices of a
 BITS = (8.0, 10.0)
 """Resolutions of training patches: the longest side of a shape spans from 2^8 to 2^10 voxels."""
 
-_SPLIT_EDGE = 48.0  # voxels; longer edges are halved, so that samples fall where they are wanted
-_FINEST_SHARE = 0.5  # of the patches, seen at the full resolution: what codecs are measured at
+_SPLIT_EDGE = 48.0  # voxels; longer edges are halved, so that few samples fall outside the cube
+_FINEST_SHARE = 0.5  # of the patches have the full resolution, at which codecs are measured
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Shape:
     Parameters
     ----------
     name : str
-        For reports.
+        Name in reports.
     vertices : (V, 3) float64
-        Longest side spans [-1, 1].
+        The longest side of the bounding box spans [-1, 1].
     faces : (F, 3) int64
         Vertex indices.
     """
@@ -68,7 +68,7 @@ def _rotation(rng: np.random.Generator) -> Points:
 
 
 def blob(rng: np.random.Generator) -> Shape:
-    """A sphere pushed in and out by random smooth waves: folds, dents and bulges as of bodies and clothes."""
+    """A sphere deformed by random smooth waves, with folds, dents and bulges like those of bodies and clothes."""
     vertices, faces = _icosphere(int(rng.integers(4, 6)))
     radius = np.ones(len(vertices))
     for _ in range(int(rng.integers(4, 24))):
@@ -79,7 +79,7 @@ def blob(rng: np.random.Generator) -> Shape:
 
 
 def superquadric(rng: np.random.Generator) -> Shape:
-    """Something between a box, a cylinder, an ellipsoid and an octahedron, bent or twisted."""
+    """A superquadric (between box, cylinder, ellipsoid and octahedron), bent or twisted."""
     vertices, faces = _icosphere(int(rng.integers(3, 6)))
     p, q = np.exp(rng.uniform(np.log(0.8), np.log(8), 2))
     size = np.abs(vertices)
@@ -92,7 +92,7 @@ def superquadric(rng: np.random.Generator) -> Shape:
 
 
 def tube(rng: np.random.Generator) -> Shape:
-    """A limb: a round section of varying width, swept along a smooth random curve."""
+    """A tube like a limb: a round section of varying width, swept along a smooth random curve."""
     along, around = 120, 40
     t = np.linspace(0, 1, along)
     waves = np.arange(1, 4)
@@ -122,7 +122,7 @@ def tube(rng: np.random.Generator) -> Shape:
 
 
 def solid(rng: np.random.Generator) -> Shape:
-    """A machined part: boxes, cylinders, cones, spheres and rings, added and cut away."""
+    """A solid like a machined part: boxes, cylinders, cones, spheres and rings, added and subtracted."""
     import manifold3d
 
     def part() -> Any:
@@ -179,30 +179,26 @@ _MAKERS: tuple[tuple[Callable[[np.random.Generator], Shape], float], ...] = (
 
 
 def made_up(count: int, seed: int) -> list[Shape]:
-    """Make shapes, always the same for a seed."""
+    """Make random shapes; equal seeds give equal shapes."""
     makers, shares = [m for m, _ in _MAKERS], [s for _, s in _MAKERS]
     rng = np.random.default_rng((seed, 0x5AFE))
     return [makers[kind](rng) for kind in rng.choice(len(makers), count, p=shares)]
 
 
 def given(meshes: Iterable[NamedMesh]) -> list[Shape]:
-    """Shapes of meshes from elsewhere."""
+    """Shapes of given meshes."""
     return [_normalised(name, vertices, faces) for name, vertices, faces in meshes]
 
 
 def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Voxelise what a random cube of voxels contains of a randomly turned and scaled surface.
+    """Turn and scale a surface at random, and voxelise its part in a random cube of voxels.
 
     Samples are as dense as those of `gcbench.geometry.clouds.voxels.voxelise`.
 
     Parameters
     ----------
-    shape : Shape
-        Of which a part is seen.
     size : int
-        Side of the cube in voxels, centred near a random point of the surface.
-    rng : numpy.random.Generator
-        Source of the choices.
+        Side of the cube in voxels; the cube is centred near a random point of the surface.
 
     Returns
     -------
@@ -227,14 +223,14 @@ def patch(shape: Shape, size: int, rng: np.random.Generator) -> NDArray[np.int32
         area = _areas(corners).sum()
         samples = (
             _samples(corners, math.ceil(area * SAMPLES_PER_SQUARE_VOXEL), rng) + 1
-        )  # truncation is floor from here
+        )  # after adding 1, truncation below equals floor
         voxels = samples.clip(0, size + 1).astype(np.int64) @ [(size + 2) ** 2, size + 2, 1]
         occupied = np.zeros((size + 2,) * 3, bool)
         occupied.reshape(-1)[voxels] = True
         inside = np.argwhere(occupied[1:-1, 1:-1, 1:-1])
         if len(inside):
             return inside.astype(np.int32)
-    return patch(shape, size, rng)  # the surface passed by
+    return patch(shape, size, rng)  # try again: the cube contains no surface
 
 
 def _shares(corners: Points) -> Points:
@@ -251,7 +247,7 @@ def _areas(corners: Points) -> Points:
 def _samples(corners: Points, count: int, rng: np.random.Generator) -> Points:
     """Uniform samples of triangles, in the order of the triangles: (F, 3, 3) to (count, 3)."""
     areas = _areas(corners)
-    # Each face gets its due, rounded up or down at random.
+    # Each face gets samples in proportion to its area, rounded up or down at random.
     edges = np.floor(np.cumsum(areas) * (count / areas.sum()) + rng.random()).astype(np.int64).clip(max=count)
     edges[-1] = count
     face = np.repeat(np.arange(len(corners)), np.diff(edges, prepend=0))

@@ -1,6 +1,6 @@
 """Sparse voxel tensors in plain torch: voxel sets in Morton order, their neighbour tables, and convolutions over them.
 
-Runs on whatever device its tensors are on. Knows nothing of codecs, losses or networks.
+All functions run on the device of their tensors.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 MAX_COORDINATE = 1 << 20
-"""Coordinates are below this, so that a Morton code and those of its neighbours fit 63 bits."""
+"""Coordinates are below this limit, so that Morton codes of voxels and of their neighbours fit 63 bits."""
 
 NEIGHBOURS = 27
-# Elements of neighbours gathered at a time: on a CPU, what stays in the second-level cache; on a GPU, what fills it.
+# Elements of neighbours to gather at a time: on a CPU, they fit the second-level cache; on a GPU, they keep it busy.
 _CHUNK_CPU, _CHUNK_GPU = 1 << 19, 1 << 27
 
 
@@ -62,22 +62,22 @@ def morton_coordinates(keys: Tensor) -> Tensor:
 
 
 def _offsets(device: torch.device) -> Tensor:
-    """(27, 3): the offsets of a 3³ kernel, z fastest; entry 26 − k is the opposite of entry k."""
+    """(27, 3): the offsets of a 3³ kernel, z fastest; entry 26 − k is the negative of entry k."""
     axis = torch.arange(-1, 2, device=device)
     return torch.cartesian_prod(axis, axis, axis)
 
 
 def _octants(device: torch.device) -> Tensor:
-    """(8, 3): the places of a 2³ kernel, z fastest, which is Morton order."""
+    """(8, 3): the offsets of a 2³ kernel, z fastest, which is Morton order."""
     axis = torch.arange(2, device=device)
     return torch.cartesian_prod(axis, axis, axis)
 
 
 class Voxels:
-    """A set of distinct voxels in Morton order, with the tables that convolutions need, made once and when asked for.
+    """A set of distinct voxels in Morton order; tables for convolutions are made on first use and kept.
 
-    Coordinates count in voxels of this level; where the level lies in a pyramid is the caller's business. In Morton
-    order the eight children of a voxel are neighbours in memory, so that going up or down a level moves no data.
+    Coordinates are in voxels of this level. In Morton order the eight children of a voxel are neighbours in memory, so
+    that going up or down a level moves no data.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ class Voxels:
 
     @classmethod
     def from_coordinates(cls, coordinates: Tensor) -> Voxels:
-        """Make the set of (N, 3) integer coordinates in any order, repeated ones merged.
+        """Make a set from (N, 3) integer coordinates in any order; repeated coordinates are merged.
 
         Raises
         ------
         ValueError
-            Coordinates are negative or 2^20 and more.
+            A coordinate is negative, or 2^20 or more.
         """
         if len(coordinates) and not 0 <= int(coordinates.min()) <= int(coordinates.max()) < MAX_COORDINATE:
             raise ValueError(f"coordinates must be in [0, {MAX_COORDINATE})")
@@ -117,11 +117,11 @@ class Voxels:
 
     @cached_property
     def slots(self) -> Tensor:
-        """(N,) int64: 8 × the row of each voxel's parent + its octant, its place among all children of the parents."""
+        """(N,) int64: each voxel's row among all children of the parents, 8 × row of its parent + its octant."""
         return torch.searchsorted(self.parent.keys, self.keys >> 3) * 8 + (self.keys & 7)
 
     def children(self) -> Voxels:
-        """All eight children of every voxel, with their neighbours if those of this set are known."""
+        """All eight children of every voxel, with their neighbours if the neighbours of this set are known."""
         octants = torch.arange(8, device=self.keys.device)
         kids = Voxels((self.keys[:, None] * 8 + octants).view(-1))
         if self._neighbours is not None:
@@ -130,7 +130,7 @@ class Voxels:
         return kids
 
     def subset(self, rows: Tensor) -> Voxels:
-        """Keep the voxels of increasing rows (K,), and their neighbours if those are known."""
+        """Keep the voxels of increasing rows (K,), with their neighbours if these are known."""
         kept = Voxels(self.keys[rows])
         if self._neighbours is not None:
             n = len(self)
@@ -140,7 +140,7 @@ class Voxels:
         return kept
 
     def rows_of(self, keys: Tensor) -> Tensor:
-        """Find voxels by Morton code: (M,) int64 rows, N where a code is not in the set."""
+        """Find voxels by Morton code: (M,) int64 rows; N for a code that is not in the set."""
         rows = torch.searchsorted(self.keys, keys).clamp_(max=max(len(self) - 1, 0))
         return torch.where(self.keys[rows] == keys, rows, len(self)) if len(self) else rows
 
@@ -151,12 +151,12 @@ class Voxels:
     def neighbours(self, levels: int = 3) -> Tensor:
         """Rows of the 27 neighbours of every voxel.
 
-        Searched for ``levels`` levels up, where there are few voxels, then refined level by level without any search.
+        The search is done ``levels`` levels up, where there are few voxels, and refined level by level without search.
 
         Returns
         -------
         (N, 27) int32
-            N where there is none. Offsets run z fastest; entry 13 is the voxel itself.
+            N for a missing neighbour. Offsets run z fastest; entry 13 is the voxel itself.
         """
         if self._neighbours is None:
             if levels > 0 and len(self) > NEIGHBOURS:
@@ -177,11 +177,11 @@ def _refine(parents: Tensor, places: Tensor, slots: Tensor | None) -> Tensor:
     Parameters
     ----------
     parents : (M, 27) int32
-        Neighbours of the parents, M where there is none.
+        Neighbours of the parents, M for a missing neighbour.
     places : (8 M,) or (8 M + 8,) int32
-        The row of each child; the eight at the end, if given, and absent children hold the number of children.
+        The row of each child; absent children, and the eight at the end if given, have the number of children.
     slots : (N,) int64, optional
-        Which of the 8 M children there are; all of them if omitted.
+        The existing ones of the 8 M children; all if omitted.
     """
     device = parents.device
     position = _octants(device)[:, None] + _offsets(device)  # (8, 27, 3) in [-1, 2], in children
@@ -209,9 +209,9 @@ class SparseTensor:
     Parameters
     ----------
     voxels : Voxels
-        N of them.
+        N voxels.
     features : (N, C) float
-        In the order of the voxels.
+        Features in the order of the voxels.
     """
 
     voxels: Voxels
@@ -223,28 +223,28 @@ class SparseTensor:
 
 
 def _padded(x: Tensor) -> Tensor:
-    """Append a row of zeros, which absent neighbours point at."""
+    """Append a row of zeros for missing neighbours."""
     return torch.cat([x, x.new_zeros(1, x.shape[1])])
 
 
 def _chunk(x: Tensor, columns: int) -> int:
-    """How many voxels to gather at a time."""
+    """Number of voxels to gather at a time."""
     return max((_CHUNK_GPU if x.is_cuda else _CHUNK_CPU) // columns, 1)
 
 
 def _rounded_up(rows: int, limit: int = 1 << 62) -> int:
-    """The next of four numbers in each octave, at most the limit."""
+    """Round up to one of four numbers in each octave, at most the limit."""
     step = max(1 << max(rows.bit_length() - 3, 0), 16)
     return min(-(-rows // step) * step, limit)
 
 
 def _fixed(x: Tensor) -> bool:
-    """Whether products should come in few sizes: oneDNN compiles a kernel for each, for about a millisecond."""
+    """Whether to use few sizes of products, since oneDNN takes about a millisecond to compile a kernel for each."""
     return x.dtype == torch.bfloat16 and not x.is_cuda
 
 
 def _gathered(source: Tensor, table: Tensor, first: int, step: int) -> Tensor:
-    """Neighbours of up to ``step`` voxels from ``first`` on, one voxel a row; rows of zeros may follow."""
+    """Neighbours of up to ``step`` voxels from ``first`` on, one row per voxel; rows of zeros may follow."""
     rows = table[first : first + step]
     if len(rows) < step and _fixed(source):
         missing = _rounded_up(len(rows), step) - len(rows)
@@ -273,9 +273,9 @@ def _convolve(x: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None) -> 
 class _Convolution(torch.autograd.Function):
     """A 3³ convolution and its gradients without a scatter.
 
-    The table is symmetric (if b is neighbour k of a, a is neighbour 26 − k of b), so the gradient of the input is a
-    convolution of the gradient of the output with the mirrored, transposed kernel, and what that one gathers also gives
-    the gradient of the kernel.
+    The table is symmetric (if b is neighbour k of a, a is neighbour 26 − k of b). So the gradient of the input is a
+    convolution of the gradient of the output with the mirrored, transposed kernel; the neighbours gathered for this
+    convolution also give the gradient of the kernel.
     """
 
     @staticmethod
@@ -303,7 +303,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def conv3(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
-    """Convolve with a 3³ kernel; the output lives on the voxels of the input, absent neighbours are zero.
+    """Convolve with a 3³ kernel; the output has the voxels of the input, and missing neighbours count as zero.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def conv3(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
 
 
 def down2(x: SparseTensor, weight: Tensor, bias: Tensor) -> SparseTensor:
-    """Convolve with a 2³ kernel at stride 2; the output lives on the parents.
+    """Convolve with a 2³ kernel at stride 2; the output has the parents as voxels.
 
     Parameters
     ----------
@@ -363,12 +363,7 @@ def prune(x: SparseTensor, keep: Tensor) -> SparseTensor:
 
 
 def largest(scores: Tensor, count: int) -> Tensor:
-    """Mark the ``count`` largest of (N,) scores; of equal ones, the first.
-
-    Returns
-    -------
-    (N,) bool
-    """
+    """Mark the ``count`` largest of (N,) scores, of equal scores the first: (N,) bool."""
     keep = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     keep[torch.sort(scores, descending=True, stable=True).indices[:count]] = True
     return keep

@@ -1,4 +1,4 @@
-"""What the stream of a cloud holds beside the bits of its grid: weights, numbers of voxels, coordinates, features."""
+"""The fields of a cloud's stream after the bits of its grid: weights, numbers of voxels, coordinates, features."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from gcbench.codecs.pcgcv2.ladder import FINGERPRINT_BYTES
 from gcbench.entropy.container import Fields, Writer, check_budget
 from gcbench.errors import BitstreamError
 
-FEATURE_CODERS = ("tables", "mixed")  # their places are in streams
+FEATURE_CODERS = ("tables", "mixed")  # a stream holds an index into this tuple
 MAX_BLOCKS = 1 << 12
 MAX_VOXELS = 1 << 28
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """What a stream holds, in the order of its fields.
+    """The fields of a stream, in their order.
 
     Parameters
     ----------
     fingerprint : bytes
-        Of the weights, four bytes.
+        Four bytes that name the weights.
     coder : {"tables", "mixed"}
-        Of the features.
+        Coder of the features.
     counts : tuple of three int each
         Voxels at strides 4, 2 and 1 of each block.
     coordinates : bytes
-        Of the voxels at stride 8, as an octree.
+        The voxels at stride 8, as an octree.
     features : bytes
-        Of all blocks.
+        Coded features of all blocks.
     """
 
     fingerprint: bytes
@@ -50,7 +50,7 @@ def unpack(contents: bytes) -> Cloud:
     Raises
     ------
     BitstreamError
-        The contents are too short, or declare what cannot be.
+        The contents are too short, or declare impossible numbers.
     """
     fields = Fields(contents)
     fingerprint = fields.raw("fingerprint of the weights", FINGERPRINT_BYTES)

@@ -1,7 +1,7 @@
-"""Training of PCGCv2: occupancy at three scales against bits, each rate starting from its neighbour.
+"""Trains PCGCv2: minimises occupancy errors at three scales plus bits; each rate starts from its neighbour.
 
-A run is a folder. It may be cut off at any time; the same call goes on where it was, and ends with the same weights as
-if it had not been.
+A run is a folder. If a run is stopped at any time, the same call continues it and ends with the weights of a run that
+was not stopped.
 """
 
 from __future__ import annotations
@@ -48,37 +48,37 @@ RECENT = 0.02
 """Share of a step in the running means that progress and the log report."""
 
 _CLIP_NORM = 1.0
-DTYPE = torch.bfloat16  # halves the memory traffic that convolutions wait for; parameters and moments stay float32
+DTYPE = torch.bfloat16  # halves the memory traffic, which limits convolutions; parameters and moments stay float32
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Settings of a training run.
 
     Parameters
     ----------
     first_rate : str
-        Where in the ladder to begin; the rate farthest from it is the last.
+        Rate to train first; the rate farthest from it is the last.
     steps : int
-        Of the first rate.
+        Steps of the first rate.
     warm_share : float
-        Steps of a rate that starts from another, as a share of those.
+        Steps of a rate that starts from another, as a share of `steps`.
     learning_rate, warm_learning_rate : float
-        Of Adam, at its highest; a cosine brings it to 2 %.
+        Highest learning rate of Adam for the first and the other rates; a cosine reduces it to 2 %.
     patch_voxels : int
         Side of the cubes.
     patches : int
-        Made once, then seen in the 48 ways to turn and mirror a cube.
+        Number of patches; each is used in the 48 ways to turn and mirror a cube.
     made_up : int
-        Shapes to cut from, at most one for each patch.
+        Synthetic shapes to cut from, at most one for each patch.
     built_in : bool
-        Whether every other patch is of one of the meshes given to :func:`train`.
+        Whether every other patch is cut from the meshes given to :func:`train`.
     patches_per_step : int
         Batch size.
     validate_every : int
         Steps between validations.
     seed : int
-        Of everything.
+        Seed of all random choices.
     """
 
     first_rate: str = "r4"
@@ -97,7 +97,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Validation:
-    """What held-out patches give, with rounded features and top-k pruning.
+    """Results on held-out patches, with rounded features and top-k pruning.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Validation:
     bits_per_point : float
         Ideal bits of the features over the number of points; coordinates not counted.
     d1_psnr : float
-        Of the mean of the squared errors over all points, the worse direction, dB at a peak of 1023.
+        From the mean squared error over all points in the worse direction; dB at a peak of 1023.
     """
 
     occupancy_bits: tuple[float, ...]
@@ -140,7 +140,7 @@ def train(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> bool:
-    """Train rates from one outwards, each starting from the nearest that is trained.
+    """Train rates from the first one outwards; each starts from the nearest trained rate.
 
     Writes ``RATE.safetensors`` (weights), ``RATE.checkpoint.safetensors``, ``patches.npz`` and ``log.jsonl`` into the
     folder.
@@ -148,21 +148,21 @@ def train(
     Parameters
     ----------
     out : Path
-        Folder of the run, made if it is not there.
+        Folder of the run; created if missing.
     rates : sequence of str
         Labels of `LAMBDAS`.
     settings : Settings
-        Must be those of the checkpoints that are there.
+        Must equal the settings of existing checkpoints in the folder.
     meshes : callable
-        Makes meshes to cut patches from beside made-up shapes, where the settings want them; called once for a folder.
+        Returns meshes to cut patches from if ``settings.built_in``; called once for a folder.
     earlier : Path, optional
-        Folder of an earlier training: the first rate starts from the nearest that was trained there, not from nothing.
+        Folder of an earlier training: the first rate starts from the nearest rate there, not from random weights.
     minutes : float
-        After which to stop with a checkpoint.
+        Time after which to stop with a checkpoint.
     device : str
-        Of torch.
+        Device of torch.
     progress : callable
-        Told rate, step, running means and the time that is left of the rate, about once a second.
+        Gets the rate, the step, running means and the remaining time of the rate, about once a second.
 
     Returns
     -------
@@ -198,13 +198,13 @@ def train(
 
 
 def _nearest(label: str) -> list[str]:
-    """The ladder by distance from a rate, the higher of two first."""
+    """The ladder, sorted by distance from a rate; of two rates at equal distance, the higher is first."""
     labels = list(LAMBDAS)
     return sorted(labels, key=lambda other: (abs(labels.index(other) - labels.index(label)), -labels.index(other)))
 
 
 def _start(out: Path, label: str) -> tuple[str, State] | None:
-    """The nearest rate that is trained, and the state of its network."""
+    """The nearest trained rate and the state of its network; None if no rate is trained."""
     for other in _nearest(label):
         path = _checkpoint(out, other)
         if path.exists():
@@ -228,10 +228,10 @@ def _earlier(folder: Path, label: str) -> dict[str, Tensor]:
 
 
 class _Rate:
-    """The training of one rate, between two steps.
+    """The state of the training of one rate between two steps.
 
-    It starts from the nearest rate that is trained, whose name is ``start``, or from an earlier training
-    (``continued``), or from nothing; unless it has a checkpoint, which says all that.
+    Without a checkpoint, training starts from the nearest trained rate (named ``start``), else from an earlier training
+    (``continued``), else from random weights. A checkpoint includes ``start`` and ``continued``.
     """
 
     def __init__(
@@ -264,23 +264,23 @@ class _Rate:
             self.model.load_state_dict(_earlier(earlier, label))
 
     def facts(self) -> dict[str, Any]:
-        """What the weights come from."""
+        """The facts about the training that the file of weights carries as metadata."""
         own = {name: getattr(self, name) for name in ("label", "step", "steps", "start", "continued")}
         return {**own, "settings": asdict(self.settings)}
 
     def state(self) -> State:
-        """Everything that the rest of the training depends on."""
+        """The state on which the rest of the training depends."""
         return {**self.facts(), "model": self.model.state_dict(), "adam": adam_state(self.adam)}
 
     def restore(self, state: State) -> None:
-        """Go to a state."""
+        """Continue from a state."""
         self.model.load_state_dict(state["model"])
         restore_adam(self.adam, state["adam"])
         self.step, self.steps = state["step"], state["steps"]
         self.start, self.continued = state["start"], state["continued"]
 
     def told(self, progress: Progress) -> Progress:
-        """Progress that also says which rate it is of, and the running means of the two terms."""
+        """A callback that adds the rate and the running means of the two loss terms to progress messages."""
 
         def tell(done: float, message: str) -> None:
             _, occupancy, rate = self.recent
@@ -290,7 +290,7 @@ class _Rate:
         return tell
 
     def advance(self) -> Tensor:
-        """One step: the running mean of the loss."""
+        """Do one step and return the running mean of the loss."""
         terms = self._step()
         self.recent = np.where(np.isnan(self.recent), terms, self.recent + RECENT * (terms - self.recent))
         self.step += 1
@@ -335,7 +335,7 @@ class _Rate:
 
 @torch.no_grad()
 def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.dtype = torch.float32) -> Validation:
-    """Code and decode patches one by one."""
+    """Encode and decode patches one by one."""
     from scipy.spatial import cKDTree
 
     model.eval()

@@ -1,4 +1,4 @@
-"""Files of trained weights: safetensors, with what they were trained for as metadata."""
+"""Reads and writes files of trained weights: safetensors, with metadata on the training."""
 
 from __future__ import annotations
 

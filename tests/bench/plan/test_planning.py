@@ -37,7 +37,9 @@ def test_sizes_are_those_of_the_normalised_mesh(folder):
 
 
 def test_effort_and_rates_choose_from_the_ladder(folder):
-    labels = lambda **more: sorted({c.rate.label for c in make_plan(str(folder), "test-exact", **more).codings})  # noqa: E731
+    def labels(**more):
+        return sorted({c.rate.label for c in make_plan(str(folder), "test-exact", **more).codings})
+
     assert labels() == ["d1", "d2", "d3"]  # a folder: standard
     assert labels(effort="quick") == ["d1", "d2"]
     assert labels(rates=["d2"]) == ["d2"]

@@ -206,7 +206,10 @@ def test_how_often_a_call_is_repeated(slot, monkeypatch, deaths, status, calls):
     worker = Dying(*deaths)
     monkeypatch.setitem(slot._workers, "encode", worker)
     monkeypatch.setattr(slot, "_prepared", set())
-    call = lambda: slot._call("encode", "test-exact", stages.load_inputs, None, CallLimits())  # noqa: E731
+
+    def call():
+        return slot._call("encode", "test-exact", stages.load_inputs, None, CallLimits())
+
     if status is None:
         assert call() == ("answer", 0)
     else:
