@@ -1,6 +1,6 @@
-"""A range coder in compiled code: intervals of 2^16 in, bytes out, the same on every machine.
+"""A compiled range coder: codes intervals of [0, 2^16] that its callers' models choose, in integer arithmetic.
 
-Knows integers only; models are its callers'. Imports numba, so it is itself imported where it is used.
+All machines write the same bytes. This module imports numba, so other modules import it inside functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 PRECISION = 16  # an interval is [low, high) with 0 ≤ low < high ≤ 2^16
 TAIL = 5  # bytes that a decoder reads ahead, and the most that end a stream
-STEP_BYTES = 3  # the most that one interval adds to a stream
+STEP_BYTES = 3  # the most bytes that one interval adds to a stream
 
 # The coder's state is three numbers: the low end of its range (decoder: the code's distance from it), the width of the
 # range in [2^32, 2^40], and the bytes written (read). Forty bits lose less than 2^-16 of an interval to rounding, and
@@ -33,7 +33,7 @@ def start_encoder() -> Ints:
 
 @njit(nogil=True, cache=True)
 def roomy(out: Bytes, state: Ints, steps: int) -> Bytes:
-    """Give `out`, or a longer copy of it if fewer than `steps` intervals fit in what is left of it."""
+    """Return `out`, or a longer copy of `out` if its unused part may be too short for `steps` intervals."""
     needed = state[POSITION] + STEP_BYTES * steps + TAIL
     if needed <= len(out):
         return out
@@ -44,7 +44,7 @@ def roomy(out: Bytes, state: Ints, steps: int) -> Bytes:
 
 @njit(nogil=True, cache=True)
 def encode(state: Ints, out: Bytes, low: int, high: int) -> None:
-    """Code one interval; `out` must be roomy."""
+    """Code one interval; `out` must have room for the interval, see :func:`roomy`."""
     unit = state[_WIDTH] >> PRECISION
     state[_LOW] += unit * low
     state[_WIDTH] = unit * (high - low)
@@ -55,7 +55,7 @@ def encode(state: Ints, out: Bytes, low: int, high: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _put(state: Ints, out: Bytes) -> None:
-    """Move the top byte of the low end out, and the carry above it into the bytes before."""
+    """Move the top byte of the low end to `out`, and add its carry to the previous bytes."""
     position = state[POSITION]
     if state[_LOW] >= _FULL:
         state[_LOW] -= _FULL
@@ -79,7 +79,7 @@ def finish(state: Ints, out: Bytes) -> Bytes:
         value = _rounded_up(state[_LOW], shift)
     state[_LOW] = value
     length = state[POSITION] + (_WIDTH_BITS - shift) // 8
-    _put(state, out)  # the first one also settles the carry, whether the byte itself is kept or not
+    _put(state, out)  # this call also adds the carry, even if the stream drops the byte
     while state[POSITION] < length:
         _put(state, out)
     return out[:length].copy()
@@ -104,19 +104,19 @@ def start_decoder(data: Bytes) -> Ints:
 def _take(state: Ints, data: Bytes) -> None:
     position = state[POSITION]
     byte = np.int64(data[position]) if position < len(data) else np.int64(0)
-    state[_LOW] = ((state[_LOW] << 8) | byte) & (_FULL - 1)  # a valid code is below the width: nothing is cut off
+    state[_LOW] = ((state[_LOW] << 8) | byte) & (_FULL - 1)  # a valid code is below the width: the mask keeps it
     state[POSITION] = position + 1
 
 
 @njit(nogil=True, cache=True)
 def peek(state: Ints) -> int:
-    """Tell which of the 2^16 units the code is in: the symbol is the one whose interval holds it."""
+    """Return which of the 2^16 units the code lies in; the next symbol is the one whose interval has this unit."""
     return int(min(state[_LOW] // (state[_WIDTH] >> PRECISION), (1 << PRECISION) - 1))
 
 
 @njit(nogil=True, cache=True)
 def consume(state: Ints, data: Bytes, low: int, high: int) -> None:
-    """Take the interval out of the code."""
+    """Remove the interval of the decoded symbol from the code."""
     unit = state[_WIDTH] >> PRECISION
     state[_LOW] -= unit * low
     state[_WIDTH] = unit * (high - low)
@@ -127,11 +127,11 @@ def consume(state: Ints, data: Bytes, low: int, high: int) -> None:
 
 @njit(nogil=True, cache=True)
 def overrun(state: Ints, data: Bytes) -> bool:
-    """Say whether the decoder has read past the end of any valid stream: it was cut short, or is none."""
+    """Whether the decoder has read more bytes than a valid stream has: the stream is cut short or invalid."""
     return bool(state[POSITION] > len(data) + TAIL)
 
 
 @njit(nogil=True, cache=True)
 def ends_here(state: Ints, data: Bytes) -> bool:
-    """Say whether a stream that ended now would be as long as this one."""
+    """Whether the number of bytes read fits a stream that ends after the last decoded symbol."""
     return bool(len(data) <= state[POSITION] <= len(data) + TAIL)

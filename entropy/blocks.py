@@ -1,13 +1,13 @@
-"""The stream of a set: a head that serves all meshes, and one block for each mesh.
+"""The stream of a set of meshes: a head with the data that all meshes share, and one block for each mesh.
 
     magic (3) · format version (1) · CRC-32 (4) · length of the head · head · number of blocks · blocks
     block:  length of the body · CRC-32 (4) · body
 
-Lengths and the number of blocks are LEB128. The first eight bytes are those of every container; their checksum covers
-magic, version and head. The checksum of a block starts from the head's checksum, then covers the block's index (four
-bytes) and its body: a block in another block's place, or behind another head, does not pass. So one mesh is read
-without a look at the bodies of others, and meshes are added without a change to the head or to a block. A wrong number
-of blocks shows without a checksum: blocks then end before the stream does, or after it.
+Lengths and the number of blocks are LEB128. The first eight bytes have the format of every container; the checksum in
+them covers magic, version and head. The checksum of a block starts from the head's checksum, then covers the block's
+index (four bytes) and its body, so that a block in another block's place or behind another head fails the check. A
+reader of one mesh skips the bodies of other meshes; adding a mesh changes neither the head nor a block. The number of
+blocks needs no checksum: if the number is wrong, the blocks do not end where the stream ends.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def pack(container: Container, head: bytes, bodies: Iterable[bytes]) -> bytes:
     ----------
     container : Container
     head : bytes
-        What serves all meshes.
+        Data that all meshes share.
     bodies : iterable of bytes
-        One for each mesh.
+        One body for each mesh.
     """
     begin = container.pack(Writer().block(head).data())
     blocks = list(_framed(bodies, 0, _head_checksum(begin)))
@@ -43,7 +43,7 @@ def pack(container: Container, head: bytes, bodies: Iterable[bytes]) -> bytes:
 
 
 class Blocks:
-    """A stream of a set: its head is checked and the places of its blocks are known; a block is checked when read.
+    """Reader of the stream of a set. The constructor checks the head and locates the blocks; `body` checks a block.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Blocks:
     Attributes
     ----------
     checksum : int
-        CRC-32 of the head: the same after meshes were added.
+        CRC-32 of the head; adding meshes does not change it.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Blocks:
         if count * (1 + CRC_BYTES) > fields.left:
             raise BitstreamError(f"{count} meshes are declared in {fields.left} bytes")
         self._first = fields.at
-        self._places: list[tuple[int, int, int]] = []  # of length, checksum, and the end of the body
+        self._places: list[tuple[int, int, int]] = []  # positions of the length, the checksum and the body's end
         for i in range(count):
             start = fields.at
             length = fields.number(f"length of mesh {i}")
@@ -83,15 +83,15 @@ class Blocks:
         fields.end()
 
     def __len__(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return len(self._places)
 
     def head(self) -> Fields:
-        """Fields of the head, from the first."""
+        """A reader at the first field of the head."""
         return Fields(self._head)
 
     def body(self, i: int) -> Fields:
-        """Fields of block *i*, from the first; no other block is looked at.
+        """A reader at the first field of block *i*; the method reads no other block.
 
         Raises
         ------
@@ -109,13 +109,13 @@ class Blocks:
         return Fields(body)
 
     def with_added(self, bodies: Iterable[bytes]) -> bytes:
-        """Make the stream with more blocks behind these; head and blocks stay as they are, byte for byte."""
+        """Return the stream with more blocks at the end; the bytes of head and present blocks do not change."""
         added = list(_framed(bodies, len(self), self.checksum))
         count = varints.write(len(self) + len(added))
         return b"".join([self._stream[: self._head_end], count, self._stream[self._first :], *added])
 
     def layout(self) -> tuple[int, tuple[int, ...]]:
-        """Bytes that serve all meshes, and the bytes of each block; they sum to the length of the stream."""
+        """Number of bytes that all meshes share, and of each block; the sum is the length of the stream."""
         return self._first, tuple(end - start for start, _, end in self._places)
 
 

@@ -1,6 +1,6 @@
-"""What an entropy coder of integer tensors is: models that describe themselves, sinks of symbols and sources of them.
+"""The interface of entropy coders for integer tensors: a coder fits models, and writes them and symbols to a sink.
 
-Two coders implement it: :mod:`gcbench.entropy.range_coder` and :mod:`gcbench.entropy.huffman`.
+Two coders implement this interface: :mod:`gcbench.entropy.range_coder` and :mod:`gcbench.entropy.huffman`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Source = TypeVar("Source")
 
 
 class Model(ABC, Generic[Sink, Source]):
-    """How likely each symbol is at each place of a tensor of shape (rows, columns, taps)."""
+    """Probabilities of the symbols at each place of a tensor of shape (rows, columns, taps)."""
 
     @abstractmethod
     def write(self, sink: Sink) -> None:
-        """Write the model itself, as :meth:`Coder.read` reads it."""
+        """Write the model itself, in the format of :meth:`Coder.read`."""
 
     @abstractmethod
     def encode(self, symbols: Symbols, sink: Sink) -> None:
@@ -39,34 +39,34 @@ class Model(ABC, Generic[Sink, Source]):
 
     @abstractmethod
     def cost_bits(self, symbols: Symbols) -> float:
-        """Bits that tensors of the model's shape take, (..., rows, columns, taps), without the model itself."""
+        """Bits of the codes of tensors of the model's shape, (..., rows, columns, taps), without the model itself."""
 
 
 class Coder(ABC, Generic[Sink, Source]):
-    """One way to turn integer tensors into bytes."""
+    """A coder of integer tensors."""
 
     @abstractmethod
     def fit(self, symbols: Symbols, levels: int, *, open_set: bool = False) -> Model[Sink, Source]:
-        """The model that takes the fewest bits, itself included.
+        """Find the model with the fewest bits for model and symbols together.
 
         Parameters
         ----------
         symbols : ndarray of int
-            (n, rows, columns, taps): n tensors that are to share the model, each symbol in [0, levels).
+            (n, rows, columns, taps): n tensors that share the model, each symbol in [0, levels).
         levels : int
             Size of the alphabet.
         open_set : bool
-            Tensors that are not here will be coded as well: every symbol must have a code.
+            The model will also code other tensors, so every symbol of the alphabet must have a code.
         """
 
     @abstractmethod
     def read(self, source: Source, shape: Shape3, levels: int, *, open_set: bool = False) -> Model[Sink, Source]:
-        """Read a model that was written.
+        """Read a model that :meth:`Model.write` wrote.
 
         Raises
         ------
         BitstreamError
-            What is there is no model, or none for an open set.
+            The source has no valid model, or the model does not fit an open set.
         """
 
     @abstractmethod
@@ -75,31 +75,31 @@ class Coder(ABC, Generic[Sink, Source]):
 
     @abstractmethod
     def source(self, data: bytes) -> Source:
-        """A source at the start of what a sink gave."""
+        """A source at the start of bytes from :meth:`finish`."""
 
     @abstractmethod
     def finish(self, sink: Sink) -> bytes:
-        """What the sink took, as bytes."""
+        """The sink's content as bytes."""
 
     @abstractmethod
     def length_bits(self, sink: Sink) -> float:
-        """Information that the sink took: the bits of :meth:`finish` without those that fill its last word or byte."""
+        """Information in the sink: the bits of :meth:`finish` without the filling of the last word or byte."""
 
     @abstractmethod
     def check_exhausted(self, source: Source) -> None:
-        """Raise BitstreamError if the source has more than was read, or has less."""
+        """Raise BitstreamError if the source does not end where the reads ended."""
 
     def model_bits(self, model: Model[Sink, Source]) -> float:
-        """Bits that the model itself takes."""
+        """Bits of the model itself."""
         sink = self.sink()
         model.write(sink)
         return self.length_bits(sink)
 
 
 def zero_order_entropy_bits(counts: NDArray[np.int64]) -> float:
-    """Bits of symbols that occur so often, at the empirical entropy of that histogram: n · Σ -p log2 p.
+    """Bits of symbols with these counts at the empirical entropy of the histogram: n · Σ -p log2 p.
 
-    A bound for coders that know nothing but how often each symbol occurs, without what telling them that costs.
+    This is a bound for coders that use the histogram alone, and does not include the cost of the histogram.
     """
     present = counts[counts > 0]
     return float((present * np.log2(present.sum() / present)).sum())

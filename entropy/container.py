@@ -2,9 +2,9 @@
 
     magic of the codec (3 bytes) · format version (1) · CRC-32 of magic, version and body (4) · body
 
-Numbers of several bytes are little-endian. The checksum finds damage; it is no defence against a stream that was made
-to do harm. So every field is read with its bounds, and what several fields cost together is held against a budget
-(:func:`check_budget`) before a decoder takes memory or time.
+Numbers of several bytes are little-endian. The checksum finds damage but does not stop a malicious stream, so every
+read of a field checks the field's bounds, and :func:`check_budget` compares the joint cost of several fields with a
+budget before a decoder spends memory or time.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _MARK_BYTES = MAGIC_BYTES + 1  # magic and version
 HEADER_BYTES = _MARK_BYTES + CRC_BYTES
 
 Option = TypeVar("Option")
-_NAMES: dict[bytes, str] = {}  # the codec of each magic, as far as containers were made
+_NAMES: dict[bytes, str] = {}  # magic → codec, for all containers made so far
 
 
 @dataclass(frozen=True)
 class Container:
-    """How the streams of one codec begin.
+    """The container of one codec's streams.
 
     Parameters
     ----------
     magic : bytes
-        Three bytes that no other codec has.
+        Three bytes that no other codec uses.
     version : int
-        Of the format of the body, 0 to 255.
+        Version of the body's format, 0 to 255.
     name : str
-        Of the codec, for error messages.
+        Name of the codec, for error messages.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Container:
         return mark + crc(body, zlib.crc32(mark)) + body
 
     def open(self, stream: bytes) -> Fields:
-        """Check a stream and give the fields of its body.
+        """Check a stream and return a reader of its body's fields.
 
         Raises
         ------
@@ -76,12 +76,12 @@ class Container:
         return Fields(stream, HEADER_BYTES)
 
     def check(self, stream: bytes, end: int) -> None:
-        """Check magic, version, and the checksum of the body up to a place, which :meth:`open` puts at the end.
+        """Check magic, version, and the checksum of the body up to position `end`; :meth:`open` uses the stream's end.
 
         Raises
         ------
         BitstreamError
-            As :meth:`open`.
+            Same as :meth:`open`.
         """
         self.check_mark(stream)
         mark, body = stream[:_MARK_BYTES], memoryview(stream)[HEADER_BYTES:end]
@@ -89,7 +89,7 @@ class Container:
             raise BitstreamError(f"the checksum is wrong: the stream of {self.name} is damaged or cut short")
 
     def check_mark(self, stream: bytes) -> None:
-        """Check length, magic and version alone.
+        """Check length, magic and version, without the checksum.
 
         Raises
         ------
@@ -109,21 +109,21 @@ class Container:
 
 
 def crc(data: bytes | memoryview, start: int = 0) -> bytes:
-    """CRC-32 of data as four bytes; ``start`` is the CRC-32 of what comes before the data."""
+    """CRC-32 of data as four bytes; ``start`` is the CRC-32 of the preceding data."""
     return zlib.crc32(data, start).to_bytes(CRC_BYTES, "little")
 
 
 def check_budget(what: str, amount: int, most: int) -> None:
-    """Refuse a stream that declares more than a decoder will spend; call this before memory or time is spent.
+    """Refuse a stream that declares more than a decoder may process; call this before the decoder spends resources.
 
     Parameters
     ----------
     what : str
-        What is counted, in the plural: "voxels".
+        Name of the counted things, in the plural: "voxels".
     amount : int
-        The product of all fields that it depends on. Each field may be within its bounds and the product not.
+        Product of all fields that determine the amount; this may be too large though each field is within its bounds.
     most : int
-        What a decoder spends at most.
+        Largest accepted amount.
 
     Raises
     ------
@@ -135,13 +135,13 @@ def check_budget(what: str, amount: int, most: int) -> None:
 
 
 class Writer:
-    """Writes the fields that :class:`Fields` reads; each method has its counterpart there."""
+    """Writer of fields; :class:`Fields` has a method of the same name for each kind of field."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def data(self) -> bytes:
-        """All fields so far."""
+        """Bytes of all fields so far."""
         return bytes(self._data)
 
     def byte(self, *values: int) -> Writer:
@@ -153,7 +153,7 @@ class Writer:
         return self.raw(varints.write(values))
 
     def choice(self, value: Option, options: Sequence[Option]) -> Writer:
-        """Write which of the options was chosen, as a byte."""
+        """Write the index of one of the options as a byte."""
         return self.byte(options.index(value))
 
     def floats(self, values: ArrayLike) -> Writer:
@@ -171,13 +171,13 @@ class Writer:
 
 
 class Fields:
-    """Reads fields one after the other. A field outside its bounds is a BitstreamError that names the field.
+    """Reader of consecutive fields; a field outside its bounds raises a BitstreamError that names the field.
 
     Parameters
     ----------
     data : bytes
     at : int
-        Where the first field begins.
+        Position of the first field.
     """
 
     def __init__(self, data: bytes, at: int = 0) -> None:
@@ -186,7 +186,7 @@ class Fields:
 
     @property
     def left(self) -> int:
-        """Bytes that have not been read."""
+        """Number of unread bytes."""
         return len(self._data) - self.at
 
     def byte(self, what: str, low: int = 0, high: int = 255) -> int:
@@ -210,18 +210,18 @@ class Fields:
         return values
 
     def block(self, what: str, most: int = varints.LARGEST) -> bytes:
-        """Read bytes whose length is written before them, at most so many."""
+        """Read a length and as many bytes, at most `most`."""
         return self.raw(what, self.number(f"length of the {what}", 0, most))
 
     def raw(self, what: str, count: int) -> bytes:
-        """Read so many bytes."""
+        """Read `count` bytes."""
         if count > self.left:
             raise BitstreamError(f"the stream ends in its {what}: {count} bytes are declared, {self.left} are left")
         self.at += count
         return self._data[self.at - count : self.at]
 
     def rest(self) -> bytes:
-        """Read all bytes that are left."""
+        """Read all unread bytes."""
         return self.raw("body", self.left)
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
-"""Canonical Huffman coding of integer tensors, one code for each tensor: what the paper uses (Sec. 3.2).
+"""Canonical Huffman coding of integer tensors, one code for each tensor, as in the NeCGS paper (Sec. 3.2).
 
-Here to compare with; :mod:`gcbench.entropy.range_coder` takes fewer bytes. Bits are read from the most significant of
-each byte down.
+This coder serves for comparison; :mod:`gcbench.entropy.range_coder` takes fewer bytes. The most significant bit of a
+byte comes first.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from gcbench.entropy.coder import Symbols
 
-MAX_CODE_BITS = 32  # a longer one needs ten million symbols with counts as the Fibonacci numbers
-_FIRST_PREDICTION = 8  # code lengths are told as differences; this is what the first differs from
+MAX_CODE_BITS = 32  # a longer codeword needs ten million symbols, with Fibonacci numbers as counts
+_FIRST_PREDICTION = 8  # a model stores differences of code lengths: the first one is relative to this length
 _LEVEL_BITS = 13  # levels are below 2^12 + 1
-_CHUNK_BYTES = 2**16  # of data whose code lengths are looked up at once: bounds the memory
+_CHUNK_BYTES = 2**16  # bytes of data whose code lengths are looked up at once: bounds the memory
 
 
 def code_lengths(weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Lengths of an optimal prefix code, by the method of two queues; 0 where the weight is 0, or it is the only one.
+    """Lengths of an optimal prefix code, by the method of two queues; 0 for a weight of 0, or for a single symbol.
 
-    Where a code would be longer than 32 bits, smaller weights count for more than they are.
+    Where a codeword would be longer than 32 bits, the function increases small weights.
 
     Parameters
     ----------
     weights : (levels,) int64
-        How often each symbol occurs.
+        Number of occurrences of each symbol.
 
     Source: Huffman 1952; two queues: van Leeuwen 1976.
     """
@@ -65,13 +65,13 @@ def code_lengths(weights: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class BitSink:
-    """Takes codewords of up to 32 bits."""
+    """A writer of codewords of up to 32 bits."""
 
     def __init__(self) -> None:
         self._parts: list[NDArray[np.uint8]] = []
 
     def put(self, codewords: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """Write codewords, (n,), each in its number of bits, (n,)."""
+        """Write codewords, (n,), with `lengths` bits, (n,)."""
         for start in range(0, len(codewords), _CHUNK_BYTES):
             part = lengths[start : start + _CHUNK_BYTES]
             ends = np.cumsum(part)
@@ -80,7 +80,7 @@ class BitSink:
             self._parts.append(bits.astype(np.uint8))
 
     def put_value(self, value: int, bits: int) -> None:
-        """Write one number."""
+        """Write one number in `bits` bits."""
         self.put(np.array([value]), np.array([bits]))
 
     def length(self) -> int:
@@ -88,12 +88,12 @@ class BitSink:
         return sum(len(part) for part in self._parts)
 
     def data(self) -> bytes:
-        """What was written, filled up with zero bits."""
+        """The written bits, filled with zero bits to whole bytes."""
         return np.packbits(np.concatenate([np.zeros(0, np.uint8), *self._parts])).tobytes()
 
 
 class BitSource:
-    """Gives bits back."""
+    """A reader of bits."""
 
     def __init__(self, data: bytes) -> None:
         self._bytes = np.frombuffer(data, np.uint8)
@@ -106,7 +106,7 @@ class BitSource:
         return self._end - self._position
 
     def get_value(self, bits: int) -> int:
-        """Read one number."""
+        """Read one number of `bits` bits."""
         if bits > self.left:
             raise BitstreamError("the Huffman-coded data is cut short")
         first, last = self._position // 8, (self._position + bits + 7) // 8
@@ -126,8 +126,8 @@ class BitSource:
     def get_symbols(self, count: int, lengths: NDArray[np.int64]) -> NDArray[np.int16]:
         """Read symbols of a complete canonical code.
 
-        The lengths of the codewords that would start at every bit are found at once; then only a chain of additions
-        is left to follow one by one.
+        The method first finds, for all bits at once, the length of a codeword that starts at this bit. A loop over the
+        symbols then only adds lengths.
         """
         used = np.sort(lengths[lengths > 0])
         by_code = np.flatnonzero(lengths)[np.argsort(lengths[lengths > 0], kind="stable")].astype(np.int16)
@@ -152,7 +152,7 @@ class BitSource:
         return symbols
 
     def _windows(self, first: int, last: int) -> NDArray[np.int64]:
-        """The 32 bits from every bit of the bytes [first, last) on, zeros behind the end, (8 (last - first),)."""
+        """For each bit of the bytes [first, last), the 32 bits from there, then zeros: (8 (last - first),)."""
         data = np.zeros(last - first + 4, np.int64)
         available = self._bytes[first : last + 4]
         data[: len(available)] = available
@@ -165,7 +165,7 @@ class BitSource:
 
 
 def _canonical(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Codewords for lengths in ascending order: each the one before plus one, shifted to its length."""
+    """Codewords for lengths in ascending order: each is the previous codeword plus one, shifted to its length."""
     if len(ascending) == 0:
         return np.zeros(0, np.int64)
     # In units of the longest codeword, a codeword starts where those before it end.
@@ -176,7 +176,7 @@ def _canonical(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class HuffmanModel(Model[BitSink, BitSource]):
-    """A prefix code, by its code lengths; a tensor of one symbol has no codewords.
+    """A prefix code, defined by code lengths; the code of a tensor with one distinct symbol has no codewords.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class HuffmanModel(Model[BitSink, BitSource]):
     lengths: NDArray[np.int64]
 
     def write(self, sink: BitSink) -> None:
-        """Write first and last symbol; then, for each between, whether it occurs and its length."""
+        """Write first and last symbol; then, for each symbol between them, whether it occurs and its code length."""
         sink.put_value(self.first, _LEVEL_BITS)
         sink.put_value(self.last, _LEVEL_BITS)
         if self.first == self.last:
@@ -209,19 +209,19 @@ class HuffmanModel(Model[BitSink, BitSource]):
                 previous = length
 
     def encode(self, symbols: Symbols, sink: BitSink) -> None:
-        """Write the symbols as they lie in memory."""
+        """Write the symbols in memory order."""
         if self.first < self.last:
             flat = symbols.reshape(-1)
             sink.put(self._codewords[flat], self.lengths[flat])
 
     def decode(self, source: BitSource) -> NDArray[np.int16]:
-        """Read the symbols as they lie in memory."""
+        """Read the symbols in memory order."""
         if self.first == self.last:
             return np.full(self.dims, self.first, np.int16)
         return source.get_symbols(prod(self.dims), self.lengths).reshape(self.dims)
 
     def cost_bits(self, symbols: Symbols) -> float:
-        """Lengths of the codewords."""
+        """Sum of the lengths of the symbols' codewords."""
         return float(self.lengths[symbols.reshape(-1)].sum())
 
     @cached_property
@@ -237,7 +237,7 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
     """One canonical Huffman code for each tensor."""
 
     def fit(self, symbols: Symbols, levels: int, *, open_set: bool = False) -> HuffmanModel:
-        """An optimal code for the counts; for an open set, a code for every symbol."""
+        """Find an optimal code for the counts; for an open set, every symbol has a codeword."""
         counts = np.bincount(symbols.reshape(-1), minlength=levels)
         if open_set:
             counts = 2 * counts + 1  # Krichevsky and Trofimov: half an occurrence more of each
@@ -246,7 +246,7 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
         return HuffmanModel(dims, int(present[0]), int(present[-1]), code_lengths(counts))
 
     def read(self, source: BitSource, shape: Shape3, levels: int, *, open_set: bool = False) -> HuffmanModel:
-        """Read a code; it must be complete."""
+        """Read a code; an incomplete code is an error."""
         first, last = source.get_value(_LEVEL_BITS), source.get_value(_LEVEL_BITS)
         if not first <= last < levels:
             raise BitstreamError(f"a Huffman table from level {first} to {last} of {levels}")
@@ -276,7 +276,7 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
         return BitSource(data)
 
     def finish(self, sink: BitSink) -> bytes:
-        """Bits, filled up with zeros to whole bytes."""
+        """The sink's bits, filled with zeros to whole bytes."""
         return sink.data()
 
     def length_bits(self, sink: BitSink) -> float:
@@ -284,6 +284,6 @@ class HuffmanCoder(Coder[BitSink, BitSource]):
         return sink.length()
 
     def check_exhausted(self, source: BitSource) -> None:
-        """Raise BitstreamError if more follows than the zeros that fill the last byte."""
+        """Raise BitstreamError if the unread rest is more than zeros that fill the last byte."""
         if source.left > 7 or source.get_value(source.left):
             raise BitstreamError("the Huffman-coded data does not end where its symbols do")

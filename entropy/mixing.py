@@ -1,7 +1,7 @@
-"""Adaptive coding of bits with several contexts at once: their logits are added with weights that learn.
+"""Adaptive coding of bits: each context predicts a bit, and a mixer adds the contexts' logits with learned weights.
 
-Knows integers only (logits in 1/256 within ±8, weights in 1/65536, probabilities of 22 bits): every machine gets the
-same. What a context looks at is its caller's. Imports numba, so it is itself imported where it is used.
+The arithmetic uses integers only (logits in 1/256 within ±8, weights in 1/65536, probabilities of 22 bits), so that all
+machines get the same bytes. Callers compute the contexts. This module imports numba: import it inside functions.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ LOGIT_LIMIT = 2047
 PROBABILITY_BITS = 22
 _LEARNING_SHIFT = 13
 _MET_LIMIT = 127
-_SURE = 16  # of 2^16: the least chance that a bit is coded with
+_SURE = 16  # the least probability of a bit, in units of 2^-16
 
 
 class Mixer(NamedTuple):
-    """What is learnt on the way, and what is thought of the bit at hand.
+    """The state of a mixer: learned probabilities and weights, and work arrays for the current bit.
 
-    Each context has a table of slots with a probability and how often it was met. Two sets of weights, each chosen by
-    a number of the caller's (``first``, ``second``), mix all contexts' logits, with weights by how often a context was
-    met; the mean of the two sums is what a bit is coded with. Logits that come from elsewhere may be mixed in.
+    Each context has a table of slots; a slot has a probability and a count of its bits. For each bit, the caller
+    chooses one set from the first weights and one from the second. In a set, each context's weight depends on the count
+    of its slot. Each set gives a weighted sum of the contexts' logits and of `given` logits from the caller, and the
+    mean of the two sums is the logit of the bit's probability.
 
     Source: M. Mahoney, "Adaptive weighing of context models for lossless data compression", TR CS-2005-16.
     """
@@ -40,23 +41,23 @@ class Mixer(NamedTuple):
     second_weights: Ints
     logistic: Ints
     logit: Ints
-    slots: Ints  # (contexts,) the contexts of the bit at hand, put there by the caller; then where their memory is
-    logits: Ints  # (contexts + given,) of which the caller puts the last
+    slots: Ints  # (contexts,) In: the current bit's contexts. Out: their slots
+    logits: Ints  # (contexts + given,) the caller sets the last `given`
     buckets: Ints  # (contexts + given,)
-    choice: Ints  # (4,) the two sets of weights, put there by the caller; then the two sums
+    choice: Ints  # (4,) indices of the two sets of weights, from the caller; then the two sums
 
 
 def new_mixer(slots: int, first_weights: Ints, second_weights: Ints, given: int = 0) -> Mixer:
-    """Make a mixer that knows nothing yet.
+    """Make a mixer before its first bit.
 
     Parameters
     ----------
     slots : int
-        Of each context's memory, a power of two up to 2^24.
+        Slots of each context's table, a power of two up to 2^24.
     first_weights, second_weights : (sets, contexts + given, 12) int64
-        To start from.
+        Initial weights; the mixer changes them in place.
     given : int
-        How many logits the caller brings for each bit.
+        Number of logits that the caller sets for each bit.
     """
     inputs = first_weights.shape[1]
     contexts = inputs - given
@@ -74,17 +75,14 @@ def new_mixer(slots: int, first_weights: Ints, second_weights: Ints, given: int 
 
 
 def logits_of(shares: Ints, totals: Ints) -> Ints:
-    """Logits of probabilities that are fractions of integers."""
+    """Logits of the probabilities ``shares / totals``."""
     _, logit = _tables()
     return np.asarray(logit[(shares * 2 + 1) * 4096 // (totals * 2 + 2)], np.int64)
 
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[Ints, Ints]:
-    """Tabulate the logistic function (16 bits of probability at logits from -8) and its inverse (of 12 bits).
-
-    Decimal arithmetic is exact to its last digit everywhere, floating-point exponentials are not.
-    """
+    """Tables of the logistic function (16 bits) and its inverse (12 bits), in Decimal: floats differ by machine."""
     exact = Context(prec=20)
     chances = [65536 / (1 + exact.exp(Decimal(-logit) / 256)) for logit in range(-LOGIT_LIMIT, LOGIT_LIMIT + 1)]
     odds = [exact.divide(Decimal(2 * i + 1), Decimal(2 * (4096 - i) - 1)) for i in range(4096)]
@@ -94,10 +92,9 @@ def _tables() -> tuple[Ints, Ints]:
 
 @njit(nogil=True, cache=True)
 def code_bit(mixer: Mixer, state: Ints, data: Bytes, bit: int, decoding: bool) -> int:
-    """Code a bit, or decode and return one, and learn from it.
+    """Code or decode a bit, update the mixer with the bit, and return the bit.
 
-    The caller has put the contexts into ``slots``, the sets of weights into ``choice``, and what logits it has at the
-    end of ``logits``.
+    Before the call, the caller sets ``slots`` (contexts), ``choice[:2]`` (sets of weights) and the end of ``logits``.
     """
     first_weights, second_weights = mixer.first_weights[mixer.choice[0]], mixer.second_weights[mixer.choice[1]]
     _mix(mixer, first_weights, second_weights)
@@ -117,7 +114,7 @@ def code_bit(mixer: Mixer, state: Ints, data: Bytes, bit: int, decoding: bool) -
 
 @njit(nogil=True, cache=True)
 def _mix(mixer: Mixer, first_weights: Ints, second_weights: Ints) -> None:
-    """Ask the contexts, and add their logits with both sets of weights."""
+    """Look up the contexts, and add their logits with both sets of weights."""
     first_sum, second_sum = 0, 0
     contexts = len(mixer.slots)
     for i in range(len(mixer.logits)):
@@ -136,7 +133,7 @@ def _mix(mixer: Mixer, first_weights: Ints, second_weights: Ints) -> None:
 
 @njit(nogil=True, cache=True)
 def _adjust(weights: Ints, mixer: Mixer, error: int) -> None:
-    """Move the weights that were used down the gradient of the code length."""
+    """Move the used weights down the gradient of the code length."""
     for i in range(len(mixer.logits)):
         step = (mixer.logits[i] * error + (1 << (_LEARNING_SHIFT - 1))) >> _LEARNING_SHIFT
         weights[i, mixer.buckets[i]] += step
@@ -164,7 +161,7 @@ def _hash(value: int, salt: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _bucket(times: int) -> int:
-    """Class how often a context was met: the weight of its opinion depends on it."""
+    """Class of a slot's count, which selects the weight of its context."""
     if times < 8:
         return int(times)
     if times < 12:

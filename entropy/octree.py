@@ -1,6 +1,6 @@
 """Lossless coding of voxel coordinates: octree occupancy, level by level, with mixed adaptive contexts.
 
-Imports numba, so it is itself imported where it is used.
+This module imports numba, so other modules import it inside functions.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, new_mixer
 from gcbench.errors import BitstreamError
 
 MAX_BITS = 12
-MAX_POINTS = 1 << 22  # a decoder takes some 100 bytes for each of those that a stream declares, as it finds them
+MAX_POINTS = 1 << 22  # a decoder takes some 100 bytes for each declared point, as it finds them
 
-# The chance of a child is mixed of eight contexts that look at the voxels around its node (`_look`), with weights by
-# the child's place in its node, and by how many of its 26 neighbours are not yet known. Contexts and the first weight
-# were chosen on the two frames of the reference measurements.
+# A mixer computes the probability of a child from eight contexts (`_look`). The child's place in its node selects one
+# set of weights, the number of the child's unknown neighbours (of 26) the other. Contexts and the first weight were
+# chosen on the two frames of the reference measurements.
 _CONTEXTS = 8
 _FIRST_WEIGHT = 14418  # 0.22
 
-# Of a voxel near the node being coded: empty, occupied, or in an occupied node that has not been coded yet.
+# State of a voxel near the current node: 0 empty, 1 occupied, 2 unknown (in an occupied node that is not coded yet).
 _UNKNOWN = 2
-_CENTRE = 13  # of the 27 nodes around a node, x slowest
+_CENTRE = 13  # index of the node itself among the 27 nodes around it, x slowest
 
 
 def encode_octree(points: NDArray[np.int32], bits: int) -> bytes:
@@ -52,12 +52,12 @@ def encode_octree(points: NDArray[np.int32], bits: int) -> bytes:
     Returns
     -------
     bytes
-        N, then the code of the adaptive coder.
+        N, then the output of the adaptive coder.
 
     Raises
     ------
     ValueError
-        The points are not such a set.
+        The points are out of range, not distinct, too few or too many.
     """
     voxels = np.asarray(points, np.int64)
     if voxels.ndim != 2 or voxels.shape[1] != 3 or not 0 <= bits <= MAX_BITS:
@@ -89,9 +89,9 @@ def decode_octree(stream: bytes, bits: int, most: int = MAX_POINTS) -> NDArray[n
     ----------
     stream : bytes
     bits : int
-        As given to :func:`encode_octree`.
+        Same as for :func:`encode_octree`.
     most : int
-        Voxels that are accepted.
+        Largest accepted number of voxels.
 
     Returns
     -------
@@ -101,11 +101,11 @@ def decode_octree(stream: bytes, bits: int, most: int = MAX_POINTS) -> NDArray[n
     Raises
     ------
     BitstreamError
-        The stream is short, too long, or does not hold the number of points that it declares.
+        The stream is too short, too long, or does not hold the declared number of points.
     """
     fields = Fields(stream)
     count = fields.number("number of voxels", 1, min(most, 1 << 3 * bits))
-    data = np.frombuffer(fields.rest(), np.uint8).copy()  # writable, as the encoder's is: one compilation
+    data = np.frombuffer(fields.rest(), np.uint8).copy()  # writable like the encoder's array: numba compiles once
     mixer, state = _new_mixer(count), start_decoder(data)
     voxels = np.zeros((1, 3), np.int64)
     for depth in range(bits):
@@ -138,7 +138,7 @@ def _coordinates(keys: Ints, depth: int) -> Ints:
 
 
 class _Level(NamedTuple):
-    """The nodes of one depth: sorted keys, bits of the children they have, nodes along the grid with its margin."""
+    """The nodes of one depth: sorted keys, occupancy bits of the children, nodes along a side with the margin."""
 
     keys: Ints
     occupancy: Ints
@@ -146,14 +146,14 @@ class _Level(NamedTuple):
 
 
 class _Surroundings(NamedTuple):
-    """What is known around a node, and around one of its children."""
+    """Voxels and nodes around the current node, and counts around the current child."""
 
-    beyond: Ints  # (27,) for each of the 27 nodes around: the first node that is not before it
-    near: Ints  # (27,) whether it is occupied
-    voxels: Ints  # (6, 6, 6) the children of those: empty, occupied, unknown
-    occupied: Ints  # (4,) neighbours of a child, by how many coordinates differ: faces, edges, corners
+    beyond: Ints  # (27,) for each of the 27 nodes around: index of the first key that is not smaller
+    near: Ints  # (27,) whether the node is occupied
+    voxels: Ints  # (6, 6, 6) children of the node and of its neighbours: empty, occupied, unknown
+    occupied: Ints  # (4,) occupied neighbours of a child, by the number of coordinates that differ
     unknown: Ints  # (4,)
-    sides: Ints  # (3, 2) occupied neighbours before and after it, along each axis
+    sides: Ints  # (3, 2) occupied neighbours before and after the child, along each axis
 
 
 def _new_mixer(points: int) -> Mixer:
@@ -165,11 +165,7 @@ def _new_mixer(points: int) -> Mixer:
 
 @njit(nogil=True, cache=True)
 def _code_level(level: _Level, mixer: Mixer, state: Ints, data: Bytes, decoding: bool) -> Bytes:
-    """Code the children of the nodes of one level, a bit each, node by node.
-
-    When decoding, the occupancy is filled (child i is bit i), and the loop breaks off at the end of the data. When
-    encoding, `data` is what is written; it is returned, as a longer array may have taken its place.
-    """
+    """Code the children of one level's nodes, a bit each; returns `data`, or a longer array when encoding."""
     around = _Surroundings(
         _blank(27), _blank(27), _blank(216).reshape(6, 6, 6), _blank(4), _blank(4), _blank(6).reshape(3, 2)
     )
@@ -182,7 +178,7 @@ def _code_level(level: _Level, mixer: Mixer, state: Ints, data: Bytes, decoding:
         prefix = 1
         for child in range(8):
             bit = 1
-            if prefix != 128:  # seven are absent: the last must be there
+            if prefix != 128:  # seven children are absent, so the last one exists
                 mixer.choice[0] = child
                 mixer.choice[1] = _look(around, neighbours, prefix, child, mixer.slots)
                 bit = code_bit(mixer, state, data, int(level.occupancy[node] >> child & 1), decoding)
@@ -200,10 +196,7 @@ def _blank(size: int) -> Ints:
 
 @njit(nogil=True, cache=True)
 def _visit(level: _Level, node: int, around: _Surroundings) -> int:
-    """Find the 27 nodes around a node and their children; returns as bits which of the nodes are occupied.
-
-    The nodes come in order, so that each of the 27 is found by walking on from the last one.
-    """
+    """Find the 27 nodes around a node, from their places for the previous node; returns the occupied ones as bits."""
     keys = level.keys
     neighbours = 0
     for i in range(27):
@@ -226,11 +219,11 @@ def _visit(level: _Level, node: int, around: _Surroundings) -> int:
 
 @njit(nogil=True, cache=True)
 def _look(around: _Surroundings, neighbours: int, prefix: int, child: int, contexts: Ints) -> int:
-    """Describe what surrounds a child in eight ways; returns how many of its 26 neighbours are not known.
+    """Compute the eight contexts of a child; returns the number of its unknown neighbours, of 26.
 
-    The eight: the 6 face neighbours; the 12 edge neighbours; all 26; two voxels each way along the axes; how many
-    are occupied in the 3² on each of the six sides; how many face and edge neighbours are occupied or unknown; the 26
-    nodes around and the node's children so far; the 7 nodes that the child touches and the 3 on the other side.
+    The contexts: the 6 face neighbours; the 12 edge neighbours; all 26; two voxels each way along the axes; counts of
+    occupied voxels in the 3² on each of the six sides; counts of occupied and unknown face and edge neighbours; the 26
+    nodes around and the node's children so far; the 7 nodes that the child touches and the 3 on the opposite side.
     """
     voxels, near = around.voxels, around.near
     x, y, z = 2 + (child >> 2), 2 + (child >> 1 & 1), 2 + (child & 1)

@@ -1,7 +1,7 @@
-"""Range coding of integer tensors under tables that are known beforehand; the coder itself is constriction's.
+"""Range coding of integer tensors with constriction, under tables that both sides know before the first symbol.
 
-A tensor's model is a generalised Gaussian whose scale varies by row, column and tap, or a histogram, whichever takes
-fewer bits.
+The model of a tensor is a generalised Gaussian with a scale that varies by row, column and tap, or a histogram: the
+coder takes the model with fewer bits.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _BELL, _HISTOGRAM = 0, 1  # first byte of a model
 
 
 def categorical(table: NDArray[np.int64]) -> Any:
-    """The model of constriction with exactly these frequencies.
+    """Make constriction's model with exactly these frequencies.
 
-    It adds 1 to each of the weights that it scales to sum to 2^24 - levels: ours do already, so its scale is exactly 1.
+    Constriction scales weights to the sum 2^24 - levels and adds 1 to each; our weights have this sum: the scale is 1.
     """
     return constriction.stream.model.Categorical((table - 1).astype(np.float64), perfect=False)
 
@@ -55,7 +55,7 @@ def _byte_model() -> Any:
 
 
 class RangeSink:
-    """Takes symbols."""
+    """A writer of symbols."""
 
     def __init__(self) -> None:
         self._encoder: Any = constriction.stream.queue.RangeEncoder()
@@ -69,21 +69,21 @@ class RangeSink:
         self.put(np.array(values), _byte_model())
 
     def information_bits(self) -> float:
-        """Information of what was written: whole words, and how far the range has narrowed since."""
+        """Information of the written symbols: whole words, and the narrowing of the range since the last word."""
         words, (_, width) = self._encoder.pos()
         return float(32 * words + 64 - np.log2(float(width)))
 
     def words(self) -> NDArray[np.uint32]:
-        """What was written."""
+        """The words written so far."""
         compressed: NDArray[np.uint32] = self._encoder.get_compressed()
         return compressed
 
 
 class RangeSource:
-    """Gives symbols back, and codes them again on the way.
+    """A reader of symbols that also encodes the symbols again, to check the stream.
 
-    A range decoder gives symbols for whatever words, and cannot tell well where they should have ended. Coding costs a
-    fifth of decoding, and one comparison at the end tells everything.
+    A range decoder decodes any words and does not find their proper end. A comparison of the words from the second
+    encoding with the given words finds all errors; encoding takes a fifth of the time of decoding.
     """
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
@@ -95,7 +95,7 @@ class RangeSource:
         """Read symbols that were written under the same model."""
         try:
             symbols: NDArray[np.int32] = self._decoder.decode(categorical, count)
-        except AssertionError as error:  # how constriction says that no symbol is coded by these words
+        except AssertionError as error:  # constriction's error for words that code no symbol
             raise BitstreamError("the range-coded data is corrupt") from error
         self._again.put(symbols, categorical)
         return symbols
@@ -105,12 +105,12 @@ class RangeSource:
         return [int(value) for value in self.get(count, _byte_model())]
 
     def exhausted(self) -> bool:
-        """Whether the words are those of what was read: no more, no fewer, no others."""
+        """Whether the given words are exactly the code of the symbols read so far."""
         return np.array_equal(self._given, self._again.words())
 
 
 def _put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
-    """Write integers in [-bound, bound] that are mostly near 0, under the Laplace table that suits them best."""
+    """Write integers in [-bound, bound], mostly near 0, under the Laplace table with the fewest bits."""
     levels = 2 * bound + 1
     counts = np.bincount(values + bound, minlength=levels)
     tables = [bell_frequencies(levels, bound * LOCATION_STEPS, 4, scale) for scale in range(SCALES)]
@@ -135,15 +135,15 @@ class BellModel(Model[RangeSink, RangeSource]):
     """Generalised Gaussians of one location and shape, with a scale that is a product over the axes.
 
     After training, the weights of one output channel (and, in late layers, of one input channel or one tap of the
-    kernel) are about as large as each other and differ from the next channel's: telling a scale for each costs two or
-    three bits and gains more than any better description of the histogram of the whole tensor.
+    kernel) have similar magnitudes, which differ from the next channel's. A scale for each channel costs two or three
+    bits and saves more than any better description of the histogram of the whole tensor.
 
     Parameters
     ----------
     dims : tuple of int
         (rows, columns, taps).
     levels, location, shape, scale : int
-        As of :func:`bell_frequencies`; the scale is the tensor's.
+        Parameters of :func:`bell_frequencies`; the scale is the tensor's.
     factors : tuple of three (dims[i],) int64
         Steps to add to the scale for each row, column and tap.
     """
@@ -170,13 +170,13 @@ class BellModel(Model[RangeSink, RangeSource]):
                 _put_small(sink, factor, _FACTOR_MAX)
 
     def encode(self, symbols: Symbols, sink: RangeSink) -> None:
-        """Write the symbols by scale, those of one scale as they lie in memory."""
+        """Write the symbols sorted by scale; symbols of one scale keep their order in memory."""
         ordered = symbols.reshape(-1)[self._order]
         for start, stop, _, model in self._runs:
             sink.put(ordered[start:stop], model)
 
     def decode(self, source: RangeSource) -> NDArray[np.int16]:
-        """Read the symbols by scale and put each in its place."""
+        """Read the symbols sorted by scale and put each symbol in its place."""
         ordered = np.zeros(prod(self.dims), np.int16)
         for start, stop, _, model in self._runs:
             ordered[start:stop] = source.get(stop - start, model)
@@ -185,7 +185,7 @@ class BellModel(Model[RangeSink, RangeSource]):
         return symbols.reshape(self.dims)
 
     def cost_bits(self, symbols: Symbols) -> float:
-        """Information of the symbols under the tables of their places."""
+        """Information of the symbols under the tables of their places, in bits."""
         ordered = symbols.reshape(-1, prod(self.dims))[:, self._order]
         bits = 0.0
         for start, stop, table, _ in self._runs:
@@ -203,12 +203,12 @@ class BellModel(Model[RangeSink, RangeSource]):
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
-        """Places by scale, those of one scale as they lie in memory."""
+        """Places sorted by scale; places of one scale keep their order in memory."""
         return np.argsort(self._scales, kind="stable")
 
     @cached_property
     def _runs(self) -> list[tuple[int, int, NDArray[np.int64], Any]]:
-        """Of each scale that occurs: where it starts and stops in the order, its table, constriction's model."""
+        """For each scale that occurs: its start and stop in the order, its table, constriction's model."""
         counts = np.bincount(self._scales, minlength=SCALES)
         stops = np.cumsum(counts)
         runs = []
@@ -220,7 +220,7 @@ class BellModel(Model[RangeSink, RangeSource]):
 
 @dataclass(frozen=True, eq=False)
 class HistogramModel(Model[RangeSink, RangeSource]):
-    """One table for the whole tensor, told level by level."""
+    """One table for the whole tensor, stored level by level."""
 
     dims: Shape3
     levels: int
@@ -228,17 +228,17 @@ class HistogramModel(Model[RangeSink, RangeSource]):
     codes: NDArray[np.int64]
 
     def write(self, sink: RangeSink) -> None:
-        """Write kind, first and last level; then the codes, each as its difference from the one before."""
+        """Write kind, first and last level; then each code as its difference from the previous code."""
         last = self.first + len(self.codes) - 1
         sink.put_bytes(_HISTOGRAM, self.first % 256, self.first // 256, last % 256, last // 256)
         _put_small(sink, np.diff(self.codes, prepend=0), _COUNT_CODE_MAX)
 
     def encode(self, symbols: Symbols, sink: RangeSink) -> None:
-        """Write the symbols as they lie in memory."""
+        """Write the symbols in memory order."""
         sink.put(symbols.reshape(-1), self._model)
 
     def decode(self, source: RangeSource) -> NDArray[np.int16]:
-        """Read the symbols as they lie in memory."""
+        """Read the symbols in memory order."""
         return source.get(prod(self.dims), self._model).astype(np.int16).reshape(self.dims)
 
     def cost_bits(self, symbols: Symbols) -> float:
@@ -268,7 +268,7 @@ def _fit_histogram(symbols: Symbols, levels: int) -> HistogramModel:
 
 
 def _fit_bell(symbols: Symbols, levels: int, axes: tuple[int, ...]) -> BellModel:
-    """The best shape, and scales by alternating maximum likelihood along the axes.
+    """Find the best shape, and scales by alternating maximum likelihood along the axes.
 
     At given other factors, the likelihood of a generalised Gaussian is greatest for s^β = β · mean |q - μ|^β along
     the axis (Nadarajah, A generalized normal distribution, 2005).
@@ -300,7 +300,7 @@ def _fit_bell(symbols: Symbols, levels: int, axes: tuple[int, ...]) -> BellModel
 
 
 def _steps(mean_power: Any, beta: float) -> Any:
-    """Index of the scale that suits a mean of |q - μ|^β, not rounded."""
+    """Index, not rounded, of the scale for a mean of |q - μ|^β."""
     return STEPS_PER_OCTAVE / beta * np.log2(beta * mean_power) + SCALE_OF_ONE
 
 
@@ -308,7 +308,7 @@ class RangeCoder(Coder[RangeSink, RangeSource]):
     """Range coding under the cheapest of a few models."""
 
     def fit(self, symbols: Symbols, levels: int, *, open_set: bool = False) -> Model[RangeSink, RangeSource]:
-        """The cheapest of a histogram and of bells without factors, with one for each row, with one on every axis."""
+        """Find the cheapest model: a histogram, or a bell without factors, with factors by row, or on every axis."""
         del open_set  # no table has a zero
         long = [axis for axis in range(3) if symbols.shape[axis + 1] > 1]
         candidates: list[Model[RangeSink, RangeSource]] = [
@@ -362,10 +362,10 @@ class RangeCoder(Coder[RangeSink, RangeSource]):
         return sink.words().astype("<u4").tobytes()
 
     def length_bits(self, sink: RangeSink) -> float:
-        """Information that the sink took."""
+        """Information in the sink."""
         return sink.information_bits()
 
     def check_exhausted(self, source: RangeSource) -> None:
-        """Raise BitstreamError if these are not the words of what was read."""
+        """Raise BitstreamError if the source's words are not the code of the symbols read."""
         if not source.exhausted():
             raise BitstreamError("the range-coded data does not end where its symbols do")

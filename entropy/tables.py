@@ -1,7 +1,7 @@
-"""Frequency tables of symbols: int64, each frequency at least 1, in all 2^24; the same on every machine.
+"""Frequency tables of symbols: int64, each frequency at least 1, with sum 2^24; the same on every machine.
 
-Tables come from integers and correctly rounded float64 arithmetic (+ - * / and square roots), never from a
-mathematical library, which may round differently on another machine.
+The functions use integers and correctly rounded float64 arithmetic (+ - * / and square roots) but no mathematical
+library, because libraries round differently on different machines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PRECISION = 24  # bits: every table sums to 2^24, which is what constriction's categorical models do
+PRECISION = 24  # bits: every table sums to 2^24, like constriction's categorical models
 _WEIGHT_BITS = 26  # the largest that cannot overflow: 2^26 · 2^12 levels folded into one, times 2^24, is below 2^63
 
 SHAPES = (3, 4, 5, 6, 7, 8, 10, 12, 16)  # quarters of β: 4 is Laplace, 8 is Gauss, 16 is almost uniform
@@ -29,7 +29,7 @@ _LN_2 = 0.6931471805599453
 
 
 def frequencies(weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Integers in proportion to the weights, none below 1, that sum to 2^24 along the last axis.
+    """Scale weights to integers of at least 1 that sum to 2^24 along the last axis.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def frequencies(weights: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """e^-x for x ≥ 0 by additions, multiplications and divisions alone, so that every machine agrees to the bit."""
+    """e^-x for x ≥ 0 by additions, multiplications and divisions alone: the same bits on every machine."""
     octaves = np.floor(np.minimum(x, 100.0) / _LN_2)
     u = np.minimum(x, 100.0) - octaves * _LN_2
     series = np.ones_like(u)
@@ -61,7 +61,7 @@ def _exp_of_minus(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4096)
 def bell_frequencies(levels: int, location: int, shape: int, scale: int) -> NDArray[np.int64]:
-    """Table of exp(-(|q - μ| / s)^β), with what lies beyond the first and the last level added to them.
+    """Table of exp(-(|q - μ| / s)^β); the first and the last level include the tails beyond them.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def bell_frequencies(levels: int, location: int, shape: int, scale: int) -> NDAr
     folded = weights[levels : 2 * levels].copy()
     folded[0] += weights[:levels].sum()
     folded[-1] += weights[2 * levels :].sum()
-    # The nearest level to μ has weight where all others have none, even if μ is far from any at this scale.
+    # At small scales, all weights can be 0; the level nearest to μ gets one more, so that the sum is positive.
     folded[min((location + LOCATION_STEPS // 2) // LOCATION_STEPS, levels - 1)] += 1
     table = frequencies(folded)
     table.setflags(write=False)
@@ -97,7 +97,7 @@ def bell_frequencies(levels: int, location: int, shape: int, scale: int) -> NDAr
 
 
 def histogram_frequencies(codes: NDArray[np.int64], first: int, levels: int) -> NDArray[np.int64]:
-    """Table of counts that are told in eighths of an octave.
+    """Table of counts that are given in eighths of an octave.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Network weights as bytes: quantised uniformly for each tensor, then range coded; or as floats, as papers count them.
 
-The quantiser has a level at 0, so that what was pruned stays 0.
+The quantiser has a level at 0, so that pruned weights stay 0.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gcbench.errors import BitstreamError
 Coding = Literal["range", "sparse", "float16", "float32"]
 
 _LARGEST_STEP = 1e6
-_GAP_LEVELS = 256  # the last means: so many zeros, and no value after them
+_GAP_LEVELS = 256  # gap codes; the last code stands for a run of zeros that no value follows
 Arrays = list[NDArray[np.float32]]
 
 
 def levels(bits: int) -> int:
-    """How many values a symbol has: symmetric around 0, so an odd number."""
+    """Number of values of a symbol: an odd number, because the values are symmetric around 0."""
     return (1 << bits) - 1
 
 
@@ -34,11 +34,11 @@ def encode(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) ->
     Parameters
     ----------
     tensors : sequence of (rows, columns) float32
-        In an order and of shapes that the decoder knows.
+        The decoder knows their order and shapes.
     coding : {"range", "sparse", "float16", "float32"}
-        Quantised and range coded; the same with zeros as gaps between the others; plain floats.
+        Quantised and range coded; the same, with gaps between the other values in place of zeros; plain floats.
     bits : int
-        Of a quantised symbol, 2 to 12.
+        Bits of a quantised symbol, 2 to 12.
     """
     if coding in {"float16", "float32"}:
         return b"".join(np.ascontiguousarray(t, "<f2" if coding == "float16" else "<f4").tobytes() for t in tensors)
@@ -60,12 +60,12 @@ def encode(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) ->
 
 
 def decode(data: bytes, shapes: Sequence[tuple[int, int]], coding: Coding, bits: int) -> Arrays:
-    """Inverse of :func:`encode`; exactly the values that the encoder's quantiser gave.
+    """Inverse of :func:`encode`; returns exactly the values of the encoder's quantiser.
 
     Raises
     ------
     BitstreamError
-        Not the tensors of these shapes.
+        The data are not the code of tensors of these shapes.
     """
     if coding in {"float16", "float32"}:
         return _floats(data, shapes, np.dtype("<f2" if coding == "float16" else "<f4"))
@@ -92,7 +92,7 @@ def decode(data: bytes, shapes: Sequence[tuple[int, int]], coding: Coding, bits:
 
 
 def quantised(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int) -> Arrays:
-    """What the decoder will have, without the bytes."""
+    """The tensors that the decoder will return, computed without the bytes."""
     if coding == "float32":
         return [np.array(t, np.float32) for t in tensors]
     if coding == "float16":
@@ -101,7 +101,7 @@ def quantised(tensors: Sequence[NDArray[np.float32]], coding: Coding, bits: int)
 
 
 def quantise(tensor: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
-    """Symbols in [-half, half] of a tensor, half = levels // 2, and the step that they are multiples of."""
+    """Symbols in [-half, half] of a tensor, half = levels // 2, and the step: a value is symbol times step."""
     half = levels(bits) // 2
     peak = float(np.abs(tensor).max(initial=0.0))
     step = np.float32(max(peak, float(np.finfo(np.float32).tiny)) / half)
@@ -121,7 +121,7 @@ def _put(coder: RangeCoder, sink: RangeSink, symbols: NDArray[np.int64], alphabe
 
 
 def _gaps(symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Zeros before each value that is not 0, in codes below 256, and those values."""
+    """Numbers of zeros before each non-zero value, in codes below 256, and the non-zero values."""
     places = np.flatnonzero(symbols)
     zeros = np.diff(places, prepend=-1) - 1
     long = zeros // (_GAP_LEVELS - 1)

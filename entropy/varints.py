@@ -38,12 +38,12 @@ def write(values: ArrayLike) -> bytes:
 
 
 def read(data: bytes, at: int, what: str = "number") -> tuple[int, int]:
-    """Read one integer from a place on.
+    """Read the integer at position `at`.
 
     Returns
     -------
     value, end : int
-        The integer, and the place after its last byte.
+        The integer, and the position after its last byte.
 
     Raises
     ------

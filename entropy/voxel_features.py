@@ -1,7 +1,7 @@
-"""Coding of integer features at voxels with what surrounds them: neighbours, other channels, occupied places.
+"""Coding of integer features at voxels, in contexts of neighbouring features, other channels and occupied voxels.
 
-Levels of features are coded one after the other into one stream of the adaptive coder. Everything is integer
-arithmetic, so that every machine decodes the same. Imports numba, so it is itself imported where it is used.
+The adaptive coder codes the levels of features one after the other into one stream. All arithmetic is in integers, so
+that all machines decode the same features. This module imports numba, so other modules import it inside functions.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from gcbench.entropy.container import check_budget
 from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, logits_of, new_mixer
 from gcbench.errors import BitstreamError
 
-FIRST, LAST = -128, 127  # features that a table has frequencies of
-LARGEST = (1 << 15) - 1  # of a feature's magnitude
+FIRST, LAST = -128, 127  # range of the features in a table
+LARGEST = (1 << 15) - 1  # largest magnitude of a feature
 
-# A feature is coded as: is it 0; if not, is it positive; then, is its magnitude 1, is it 2, ... 15; if not, what is
-# left of the magnitude in Elias's gamma code, the length of which is decided bit by bit.
+# The decisions for a feature: is it 0; if not, is it positive; is the magnitude 1, 2, ... 15; if larger, the rest of
+# the magnitude in Elias's gamma code, with one decision for each bit of the code's length.
 _UNARY = 15
 _GAMMA = 14  # the longest length: LARGEST - 15 is below 2^15
-_LENGTHS = 2 + 2 * _UNARY  # magnitudes of positive and of negative features apart
+_LENGTHS = 2 + 2 * _UNARY  # positive and negative features have separate decisions for the magnitude
 _DECISIONS = _LENGTHS + _GAMMA
-_CLIP = 10  # of features in contexts
-_LEVELS = 2 * _CLIP + 2  # clipped features, and none
+_CLIP = 10  # largest magnitude of features in contexts
+_LEVELS = 2 * _CLIP + 2  # clipped features, and "no feature"
 _CONTEXTS = 8
 _FIRST_WEIGHT = 9830  # 0.15, for each context
-_TABLE_WEIGHT = 19661  # 0.3, for what the tables say
+_TABLE_WEIGHT = 19661  # 0.3, for the logits from the tables
 
 
 class Level(NamedTuple):
-    """Where features are, and how likely each is before anything is learnt."""
+    """Coordinates of features, and prior frequencies of their values."""
 
     coordinates: NDArray[np.integer]  # (M, 3) distinct, in [0, 2^20), sorted by x, then y, then z
     tables: NDArray[np.integer]  # (C, 256) frequencies of the features -128 … 127 of each channel
 
 
 def encode_features(features: Sequence[NDArray[np.integer]], levels: Sequence[Level]) -> bytes:
-    """Code the features of levels.
+    """Code the features of one or more levels.
 
     Parameters
     ----------
     features : sequence of (M, C) int
         Within ±32767.
     levels : sequence of Level
-        As many.
+        One for each array of features.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def decode_features(stream: bytes, levels: Sequence[Level]) -> list[NDArray[np.i
     Raises
     ------
     BitstreamError
-        The stream is short, or goes on after the last feature.
+        The stream is too short, or continues after the last feature.
     """
     data = np.frombuffer(stream, np.uint8).copy()
     # The likeliest decision takes 2^-11.5 bits, since no chance is below 16 of 2^16.
@@ -101,13 +101,13 @@ def decode_features(stream: bytes, levels: Sequence[Level]) -> list[NDArray[np.i
 
 
 class _Job(NamedTuple):
-    """What is coded, and what it is coded with."""
+    """Features of a level, and the arrays and the mixer for coding them."""
 
     features: Ints  # (M, C) filled in when decoding
-    neighbours: NDArray[np.int32]  # (M, 27) rows, z fastest; -1 where there is none
+    neighbours: NDArray[np.int32]  # (M, 27) rows of neighbours, z fastest; -1 for none
     prior: Ints  # (C, decisions) logits
     mixer: Mixer
-    contexts: Ints  # (8,) of the feature at hand
+    contexts: Ints  # (8,) contexts of the current feature
     data: Bytes
 
 
@@ -131,7 +131,7 @@ def _new_mixer(features: Ints) -> Mixer:
 
 
 def _prior(tables: NDArray[np.integer]) -> Ints:
-    """What the tables say of each decision: (C, decisions) logits of "yes"; nothing (0) of lengths of gamma codes."""
+    """Logits of "yes" for each decision by the tables, (C, decisions); 0 for lengths of gamma codes."""
     shares, zero = tables.astype(np.int64), -FIRST
     positive, negative = shares[:, zero + 1 :], shares[:, :zero][:, ::-1]
     prior = np.zeros((len(tables), _DECISIONS), np.int64)
@@ -145,7 +145,7 @@ def _prior(tables: NDArray[np.integer]) -> Ints:
 
 @njit(nogil=True, cache=True)
 def _neighbours(keys: Ints) -> NDArray[np.int32]:
-    """Rows of the 27 places around each row, z fastest; -1 where there is none."""
+    """Rows of the 27 places around each row's place, z fastest; -1 for an empty place."""
     rows = np.full((len(keys), 27), -1, np.int32)
     for i in range(27):
         step = ((i // 9 - 1) << 42) + ((i // 3 % 3 - 1) << 21) + i % 3 - 1
@@ -160,10 +160,7 @@ def _neighbours(keys: Ints) -> NDArray[np.int32]:
 
 @njit(nogil=True, cache=True)
 def _code(job: _Job, state: Ints, decoding: bool) -> Bytes:
-    """Code features row by row; when decoding, fill them in, and break off at the end of the data.
-
-    Returns the data: when encoding, a longer array may have taken their place.
-    """
+    """Code features row by row, or fill them in when decoding; returns the data, or a longer array when encoding."""
     for row in range(len(job.features)):
         if decoding and overrun(state, job.data):
             break
@@ -207,7 +204,7 @@ def _code_feature(job: _Job, state: Ints, feature: int, channel: int, decoding: 
 
 @njit(nogil=True, cache=True)
 def _decide(job: _Job, state: Ints, bit: int, which: int, decoding: bool) -> int:
-    """Code one decision; `which` is that of its channel."""
+    """Code decision number `which` of a channel."""
     mixer = job.mixer
     for i in range(_CONTEXTS):
         mixer.slots[i] = (job.contexts[i] << 12) + which
@@ -218,11 +215,11 @@ def _decide(job: _Job, state: Ints, bit: int, which: int, decoding: bool) -> int
 
 @njit(nogil=True, cache=True)
 def _look(job: _Job, row: int, channel: int, occupied: int) -> None:
-    """Describe what surrounds a feature in eight ways.
+    """Compute the eight contexts of a feature.
 
-    The eight: the same channel one step back along x, y and z; the 26 places around; all channels before it; the nine
-    places in the plane of the row and one each across; the six places at its faces with the two channels before it;
-    and the channel before it with the same channel one step back along x, along y, along z.
+    The contexts: the same channel one step back along x, y and z; the 26 places around; all previous channels; the nine
+    places in the plane of the row and one each across; the six places at its faces with the two previous channels;
+    and the previous channel with the same channel one step back along x, along y, along z.
     """
     features, near, contexts = job.features, job.neighbours[row], job.contexts
     back_x = _clipped(features, near[4], channel)
@@ -247,7 +244,7 @@ def _look(job: _Job, row: int, channel: int, occupied: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _clipped(features: Ints, row: int, channel: int) -> int:
-    """Feature within ±10 as a number from 1 on; 0 where there is none."""
+    """Feature clipped to ±10 as a number from 1 on; 0 for no feature."""
     if row < 0 or channel < 0:
         return 0
     return int(min(max(features[row, channel], -_CLIP), _CLIP)) + _CLIP + 1

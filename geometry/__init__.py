@@ -1,8 +1,8 @@
-"""Surfaces and what is asked of them, below all codecs and metrics.
+"""Operations on surfaces that codecs and metrics use.
 
 - `surface`: a mesh as triangles: areas, normals, random samples, closest points
 - `nearest`: exact nearest points and triangles
-- `winding`: orientation of faces, and winding numbers, which say what is inside
+- `winding`: orientation of faces, and winding numbers, which tell inside from outside
 - `signed_distance`: points with signed distances, for training
 - `grid`, `tsdf`: a regular grid, and the truncated signed distance of a mesh on it
 - `marching_cubes`, `deformable_marching_cubes`: from values on a grid to a surface

@@ -1,7 +1,4 @@
-"""Deformable marching cubes: from a volume to the triangles of its surface, differentiably (Sec. 3.1).
-
-Knows grids and tensors; neither how a volume came about nor what becomes of the mesh.
-"""
+"""Deformable marching cubes: extracts the triangles of a volume's surface, differentiably, for NeCGS (Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -17,19 +14,19 @@ if TYPE_CHECKING:
 
     from gcbench.geometry.grid import Grid
 
-# Below this difference of the TSDF along an edge, the vertex moves with a bounded slope: two values a rounding error
-# apart would otherwise send gradients of any size, or NaN, through the division. Volumes have 2^-7 between levels.
+# Least divisor of the interpolation along an edge. It bounds the gradients, which would be huge or NaN where the two
+# TSDF values differ by a rounding error only. Levels of quantised volumes are 2^-7 apart.
 _SMALLEST_DIFFERENCE = 1e-6
 
 
 class Topology(NamedTuple):
-    """What the signs of a TSDF decide: on which grid edges the surface has vertices, and how they are connected.
+    """The topology of a surface, from the signs of a TSDF: the grid edges with vertices, and the triangles.
 
     Parameters
     ----------
     ends : (2, V) int64
-        Flat indices, x K² + y K + z, of the grid vertices between which each vertex of the surface lies; in the
-        direction of the axis. No edge occurs twice.
+        Flat indices, x K² + y K + z, of the two grid vertices around each vertex of the surface, in the direction of
+        the axis. No edge occurs twice.
     faces : (F, 3) int64
         Vertices of each triangle, counter-clockwise seen from outside.
     """
@@ -45,10 +42,10 @@ def _table(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def topology(tsdf: Tensor) -> Topology:
-    """The topology of the surface that separates TSDF < 0, inside, from the rest.
+    """Compute the topology of the surface that separates TSDF < 0, inside, from the rest.
 
-    The border of the grid counts as outside whatever its values, so that the surface is closed: every directed edge of
-    a triangle is met by its opposite in one other triangle.
+    The border of the grid always counts as outside, so that the surface is closed: for every directed edge of a
+    triangle, one other triangle has the opposite edge.
 
     Parameters
     ----------
@@ -64,13 +61,13 @@ def topology(tsdf: Tensor) -> Topology:
     inside = torch.zeros((K, K, K), dtype=torch.uint8, device=device)
     inside[1:-1, 1:-1, 1:-1] = tsdf.detach()[1:-1, 1:-1, 1:-1] < 0
 
-    # Each doubling adds the neighbours along one axis to the pattern of a cell. Over the flat array this also joins
-    # the end of each row to the start of the next: both are border, hence outside, and such cells come out empty.
+    # Each doubling adds the neighbours along one axis to the pattern of a cell. In the flat array, the end of a row
+    # also meets the start of the next row: both are border, hence outside, and the cells between them are empty.
     pattern = inside.reshape(-1)
     strides = (K * K, K, 1)
     for i, stride in enumerate(strides):
         pattern = torch.add(pattern[:-stride], pattern[stride:], alpha=1 << (1 << i))
-    crossed = (pattern + 1) > 1  # a byte wraps: 255, all inside, counts as nothing to do, like 0
+    crossed = (pattern + 1) > 1  # a byte wraps: 255, all inside, has no surface, like 0
     cells = torch.nonzero(crossed).reshape(-1)
     patterns = pattern[cells].long()
 
@@ -97,14 +94,14 @@ def topology(tsdf: Tensor) -> Topology:
 
 
 def positions(values: Tensor, ends: Tensor, grid: Grid) -> Tensor:
-    """Where the vertices of a surface lie: on the deformed grid edge, where the TSDF is linearly interpolated to 0.
+    """Positions of a surface's vertices: on deformed grid edges, where the linearly interpolated TSDF is 0.
 
     Parameters
     ----------
     values : (channels, 2, V) floating point
         The volume at the ends of the edges.
     ends : (2, V) int64
-        As in :class:`Topology`.
+        Same as in :class:`Topology`.
     grid : Grid
 
     Returns
@@ -118,7 +115,7 @@ def positions(values: Tensor, ends: Tensor, grid: Grid) -> Tensor:
     if values.shape[0] > 1:
         points = points + grid.deformation * values[1:]
 
-    # One end is inside, and the other is not. Where it is negative nevertheless, it lies on the border.
+    # One end is inside, the other outside. If the TSDF is negative at both ends, the outside end lies on the border.
     border = ((index == 0) | (index == K - 1)).any(dim=0)
     low, high = torch.where(border, values[0].abs(), values[0])
     difference = low - high
@@ -128,18 +125,18 @@ def positions(values: Tensor, ends: Tensor, grid: Grid) -> Tensor:
 
 
 def extract(volume: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The surface of a volume.
+    """Extract the surface of a volume.
 
-    Inside is TSDF < 0; an exact 0, which quantised volumes have often, is outside. The surface then passes through the
-    grid vertex itself, up to six vertices fall together there, and triangles between them have no area. They are kept:
-    without them, the surface would not be closed.
+    Inside is TSDF < 0; an exact 0, which is frequent in quantised volumes, is outside. The surface then passes through
+    the grid vertex itself, where up to six vertices coincide, and triangles between them have no area. The result
+    includes these triangles, because the surface would not be closed without them.
 
     Parameters
     ----------
     volume : (channels, K, K, K) floating point, in [-1, 1]
-        The TSDF, and its three channels of deformation where there are four.
+        The TSDF and, in volumes of four channels, three channels of deformation.
     grid : Grid
-        Of the same K.
+        A grid with the same K.
 
     Returns
     -------
@@ -161,6 +158,6 @@ def extract(volume: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     volume = volume.to(torch.promote_types(volume.dtype, torch.float32))
     ends, faces = topology(volume[0])
     channels = volume.shape[0]
-    # gather, because its gradient is the fastest of all ways to index: twice as fast as that of volume[:, ends]
+    # gather, because its gradient is twice as fast as the gradient of volume[:, ends]
     values = volume.reshape(channels, -1).gather(1, ends.reshape(1, -1).expand(channels, -1))
     return positions(values.reshape(channels, 2, -1), ends, grid), faces

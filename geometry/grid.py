@@ -1,4 +1,4 @@
-"""Where the vertices of a volume's grid lie in space, and what its channels mean."""
+"""The grid of a volume: positions of its vertices in space, and the meaning of the volume's channels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Grid:
     distance, negative inside, over the truncation distance. Channels 1 to 3, where present, are the deformation of
     the vertex along x, y, z in units of half a cell.
 
-    One cell lies between the grid's border and the cube [-1, 1]³ of the meshes, so that a deformed border, at most half
-    a cell further in, never touches the surface.
+    One cell lies between the grid's border and the cube [-1, 1]³ of the meshes. The deformation moves the border
+    inwards by at most half a cell, so the border never touches the surface.
 
     Parameters
     ----------

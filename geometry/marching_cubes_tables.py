@@ -1,6 +1,4 @@
-"""The triangles of marching cubes for each of the 256 sign patterns of a cell, derived instead of listed.
-
-Pure combinatorics of the unit cube: knows nothing of volumes, positions or tensors.
+"""The triangles of marching cubes for each of the 256 sign patterns of a cell, computed instead of listed.
 
 Corner c of a cell is (c & 1, c >> 1 & 1, c >> 2 & 1) in x, y, z. A pattern has bit c set where corner c is inside.
 An edge is named by its lower corner and its axis.
@@ -23,7 +21,7 @@ AXES = range(3)
 
 
 class Edge(NamedTuple):
-    """An edge of the cell: from ``corner`` along ``axis`` to the corner that has the axis' bit set as well."""
+    """An edge of the cell, from ``corner`` to the corner that also has the bit of ``axis`` set."""
 
     corner: int
     axis: int
@@ -35,14 +33,14 @@ class Edge(NamedTuple):
 
     @property
     def midpoint(self) -> NDArray[np.float64]:
-        """Its centre in the unit cell, (3,)."""
+        """Centre of the edge in the unit cell, (3,)."""
         point = np.array([self.corner >> axis & 1 for axis in AXES], dtype=np.float64)
         point[self.axis] = 0.5
         return point
 
     @property
     def sides(self) -> set[tuple[int, int]]:
-        """The two sides of the cell that it borders, as (axis, 0 or 1)."""
+        """The two sides of the cell that share the edge, as (axis, 0 or 1)."""
         return {(axis, self.corner >> axis & 1) for axis in AXES if axis != self.axis}
 
 
@@ -55,9 +53,9 @@ class TriangleTable(NamedTuple):
     Parameters
     ----------
     starts, counts : (256,) int64
-        Where the triangles of a pattern begin, and how many there are.
+        Index of each pattern's first triangle, and number of its triangles.
     corners, axes : (n, 3) int64
-        The edges on which the vertices of each triangle lie; counter-clockwise seen from outside the solid.
+        Edges of the vertices of each triangle, counter-clockwise seen from outside the solid.
     """
 
     starts: NDArray[np.int64]
@@ -78,9 +76,9 @@ def _sides() -> Iterator[tuple[int, int, int, int]]:
 def surface_loops(pattern: int) -> list[Loop]:
     """Closed polygons in which the surface crosses a cell, each counter-clockwise seen from outside the solid.
 
-    On each side, a segment cuts off every run of inside corners. Where two inside corners face each other diagonally,
-    they are two runs and stay apart: a rule that depends on the four signs of the side alone, so that the two cells
-    that share the side always agree, and the surface has no cracks.
+    On each side, a segment cuts off every run of inside corners. Two diagonally opposite inside corners are two runs.
+    This rule depends on the four signs of the side alone, so that the two cells at a side always agree and the surface
+    has no cracks.
     """
     successor: dict[Edge, Edge] = {}
     for side in _sides():
@@ -116,10 +114,8 @@ def _triangulations(loop: Loop) -> Iterator[tuple[Loop, ...]]:
 
 
 def _cost(triangles: tuple[Loop, ...], loop: Loop) -> tuple[int, float]:
-    """How bad a triangulation is: its diagonals within a side of the cell, then the length of all its diagonals.
-
-    A diagonal within a side could meet one of the neighbouring cell there, and four triangles would share the edge.
-    """
+    """Cost of a triangulation: the number of diagonals within a side of the cell, then the length of all diagonals."""
+    # The neighbouring cell may have the same diagonal within the shared side: four triangles would share this edge.
     borders = {frozenset(pair) for pair in zip(loop, (*loop[1:], loop[0]), strict=True)}
     diagonals = {frozenset(pair) for triangle in triangles for pair in combinations(triangle, 2)} - borders
     within = sum(bool(set.intersection(*(edge.sides for edge in pair))) for pair in diagonals)
@@ -128,13 +124,13 @@ def _cost(triangles: tuple[Loop, ...], loop: Loop) -> tuple[int, float]:
 
 
 def triangulate(loop: Loop) -> tuple[Loop, ...]:
-    """The triangles of a loop, none of whose diagonals lies within a side of the cell if that can be avoided."""
+    """Triangulate a loop, with as few diagonals as possible within a side of the cell."""
     return min(_triangulations(loop), key=lambda triangles: _cost(triangles, loop))
 
 
 @cache
 def triangle_table() -> TriangleTable:
-    """The triangles of all 256 patterns, made on first use."""
+    """The triangles of all 256 patterns, computed at the first call."""
     triangles = [
         [triangle for loop in surface_loops(pattern) for triangle in triangulate(loop)] for pattern in range(PATTERNS)
     ]

@@ -1,7 +1,7 @@
 """Compiled loops of `nearest`: the tree of boxes, the search in blocks, closest points on triangles.
 
 Arrays are C-contiguous and finite: float64 coordinates, int64 indices. This module imports numba, so other modules
-import it inside the functions that use it. No loop starts threads: each releases the GIL and works on its range.
+import it inside functions. No loop starts threads: each loop releases the GIL and works on its range.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 LANES = 16
 # A tree over 2^31 primitives is 31 deep; the walk keeps at most one sibling per level.
 STACK = 64
-# Doubled area over squared longest edge under which a triangle's normal is mostly rounding error: the plane through
-# it says nothing, while its three edges are within this fraction of its length from every point of it.
+# Limit of doubled area over squared longest edge. Below the limit, a triangle's normal is mostly rounding error, and
+# the search uses the edges only: their distance from any point of the triangle is within this fraction of its length.
 _NEEDLE = 1e-11
 # Squares under this are not divided by: the reciprocal would overflow.
 _TINY = 1e-300
@@ -38,7 +38,7 @@ def compare_normals(
     cosine: Floats,
     to_plane: Floats,
 ) -> None:
-    """Compare each point with partner ``index[i]``: |cos| of the angle of the normals, distance to its plane."""
+    """Compare each point with partner ``index[i]``: |cos| of the normals' angle, distance to the partner's plane."""
     for i in range(index.size):
         j = index[i]
         dot = along = 0.0
@@ -63,7 +63,7 @@ def build_tree(lower: Floats, upper: Floats, leaf: int, order: Ints, boxes: Floa
     leaf : int
         Primitives per leaf.
     order : (n,) int64
-        In: a permutation of the primitives; out: tree order.
+        In: a permutation of the primitives. Out: tree order.
     boxes : (2 * leaves - 1, 6) float64
         Out: lower and upper corner of every node.
     """
@@ -101,7 +101,7 @@ def build_tree(lower: Floats, upper: Floats, leaf: int, order: Ints, boxes: Floa
 
 @njit(nogil=True, cache=True)
 def _select(key: Floats, order: Ints, low: int, high: int, k: int) -> None:
-    """Reorder ``key[low:high + 1]`` (and `order` with it) so that entry `k` is in its place and splits the rest.
+    """Reorder ``key[low:high + 1]``, and `order` likewise, so that entry `k` is in its sorted place.
 
     Source: Floyd and Rivest, Algorithm 489: SELECT (CACM 18, 1975): the pivot is the `k`-th of a small sample around
     `k`, so that one pass over the rest is nearly always enough; ranges under their 600 take the median of three.
@@ -126,7 +126,7 @@ def _select(key: Floats, order: Ints, low: int, high: int, k: int) -> None:
             high = middle - 1
         elif middle > low:
             low = middle
-        else:  # nothing under the pivot: take what equals it out, so that duplicates end here
+        else:  # no key is under the pivot: remove the keys that equal it, so that duplicates end here
             middle = _move_down(key, order, low, high, np.nextafter(pivot, np.inf))
             if k < middle:
                 return
@@ -135,9 +135,9 @@ def _select(key: Floats, order: Ints, low: int, high: int, k: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _move_down(key: Floats, order: Ints, low: int, high: int, limit: float) -> int:
-    """Move keys under a limit to the front of the range and return where the others begin.
+    """Move keys under a limit to the front of the range and return the index of the first other key.
 
-    Every entry is swapped, needed or not: without a branch to mispredict a pass is 3 times as fast as Hoare's.
+    The loop swaps every entry, without a branch to mispredict: a pass is 3 times as fast as Hoare's.
     """
     front = low
     for i in range(low, high + 1):
@@ -161,13 +161,13 @@ def search(
 ) -> None:
     """Nearest primitive of every query in blocks [first_block, last_block) of `LANES` consecutive queries.
 
-    Exact: a node is passed over only if its box is not nearer than what every lane already has, and rounding is
-    monotone, so that a box is never computed to be farther than a point in it.
+    The search is exact: it skips a node only if the node's box is no nearer than the best distance of every lane, and
+    rounding is monotone, so that the computed distance of a box never exceeds the distance of a point in the box.
 
     Parameters
     ----------
     queries : (q, 3) float64
-        In an order that keeps neighbours together; any other order is as exact, and slow.
+        In an order that keeps neighbours together; other orders are slow, with the same result.
     primitives : (n, 3) or (n, 3, 3) float64
         Points, or triangles of positive area, in tree order.
     boxes, leaf
@@ -175,7 +175,7 @@ def search(
     squared : (q,) float64
         Out: squared distance to the nearest primitive.
     index : (q,) int64
-        Out: its position in `primitives`.
+        Out: index of the nearest primitive in `primitives`.
     """
     n, total = primitives.shape[0], queries.shape[0]
     work = np.empty(5 * LANES)
@@ -227,7 +227,7 @@ def search(
 
 @njit(nogil=True, cache=True)
 def load_block(queries: Floats, begin: int, end: int, work: Floats, block: Floats) -> None:
-    """Fill the lanes with queries [begin, end), the spare ones with the last of them, and their bounding box."""
+    """Fill the lanes with queries [begin, end), unused lanes with the last query; also set their bounding box."""
     block[:3] = np.inf
     block[3:] = -np.inf
     for i in range(LANES):
@@ -250,7 +250,7 @@ def box_gap(boxes: Floats, node: int, block: Floats) -> float:
 
 @njit(nogil=True, cache=True)
 def any_lane_reaches(work: Floats, boxes: Floats, node: int) -> bool:
-    """Whether the box of a node is nearer to some lane than what that lane has."""
+    """Whether the box of a node is nearer to some lane than this lane's best distance."""
     x0, y0, z0 = boxes[node, 0], boxes[node, 1], boxes[node, 2]
     x1, y1, z1 = boxes[node, 3], boxes[node, 4], boxes[node, 5]
     reached = 0
@@ -278,7 +278,7 @@ def _visit_point(work: Floats, points: Floats, j: int) -> None:
 def _visit_triangle(work: Floats, triangles: Floats, j: int) -> None:
     """Squared distance from every lane to triangle `j`, without branches.
 
-    Over the triangle's prism it is the distance to the plane, elsewhere that to the nearest edge.
+    Within the triangle's prism: the distance to the plane. Elsewhere: the distance to the nearest edge.
     Source: Ericson, Real-Time Collision Detection (2005), section 5.1.5; side tests as in section 5.4.2.
     """
     ax, ay, az = triangles[j, 0, 0], triangles[j, 0, 1], triangles[j, 0, 2]
@@ -329,8 +329,8 @@ def _visit_triangle(work: Floats, triangles: Floats, j: int) -> None:
 def closest_weights(points: Floats, triangles: Floats, index: Ints, weights: Floats) -> None:
     """Barycentric coordinates of the point of triangle ``index[i]`` that is closest to point ``i``.
 
-    `_visit_triangle` decides in the same way, for 16 points at a time, and has no use for the place of the closest
-    point. This loop visits one triangle for each point, so that branches cost little.
+    `_visit_triangle` makes the same decisions for 16 points at a time, but does not compute the closest point. This
+    loop visits one triangle for each point, so that branches cost little.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""What a triangle mesh covers of an image, and where its outline passes between the pixels, on the CPU.
+"""Rasterisation of triangle meshes on the CPU: the visible triangle of each pixel, and outlines between pixels.
 
-The centre of pixel [row, column] is (column + 0.5, row + 0.5). This module imports numba: import it where it is used.
+The centre of pixel [row, column] is (column + 0.5, row + 0.5). This module imports numba: import it inside functions.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Indices = NDArray[np.int32]
 
-# Of a triangle's doubled area in pixels²: how far outside a centre may be and still count, so that rounding leaves no
-# gaps between neighbours.
+# Fraction of a triangle's doubled area in pixels² by which a centre may lie outside and still count, so that rounding
+# leaves no gaps between neighbours.
 _TOLERANCE = 1e-9
 _LEFT, _RIGHT, _BOTH = 1, 2, 3
 
@@ -49,7 +49,7 @@ def unique_edges(faces: Ints, vertices: int) -> tuple[Ints, Indices]:
     for vertex in range(vertices):
         first[vertex + 1] += first[vertex]
 
-    # The edges of each lower vertex are few, and lie one after the other: looking through them beats sorting.
+    # Each lower vertex has few edges, stored one after the other: a linear search is faster than sorting.
     end = first[:-1].copy()
     upper = np.zeros(3 * len(faces), dtype=np.int64)
     slot_of_side = np.zeros((len(faces), 3), dtype=np.int64)
@@ -82,7 +82,7 @@ def unique_edges(faces: Ints, vertices: int) -> tuple[Ints, Indices]:
 
 @njit(cache=True, nogil=True)
 def visible_faces(points: Floats, faces: Ints, resolution: int) -> Indices:
-    """The nearest triangle at the centre of each pixel, of either orientation.
+    """Find the nearest triangle, of either orientation, at the centre of each pixel.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def visible_faces(points: Floats, faces: Ints, resolution: int) -> Indices:
     Returns
     -------
     (resolution, resolution) int32
-        -1 where there is none.
+        Index of the triangle; -1 for none.
     """
     visible = np.full((resolution, resolution), -1, dtype=np.int32)
     nearest = np.zeros((resolution, resolution))
@@ -129,7 +129,7 @@ def visible_faces(points: Floats, faces: Ints, resolution: int) -> Indices:
 
 @njit(cache=True, nogil=True)
 def seen_planes(visible: Indices, faces: int) -> tuple[Ints, Indices]:
-    """Which of ``faces`` triangles are seen at all, (n,), and the place in that list of each pixel's, (R, R)."""
+    """Indices of the visible triangles, of ``faces`` in all, (n,), and each pixel's position in this list, (R, R)."""
     place = np.full(faces, -1, dtype=np.int32)
     seen = np.zeros(faces, dtype=np.int64)
     count = 0
@@ -148,7 +148,7 @@ def seen_planes(visible: Indices, faces: int) -> tuple[Ints, Indices]:
 
 @njit(cache=True, nogil=True)
 def plane_depths(planes: Floats, at_pixel: Indices, depth: Floats) -> None:
-    """Write the depth at each pixel to ``depth`` (R, R), 0 where there is nothing.
+    """Write the depth at each pixel to ``depth`` (R, R), 0 for an empty pixel.
 
     One over the depth is p · (X, Y, 1) for the plane p, one row of ``planes`` (n, 3), with X and Y from -1 to 1.
     """
@@ -164,7 +164,7 @@ def plane_depths(planes: Floats, at_pixel: Indices, depth: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def plane_gradients(depth: Floats, gradient: Floats, at_pixel: Indices, of_planes: Floats) -> None:
-    """Add to ``of_planes`` (n, 3) the gradient of :func:`plane_depths`, from that of the depths, (R, R)."""
+    """Add to ``of_planes`` (n, 3) the gradient of :func:`plane_depths`, from the gradient of the depths, (R, R)."""
     R = len(at_pixel)
     for row in range(R):
         y = (2 * row + 1) / R - 1
@@ -180,7 +180,7 @@ def plane_gradients(depth: Floats, gradient: Floats, at_pixel: Indices, of_plane
 
 @njit(cache=True, nogil=True)
 def _outline_edges(points: Floats, faces: Ints, edges: Ints, edge_of_side: Indices) -> NDArray[np.bool_]:
-    """Which edges have all their triangles on one side, in the image: only those can lie on the outline."""
+    """Which edges have all their triangles on one side in the image; only such edges can lie on the outline."""
     sides = np.zeros(len(edges), dtype=np.uint8)
     for face in range(len(faces)):
         for k in range(3):
@@ -199,7 +199,7 @@ def _outline_edges(points: Floats, faces: Ints, edges: Ints, edge_of_side: Indic
 def outline_crossings(
     points: Floats, faces: Ints, edges: Ints, edge_of_side: Indices, visible: Indices
 ) -> tuple[Ints, Ints]:
-    """Where the outline passes between two neighbouring pixels, one covered and one not.
+    """Find where the outline passes between two neighbouring pixels, one covered and one not.
 
     An edge counts between pixels of a row if it is steeper than 45°, and between pixels of a column otherwise, so that
     each bit of the outline counts once. Of several edges between the same two pixels, the outermost counts.
@@ -207,11 +207,11 @@ def outline_crossings(
     Parameters
     ----------
     points, faces : (V, 3) float64, (F, 3) int64
-        As for :func:`visible_faces`.
+        Same as for :func:`visible_faces`.
     edges, edge_of_side : (n, 2) int64, (F, 3) int32
-        Of :func:`unique_edges`.
+        Result of :func:`unique_edges`.
     visible : (R, R) int32
-        Of :func:`visible_faces`.
+        Result of :func:`visible_faces`.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def outline_crossings(
         if not candidates[edge]:
             continue
         a, b = points[edges[edge, 0]], points[edges[edge, 1]]
-        along = 0 if abs(b[1] - a[1]) >= abs(b[0] - a[0]) else 1  # the axis on which the two pixels follow each other
+        along = 0 if abs(b[1] - a[1]) >= abs(b[0] - a[0]) else 1  # the axis along which the two pixels are neighbours
         across = 1 - along
         if a[across] == b[across]:
             continue

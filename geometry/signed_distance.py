@@ -1,4 +1,4 @@
-"""Points with their signed distance to a mesh, drawn from the mixtures that the papers train on."""
+"""Training data of implicit codecs: random points, drawn as in the papers, and their signed distances to a mesh."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Where points are drawn; the shares add up to 1.
+    """A distribution of points; the shares add up to 1.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Mixture:
     weighted : tuple of (float, float)
         Share and β of points with a density in proportion to exp(−β |d|).
     half_side : float
-        Of the cube.
+        Half the side of the cube.
     """
 
     uniform: float
@@ -46,8 +46,8 @@ class Mixture:
 
 
 #: Davies et al. (2020), section 3.2: weights exp(−β |d|). β is 30 there and 60 in the key-sphere paper's code, which
-#: brings the surface a tenth nearer. That leaves nothing far from the surface, where a network may then invent one:
-#: the uniform points are ours.
+#: brings the surface a tenth nearer. Such samples lie near the surface only, and a network may invent a surface far
+#: away: the uniform points are ours, against this.
 DAVIES = Mixture(uniform=0.2, weighted=((0.8, 60.0),))
 #: Takikawa et al. (2021), section 4.1: near the surface, on it, and uniform, 2 : 2 : 1.
 TAKIKAWA = Mixture(uniform=0.2, near=((0.4, 0.01), (0.4, 0.0)))
@@ -56,13 +56,13 @@ TAKIKAWA = Mixture(uniform=0.2, near=((0.4, 0.01), (0.4, 0.0)))
 class Field:
     """The signed distance to a mesh, negative inside.
 
-    The sign is that of the winding number of coherently oriented faces, so that open and self-intersecting meshes have
-    one too: as in :mod:`gcbench.geometry.tsdf`.
+    The winding number of coherently oriented faces gives the sign, as in :mod:`gcbench.geometry.tsdf`, so that the sign
+    is also defined for open and self-intersecting meshes.
 
     Parameters
     ----------
     mesh : trimesh.Trimesh
-        Of any kind, in the cube that is sampled and meshed.
+        Any mesh inside the cube that is sampled and meshed.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class Field:
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         merged, indices = merged_triangles(mesh)
-        # What is outside would be cut off without a word.
+        # Meshing would silently cut off parts outside the cube.
         if np.abs(merged).max() > HALF_SIDE:
             raise BadMesh(f"the mesh reaches out of [-{HALF_SIDE}, {HALF_SIDE}]³: normalise it first")
         if not np.ptp(merged, axis=0).any():
@@ -86,12 +86,12 @@ class Field:
         return signed
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
-        """Whether (n, 3) points are inside: (n,) bool; a fraction of what the distance costs."""
+        """Whether (n, 3) points are inside: (n,) bool; much cheaper than the distance."""
         return inside(self.surface.vertices, self.surface.faces, points)
 
 
 def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points of a mixture and their signed distances, in random order.
+    """Draw points of a mixture, in random order, and compute their signed distances.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray
     """
     rng = np.random.default_rng(seed)
     points = rng.permutation(_points(field.surface, count, mixture, rng))
-    # Rounded first: the distance is that of the very points that the network is shown.
+    # Round first, so that the distances belong to exactly the points that the network sees.
     rounded = points.astype(np.float32)
     return rounded, field(rounded.astype(np.float64))
 

@@ -21,7 +21,7 @@ _LARGEST_COORDINATE = 1e30
 
 
 class Surface:
-    """Triangles, ready to be sampled and searched.
+    """Triangles that can be sampled and searched.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Surface:
     corners : (F, 3, 3) float64
         Triangle, corner, coordinate.
     areas : (F,) float64
-        Of the triangles.
+        Areas of the triangles.
     normals : (F, 3) float64
         Unit normals by the right-hand rule; 0 where a triangle has no area.
     """
@@ -50,9 +50,9 @@ class Surface:
 
     @classmethod
     def of(cls, mesh: trimesh.Trimesh) -> Surface:
-        """Take the surface of a mesh as metrics see it: triangles without area and vertices without one are left out.
+        """Make the surface of a mesh for metrics, without triangles of no area and without unused vertices.
 
-        No sample falls on a triangle without area, and it has no normal.
+        A triangle without area has no normal and gets no sample.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Surface:
 
     @cached_property
     def tree(self) -> TriangleTree:
-        """The triangles, ready to be searched."""
+        """Search tree of the triangles."""
         return TriangleTree(self.corners)
 
     def distance(self, points: Floats, threads: int = 1) -> Floats:
@@ -86,16 +86,16 @@ class Surface:
         return nearest(PointTree(points), self.tree, threads)[0]
 
     def closest(self, points: Floats, threads: int = 1) -> tuple[Floats, Ints, Floats]:
-        """Point of the surface that is closest to each of (n, 3) points.
+        """Find the point of the surface that is closest to each of (n, 3) points.
 
         Returns
         -------
         feet : (n, 3) float64
             The closest points.
         faces : (n,) int64
-            The triangles that they are on.
+            The triangles of the closest points.
         weights : (n, 3) float64
-            Their barycentric coordinates.
+            Barycentric coordinates of the closest points.
         """
         faces, weights = closest(points, self.tree, threads)
         return np.einsum("nc,ncx->nx", weights, self.corners[faces]), faces, weights
@@ -103,7 +103,7 @@ class Surface:
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Floats, Ints]:
         """Draw points uniformly and independently, for metrics, as papers do.
 
-        The number of samples on a face is multinomial. Only the order is chosen: by face, so that neighbours in memory
+        The numbers of samples on faces are multinomial. The samples are sorted by face, so that neighbours in memory
         are neighbours in space.
 
         Returns
@@ -111,7 +111,7 @@ class Surface:
         points : (count, 3) float64
             Sorted by face.
         faces : (count,) int64
-            The triangle that each point lies on.
+            The triangle of each point.
 
         Source: NeCGS paper, appendix C.1: random samples of the surface.
         """
@@ -148,7 +148,7 @@ def uniform_barycentrics(count: int, rng: np.random.Generator) -> Floats:
 
 
 def triangles(mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
-    """Take vertices (V, 3) and faces (F, 3) of a mesh, checked.
+    """Check a mesh and return its vertices (V, 3) and faces (F, 3).
 
     Raises
     ------
@@ -172,7 +172,7 @@ def triangles(mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
 
 
 def by_position(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
-    """Merge vertices (V, 3) at the same position: distinct positions that faces (F, 3) use, and faces of them."""
+    """Merge vertices (V, 3) at equal positions; returns the distinct used positions, and faces (F, 3) of them."""
     used, inverse = np.unique(faces, return_inverse=True)
     positions = vertices[used] + 0.0  # −0.0 and 0.0 are the same place
     order = np.lexsort(positions.T)

@@ -1,4 +1,4 @@
-"""Compiled loops that place random samples on triangles. This module imports numba: import it where it is used."""
+"""Compiled loops that place random samples on triangles. This module imports numba: import it inside functions."""
 
 from __future__ import annotations
 

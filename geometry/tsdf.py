@@ -1,4 +1,4 @@
-"""The truncated signed distance of a mesh on a grid: exact distances in a narrow band, robust signs everywhere."""
+"""The truncated signed distance of a mesh on a grid: exact distances near the surface, signs from winding numbers."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 _SLACK = 1 + 1e-5  # distances are float32
 _LARGEST_BLOCK = 16  # vertices along its side; a power of two
 _OCTANTS = np.indices((2, 2, 2)).reshape(3, 8).T
-_WITNESSES = 16  # vertices that vote on the side of a far region: of open meshes, winding numbers vary within it
+_WITNESSES = 16  # vertices that vote on the side of a far region, where winding numbers of open meshes vary
 
 
 def tsdf(mesh: trimesh.Trimesh, grid: Grid, threads: int = 1) -> NDArray[np.float32]:
     """Truncated signed distance of a mesh at the vertices of a grid.
 
-    Distances are computed only where they are under the truncation; the values are those of the full distance
-    field, clipped. The sign is that of the generalised winding number, so that open, self-intersecting and globally
-    inverted meshes have an inside too.
+    The function computes distances only where they are under the truncation; the values equal the full distance field,
+    clipped. The generalised winding number gives the sign, so that open, self-intersecting and globally inverted meshes
+    also have an inside.
 
     Parameters
     ----------
     mesh : trimesh.Trimesh
         Inside [-1, 1]³; need not be closed, manifold or coherently oriented.
     grid : Grid
-        Where to evaluate.
+        Grid of the result.
     threads : int
-        Threads to use; they do not change any value. Those of libigl, once set in a process, stay as they are.
+        Number of threads; it does not change any value. libigl keeps the number of the first call in a process.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def tsdf(mesh: trimesh.Trimesh, grid: Grid, threads: int = 1) -> NDArray[np.floa
         raise BadMesh("the mesh reaches out of [-1, 1]³: normalise it first")
     distance = band_distance(vertices[faces], grid, threads)
     faces = orient(faces, vertices)
-    # Around a closed mesh, the winding number changes only where the surface is. Around an open one it changes
-    # everywhere, and is asked wherever the distance is.
+    # The winding number of a closed mesh changes only at the surface. The winding number of an open mesh changes
+    # everywhere, and the function computes it wherever it computes the distance.
     reach = grid.spacing / 2 * _SLACK if is_closed(faces, len(vertices)) else grid.truncation
     inside = _inside(vertices, faces, grid, distance < min(reach, grid.truncation))
     values = (distance / grid.truncation).astype(np.float32)
@@ -72,7 +72,8 @@ def tsdf(mesh: trimesh.Trimesh, grid: Grid, threads: int = 1) -> NDArray[np.floa
 def band_distance(corners: Floats, grid: Grid, threads: int = 1) -> NDArray[np.float32]:
     """Unsigned distance to triangles (F, 3, 3) at the vertices of a grid, clipped to the truncation: (K, K, K) float32.
 
-    Blocks of vertices whose centre is too far from all triangles are left out; the others are halved, down to vertices.
+    The function skips blocks of vertices whose centre is too far from all triangles, and halves other blocks down to
+    single vertices.
     """
     K, tree = grid.resolution, TriangleTree(corners)
     distance = np.full((K, K, K), grid.truncation, np.float32)
@@ -94,14 +95,14 @@ def band_distance(corners: Floats, grid: Grid, threads: int = 1) -> NDArray[np.f
 
 def _inside(vertices: Floats, faces: Ints, grid: Grid, band: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which grid vertices are inside: one by one in the band, region by region outside it."""
-    # No two neighbours outside the band, which is at least half a cell wide, can be on different sides: the surface
-    # between them would be within half a cell of one of them.
+    # Neighbours outside the band are on the same side: a surface between them would be within half a cell of one of
+    # them, and the band is at least half a cell wide.
     region, count = ndimage.label(~band)
     border = np.ones(band.shape, bool)
     border[1:-1, 1:-1, 1:-1] = False
     enclosed = np.ones(count + 1, bool)
     enclosed[0] = False
-    enclosed[region[border]] = False  # the border is outside, and so is all that connects to it
+    enclosed[region[border]] = False  # regions at the border are outside
 
     near = np.flatnonzero(band & ~border)
     deep = np.flatnonzero(enclosed[region])

@@ -1,4 +1,4 @@
-"""What a mesh encloses: coherent orientation of its faces, and winding numbers, of any mesh."""
+"""Coherent orientation of the faces of any mesh, and winding numbers, which tell inside from outside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def merged_triangles(mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
 
 
 def orient(faces: Ints, vertices: Floats) -> Ints:
-    """Orient faces coherently wherever two of them share an edge alone; the larger area of each patch decides.
+    """Orient faces coherently across edges of exactly two faces; a patch keeps the orientation of most of its area.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def orient(faces: Ints, vertices: Floats) -> Ints:
     if not (balance[count == 2] != 0).any():  # the usual mesh is coherent already
         return faces
     oriented, patch = igl.bfs_orient(faces)
-    # bfs_orient takes the first face of a patch as right; it may be one of the few wrong ones.
+    # bfs_orient keeps the orientation of a patch's first face, which may be one of the few wrong faces.
     kept = (oriented == faces).all(axis=1)
     area = np.linalg.norm(area_vectors(vertices[faces]), axis=1)
     wrong = np.bincount(patch, weights=np.where(kept, -area, area)) > 0
@@ -68,7 +68,7 @@ def is_closed(faces: Ints, vertex_count: int) -> bool:
 
 
 def _edge_balance(faces: Ints, vertex_count: int) -> tuple[Floats, Ints]:
-    """Of every edge: how many more faces pass it one way than the other, and how many faces it has."""
+    """For every edge: the difference between the numbers of faces in its two directions, and the number of faces."""
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     edges = np.minimum(start, end) * vertex_count + np.maximum(start, end)
     _, edge, count = np.unique(edges, return_inverse=True, return_counts=True)

@@ -1,1 +1,1 @@
-"""From a surface to points (`voxels`) and back (`reconstruction`, with `normals` and `neighbours`)."""
+"""Conversion of a surface to points (`voxels`) and back (`reconstruction`, with `normals` and `neighbours`)."""

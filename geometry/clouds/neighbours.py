@@ -1,6 +1,6 @@
-"""Compiled loops over the neighbours of points: planes through them, and how far a surface is from them.
+"""Compiled loops over the neighbours of points: fitted planes, and the position of a surface relative to its points.
 
-This module imports numba: import it where it is used. No loop starts threads.
+This module imports numba, so other modules import it inside functions. No loop starts threads.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Ints = NDArray[np.int64]
 
 
 class Columns(NamedTuple):
-    """Points in columns along z: a neighbourhood is a run of each of a few columns, found by bisection.
+    """Points in columns along z. A neighbourhood consists of one run in each of a few columns, found by bisection.
 
     Parameters
     ----------
     points : (N, 3) float64
-        Non-negative, sorted by column, in a column by z.
+        Non-negative, sorted by column, then by z.
     starts : (nx · ny + 1,) int64
         Column (i, j) is ``points[starts[i * ny + j] : starts[i * ny + j + 1]]``.
     nx, ny : int
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
 
 
 def columns(points: Floats, cell: float) -> tuple[Columns, Ints]:
-    """Sort non-negative points (N, 3) into columns; also the order, so that ``result.points == points[order]``."""
+    """Sort non-negative points (N, 3) into columns; also returns the order: ``result.points == points[order]``."""
     nx, ny = (int(points[:, axis].max() / cell) + 1 for axis in (0, 1))
     key = (points[:, 0] / cell).astype(np.int64) * ny + (points[:, 1] / cell).astype(np.int64)
     order = np.lexsort((points[:, 2], key))
@@ -49,7 +49,7 @@ def columns(points: Floats, cell: float) -> tuple[Columns, Ints]:
 
 @njit(nogil=True, cache=True)
 def first_at(points: Floats, low: int, high: int, z: float) -> int:
-    """First index in [low, high) of a point that is not under `z`."""
+    """First index in [low, high) of a point whose z is at least `z`."""
     while low < high:
         middle = (low + high) >> 1
         if points[middle, 2] < z:
@@ -61,7 +61,7 @@ def first_at(points: Floats, low: int, high: int, z: float) -> int:
 
 @njit(nogil=True, cache=True)
 def fit_planes(cloud: Columns, radius: float, normals: Floats) -> None:
-    """Put a plane through the neighbours of each point, weighted by (1 - d² / radius²)²; its normal has no sense yet.
+    """Fit a plane to the neighbours of each point, weighted by (1 - d² / radius²)²; the normal's sign is arbitrary.
 
     Source: Hoppe et al., SIGGRAPH 1992, section 3.1; the weight is that of Wendland's C² kernels cut to two factors.
     """
@@ -112,7 +112,7 @@ def fit_planes(cloud: Columns, radius: float, normals: Floats) -> None:
 def _least_axis(  # noqa: PLR0917 - numba knows no keyword-only arguments
     a: float, b: float, c: float, d: float, e: float, f: float, axis: Floats
 ) -> None:
-    """Unit eigenvector of the least eigenvalue of [[a, b, c], [b, d, e], [c, e, f]]; z if there is nothing to tell.
+    """Unit eigenvector of the least eigenvalue of [[a, b, c], [b, d, e], [c, e, f]]; z if it is undetermined.
 
     Source: Smith, "Eigenvalues of a symmetric 3 x 3 matrix", CACM 4 (1961), p. 168.
     """
@@ -147,22 +147,22 @@ def _least_axis(  # noqa: PLR0917 - numba knows no keyword-only arguments
 def overhang(  # noqa: PLR0917 - numba knows no keyword-only arguments
     cloud: Columns, vertices: Floats, normals: Floats, radius: float, offset: Floats, gap: Floats
 ) -> None:
-    """How far the points around each vertex of a surface lie to one side of it, and off it, along the surface.
+    """Measure, in the tangent plane of each vertex of a surface, the offset of nearby points and the gap to them.
 
     Parameters
     ----------
     cloud : Columns
         The points.
     vertices, normals : (V, 3) float64
-        Of the surface; unit normals.
+        Vertices of the surface and their unit normals.
     radius : float
-        How far to look for points, in every direction.
+        Radius of the search for points.
     offset : (V,) float64
-        Out: length of the mean way to the points within `radius`, weighted by (1 - d² / radius²)², in the tangent
-        plane and in units of `radius`; 1 where there is no point. 0 in the midst of points that lie evenly, and
-        32 / 35π ≈ 0.291 on the straight edge of a half-plane of them.
+        Out: length of the mean vector to the points within `radius`, weighted by (1 - d² / radius²)², in the tangent
+        plane and in units of `radius`; 1 where there is no point. The offset is 0 in the middle of evenly distributed
+        points, and 32 / 35π ≈ 0.291 on the straight edge of a half-plane of points.
     gap : (V,) float64
-        Out: the least distance in the tangent plane to a point within `radius`; `radius` where there is none.
+        Out: the least distance in the tangent plane to a point within `radius`; `radius` if there is no point.
     """
     points, starts, cell = cloud.points, cloud.starts, cloud.cell
     reach = int(np.ceil(radius / cell))

@@ -1,8 +1,8 @@
-"""Normals of points that lie densely on a surface, all on the same side of it.
+"""Normals of points that lie densely on a surface, with consistent signs.
 
-Two sources of sense, the sure one first. The space between points falls into regions, and the walls between regions
-separate inside from outside by turns; a normal that leads out of a solid is right. Where both sides of a wall are the
-same region, as on open surfaces, signs grow from point to point.
+Two methods find the signs, the more reliable one first. Dense points divide space into regions, and a wall of points
+between two regions separates inside from outside: normals there point from inside to outside. Where both sides of a
+wall are the same region, as on open surfaces, signs spread from point to point.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 _PLANE_RADIUS = 3.0
 _GROWTH_RADIUS = 2.0
 _FINEST_CELL = 2.0
-# A grid of 256³ labels in a second; closed surfaces that leak there, or that are thinner than two of its cells, may be
-# decided on the coarser ones.
+# Labelling a grid of 256³ cells takes a second. Coarser grids may decide the signs of closed surfaces that have gaps on
+# the finest grid.
 _MOST_CELLS = 254
 _LEAST_CELLS = 12
 _GRIDS = 3
-_POINTS_PER_CELL = 16  # at least so many, to measure the spacing
+_POINTS_PER_CELL = 16  # least average for measuring the spacing
 
 
 def spacing(points: Floats) -> float:
-    """Side of the voxels that points on a surface would fill one each.
+    """Spacing of points on a surface: the side of voxels such that each voxel of the surface has one point.
 
-    The area is measured by cells that hold 16 points or more on average, so that the order inside of them has no say.
-    On the voxels of a surface it is 1 within a few per cent.
+    The function measures the area with cells that hold 16 points or more on average, so that the arrangement within a
+    cell has no effect. For the voxels of a surface, the result is 1 within a few per cent.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def spacing(points: Floats) -> float:
 
 
 def oriented_normals(cloud: Columns, step: float) -> Floats:
-    """Unit normals of points, (N, 3), out of solids, and on the same side along open surfaces.
+    """Unit normals of points, (N, 3): they point out of solids, and to one side along open surfaces.
 
     Parameters
     ----------
@@ -83,11 +83,9 @@ def oriented_normals(cloud: Columns, step: float) -> Floats:
 
 
 def _votes(cloud: Columns, normals: Floats, step: float) -> Signs:
-    """Signs by regions: 1 or -1 where a point sees solid on one side and space on the other, else 0.
-
-    A coarser grid is asked where both sides are the same region, which may have leaked through a gap that a larger cell
-    closes; not where one side is blocked, which larger cells can only make worse.
-    """
+    """Signs from regions: 1 or -1 where a point sees solid on one side and space on the other, else 0."""
+    # Where both sides are the same kind of region, a gap may connect them: the next, coarser grid may close the gap. A
+    # coarser grid does not help where one side is blocked.
     from gcbench.geometry.clouds import normals_kernels as kernels
 
     sign = np.zeros(len(normals), np.int8)
@@ -108,11 +106,8 @@ def _votes(cloud: Columns, normals: Floats, step: float) -> Signs:
 
 
 def _regions(cloud: Columns, normals: Floats, cell: float) -> tuple[NDArray[np.int32], Signs]:
-    """Label the empty regions of a grid; by label, 1 for solid, -1 for space, 0 for neither.
-
-    The region around everything is space, and from there solid and space take turns: over the walls between regions
-    that most points see, a spanning tree.
-    """
+    """Label the empty regions of a grid; returns labels and, by label, 1 for solid, -1 for space, 0 for neither."""
+    # The outermost region is space. Solid and space alternate along a spanning tree of the walls that most points see.
     from scipy.ndimage import label as connect
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree

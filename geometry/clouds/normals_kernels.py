@@ -1,6 +1,6 @@
-"""Compiled loops of `normals`: which side normals point to, by the space around them and by their neighbours.
+"""Compiled loops of `normals`: signs of normals, from the empty regions around points and from neighbouring points.
 
-This module imports numba: import it where it is used. No loop starts threads.
+This module imports numba, so other modules import it inside functions. No loop starts threads.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Signs = NDArray[np.int8]
 
-_STEPS = 8  # of a quarter of a cell: two cells, then a side counts as blocked
-_LEVELS = 64  # of 1 - |cos| between neighbours' normals
+_STEPS = 8  # steps of a quarter of a cell: after two cells, a side counts as blocked
+_LEVELS = 64  # quantisation levels of 1 - |cos| between neighbours' normals
 _NONE = -1
 _STEEPEST = 0.64  # squared sine of the way to a neighbour over the plane: what is steeper leads to another sheet
 
 
 @njit(nogil=True, cache=True)
 def look(cloud: Columns, normals: Floats, chosen: Ints, label: NDArray[np.int32], cell: float, seen: Ints) -> None:
-    """Name the empty region that each of some points sees along its normal, and against it.
+    """Find the empty region that each chosen point sees along its normal, and against its normal.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def look(cloud: Columns, normals: Floats, chosen: Ints, label: NDArray[np.int32]
     normals : (N, 3) float64
         Their unit normals.
     chosen : (M,) int64
-        Which points look.
+        Indices of the chosen points.
     label : (n, n, n) int32
-        Region of each cell, 0 where a point lies in it; one cell of margin all around the points.
+        Region of each cell, 0 for a cell with a point; one cell of margin all around the points.
     cell : float
         Side of a cell.
     seen : (M, 2) int64
@@ -61,10 +61,7 @@ def look(cloud: Columns, normals: Floats, chosen: Ints, label: NDArray[np.int32]
 
 
 class _Queue(NamedTuple):
-    """Points without a sign that have a neighbour with one: lists by how much the normal turns, the newest first.
-
-    Taking and moving a point takes constant time.
-    """
+    """Points without a sign next to points with a sign, in linked lists by the angle of the normals, newest first."""
 
     head: Ints  # by level
     after: Ints
@@ -96,7 +93,7 @@ def _link(queue: _Queue, i: int, level: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _spread(cloud: Columns, normals: Floats, radius: float, i: int, known: Signs, sign: Signs, queue: _Queue) -> None:
-    """Offer the sign of point `i` to its neighbours without one, or theirs to it if it has none."""
+    """Offer the sign of point `i` to its neighbours without a sign, or their signs to a point `i` without one."""
     points, starts, cell = cloud.points, cloud.starts, cloud.cell
     reach = int(np.ceil(radius / cell))
     px, py, pz = points[i, 0], points[i, 1], points[i, 2]
@@ -126,9 +123,9 @@ def _spread(cloud: Columns, normals: Floats, radius: float, i: int, known: Signs
 
 @njit(nogil=True, cache=True)
 def grow(cloud: Columns, normals: Floats, radius: float, sign: Signs) -> None:
-    """Spread signs from points that have one over those that have none, smallest turns of the normal first.
+    """Spread signs from points with a sign to the others, smallest angles between normals first.
 
-    A minimum spanning forest, by Prim's algorithm. Where no sign reaches, some point gets +1.
+    This is Prim's algorithm for a minimum spanning forest. If no sign reaches a set of points, one of them gets +1.
 
     Source: Hoppe et al., SIGGRAPH 1992, section 3.3.
 
@@ -139,7 +136,7 @@ def grow(cloud: Columns, normals: Floats, radius: float, sign: Signs) -> None:
     normals : (N, 3) float64
         Their unit normals.
     radius : float
-        How far neighbours are.
+        Largest distance of neighbours.
     sign : (N,) int8
         In: 1, -1, or 0 where unknown. Out: 1 or -1.
     """
@@ -175,7 +172,7 @@ def grow(cloud: Columns, normals: Floats, radius: float, sign: Signs) -> None:
 
 @njit(nogil=True, cache=True)
 def agree(cloud: Columns, normals: Floats, radius: float, sign: Signs, out: Signs) -> None:
-    """Let each sign follow those around it, weighted by nearness and squared cosine of the normals."""
+    """Set each sign to the majority around it, weighted by nearness and squared cosine of the normals."""
     points, starts, cell = cloud.points, cloud.starts, cloud.cell
     reach = int(np.ceil(radius / cell))
     inverse = 1.0 / (radius * radius)

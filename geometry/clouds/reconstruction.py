@@ -1,6 +1,6 @@
-"""From points back to a surface: oriented normals, screened Poisson, and a cut where it left the data.
+"""A surface through points: oriented normals, screened Poisson reconstruction, then removal of parts far from points.
 
-Lengths are in units of the spacing of the points, so that no codec and no rate has constants of its own.
+Lengths are in units of the spacing of the points, so that all codecs and rates share the same constants.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Triangles = tuple[Floats, Ints]
 
-_FEWEST_POINTS = 16  # for a surface to be put through them
+_FEWEST_POINTS = 16  # least number of points for a surface
 _DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
-_SHALLOWEST = 5  # Open3D makes its octree complete down to here, and complains of a shallower one
-_SCALE = 1.1  # of the cube of the octree to that of the points
-_SMALLEST_CELL = 1.0  # of the octree, in spacings
+_SHALLOWEST = 5  # Open3D makes the octree complete down to this depth, and warns of a shallower octree
+_SCALE = 1.1  # side of the octree's cube, as a multiple of the side of the points' cube
+_SMALLEST_CELL = 1.0  # smallest cell of the octree, in spacings
 # Not the usual 1.5 and 2 (mpeg.md: 4): less weight on single points, which lie up to half a voxel beside the surface.
 _SAMPLES_PER_NODE = 1.0
 _POINT_WEIGHT = 1.5
-# Points are looked for within this many spacings of the surface; where they lie to one side as at the edge of a
-# half-plane (`overhang`), it leaves them.
+# Radius of the search for points around a surface vertex, in spacings. The surface is cut where the points' offset
+# (`overhang`) reaches its value at the edge of a half-plane.
 _BESIDE_RADIUS = 3.0
 _EDGE = 32 / (35 * math.pi)
-_WIDEST_GAP = 1.2  # in spacings, to the next point along the surface: more is a bridge from one edge to another
+_WIDEST_GAP = 1.2  # in spacings, to the next point along the surface; wider gaps are bridges between edges
 
 
 class Watch(Protocol):
-    """What a reconstruction tells of its progress: the context of a codec is one."""
+    """Receiver of a reconstruction's progress, such as the context of a codec."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Count the time within as a stage of that name."""
+        """Count the time of a ``with`` block as a stage of this name."""
 
     def check_deadline(self) -> None:
         """Raise if there is no time left."""
 
 
 def reconstruct(points: NDArray[np.float64], watch: Watch) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Put a surface through points that lie densely on one.
+    """Reconstruct the surface on which points lie densely.
 
-    What is closed comes back closed, what is open open. Points that no surface can be put through, such as a handful
-    or a line, become little cubes.
+    Closed surfaces stay closed, and open surfaces stay open. Points that define no surface, such as fewer than 16
+    points or a line, become little cubes.
 
     Parameters
     ----------
     points : (N, 3) float64
         N ≥ 1, finite. Duplicates count once.
     watch : Watch
-        Of the call; seconds go to its stages ``normals`` and ``poisson``.
+        Receives the times of the stages ``normals`` and ``poisson``.
 
     Returns
     -------
     vertices : (V, 3) float64
         In the units of the points.
     faces : (F, 3) int64
-        F ≥ 1; counterclockwise seen from outside, where there is an outside.
+        F ≥ 1; counterclockwise seen from outside if the surface has an outside.
     """
     from gcbench.geometry.clouds.neighbours import columns
 
@@ -97,7 +97,7 @@ def _distinct(points: Floats) -> Floats:
 
 
 def _breadth(points: Floats) -> float:
-    """Standard deviation of points along the second of their principal axes: that of a line has none."""
+    """Standard deviation of points along the second of their principal axes; 0 for a line."""
     return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(points.T))[1]), 0.0))
 
 
@@ -112,7 +112,7 @@ def _poisson(points: Floats, normals: Floats, step: float) -> Triangles:
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     cloud.normals = o3d.utility.Vector3dVector(normals)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        # More than one thread makes it differ from run to run.
+        # With more than one thread, the result differs from run to run.
         mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
             cloud,
             depth=depth,
@@ -125,7 +125,7 @@ def _poisson(points: Floats, normals: Floats, step: float) -> Triangles:
 
 
 def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangles:
-    """Cut off what lies beside the points; edges of gaps that lead nowhere far from points stay joined."""
+    """Cut off connected patches beside the points, except patches with points near every vertex."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -137,7 +137,7 @@ def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangle
     radius = _BESIDE_RADIUS * step
     overhang(cloud, vertices, _vertex_normals(vertices, faces), radius, offset, gap)
     beside = np.maximum(offset - _EDGE, (gap - _WIDEST_GAP * step) / radius)
-    # A patch that is beside the points is cut if there are none near some part of it: patches are joined over edges.
+    # Edges with both ends beside the points form patches. A patch is cut if one of its vertices has no point nearby.
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[(beside[edges] > 0).all(axis=1)]
     links = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
@@ -164,7 +164,7 @@ def _clip(vertices: Floats, faces: Ints, level: Floats) -> Triangles:
     outside = out[faces].sum(axis=1)
     kept = [faces[outside == 0]]
     new_vertices = [vertices]
-    # Turn each cut face so that its odd corner comes first; then edges (0, 1) and (0, 2) are the cut ones.
+    # Rotate the corners of each cut face so that the odd corner is first; then the cut crosses edges (0, 1) and (0, 2).
     cut = faces[(outside == 1) | (outside == 2)]
     if len(cut):
         odd = np.where((outside[(outside == 1) | (outside == 2)] == 1)[:, None], out[cut], ~out[cut]).argmax(axis=1)
@@ -175,7 +175,7 @@ def _clip(vertices: Floats, faces: Ints, level: Floats) -> Triangles:
         t = (a / (a - b))[:, None]
         new_vertices.append((1 - t) * vertices[unique[:, 0]] + t * vertices[unique[:, 1]])
         first, second = np.reshape(index, (2, -1)) + len(vertices)
-        tip = ~out[cut[:, 0]]  # only the odd corner stays, else all but that
+        tip = ~out[cut[:, 0]]  # the odd corner stays; otherwise the other two stay
         kept.append(np.stack([cut[tip, 0], first[tip], second[tip]], axis=1))
         stays = ~tip
         kept.append(np.stack([first[stays], cut[stays, 1], cut[stays, 2]], axis=1))

@@ -1,4 +1,4 @@
-"""From a surface to voxels: those that dense random samples of it fall into."""
+"""Voxels of a surface: the voxels that contain at least one of many random samples of the surface."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SAMPLES_PER_SQUARE_VOXEL = 56.0
 def voxelise(vertices: ArrayLike, faces: ArrayLike, bits: int, seed: int) -> NDArray[np.int32]:
     """Voxels that a surface in [-1, 1]³ passes through, on a grid of 2^bits.
 
-    Uniform samples, many to a voxel: one of which the surface cuts off less than about a fiftieth of a square voxel
-    mostly stays empty. A face too small for a sample counts with its corners.
+    The function marks the voxels of uniform samples, 56 for each square voxel of area. A voxel that contains less than
+    about a fiftieth of a square voxel of surface mostly stays empty. A face without a sample marks its corners' voxels.
 
     Parameters
     ----------
     vertices : (V, 3) float
-        Positions; what lies outside the cube counts for the voxel nearest to it.
+        Positions; parts outside the cube mark the nearest voxels.
     faces : (F, 3) int
         Vertex indices, F ≥ 1.
     bits : int

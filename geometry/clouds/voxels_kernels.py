@@ -1,7 +1,7 @@
-"""Compiled loops of `voxels`: marks the voxels of random samples, and lists them. This module imports numba.
+"""Compiled loops of `voxels`: mark the voxels of random samples, and list them. This module imports numba.
 
-These samples are not those of `geometry.surface`. There are millions to a mesh, 56 to a square voxel, and only their
-voxels are wanted: the loop draws each sample from a counter, marks its voxel, and stores no sample.
+The sampler of `geometry.surface` would store millions of samples for a mesh, 56 for a square voxel. The loop here
+draws each sample from a counter, marks the sample's voxel, and stores no sample.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def mark_samples(
     Parameters
     ----------
     corners : (F, 3, 3) float64
-        Triangle, corner, coordinate, in voxels; what lies outside [0, side) counts for the voxel nearest to it.
+        Triangle, corner, coordinate, in voxels; samples outside [0, side) mark the nearest voxels.
     areas : (F,) float64
-        Of the triangles. A face gets ``density · area`` samples, rounded up or down at random; one that gets none has
-        its corners marked instead.
+        Areas of the triangles. A face gets ``density · area`` samples, rounded up or down at random; for a face without
+        samples, the function marks the voxels of its corners.
     density : float
         Samples per unit of area.
     side : int
         Voxels along the grid, a power of two, at least 16.
     seed : int
-        Of the samples.
+        Seed of the samples.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def mark_samples(
             else:
                 u = 1.0 if i == 1 else 0.0
                 v = 1.0 if i == 2 else 0.0
-            # Truncation is floor here: what is negative is clipped to 0.
+            # Truncation serves as floor, because negative numbers are clipped to 0.
             x = min(max(int(ax + u * ux + v * vx), 0), side - 1)
             y = min(max(int(ay + u * uy + v * vy), 0), side - 1)
             z = min(max(int(az + u * uz + v * vz), 0), side - 1)

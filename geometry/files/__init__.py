@@ -1,7 +1,7 @@
-"""Triangle files: bytes of one OBJ, STL, PLY or OFF file → positions and triangles, exactly as written.
+"""Readers of OBJ, STL, PLY and OFF files: bytes of one file to positions and triangles, exactly as written.
 
-Own readers, because those of trimesh triangulate polygons as fans, split vertices at texture seams and trust declared
-sizes. A benchmark refuses such inputs instead. `ply` also reads and writes clouds of points.
+The readers of trimesh triangulate polygons as fans, split vertices at texture seams and trust declared sizes. These
+readers refuse polygons and impossible sizes, and keep vertices. `ply` also reads and writes clouds of points.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUFFIXES = tuple(_READERS)
 def read(data: bytes, suffix: str) -> tuple[Positions, Triangles]:
     """Parse the bytes of a mesh file.
 
-    Memory stays proportional to ``len(data)``: every declared count is held against what is there first.
+    Memory stays proportional to ``len(data)``: the readers first compare every declared count with the data's length.
 
     Parameters
     ----------

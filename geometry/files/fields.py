@@ -1,4 +1,4 @@
-"""What the readers of mesh files share: numbers in text, and what is refused."""
+"""Functions that the readers of mesh files share: parsing numbers in text, and refusing broken files."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def integers(fields: Iterable[bytes], count: int) -> NDArray[np.int64]:
 
 def _no_underscores(fields: Iterable[bytes]) -> Iterator[bytes]:
     for field in fields:
-        if b"_" in field:  # Python reads 1_0 as ten; a mesh file that has it is broken
+        if b"_" in field:  # Python reads 1_0 as ten; in a mesh file, 1_0 is an error
             raise ValueError(f"not a number: {field[:20]!r}")
         yield field
 
 
 def require_triangles(sizes: Sequence[int]) -> None:
-    """Refuse faces of other than three corners."""
+    """Refuse faces that do not have three corners."""
     others = sum(size != 3 for size in sizes)
     if others:
         raise BadMesh(f"{others} of {len(sizes)} faces are not triangles; triangulate the mesh first")
 
 
 def require_room(declared: int, available: int, what: str) -> None:
-    """Refuse a declared count that is more than the file holds."""
+    """Refuse a declared count that exceeds the file's content."""
     if not 0 <= declared <= available:
         raise BadMesh(f"declares {declared} {what} and has {available}")
 
 
 def no_faces(n_points: int, other: Counter[str]) -> BadMesh:
-    """Say what a file without faces has instead."""
+    """Make the error for a file without faces; its message lists the other content."""
     found = [f"{count} {what}" for what, count in [("points", n_points), *other.items()] if count]
     return BadMesh(f"no faces, only {' and '.join(found)}: not a surface" if found else "no faces and no points")

@@ -1,4 +1,4 @@
-"""Wavefront OBJ."""
+"""Reader of Wavefront OBJ files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gcbench.geometry.files.fields import Positions, Triangles, integers, no_fac
 
 
 def read_obj(data: bytes) -> tuple[Positions, Triangles]:
-    """Read ``v`` and ``f`` lines; normals, texture coordinates, groups and materials are ignored."""
+    """Read ``v`` and ``f`` lines; ignore normals, texture coordinates, groups and materials."""
     points: list[list[bytes]] = []
     polygons: list[list[bytes]] = []
-    points_before: list[int] = []  # vertices read before each face: what its negative indices count back from
+    points_before: list[int] = []  # vertices read before each face; negative indices count back from here
     other: Counter[str] = Counter()
     for line in data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines():
         fields = line.partition(b"#")[0].split()

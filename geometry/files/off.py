@@ -1,4 +1,4 @@
-"""Object File Format, text."""
+"""Reader of Object File Format (OFF) files in text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gcbench.geometry.files.fields import (
 
 
 def read_off(data: bytes) -> tuple[Positions, Triangles]:
-    """Read an OFF file; colours, normals and texture coordinates behind the positions are ignored."""
+    """Read an OFF file; ignore colours, normals and texture coordinates after the positions."""
     lines = [fields for line in data.splitlines() if (fields := line.partition(b"#")[0].split())]
     keyword, found, glued = lines[0][0].partition(b"OFF") if lines else (b"", b"", b"")
     if not found or keyword not in {b"", b"C", b"N", b"CN", b"ST", b"STC", b"STN", b"STCN"}:

@@ -1,4 +1,4 @@
-"""Stanford PLY: triangle meshes of any writer, and clouds of points as MPEG's programs read and write them."""
+"""Stanford PLY files: triangle meshes of any writer, and clouds of points for and from MPEG's programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CORNERS = ("vertex_indices", "vertex_index")
 class _Property:
     name: str
     type: str  # numpy type code without byte order
-    count_type: str = ""  # of the length in front of a list; empty for a scalar
+    count_type: str = ""  # type code of a list's length; empty for a scalar
 
 
 @dataclass
@@ -66,7 +66,7 @@ _Columns = dict[str, _Column]
 
 
 def read_ply(data: bytes) -> tuple[Positions, Triangles]:
-    """Read a mesh, text or binary of either byte order; only positions and face indices are looked at."""
+    """Read positions and face indices of a mesh, text or binary of either byte order; ignore all other data."""
     order, elements, offset = _header(data)
     named = {element.name: element for element in elements}
     if "vertex" not in named or not {"x", "y", "z"} <= {p.name for p in named["vertex"].properties}:
@@ -91,7 +91,7 @@ def _is_corner_list(prop: _Property) -> bool:
 
 
 def _header(data: bytes) -> tuple[str, list[_Element], int]:
-    """Byte order (empty for text), elements in file order, and where the body begins."""
+    """Byte order (empty for text), elements in file order, and the offset of the body."""
     end = data.find(b"end_header", 0, MAX_HEADER_BYTES)
     newline = data.find(b"\n", end, end + 16)
     if data[:3] != b"ply" or end < 0 or newline < 0:
@@ -161,7 +161,7 @@ def _binary(data: bytes, offset: int, order: str, elements: Sequence[_Element]) 
 
 
 def _uniform(data: bytes, offset: int, order: str, element: _Element) -> tuple[_Columns, int] | None:
-    """Read all rows at once, with lists as long as those of the first row; None if a later row differs."""
+    """Read all rows at once, with list lengths from the first row; None if a later row has other lengths."""
     fields: list[tuple[str, str] | tuple[str, str, int]] = []
     lengths: dict[str, int] = {}
     at = offset
@@ -190,7 +190,7 @@ def _uniform(data: bytes, offset: int, order: str, element: _Element) -> tuple[_
 
 
 def _ragged(data: bytes, offset: int, order: str, element: _Element) -> tuple[_Columns, int]:
-    """Walk rows whose lists differ in length; every length is checked against the file before it is used."""
+    """Read rows whose lists differ in length; check every length against the file before use."""
     sizes: dict[str, list[int]] = {prop.name: [] for prop in element.properties}
     chunks: dict[str, list[bytes]] = {prop.name: [] for prop in element.properties}
     for _ in range(element.count):
@@ -220,7 +220,7 @@ def _length(data: bytes, offset: int, kind: str) -> int:
 
 
 def write_points(path: Path, points: NDArray[np.int32], *, grey: int | None = None) -> None:
-    """Write integer points as float32 coordinates, the one form that both MPEG programs read.
+    """Write integer points as float32 coordinates, the only format that both MPEG programs read.
 
     tmc3 reads binary int32 as zeros and does not know ``property double``; V-PCC crashes without colours.
 
@@ -249,14 +249,14 @@ def write_points(path: Path, points: NDArray[np.int32], *, grey: int | None = No
 
 
 def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
-    """Read the vertices of a PLY, text or binary little-endian, as MPEG's programs write it; the rest is not looked at.
+    """Read the vertices of a PLY from MPEG's programs, text or binary little-endian; ignore all other data.
 
     Parameters
     ----------
     data : bytes
         The file.
     max_points : int
-        A file that declares more is refused.
+        Largest accepted number of points.
 
     Returns
     -------
@@ -265,7 +265,7 @@ def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
     Raises
     ------
     BitstreamError
-        Not such a file, cut short, more points than allowed, or a coordinate that is not finite.
+        The file has another format, is cut short, has too many points, or has a coordinate that is not finite.
     """
     try:
         order, elements, begin = _header(data)
@@ -282,7 +282,7 @@ def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
     if vertex.count > max_points:
         raise BitstreamError(f"the PLY declares {vertex.count} points; the limit is {max_points}")
     row = np.dtype([(prop.name, order + prop.type) for prop in vertex.properties])
-    # In text, a number takes a digit and a space, but for the last.
+    # In text, a number takes at least a digit and a space; the last number needs no space.
     least = vertex.count * (row.itemsize if order else 2 * len(names)) - (not order)
     if len(data) - begin < least:
         raise BitstreamError(f"the PLY declares {vertex.count} points, which {len(data) - begin} bytes cannot hold")
@@ -299,7 +299,7 @@ def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
 
 
 def _ascii(body: bytes, count: int, names: list[str]) -> NDArray[np.float64]:
-    if body.isspace():  # of which loadtxt would only warn
+    if body.isspace():  # loadtxt would only warn
         raise BitstreamError(f"the PLY declares {count} points and has none")
     try:
         points = np.loadtxt(

@@ -1,4 +1,4 @@
-"""STL, binary and text."""
+"""Reader of STL files, binary and text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute
 
 
 def read_stl(data: bytes) -> tuple[Positions, Triangles]:
-    """Read an STL file. Many binary files begin with ``solid`` too, so the size decides first."""
+    """Read an STL file. Many binary files also begin with ``solid``, so the reader tests the size first."""
     declared = struct.unpack_from("<I", data, 80)[0] if len(data) >= _HEADER else None
     room = (len(data) - _HEADER) // _FACET.itemsize
     exact = declared is not None and len(data) == _HEADER + declared * _FACET.itemsize
