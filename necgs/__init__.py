@@ -1,6 +1,6 @@
-"""NeCGS, neural compression of geometry sets, as a library: meshes and bytes, nothing of the benchmark.
+"""NeCGS, neural compression of geometry sets, as a library that does not need the benchmark.
 
-The road of a mesh, there and back:
+The modules, in the order in which a mesh passes them:
 
 - ``placement``      into the cube [-1, 1]³, and out of it
 - ``designs``        how features become meshes: ``base`` is the seam, ``convolution`` the published design,
@@ -8,7 +8,7 @@ The road of a mesh, there and back:
 - ``volumes, fit``   dense volumes of a set, for designs that train on them; ``closest_points`` and ``render`` say how
                      far a surface is from its mesh, ``loss`` how far a decoded volume is from a fitted one
 - ``bitstream``      symbols of decoder and features to bytes, one block for each mesh
-- ``compression``    the whole road: ``compress``, ``decompress``, ``add``
+- ``compression``    all steps: ``compress``, ``decompress``, ``add``
 - ``settings, job``  what can be chosen about every design, and how one piece of work is done
 - ``cli``            the command ``necgs``
 """

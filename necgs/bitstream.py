@@ -1,6 +1,6 @@
 """The stream of a set: everything that a process needs to decode the set, as bytes.
 
-Knows symbols and designs, not values: no tensors of torch, no meshes. ``docs/necgs-bitstream.md`` describes the format.
+This module works on integer symbols, before they become values. ``docs/necgs-bitstream.md`` describes the format.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a mesh to its volume: the TSDF, then Adam on it and on the deformation of the grid (Sec. 3.1, Algorithm 1).
 
-Knows meshes, grids and the surface of a volume; what makes two surfaces alike is left to an objective.
+An objective measures how far the surface of the volume is from the mesh: ``closest_points`` or ``render``.
 """
 
 from __future__ import annotations

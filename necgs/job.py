@@ -1,4 +1,4 @@
-"""How one piece of work is done: seed, threads, device, work folder, and who is told of it."""
+"""The circumstances of one compression: seed, threads, device, work folder, and a callback for progress."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How far a decoded volume is from the fitted one: the regression loss of Eq. 3.
 
-Knows volumes only. Value and gradient are computed together, volume by volume while it is in the cache, and the
-Gaussian window is shifts and sums along one axis after the other: a small part of the convolutions' time.
+Value and gradient are computed together, one volume after the other, so that a volume stays in the cache. The Gaussian
+window is applied by shifts and sums along one axis after the other, which takes a small part of the convolutions' time.
 """
 
 from __future__ import annotations

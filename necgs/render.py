@@ -1,7 +1,6 @@
 """How alike two meshes look: depth and silhouette of views from random cameras, differentiably (A.2, Eq. 6-8).
 
-Knows meshes and tensors; nothing of volumes, nor of how the mesh that is compared was made. With CUDA, nvdiffrast
-renders; everywhere else, the rasteriser of this package.
+nvdiffrast renders on CUDA; the rasteriser of this package renders everywhere else.
 """
 
 from __future__ import annotations

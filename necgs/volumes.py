@@ -1,4 +1,4 @@
-"""The volumes of a whole set: fitted side by side, each kept on disk, so that stopped work goes on where it was."""
+"""The volumes of a whole set: fitted in parallel and kept on disk, so that interrupted work resumes."""
 
 from __future__ import annotations
 

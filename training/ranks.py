@@ -1,6 +1,6 @@
 """One training on several processes, as torch's own launcher (``torchrun``) starts them.
 
-Knows tensors and processes; nothing of what is trained. With a single process everything here does nothing.
+With a single process, every function of this module does nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The encoder of the ablation: a volume to its embedded features, by ConvNeXt blocks in three dimensions.
 
-Knows volumes; it is not transmitted, and nothing that decodes needs it.
+Training uses the encoder; the stream does not hold it, and decoding does not need it.
 """
 
 from __future__ import annotations

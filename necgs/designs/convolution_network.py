@@ -1,7 +1,7 @@
 """The decoder: from the embedded features of a mesh to its volume.
 
-Knows nothing of meshes, losses or streams. The layout is the one in which a CPU trains fastest: channels last, and the
-eight children of a voxel one after the other along the channels, so that the pixel shuffle copies whole runs.
+The memory layout is the fastest one for training on a CPU: channels last, and the eight children of a voxel one after
+the other along the channels, so that the pixel shuffle copies whole runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training of the published design: decoder and features, or features alone against a decoder that stays as it is.
 
-The order of the meshes follows from the seed and the epoch, so that a training that goes on from a checkpoint ends
-exactly where an uninterrupted one does.
+The seed and the epoch decide the order of the meshes, so a training that resumes from a checkpoint ends with the same
+bits as an uninterrupted one.
 """
 
 from __future__ import annotations
