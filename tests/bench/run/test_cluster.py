@@ -372,4 +372,4 @@ def test_ten_rounds_at_random_times(round_, site, dask):
     assert table(site[0] / "results/runs" / name) == site[2], said
     run = Run(site[0] / "results/runs" / name)
     summary = next(line for line in output.splitlines() if " kept from before" in line)
-    print(f"\n{said}; {len(list(run.codings()))} codings, {len(list(run.measurements()))} measurements; {summary}")  # noqa: T201
+    print(f"\n{said}; {len(list(run.codings()))} codings, {len(list(run.measurements()))} measurements; {summary}")  # noqa: T201 (the result)
