@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gcbench.codecs.pcgcv2 import shapes
 from gcbench.codecs.pcgcv2.network import PCGCv2, Reconstruction
-from gcbench.codecs.pcgcv2.patches import batch, patches_of, turned
+from gcbench.codecs.pcgcv2.patches import NamedMesh, batch, patches_of, turned
 from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
 from gcbench.codecs.pcgcv2.weights import read_tensors, save_weights
 from gcbench.errors import UsageError
@@ -134,7 +133,7 @@ def train(
     rates: Sequence[str],
     settings: Settings,
     *,
-    meshes: Callable[[], Iterable[shapes.NamedMesh]] = tuple,
+    meshes: Callable[[], Iterable[NamedMesh]] = tuple,
     earlier: Path | None = None,
     minutes: float = math.inf,
     device: str = "cpu",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,27 +19,31 @@ WALL_MM = 1.2  # of the enclosure and the heat sink's fins: 1 % of their longest
 _ENCLOSURE_MM = (120.0, 80.0, 40.0)
 _MERGE_MM = 1e-6
 
+Point: TypeAlias = Sequence[float] | NDArray[np.float64]  # (3,)
 
-def _cylinder(radius: float, height: float, segments: int, at: Sequence[float] = (0.0, 0.0, 0.0)) -> Any:
+
+def cylinder(radius: float, height: float, segments: int, at: Point = (0.0, 0.0, 0.0)) -> Any:
+    """Cylinder along z that stands on the point ``at``."""
     from manifold3d import Manifold
 
     return Manifold.cylinder(height, radius, -1.0, segments).translate(tuple(at))
 
 
-def _box(size: Sequence[float], at: Sequence[float] = (0.0, 0.0, 0.0)) -> Any:
+def box(size: Point, at: Point = (0.0, 0.0, 0.0)) -> Any:
     """Box from the corner ``at``."""
     from manifold3d import Manifold
 
     return Manifold.cube(tuple(size)).translate(tuple(at))
 
 
-def _prism(outline: Sequence[Sequence[float]] | NDArray[np.float64], height: float, **extrude: Any) -> Any:
+def prism(outline: Sequence[Sequence[float]] | NDArray[np.float64], height: float, **extrude: Any) -> Any:
+    """Outline in the plane z = 0, extruded along z; options as of ``Manifold.extrude``."""
     from manifold3d import CrossSection, Manifold
 
     return Manifold.extrude(CrossSection([np.asarray(outline, dtype=np.float64)]), height, **extrude)
 
 
-def _ring(make: Callable[[], Any], count: int, radius: float, phase: float = 0.0) -> Any:
+def ring(make: Callable[[], Any], count: int, radius: float, phase: float = 0.0) -> Any:
     """Copies of a solid on a bolt circle around z."""
     from manifold3d import Manifold, OpType
 
@@ -47,47 +51,49 @@ def _ring(make: Callable[[], Any], count: int, radius: float, phase: float = 0.0
     return Manifold.batch_boolean(copies, OpType.Add)
 
 
-def _mesh(solid: Any) -> tuple[Vertices, Faces]:
+def from_solid(solid: Any) -> tuple[Vertices, Faces]:
+    """Mesh of a solid."""
     mesh = solid.to_mesh64()
     return np.array(mesh.vert_properties[:, :3], dtype=np.float64), np.array(mesh.tri_verts, dtype=np.int32)
 
 
-def _polar(radius: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def polar(radius: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the plane: (N,) radii and (N,) angles in radians to (N, 2)."""
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def flange() -> tuple[Vertices, Faces]:
     """Pipe flange with hub: a bore, eight bolt holes and a test port into the bore: genus 10."""
-    body = _cylinder(75.0, 18.0, 128) + _cylinder(52.0, 3.0, 128, (0, 0, 18.0))
-    hub = _cylinder(36.0, 42.0, 96, (0, 0, -42.0))
-    bore = _cylinder(27.0, 80.0, 96, (0, 0, -50.0))
-    bolts = _ring(lambda: _cylinder(6.5, 40.0, 32, (0, 0, -5.0)), 8, 62.0, 22.5)
-    port = _cylinder(3.0, 60.0, 24).rotate((0.0, 90.0, 0.0)).translate((10.0, 0.0, -22.0))
-    return _mesh(body + hub - bore - bolts - port)
+    body = cylinder(75.0, 18.0, 128) + cylinder(52.0, 3.0, 128, (0, 0, 18.0))
+    hub = cylinder(36.0, 42.0, 96, (0, 0, -42.0))
+    bore = cylinder(27.0, 80.0, 96, (0, 0, -50.0))
+    bolts = ring(lambda: cylinder(6.5, 40.0, 32, (0, 0, -5.0)), 8, 62.0, 22.5)
+    port = cylinder(3.0, 60.0, 24).rotate((0.0, 90.0, 0.0)).translate((10.0, 0.0, -22.0))
+    return from_solid(body + hub - bore - bolts - port)
 
 
 def enclosure() -> tuple[Vertices, Faces]:
     """Box without a lid, walls 1 % of its length, with screw posts, four vents and a cable hole: genus 5."""
     length, width, height = _ENCLOSURE_MM
     inside = [s - 2 * WALL_MM for s in (length, width)]
-    shell = _box(_ENCLOSURE_MM) - _box((*inside, height), (WALL_MM, WALL_MM, WALL_MM))
+    shell = box(_ENCLOSURE_MM) - box((*inside, height), (WALL_MM, WALL_MM, WALL_MM))
     for x in (8.0, length - 8.0):
         for y in (8.0, width - 8.0):
-            shell += _cylinder(4.0, height - 8.0, 32, (x, y, 0.5 * WALL_MM))
-            shell -= _cylinder(1.5, height, 24, (x, y, 10.0))
+            shell += cylinder(4.0, height - 8.0, 32, (x, y, 0.5 * WALL_MM))
+            shell -= cylinder(1.5, height, 24, (x, y, 10.0))
     for i in range(4):
-        shell -= _box((36.0, 10.0, 3.0), (42.0, -5.0, 10.0 + 6.0 * i))
-    cable = _cylinder(5.0, 20.0, 32).rotate((0.0, 90.0, 0.0)).translate((length - 10.0, 0.5 * width, 18.0))
-    return _mesh(shell - cable)
+        shell -= box((36.0, 10.0, 3.0), (42.0, -5.0, 10.0 + 6.0 * i))
+    cable = cylinder(5.0, 20.0, 32).rotate((0.0, 90.0, 0.0)).translate((length - 10.0, 0.5 * width, 18.0))
+    return from_solid(shell - cable)
 
 
 def heat_sink_open() -> tuple[Vertices, Faces]:
     """Heat sink with thin fins, whose exporter lost the underside and the face of one fin: open."""
-    body = _box((120.0, 60.0, 6.0))
+    body = box((120.0, 60.0, 6.0))
     pitch = (120.0 - WALL_MM) / 15
     for i in range(16):
-        body += _box((WALL_MM, 60.0, 30.0), (pitch * i, 0.0, 5.0))
-    vertices, faces = _mesh(body)
+        body += box((WALL_MM, 60.0, 30.0), (pitch * i, 0.0, 5.0))
+    vertices, faces = from_solid(body)
     corners = vertices[faces]
     underside = (np.abs(corners[:, :, 2]) < _MERGE_MM).all(axis=1)
     flank = (np.abs(corners[:, :, 0] - (pitch * 7 + WALL_MM)) < _MERGE_MM).all(axis=1)
@@ -107,11 +113,11 @@ def gear() -> tuple[Vertices, Faces]:
     tooth_r = np.concatenate([flank_r, flank_r[::-1]])
     tooth_a = np.concatenate([-flank_a, flank_a[::-1]])
     angles = np.concatenate([tooth_a + 2 * np.pi * i / teeth for i in range(teeth)])
-    body = _prism(_polar(np.tile(tooth_r, teeth), angles), 16.0)
-    rim = _cylinder(28.0, 5.0, 96) - _cylinder(14.0, 5.0, 64)
+    body = prism(polar(np.tile(tooth_r, teeth), angles), 16.0)
+    rim = cylinder(28.0, 5.0, 96) - cylinder(14.0, 5.0, 64)
     body -= rim + rim.translate((0.0, 0.0, 11.0))
-    body -= _cylinder(8.0, 40.0, 64, (0, 0, -5.0)) + _box((4.0, 5.0, 40.0), (-2.0, 6.0, -5.0))
-    return _mesh(body - _ring(lambda: _cylinder(5.0, 40.0, 32, (0, 0, -5.0)), 6, 21.0))
+    body -= cylinder(8.0, 40.0, 64, (0, 0, -5.0)) + box((4.0, 5.0, 40.0), (-2.0, 6.0, -5.0))
+    return from_solid(body - ring(lambda: cylinder(5.0, 40.0, 32, (0, 0, -5.0)), 6, 21.0))
 
 
 def bracket() -> tuple[Vertices, Faces]:
@@ -120,26 +126,26 @@ def bracket() -> tuple[Vertices, Faces]:
 
     thick, fillet = 6.0, 8.0
     turn = np.linspace(1.5 * np.pi, np.pi, 17)
-    arc = _polar(np.full(17, fillet), turn) + thick + fillet
+    arc = polar(np.full(17, fillet), turn) + thick + fillet
     side = np.concatenate([[[0, 0], [80, 0], [80, thick]], arc, [[thick, 70], [0, 70]]])
-    angle = _prism(side, 50.0).rotate((90.0, 0.0, 0.0)).translate((0.0, 50.0, 0.0))
-    gusset = _prism([[thick - 1, thick - 1], [50.0, thick - 1], [thick - 1, 50.0]], 5.0)
+    angle = prism(side, 50.0).rotate((90.0, 0.0, 0.0)).translate((0.0, 50.0, 0.0))
+    gusset = prism([[thick - 1, thick - 1], [50.0, thick - 1], [thick - 1, 50.0]], 5.0)
     angle += gusset.rotate((90.0, 0.0, 0.0)).translate((0.0, 27.5, 0.0))
     for y in (11.0, 39.0):
-        angle -= _cylinder(3.5, 30.0, 32, (65.0, y, -5.0))
-        angle -= _cylinder(3.5, 30.0, 32).rotate((0.0, 90.0, 0.0)).translate((-5.0, y, 58.0))
-    slot = [_cylinder(3.0, 30.0, 32, (x, 11.0, -5.0)) for x in (22.0, 40.0)]
-    return _mesh(angle - Manifold.batch_hull(slot))
+        angle -= cylinder(3.5, 30.0, 32, (65.0, y, -5.0))
+        angle -= cylinder(3.5, 30.0, 32).rotate((0.0, 90.0, 0.0)).translate((-5.0, y, 58.0))
+    slot = [cylinder(3.0, 30.0, 32, (x, 11.0, -5.0)) for x in (22.0, 40.0)]
+    return from_solid(angle - Manifold.batch_hull(slot))
 
 
 def hex_bolt() -> tuple[Vertices, Faces]:
     """Hexagon bolt M12 with a helical thread and a chamfered head: genus 0."""
-    head = _cylinder(10.4, 7.5, 6) ^ (_cylinder(10.9, 5.8, 96) + _cone(10.9, 9.4, 1.7, 96, 5.8))
+    head = cylinder(10.4, 7.5, 6) ^ (cylinder(10.9, 5.8, 96) + _cone(10.9, 9.4, 1.7, 96, 5.8))
     length = 38.0
-    tip = _cylinder(6.6, length - 1.5, 48) + _cone(6.6, 4.7, 1.5, 48, length - 1.5)
+    tip = cylinder(6.6, length - 1.5, 48) + _cone(6.6, 4.7, 1.5, 48, length - 1.5)
     thread = _thread(6.0, 5.1, 1.75, length) ^ tip
-    screw = _cylinder(6.0, 13.0, 64) + thread.translate((0.0, 0.0, 12.5))
-    return _mesh(head + screw.rotate((180.0, 0.0, 0.0)).translate((0.0, 0.0, 0.5)))
+    screw = cylinder(6.0, 13.0, 64) + thread.translate((0.0, 0.0, 12.5))
+    return from_solid(head + screw.rotate((180.0, 0.0, 0.0)).translate((0.0, 0.0, 0.5)))
 
 
 def _cone(bottom: float, top: float, height: float, segments: int, z: float) -> Any:
@@ -186,14 +192,14 @@ def _thread(crest: float, root: float, pitch: float, length: float) -> Any:
 
 def pipe_tee() -> tuple[Vertices, Faces]:
     """Pipe tee with three collars, hollow, and a drain hole: genus 3."""
-    run = _cylinder(20.0, 110.0, 96).translate((0.0, 0.0, -55.0))
-    run_bore = _cylinder(16.0, 120.0, 96).translate((0.0, 0.0, -60.0))
-    branch = _cylinder(17.0, 52.0, 96).rotate((0.0, 90.0, 0.0))
-    branch_bore = _cylinder(13.5, 60.0, 96).rotate((0.0, 90.0, 0.0))
-    collars = _cylinder(24.0, 14.0, 96, (0, 0, -55.0)) + _cylinder(24.0, 14.0, 96, (0, 0, 41.0))
-    collars += _cylinder(21.0, 12.0, 96).rotate((0.0, 90.0, 0.0)).translate((40.0, 0.0, 0.0))
-    drain = _cylinder(2.5, 30.0, 32).rotate((0.0, -90.0, 0.0)).translate((-5.0, 0.0, 0.0))
-    return _mesh(run + branch + collars - run_bore - branch_bore - drain)
+    run = cylinder(20.0, 110.0, 96).translate((0.0, 0.0, -55.0))
+    run_bore = cylinder(16.0, 120.0, 96).translate((0.0, 0.0, -60.0))
+    branch = cylinder(17.0, 52.0, 96).rotate((0.0, 90.0, 0.0))
+    branch_bore = cylinder(13.5, 60.0, 96).rotate((0.0, 90.0, 0.0))
+    collars = cylinder(24.0, 14.0, 96, (0, 0, -55.0)) + cylinder(24.0, 14.0, 96, (0, 0, 41.0))
+    collars += cylinder(21.0, 12.0, 96).rotate((0.0, 90.0, 0.0)).translate((40.0, 0.0, 0.0))
+    drain = cylinder(2.5, 30.0, 32).rotate((0.0, -90.0, 0.0)).translate((-5.0, 0.0, 0.0))
+    return from_solid(run + branch + collars - run_bore - branch_bore - drain)
 
 
 GIRDER_BAYS = 24
@@ -210,7 +216,7 @@ def girder_nonmanifold() -> tuple[Vertices, Faces]:
     outer, inner, length = 30.0, 27.0, 240.0
     square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     profile = CrossSection([square * outer]) - CrossSection([square * inner])
-    vertices, faces = _mesh(Manifold.extrude(profile, length, GIRDER_BAYS - 1))
+    vertices, faces = from_solid(Manifold.extrude(profile, length, GIRDER_BAYS - 1))
     second = vertices + [2 * outer, 2 * outer, 0.0]
     z = np.linspace(0.0, length, GIRDER_BAYS + 1)
     web = np.concatenate(

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gcbench.datasets.minis.skeleton import LEFT, Frame, Vector, mirrored
+from gcbench.datasets.minis.skeleton import LEFT, Frame, Vector, mirrored, vector
 
 Vertices: TypeAlias = NDArray[np.float64]  # (V, 3)
 Faces: TypeAlias = NDArray[np.int32]  # (F, 3), counter-clockwise from outside
@@ -17,6 +17,7 @@ Field: TypeAlias = NDArray[np.float32]
 Section: TypeAlias = tuple[float, ...]
 
 _TABLE = 65  # samples of a loft's profile, less than a millimetre apart on every bone
+_BEND = 1.3  # radians by which a wave of folds shifts the next: straight waves would look like corrugated iron
 _OUTSIDE = np.float32(1.0)  # field value, in metres, far from all lofts
 
 
@@ -42,6 +43,9 @@ class Loft:
         Fillet size, in metres, to the lofts before this one.
     carve : bool
         Subtract the loft.
+    waves : sequence of (amplitude, along_side, along_front, along_axis, phase)
+        Folds: each wave moves the surface by ``amplitude`` metres times the sine of a phase, which grows by so many
+        radians per metre along the three axes of the loft. Each wave bends the one after it.
     """
 
     bone: str
@@ -53,11 +57,12 @@ class Loft:
     caps: tuple[float, float] | None = None
     blend: float = 0.02
     carve: bool = False
+    waves: Sequence[Section] = ()
 
     def mirror(self) -> Loft:
         """Return the same flesh on the other side of the midline."""
         flip = np.array([-1.0, 1.0, 1.0])
-        start, end, front, side = (_vector(flip * v) for v in (self.start, self.end, self.front, self.side))
+        start, end, front, side = (vector(flip * v) for v in (self.start, self.end, self.front, self.side))
         return replace(self, bone=mirrored(self.bone), start=start, end=end, front=front, side=side)
 
 
@@ -69,7 +74,7 @@ def ellipsoid(
     axis = np.array([0.0, np.cos(a), np.sin(a)])
     front = (0.0, -float(np.sin(a)), float(np.cos(a)))
     half = 1e-3 * radii[1]  # a loft needs an axis; its ends bulge by the rest
-    ends = [_vector(np.array(centre) + s * half * axis) for s in (-1, 1)]
+    ends = [vector(np.array(centre) + s * half * axis) for s in (-1, 1)]
     cap = radii[1] - half
     section = (0.0, radii[0], radii[2])
     return Loft(bone, ends[0], ends[1], (section,), front, caps=(cap, cap), blend=blend, carve=carve)
@@ -88,6 +93,13 @@ def both_sides(lofts: Sequence[Loft]) -> tuple[Loft, ...]:
 def sculpt(
     lofts: Sequence[Loft], frames: Mapping[str, Frame], *, voxel: float, faces: int, smoothing: int = 6
 ) -> tuple[Vertices, Faces]:
+    """Mesh the smooth union of lofts on a posed skeleton, as :func:`surface` does, and decimate to a face count."""
+    return decimate(*surface(lofts, frames, voxel=voxel, smoothing=smoothing), faces)
+
+
+def surface(
+    lofts: Sequence[Loft], frames: Mapping[str, Frame], *, voxel: float, smoothing: int
+) -> tuple[Vertices, Faces]:
     """Mesh the smooth union of lofts on a posed skeleton.
 
     Parameters
@@ -98,8 +110,6 @@ def sculpt(
         The posed bones.
     voxel : float
         Grid spacing in metres; smaller details are lost.
-    faces : int
-        Face count after decimation.
     smoothing : int
         Taubin iterations on the extracted surface.
 
@@ -111,8 +121,7 @@ def sculpt(
     placed = [_Placed(loft, frames[loft.bone]) for loft in lofts]
     field, origin = _field(placed, voxel)
     vertices, triangles = _isosurface(field, origin, voxel)
-    vertices = taubin_smooth(vertices, triangles, smoothing)
-    return decimate(vertices, triangles, faces)
+    return taubin_smooth(vertices, triangles, smoothing), triangles
 
 
 def smooth_min(a: Field, b: Field, size: float) -> Field:
@@ -129,7 +138,8 @@ class _Placed:
     """A loft in the world, ready to be evaluated on a grid."""
 
     def __init__(self, loft: Loft, frame: Frame) -> None:
-        self.blend, self.carve = loft.blend, loft.carve
+        self.blend, self.carve, self.waves = loft.blend, loft.carve, loft.waves
+        self.reach = loft.blend + sum(abs(wave[0]) for wave in loft.waves)
         self.start, end = frame(np.array([loft.start, loft.end]))
         self.length = float(np.linalg.norm(end - self.start))
         axis = (end - self.start) / self.length
@@ -178,6 +188,12 @@ class _Placed:
         u, v, beyond = u / width, v / depth, beyond / cap
         k1 = np.sqrt(u * u + v * v + beyond * beyond + tiny / (width * width))
         distance: Field = (k0 - 1) * (k0 / k1)
+        wave: Field = np.zeros((), np.float32)
+        for amplitude, *numbers in self.waves:
+            across, forth, along, phase = (np.float32(number) for number in numbers)
+            bent = np.float32(_BEND) * wave
+            wave = np.sin(across * side + forth * front + along * axis + phase + bent)
+            distance -= np.float32(amplitude) * wave
         return distance
 
 
@@ -195,14 +211,14 @@ def _profile(sections: Sequence[Section]) -> NDArray[np.float64]:
 def _field(placed: Sequence[_Placed], voxel: float) -> tuple[Field, NDArray[np.float64]]:
     """Evaluate each loft in its own box only: near the surface this is exact, since fillets reach ``blend`` far."""
     flesh = [loft for loft in placed if not loft.carve]
-    pad = 3 * voxel + max(loft.blend for loft in placed)
+    pad = 3 * voxel + max(loft.reach for loft in placed)
     origin = np.floor((np.min([loft.low for loft in flesh], axis=0) - pad) / voxel) * voxel
     top = np.max([loft.high for loft in flesh], axis=0) + pad
     shape = np.ceil((top - origin) / voxel).astype(int) + 1
     coordinates = [(origin[i] + voxel * np.arange(shape[i])).astype(np.float32) for i in range(3)]
     field = np.full(shape, _OUTSIDE, dtype=np.float32)
     for loft in placed:
-        reach = loft.blend + 2 * voxel
+        reach = loft.reach + 2 * voxel
         low = np.clip(np.floor((loft.low - reach - origin) / voxel).astype(int), 0, shape)
         high = np.clip(np.ceil((loft.high + reach - origin) / voxel).astype(int) + 1, 0, shape)
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -258,8 +274,3 @@ def decimate(vertices: Vertices, faces: Faces, target: int) -> tuple[Vertices, F
     )
     result = meshes.current_mesh()
     return result.vertex_matrix(), result.face_matrix().astype(np.int32)
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    x, y, z = (float(v) for v in values)
-    return (x, y, z)

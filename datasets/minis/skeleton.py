@@ -18,6 +18,12 @@ Pose: TypeAlias = Mapping[str, Vector]  # bone → (about x, about y, about z) i
 LEFT, RIGHT = ".L", ".R"
 
 
+def vector(values: Sequence[float] | NDArray[np.float64]) -> Vector:
+    """Three numbers as a tuple of floats."""
+    x, y, z = (float(v) for v in values)
+    return (x, y, z)
+
+
 @dataclass(frozen=True)
 class Bone:
     """One bone: its own frame is parallel to the world's when every joint is at rest.

@@ -1,35 +1,13 @@
-"""Training shapes are in their cube, follow from their seed, and their patches are what a full voxelisation has."""
+"""Training patches are what a full voxelisation of their shape has."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gcbench.codecs.pcgcv2 import shapes
-from gcbench.codecs.pcgcv2.shapes import Shape
+from gcbench.codecs.pcgcv2.patches import cut_from
 from gcbench.geometry.clouds.voxels import voxelise
-
-
-@pytest.mark.parametrize("make", [shapes.blob, shapes.superquadric, shapes.tube, shapes.solid, shapes.sheet])
-def test_shapes_fill_the_cube(make):
-    for seed in range(3):
-        shape = make(np.random.default_rng(seed))
-        assert shape.faces.min() == 0
-        assert shape.faces.max() == len(shape.vertices) - 1
-        span = np.ptp(shape.vertices, axis=0)
-        assert span.max() == pytest.approx(2)
-        np.testing.assert_allclose(shape.vertices.max(0), span / 2, atol=1e-12)
-
-
-def test_shapes_follow_from_their_seed():
-    first, again, other = shapes.made_up(5, 1), shapes.made_up(5, 1), shapes.made_up(5, 2)
-    assert [s.name for s in first] == [s.name for s in again]
-    assert all(np.array_equal(a.vertices, b.vertices) for a, b in zip(first, again, strict=True))
-    assert not any(
-        a.vertices.shape == b.vertices.shape and np.allclose(a.vertices, b.vertices)
-        for a, b in zip(first, other, strict=True)
-    )
-
+from gcbench.geometry.shapes import Shape, rotation
 
 PLANE = Shape("plane", np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0.0]]), np.array([[0, 1, 2], [0, 2, 3]]))
 
@@ -38,7 +16,7 @@ def test_patch_of_a_plane_is_a_digital_plane():
     """The centre of a voxel that a plane passes through is at most half a diagonal away from it."""
     rng = np.random.default_rng(4)
     for _ in range(5):
-        voxels = shapes.patch(PLANE, 48, rng)
+        voxels = cut_from(PLANE, 48, rng)
         assert voxels.dtype == np.int32
         assert voxels.min() >= 0
         assert voxels.max() < 48
@@ -50,10 +28,10 @@ def test_patch_of_a_plane_is_a_digital_plane():
 def test_patches_are_as_dense_as_voxelised_meshes():
     """A plane's voxels per area, cut from a patch, are those of the codec's own sampling."""
     rng = np.random.default_rng(0)
-    found = [len(shapes.patch(PLANE, 64, rng)) for _ in range(16)]
+    found = [len(cut_from(PLANE, 64, rng)) for _ in range(16)]
     turned = []
     for _ in range(4):
-        vertices = (PLANE.vertices * 0.5) @ shapes._rotation(rng).T
+        vertices = (PLANE.vertices * 0.5) @ rotation(rng).T
         turned.append(len(voxelise(vertices, PLANE.faces, 8, 0)) / 128**2)
     # A random plane near the middle of a cube cuts about 64² of area out of it; edges of the plane take some away.
     assert np.mean(found) / 64**2 == pytest.approx(np.mean(turned), rel=0.3)
