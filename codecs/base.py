@@ -176,7 +176,7 @@ class Codec(ABC):
 
     name: ClassVar[str]
     kind: Kind  # an attribute of the class, or of the instance if a parameter decides it
-    decoder_bytes: ClassVar[int] = 0  # weights that ship with the codec and are therefore not in the stream
+    decoder_bytes: int = 0  # weights that ship with the codec and are therefore not in the stream
     # Whether the same versions give the same bytes and meshes on every machine. False for networks in floating point,
     # whose results are compared within a tolerance.
     deterministic: ClassVar[bool] = True

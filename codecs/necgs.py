@@ -8,13 +8,14 @@ from gcbench.codecs.sets import NecgsCodec
 class Necgs(NecgsCodec):
     """Neural compression of geometry sets: TSDF-Def volumes, a quantised auto-decoder, entropy coding.
 
-    The rates differ in the width of the decoder. The effort decides resolution and training. Each parameter makes one
-    ablation of the paper.
+    The rates of the published design differ in the width of the decoder. The effort decides resolution and training.
+    Each parameter makes one ablation.
 
     Parameters
     ----------
-    design : {"convolution", "latent_mlp"}
-        How features become volumes; the paper has ``convolution``.
+    design : {"convolution", "latent_mlp", "sparse"}
+        How features become surfaces; the paper has ``convolution``. The rates of ``sparse`` differ in the price of a
+        bit, λ.
     k : int
         Resolution of the volumes; 0 takes the effort's.
     representation : {"tsdf-def", "tsdf"}
@@ -27,6 +28,10 @@ class Necgs(NecgsCodec):
         Weight of the structural similarity (λ2 of Eq. 3, Fig. 8b); for ``convolution`` only.
     epochs : int
         Training epochs; 0 takes the effort's.
+    tree : bool
+        Whether latents are coded as differences to those of other meshes; for ``sparse`` only.
+    optimiser : {"muon", "adam"}
+        Of the matrices of the decoder; for ``sparse`` only.
     coder : {"range", "huffman"}
         Entropy coder; the paper has Huffman.
 
@@ -45,9 +50,12 @@ class Necgs(NecgsCodec):
         encoder: str = "auto-decoder",
         ssim: float = 10.0,
         epochs: int = 0,
+        tree: bool = True,
+        optimiser: str = "muon",
         coder: str = "range",
     ) -> None:
         published = {"representation": "tsdf-def", "encoder": "auto-decoder", "ssim": 10.0}
-        own = {"representation": representation, "encoder": encoder, "ssim": ssim}
+        published |= {"tree": True, "optimiser": "muon"}
+        own = {"representation": representation, "encoder": encoder, "ssim": ssim, "tree": tree, "optimiser": optimiser}
         changed = {name: value for name, value in own.items() if value != published[name]}  # other designs refuse them
         super().__init__(design, coder, k=k, objective=objective, epochs=epochs, **changed)

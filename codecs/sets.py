@@ -10,7 +10,7 @@ from gcbench.codecs.base import EFFORTS, Context, Effort, Rate, SetCodec, Stream
 from gcbench.errors import UsageError
 from gcbench.necgs import PACKAGES, VERSION, designs
 from gcbench.necgs.settings import Coder, one_of
-from gcbench.versions import source_version
+from gcbench.versions import file_digest, source_version
 
 if TYPE_CHECKING:
     import trimesh
@@ -39,6 +39,8 @@ class NecgsCodec(SetCodec):
     def __init__(self, design: str, coder: str = "range", **choices: object) -> None:
         self._design = design
         self._choices = choices
+        shipped = designs.named(design).shipped if design in designs.DESIGNS else None
+        self.decoder_bytes = shipped.stat().st_size if shipped else 0
         try:
             self._coder = one_of("coder", coder, get_args(Coder))
             for effort in EFFORTS:
@@ -47,8 +49,10 @@ class NecgsCodec(SetCodec):
             raise UsageError(f"{self.name}: {error}") from error
 
     def version(self) -> str:
-        """Version of the format, and of the modules and packages that decide streams and meshes."""
-        return source_version(VERSION, type(self).__module__, packages=self.packages)
+        """Version of the format, and of the modules, packages and weights that decide streams and meshes."""
+        version = source_version(VERSION, type(self).__module__, packages=self.packages)
+        shipped = designs.named(self._design).shipped
+        return f"{version}+weights-{file_digest(shipped).hex()[:8]}" if shipped else version
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """The ladder of the design. Each rate also carries the effort, which decides the training."""

@@ -40,6 +40,8 @@ _BELL, _HISTOGRAM = 0, 1  # first byte of a model
 
 # --- constriction ----------------------------------------------------------------------------------------------------
 
+_FAMILY = constriction.stream.model.Categorical(perfect=False)  # of models with frequencies of their own
+
 
 def categorical(table: NDArray[np.int64]) -> Any:
     """Make constriction's model with exactly these frequencies.
@@ -63,6 +65,10 @@ class RangeSink:
     def put(self, symbols: Symbols, categorical: Any) -> None:
         """Write symbols under a model of :func:`categorical`."""
         self._encoder.encode(np.ascontiguousarray(symbols, np.int32), categorical)
+
+    def put_each(self, symbols: Symbols, tables: NDArray[np.int64]) -> None:
+        """Write n symbols, each under its own frequencies: a row of (n, levels)."""
+        self._encoder.encode(np.ascontiguousarray(symbols, np.int32), _FAMILY, (tables - 1).astype(np.float64))
 
     def put_bytes(self, *values: int) -> None:
         """Write bytes."""
@@ -100,6 +106,15 @@ class RangeSource:
         self._again.put(symbols, categorical)
         return symbols
 
+    def get_each(self, tables: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Read symbols that were written by :meth:`RangeSink.put_each` under the same tables."""
+        try:
+            symbols: NDArray[np.int32] = self._decoder.decode(_FAMILY, (tables - 1).astype(np.float64))
+        except AssertionError as error:
+            raise BitstreamError("the range-coded data is corrupt") from error
+        self._again.put_each(symbols, tables)
+        return symbols
+
     def get_bytes(self, count: int) -> list[int]:
         """Read bytes."""
         return [int(value) for value in self.get(count, _byte_model())]
@@ -109,7 +124,7 @@ class RangeSource:
         return np.array_equal(self._given, self._again.words())
 
 
-def _put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
+def put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
     """Write integers in [-bound, bound], mostly near 0, under the Laplace table with the fewest bits."""
     levels = 2 * bound + 1
     counts = np.bincount(values + bound, minlength=levels)
@@ -119,7 +134,8 @@ def _put_small(sink: RangeSink, values: NDArray[np.int64], bound: int) -> None:
     sink.put(values + bound, categorical(tables[scale]))
 
 
-def _get_small(source: RangeSource, count: int, bound: int) -> NDArray[np.int64]:
+def get_small(source: RangeSource, count: int, bound: int) -> NDArray[np.int64]:
+    """Read integers that :func:`put_small` wrote."""
     (scale,) = source.get_bytes(1)
     if scale >= SCALES:
         raise BitstreamError(f"a model has scale {scale} of {SCALES}")
@@ -167,7 +183,7 @@ class BellModel(Model[RangeSink, RangeSource]):
         )
         for factor, is_used in zip(self.factors, used, strict=True):
             if is_used:
-                _put_small(sink, factor, _FACTOR_MAX)
+                put_small(sink, factor, _FACTOR_MAX)
 
     def encode(self, symbols: Symbols, sink: RangeSink) -> None:
         """Write the symbols sorted by scale; symbols of one scale keep their order in memory."""
@@ -231,7 +247,7 @@ class HistogramModel(Model[RangeSink, RangeSource]):
         """Write kind, first and last level; then each code as its difference from the previous code."""
         last = self.first + len(self.codes) - 1
         sink.put_bytes(_HISTOGRAM, self.first % 256, self.first // 256, last % 256, last // 256)
-        _put_small(sink, np.diff(self.codes, prepend=0), _COUNT_CODE_MAX)
+        put_small(sink, np.diff(self.codes, prepend=0), _COUNT_CODE_MAX)
 
     def encode(self, symbols: Symbols, sink: RangeSink) -> None:
         """Write the symbols in memory order."""
@@ -331,7 +347,7 @@ class RangeCoder(Coder[RangeSink, RangeSource]):
             first, last = low + 256 * high, last_low + 256 * last_high
             if not first <= last < levels:
                 raise BitstreamError(f"a histogram from level {first} to {last} of {levels}")
-            codes = np.cumsum(_get_small(source, last - first + 1, _COUNT_CODE_MAX))
+            codes = np.cumsum(get_small(source, last - first + 1, _COUNT_CODE_MAX))
             if codes.min() < 0 or codes.max() > _COUNT_CODE_MAX or not codes.any():
                 raise BitstreamError("a histogram that cannot be")
             return HistogramModel(shape, levels, first, codes)
@@ -342,7 +358,7 @@ class RangeCoder(Coder[RangeSink, RangeSource]):
         if location > (levels - 1) * LOCATION_STEPS or shape_index >= len(SHAPES) or scale >= SCALES:
             raise BitstreamError("an entropy model with parameters out of range")
         factors = [
-            _get_small(source, size, _FACTOR_MAX) if kind & 2 << axis else np.zeros(size, np.int64)
+            get_small(source, size, _FACTOR_MAX) if kind & 2 << axis else np.zeros(size, np.int64)
             for axis, size in enumerate(shape)
         ]
         return BellModel(shape, levels, location, SHAPES[shape_index], scale, (factors[0], factors[1], factors[2]))

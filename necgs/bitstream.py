@@ -5,7 +5,7 @@ This module works on integer symbols, before they become values. ``docs/necgs-bi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,7 +20,7 @@ from gcbench.entropy.huffman import HuffmanCoder
 from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError
 from gcbench.necgs import designs
-from gcbench.necgs.designs.base import Array, Design, FeatureCoding, Parameters
+from gcbench.necgs.designs.base import Array, Design, FeatureCoding, Parameters, Present
 from gcbench.necgs.settings import Coder as CoderName
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ MAX_PARAMETERS = 2**23  # four times the largest decoder of the paper
 MAX_FEATURE_SYMBOLS = 2**26  # of all meshes together; the paper's largest set has 2^20
 MAX_SCALE = 1e6  # no training gives more, and networks stay finite
 _FIT_SYMBOLS = 2**22
+_KEPT_SYMBOLS = 2**22  # of decoded meshes that a reader keeps, where meshes refer to each other
 
 _BACKENDS: dict[CoderName, Coder[Any, Any]] = {"range": RangeCoder(), "huffman": HuffmanCoder()}
 _CODERS = tuple(_BACKENDS)
@@ -131,7 +132,7 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
     head = Writer().choice(coder, _CODERS)
     designs.write(design, head)
     head.floats(scales).raw(backend.finish(sink))
-    bodies = _bodies(backend, coding, features, contents.placements, features.__getitem__)
+    bodies = _bodies(backend, coding, features, contents.placements, Present())
     return blocks.pack(CONTAINER, head.data(), bodies)
 
 
@@ -158,11 +159,10 @@ def append(stream: bytes, features: Array, placements: NDArray[np.float32] | Non
     _check_features(reader.design, features)
     _check_size(reader.design, old + len(features))
 
-    def known(i: int) -> Array:
-        return reader.features(i) if i < old else features[i - old]
-
-    backend = _BACKENDS[reader.coder]
-    return reader.blocks.with_added(_bodies(backend, reader.feature_coding, features, placements, known))
+    present = Present(old, reader.features, reader.needs)
+    return reader.blocks.with_added(
+        _bodies(_BACKENDS[reader.coder], reader.feature_coding, features, placements, present)
+    )
 
 
 class Reader:
@@ -197,6 +197,7 @@ class Reader:
         if (np.abs(self._scales) > MAX_SCALE).any():
             raise BitstreamError(f"a scale of the parameters is {np.abs(self._scales).max():g}")
         self._run = head.rest()
+        self._kept: dict[int, tuple[Array, frozenset[int]]] = {}
 
     def parameters(self) -> Parameters:
         """The decoder's.
@@ -218,7 +219,19 @@ class Reader:
         BitstreamError
             Its block is corrupt.
         """
-        return self._features(i, self.feature_coding.most_references)
+        return self._decoded(i)[0].copy()
+
+    def needs(self, i: int) -> frozenset[int]:
+        """The other meshes whose features are decoded for those of mesh *i*.
+
+        Raises
+        ------
+        IndexError
+            There is no mesh *i*.
+        BitstreamError
+            A block is corrupt.
+        """
+        return self._decoded(i)[1]
 
     def placement(self, i: int) -> NDArray[np.float32] | None:
         """Centre and scale of mesh *i*, (4,), or None where it fills the cube [-1, 1]³ in its own coordinates.
@@ -271,7 +284,7 @@ class Reader:
         kind = self.design.features()
         meshes = np.stack([self.features(i) for i in range(self.mesh_count)])
         sample = meshes[: max(1, _FIT_SYMBOLS // kind.size)]  # fitting takes forty times the memory of the symbols
-        other = type(self.feature_coding).fit(self._other, kind, sample)
+        other = self.design.feature_coding().fit(self._other, kind, sample)
         coded_bits = _bits(_BACKENDS[self.coder], self.feature_coding, meshes)
         entropy_bits = zero_order_entropy_bits(np.bincount(meshes.reshape(-1), minlength=kind.levels))
         other_bits = _bits(self._other, other, meshes)
@@ -291,19 +304,32 @@ class Reader:
             yield name, model.decode(source).reshape(kind.shape), model
         backend.check_exhausted(source)
 
-    def _features(self, i: int, references: int) -> Array:
-        """Features of a mesh that may refer to others over so many meshes."""
+    def _decoded(self, i: int, waiting: frozenset[int] = frozenset()) -> tuple[Array, frozenset[int]]:
+        """Features of a mesh, and the other meshes that they need; some meshes wait for it."""
+        if i in self._kept:
+            return self._kept[i]
+        coding = self.feature_coding
+        waiting |= {i}
+        needs: set[int] = set()
 
         def known(j: int) -> Array:
-            if not references or not 0 <= j < self.mesh_count:
-                raise BitstreamError(f"mesh {i} refers to mesh {j}, which is too far or is not there")
-            return self._features(j, references - 1)
+            if j not in waiting and len(waiting) <= coding.most_references and 0 <= j < self.mesh_count:
+                symbols, further = self._decoded(j, waiting)
+                needs.update({j}, further)
+                if len(needs) <= coding.most_references:
+                    return symbols
+            raise BitstreamError(f"mesh {i} refers to mesh {j}, which is too far or is not there")
 
         backend = _BACKENDS[self.coder]
         source = backend.source(self._body(i)[1])
-        symbols = self.feature_coding.decode(source, known)
+        symbols = coding.decode(i, source, known)
         backend.check_exhausted(source)
-        return symbols
+        found = symbols, frozenset(needs)
+        if coding.most_references:
+            if len(self._kept) * symbols.size >= _KEPT_SYMBOLS:
+                self._kept.clear()
+            self._kept[i] = found
+        return found
 
     def _body(self, i: int) -> tuple[NDArray[np.float32] | None, bytes]:
         """Placement, and the run of the entropy coder."""
@@ -320,7 +346,7 @@ def _bodies(
     coding: FeatureCoding,
     features: Array,
     placements: ArrayLike | None,
-    known: Callable[[int], Array],
+    present: Present,
 ) -> Iterable[bytes]:
     """The block of each mesh."""
     table = None if placements is None else np.asarray(placements, np.float32)
@@ -328,9 +354,7 @@ def _bodies(
         table.shape == (len(features), 4) and np.isfinite(table).all() and (table[:, 3] > 0).all()
     ):
         raise ValueError("a placement is a finite centre x, y, z and a positive scale, one for each mesh")
-    for i, symbols in enumerate(features):
-        sink = backend.sink()
-        coding.encode(symbols, sink, known)
+    for i, sink in enumerate(coding.encode_all(features, backend.sink, present)):
         body = Writer().byte(table is not None)
         if table is not None:
             body.floats(table[i])
@@ -342,11 +366,7 @@ def _bits(backend: Coder[Any, Any], coding: FeatureCoding, meshes: Array) -> flo
     sink = backend.sink()
     coding.write(sink)
     bits = backend.length_bits(sink)
-    for symbols in meshes:
-        sink = backend.sink()
-        coding.encode(symbols, sink, meshes.__getitem__)
-        bits += backend.length_bits(sink)
-    return bits
+    return bits + sum(backend.length_bits(sink) for sink in coding.encode_all(meshes, backend.sink, Present()))
 
 
 def _three_axes(shape: tuple[int, ...]) -> Shape3:

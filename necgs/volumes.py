@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import trimesh
 
-from gcbench.errors import BenchError, CodecFailed, UsageError
+from gcbench.errors import BenchError, UsageError
 from gcbench.geometry.grid import Grid
 from gcbench.necgs.fit import FIT_VERSION, fit
+from gcbench.necgs.processes import spread
 from gcbench.necgs.settings import Objective
 from gcbench.training.progress import Progress, silent
 from gcbench.training.quantise import quantise
@@ -143,34 +138,8 @@ def _fitted(
     meshes: Sequence[trimesh.Trimesh], todo: Sequence[int], recipe: Recipe, workers: int
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """Index and symbols of each volume to do, in the order in which they are ready."""
-    if workers == 1 or len(todo) < 2 or recipe.device != "cpu":
-        for i in todo:
-            yield i, _fit(np.asarray(meshes[i].vertices), np.asarray(meshes[i].faces), recipe)
-        return
-    # Not forked: torch's threads do not survive it.
-    pool = ProcessPoolExecutor(min(workers, len(todo)), multiprocessing.get_context("spawn"), _one_thread)
-    try:
-        with _explained():
-            futures = {
-                pool.submit(_fit, np.asarray(meshes[i].vertices), np.asarray(meshes[i].faces), recipe): i for i in todo
-            }
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise CodecFailed("a process that fitted volumes was killed; is there enough memory for it?") from error
-
-
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+    arguments = {i: (np.asarray(meshes[i].vertices), np.asarray(meshes[i].faces), recipe) for i in todo}
+    return spread(_fit, arguments, 1 if recipe.device != "cpu" else workers)
 
 
 def _fit(vertices: NDArray[np.float64], faces: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int16]:

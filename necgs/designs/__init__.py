@@ -10,13 +10,14 @@ from gcbench.errors import BitstreamError, UsageError
 from gcbench.necgs.designs.base import Design, Plan
 from gcbench.necgs.designs.convolution import Convolution
 from gcbench.necgs.designs.latent_mlp import LatentMlp
+from gcbench.necgs.designs.sparse import Sparse
 from gcbench.necgs.settings import Coder, Effort
 from gcbench.registry import split_address, typed
 
 if TYPE_CHECKING:
     from gcbench.entropy.container import Fields, Writer
 
-DESIGNS: dict[str, type[Design[Any]]] = {design.name: design for design in (Convolution, LatentMlp)}
+DESIGNS: dict[str, type[Design[Any]]] = {design.name: design for design in (Convolution, LatentMlp, Sparse)}
 
 
 def named(name: str) -> type[Design[Any]]:

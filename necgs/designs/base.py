@@ -6,9 +6,10 @@ The stream, random access, adding and the command line know designs only through
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -129,7 +130,8 @@ class Design(ABC, Generic[T]):
 
     name: ClassVar[str]
     tag: ClassVar[int]  # in streams, for ever
-    ladder: ClassVar[Mapping[Effort, Sequence[int]]]  # widths of an effort, low to high quality
+    ladder: ClassVar[Mapping[Effort, Sequence[int]]]  # what tells the rates of an effort apart, low to high quality
+    shipped: ClassVar[Path | None] = None  # a file of weights that decoding needs beside the stream
 
     @property
     def scale_count(self) -> int:
@@ -215,12 +217,34 @@ class Design(ABC, Generic[T]):
         """The decoder with these parameters."""
 
 
+def _nothing(i: int) -> Any:
+    raise IndexError(f"there is no mesh {i} yet")
+
+
+@dataclass(frozen=True)
+class Present:
+    """The meshes that a stream has already.
+
+    Parameters
+    ----------
+    count : int
+    known : callable
+        Features of mesh *i*.
+    needs : callable
+        The other meshes that have to be decoded before mesh *i*.
+    """
+
+    count: int = 0
+    known: Known = _nothing
+    needs: Callable[[int], frozenset[int]] = _nothing
+
+
 class FeatureCoding:
     """Features as symbols of an entropy coder: here each mesh by itself, all under one model.
 
-    A design whose meshes refer to each other overrides :meth:`encode` and :meth:`decode`: both are given a function
-    ``known`` that has the features of any other mesh of the stream, at the cost of decoding them. A reader refuses
-    references that go in a circle or further than ``most_references``.
+    A design whose meshes refer to each other overrides :meth:`encode_all` (or :meth:`encode`) and :meth:`decode`: they
+    are given a function ``known`` that has the features of any other mesh of the stream, at the cost of decoding them.
+    A reader refuses references that go in a circle, and meshes that need more than ``most_references`` others.
     """
 
     most_references: ClassVar[int] = 0
@@ -244,12 +268,23 @@ class FeatureCoding:
         """Write what all meshes share."""
         self.model.write(sink)
 
-    def encode(self, symbols: Array, sink: Any, known: Known) -> None:
-        """Write the features of one mesh."""
+    def encode_all(self, symbols: Array, new_sink: Callable[[], Any], present: Present) -> Iterator[Any]:
+        """Sinks with the features of meshes that follow those present, one by one."""
+
+        def known(i: int) -> Array:
+            return present.known(i) if i < present.count else symbols[i - present.count]
+
+        for i, features in enumerate(symbols, present.count):
+            sink = new_sink()
+            self.encode(i, features, sink, known)
+            yield sink
+
+    def encode(self, i: int, symbols: Array, sink: Any, known: Known) -> None:
+        """Write the features of mesh *i*."""
         self.model.encode(symbols.reshape(_feature_axes(self.features)), sink)
 
-    def decode(self, source: Any, known: Known) -> Array:
-        """Read the features of one mesh."""
+    def decode(self, i: int, source: Any, known: Known) -> Array:
+        """Read the features of mesh *i*."""
         return self.model.decode(source).reshape(self.features.shape)
 
 

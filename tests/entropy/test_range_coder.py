@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gcbench.entropy.coder import zero_order_entropy_bits
 from gcbench.entropy.huffman import BitSink, BitSource, HuffmanCoder, HuffmanModel, code_lengths
-from gcbench.entropy.range_coder import BellModel, HistogramModel, RangeCoder
+from gcbench.entropy.range_coder import BellModel, HistogramModel, RangeCoder, categorical
 from gcbench.entropy.tables import (
     PRECISION,
     SCALES,
@@ -213,6 +213,20 @@ def test_tables_that_every_machine_must_make():
         12201610,
         1,
     ]  # 1 : 2 : 8
+
+
+def test_symbols_under_tables_of_their_own_take_the_words_of_one_table_each():
+    rng = np.random.default_rng(0)
+    tables = np.stack([bell_frequencies(31, 8 * 15 + i % 8, 5, 8 + i % 20) for i in range(200)])
+    symbols = np.array([rng.choice(31, p=table / table.sum()) for table in tables])
+    together, apart = RangeCoder().sink(), RangeCoder().sink()
+    together.put_each(symbols, tables)
+    for symbol, table in zip(symbols, tables, strict=True):
+        apart.put(np.array([symbol]), categorical(table))
+    np.testing.assert_array_equal(together.words(), apart.words())
+    source = RangeCoder().source(RangeCoder().finish(together))
+    np.testing.assert_array_equal(source.get_each(tables), symbols)
+    assert source.exhausted()
 
 
 def test_words_hold_exactly_these_frequencies():

@@ -222,12 +222,12 @@ class _ToParent(designs.base.FeatureCoding):
     def read(cls, coder, features, source):
         return cls(features, coder.read(source, (1, 256, 1), 256, open_set=True))
 
-    def encode(self, symbols, sink, known):
+    def encode(self, i, symbols, sink, known):
         nearest = min(range(NUMBER), key=lambda j: np.abs(known(j) - symbols).sum()) if NUMBER else 255
         parent = known(nearest) if nearest < 255 else np.zeros(3, np.int16)
         sink.put_bytes(nearest, *((symbols - parent) % 256))
 
-    def decode(self, source, known):
+    def decode(self, i, source, known):
         nearest, *differences = source.get_bytes(4)
         parent = known(nearest) if nearest < 255 else np.zeros(3, np.int16)
         return ((parent + differences) % 256).astype(np.int16)

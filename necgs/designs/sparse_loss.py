@@ -1,0 +1,95 @@
+"""How far decoded values are from the target: the distance that training weighs against bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gcbench.necgs.designs import sparse_network
+from gcbench.necgs.designs.sparse import BLOCKS, THRESHOLD
+from gcbench.necgs.designs.sparse_targets import UNIT, Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ROWS = BLOCKS**3
+MEAN_WEIGHT, SCORE_WEIGHT = 0.2, 0.1
+NEAR_SHARE = 0.2  # of the blocks near the surface that it does not cross, those that a step trains on
+MOST_BLOCKS = 800  # of a mesh, whose values a step trains
+VERTEX_SHARE = 0.5  # of the vertices of a block
+OTHER_BLOCKS = 1000  # of a mesh, far from the surface, whose means and scores a step trains
+MOST_WRONG = 100  # blocks of a mesh that the decoder would choose and that are far from the surface
+_FAR_WEIGHT = 0.02  # of a value that is far from the surface
+_SPREAD = 1 / 3  # how fast the weight of a value falls off with its distance, in truncations: one cell at K = 128
+
+
+def distortion(
+    weights: Mapping[str, Tensor],
+    latents: Tensor,
+    targets: Sequence[Target],
+    precision: torch.dtype,
+    rng: np.random.Generator,
+    *,
+    values: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Mean weighted error of the values near the surface, and the losses of means and scores."""
+    trunk, means, scores = sparse_network.coarse(weights, latents, precision)
+    chosen = (scores.detach() > THRESHOLD).reshape(len(targets), -1).cpu().numpy()
+    count = targets[0].values.shape[1]
+    vertices = rng.permutation(count)[: max(1, round(VERTEX_SHARE * count))]
+    blocks, wanted = [], []  # of values
+    places, labels, goal_means, counts = [], [], [], []  # of means and scores: blocks near the surface and some others
+    for i, target in enumerate(targets):
+        chosen[i, target.near] = False
+        wrong = np.flatnonzero(chosen[i])
+        wrong = rng.permutation(wrong)[:MOST_WRONG]
+        others = np.concatenate([rng.integers(0, _ROWS, OTHER_BLOCKS), wrong])
+        others = others[~target.is_near[others]]
+        place = np.concatenate([target.near, others])
+        places.append(place + i * _ROWS)
+        goal_means.append(target.mean_of_blocks[place])
+        labels += [target.crossed, np.zeros(len(others), bool)]
+        counts += [np.ones(len(target.near)), np.full(len(others), 0.1 * (_ROWS - len(target.near)) / len(others))]
+        kept = np.flatnonzero(target.crossed | (rng.random(len(target.near)) < NEAR_SHARE))
+        kept = _slab(target.near[kept], kept, rng)
+        blocks += [target.near[kept].astype(np.int64) + i * _ROWS, wrong + i * _ROWS]
+        side = np.sign(target.mean_of_blocks[wrong])[:, None] * np.full(len(vertices), UNIT, np.float32)
+        wanted += [target.values[kept][:, vertices].astype(np.float32), side]
+
+    def put(parts: Sequence[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.concatenate(parts, dtype=np.float32)).to(latents.device)
+
+    fine = torch.zeros((), device=latents.device)
+    if values:
+        goal = put(wanted) / UNIT
+        shown = torch.from_numpy(vertices).to(latents.device)
+        found = sparse_network.fine(weights, trunk, means, np.concatenate(blocks), shown)
+        weight = torch.exp(goal.abs() / -_SPREAD).add_(_FAR_WEIGHT)
+        fine = (weight * _error(found, goal)).sum() / weight.sum()
+    rows = torch.from_numpy(np.concatenate(places)).to(latents.device)
+    share = put(counts)
+    mean_error = _error(means.reshape(-1)[rows], put(goal_means) / UNIT)
+    score_loss = functional.binary_cross_entropy_with_logits(scores.reshape(-1)[rows], put(labels), reduction="none")
+    return fine, ((MEAN_WEIGHT * mean_error + SCORE_WEIGHT * score_loss) * share).sum() / len(np.concatenate(labels))
+
+
+def _slab(blocks: NDArray[np.int32], numbers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """The numbers of at most ``MOST_BLOCKS`` blocks between two planes: neighbours share what they read."""
+    if len(blocks) <= MOST_BLOCKS:
+        return numbers
+    along = np.stack(np.unravel_index(blocks, (BLOCKS,) * 3), 1) @ rng.normal(size=3)
+    start = rng.integers(len(blocks) - MOST_BLOCKS + 1)
+    return numbers[np.argpartition(along, [start, start + MOST_BLOCKS - 1])[start : start + MOST_BLOCKS]]
+
+
+def _error(values: Tensor, goal: Tensor) -> Tensor:
+    """Absolute difference; 0 where both are beyond the truncation on the same side."""
+    # Where the goal is ±1, a value further out is clamped to it: no error and no gradient. Others are not clamped, so
+    # that a value on the wrong side keeps its gradient.
+    values = torch.where(goal >= 1, values.clamp_max(1), torch.where(goal <= -1, values.clamp_min(-1), values))
+    return (values - goal).abs()

@@ -1,0 +1,144 @@
+"""What the design ``sparse`` is trained on: the signed distance of each mesh, kept in blocks near the surface only.
+
+A block is a cube of grid vertices, one of 32³. A block whose vertices are all far from the surface is one sign; the
+other blocks, about a fifth of them, keep a byte for each vertex. The targets of a human at K = 128 take half a megabyte
+instead of the eight of a dense volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import trimesh
+
+from gcbench.geometry.grid import Grid
+from gcbench.geometry.tsdf import band_distance, tsdf
+from gcbench.geometry.winding import merged_triangles
+from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION
+from gcbench.necgs.processes import spread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gcbench.necgs.job import Job
+
+S = TypeVar("S", bound=np.generic)
+UNIT = 127  # the byte of a vertex at the truncation distance or beyond
+_SHELL_CELLS = 0.75  # half the thickness of the shell that stands for a mesh without an inside
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The signed distance of one mesh at the vertices of a grid, over the truncation, in [-1, 1], as bytes.
+
+    Parameters
+    ----------
+    near : (N,) int32
+        Flat index, (x · 32 + y) · 32 + z, of each block that keeps its values, ascending.
+    values : (N, s³) int8
+        ``UNIT`` times the value at the vertices of these blocks, s = K / 32 along each axis.
+    crossed : (N,) bool
+        Whether the surface crosses an edge of the grid that starts or ends in the block.
+    means : (32³, 8) int8
+        ``UNIT`` times the mean of the values in each octant of each block. A block that is not in ``near`` has one
+        value: that of its sign.
+    """
+
+    near: NDArray[np.int32]
+    values: NDArray[np.int8]
+    crossed: NDArray[np.bool_]
+    means: NDArray[np.int8]
+
+    @cached_property
+    def mean_of_blocks(self) -> NDArray[np.float32]:
+        """``UNIT`` times the mean of each block, (32³,) float32."""
+        means: NDArray[np.float32] = self.means.mean(1, dtype=np.float32)
+        return means
+
+    @cached_property
+    def is_near(self) -> NDArray[np.bool_]:
+        """Whether a block is in ``near``, (32³,)."""
+        found = np.zeros(BLOCKS**3, bool)
+        found[self.near] = True
+        return found
+
+    def turned(self, axes: Sequence[int], flipped: Sequence[bool]) -> Target:
+        """The target of the mesh after a permutation of its axes, then mirrored along some of them."""
+        place = np.stack(np.unravel_index(self.near, (BLOCKS,) * 3))[list(axes)]
+        place = np.where(np.array(flipped)[:, None], BLOCKS - 1 - place, place)
+        near = np.ravel_multi_index(tuple(place), (BLOCKS,) * 3)
+        order = np.argsort(near)
+        side = round(self.values.shape[1] ** (1 / 3))
+        mirrored = tuple(axis + 1 for axis in range(3) if flipped[axis])
+        values = self.values.reshape(-1, side, side, side).transpose(0, *(axis + 1 for axis in axes))
+        values = np.flip(values, mirrored).reshape(self.values.shape)[order]
+        means = self.means.reshape((BLOCKS,) * 3 + (2,) * 3).transpose(*axes, *(axis + 3 for axis in axes))
+        means = np.flip(means, (*(axis - 1 for axis in mirrored), *(axis + 2 for axis in mirrored)))
+        return Target(near[order].astype(np.int32), values, self.crossed[order], means.reshape(-1, 8))
+
+
+def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Target:
+    """Compute the target of a mesh in [-1, 1]³.
+
+    A mesh without an inside, for example a sheet, becomes a thin shell.
+
+    Raises
+    ------
+    BadMesh
+        The mesh has no faces, a coordinate is not finite, or a vertex is outside [-1, 1]³.
+    """
+    grid = Grid(resolution, TRUNCATION * resolution / BLOCKS)
+    volume = tsdf(mesh, grid, threads)
+    if not (volume < 0).any():
+        vertices, faces = merged_triangles(mesh)
+        shell = band_distance(vertices[faces], grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)
+        volume = shell / np.float32(grid.truncation)
+    return blocks_of(volume)
+
+
+def blocks_of(volume: NDArray[np.float32]) -> Target:
+    """The target that a dense volume (K, K, K) amounts to."""
+    bytes_ = np.rint(volume * UNIT).clip(-UNIT, UNIT).astype(np.int8)
+    bytes_[bytes_ == 0] = np.where(volume[bytes_ == 0] < 0, -1, 1)  # a byte keeps the side
+    inside = bytes_ < 0
+    crossed = np.zeros(volume.shape, bool)
+    for axis in range(3):
+        a, b = np.moveaxis(inside, axis, 0), np.moveaxis(crossed, axis, 0)
+        differ = a[1:] != a[:-1]
+        b[1:] |= differ
+        b[:-1] |= differ
+    blocks = _blocked(bytes_)
+    crosses = np.any(_blocked(crossed), axis=1)
+    near = np.flatnonzero((np.abs(blocks) < UNIT).any(1) | crosses)
+    half = max(1, len(volume) // BLOCKS // 2)
+    octants = _blocked(bytes_, half)  # (64³, h³), or (32³, 1) where a block is one vertex
+    side = len(volume) // half
+    grid: NDArray[np.int8] = np.rint(octants.mean(1, dtype=np.float32)).astype(np.int8).reshape((side,) * 3)
+    means = _blocked(grid, side // BLOCKS) if side > BLOCKS else np.repeat(grid.reshape(-1, 1), 8, 1)
+    return Target(near.astype(np.int32), blocks[near], crosses[near], means)
+
+
+def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> list[Target]:
+    """The targets of a set, computed in as many processes as the job has threads."""
+    arguments = {i: (np.asarray(mesh.vertices), np.asarray(mesh.faces), resolution) for i, mesh in enumerate(meshes)}
+    found: dict[int, Target] = {}
+    for i, one in spread(_target, arguments, job.threads):
+        found[i] = one
+        job.progress(len(found) / len(meshes), f"distances of {len(found)} of {len(meshes)} meshes")
+    return [found[i] for i in range(len(meshes))]
+
+
+def _target(vertices: NDArray[np.float64], faces: NDArray[np.int64], resolution: int) -> Target:
+    return target(trimesh.Trimesh(vertices, faces, process=False, validate=False), resolution)
+
+
+def _blocked(volume: NDArray[S], side: int = 0) -> NDArray[S]:
+    """(n, n, n) as blocks, ((n / side)³, side³); the side is that of 32³ blocks if it is not given."""
+    n = len(volume)
+    side = side or n // BLOCKS
+    split = volume.reshape(n // side, side, n // side, side, n // side, side)
+    return split.transpose(0, 2, 4, 1, 3, 5).reshape((n // side) ** 3, side**3)
