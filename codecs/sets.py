@@ -50,9 +50,9 @@ class NecgsCodec(SetCodec):
 
     def version(self) -> str:
         """Version of the format, and of the modules, packages and weights that decide streams and meshes."""
-        version = source_version(VERSION, type(self).__module__, packages=self.packages)
-        shipped = designs.named(self._design).shipped
-        return f"{version}+weights-{file_digest(shipped).hex()[:8]}" if shipped else version
+        shipped = (design.shipped for design in designs.DESIGNS.values() if design.shipped)
+        weights = "".join(f"+weights-{file_digest(path).hex()[:8]}" for path in shipped)
+        return source_version(VERSION, type(self).__module__, packages=self.packages) + weights
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """The ladder of the design. Each rate also carries the effort, which decides the training."""

@@ -103,7 +103,7 @@ class Training:
 
 
 _TRAININGS: Mapping[Effort, Training] = {
-    "quick": Training(epochs=0, least_steps=60, batch=4),
+    "quick": Training(epochs=0, least_steps=60, batch=4, learning_rate=0.004),
     "standard": Training(epochs=60, least_steps=600),
     "paper": Training(epochs=1000, least_steps=6000),
 }

@@ -46,6 +46,7 @@ ADDRESSES = [
     *("necgs[k=32]", "necgs[k=64]", "necgs[k=128]", "necgs[k=256,epochs=50]", "necgs[epochs=200]", "necgs[ssim=0]"),
     *("necgs[representation=tsdf]", "necgs[objective=render]", "necgs[encoder=autoencoder]", "necgs[coder=huffman]"),
     *("necgs[design=latent_mlp]", "necgs[design=latent_mlp,k=32]"),
+    *("necgs[design=sparse]", "necgs[design=sparse,tree=false,optimiser=adam]"),
     *("gpcc-octree[bits=11]", "gpcc-octree[bits=12]", "gpcc-trisoup[bits=11]", "gpcc-trisoup[bits=12]"),
     *("vpcc[bits=8]", "vpcc[bits=9]", "vpcc[mode=random-access]", "vpcc[mode=random-access,bits=9]"),
     *("pcgcv2[bits=7]", "pcgcv2[bits=8]", "pcgcv2[bits=9,features=mixed]", "pcgcv2[features=mixed]"),

@@ -28,11 +28,14 @@ from gcbench.necgs.job import Job
 
 
 def tiny(design: str = "convolution", coder: str = "range", **changes: object) -> Plan[Any]:
-    choices = {"width": 8, "objective": "none", "epochs": 100} if design == "convolution" else MLP
-    return designs.plan(design, "quick", coder, **(choices | changes))
+    return designs.plan(design, "quick", coder, **(TINY[design] | changes))
 
 
-MLP = {"width": 16, "objective": "none", "epochs": 20, "latent": 8}
+TINY: dict[str, dict[str, object]] = {
+    "convolution": {"width": 8, "objective": "none", "epochs": 100},
+    "latent_mlp": {"width": 16, "objective": "none", "epochs": 20, "latent": 8},
+    "sparse": {"price": 40, "epochs": 12},
+}
 
 
 @pytest.fixture(scope="module")
