@@ -39,6 +39,7 @@ _STEP_RATE = 0.01  # learning rate of the logarithm of a quantiser's step
 _LATENT_BETAS = (0.8, 0.95)  # a latent moves once an epoch
 _MEAN_RATE = 0.02  # how fast the scales of latents follow, for each mesh that is looked at
 _CHOICES = 12  # how often the parents of latents are chosen
+_BETWEEN_CHOICES = 50  # steps, at least: a choice takes seconds
 _LIMIT = LATENT_LEVELS // 2
 
 
@@ -231,7 +232,7 @@ class SetTraining:
         training, count = self._training, len(self._targets)
         rounded = self.step >= (1 - _ROUNDED_SHARE) * self.steps
         self._generator.manual_seed((self._seed << 32) + self.step)
-        if self.step % max(self._order.steps_per_epoch, self.steps // _CHOICES) == 0:
+        if self.step % max(self._order.steps_per_epoch, self.steps // _CHOICES, _BETWEEN_CHOICES) == 0:
             self.latents.choose_parents()
         rows = self._order.of(self.step).to(self._device)
         weights, weight_bits = self._weights(rounded)
@@ -328,7 +329,7 @@ class Adding:
         """Do one step and return the loss."""
         rounded = self.step >= (1 - _ROUNDED_SHARE) * self.steps
         self._generator.manual_seed((self._seed << 32) + self.step)
-        if self.step % max(1, self.steps // _CHOICES) == 0:
+        if self.step % max(self.steps // _CHOICES, _BETWEEN_CHOICES) == 0:
             self.latents.choose_parents()
         places = self._order.of(self.step)
         rows = places.to(self._device) + self._present
