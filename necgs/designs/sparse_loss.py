@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS = BLOCKS**3
-MEAN_WEIGHT, SCORE_WEIGHT = 0.2, 0.1
+MEAN_WEIGHT, SCORE_WEIGHT = 0.2, 0.1  # of the errors of means, and of the cross entropy of scores
 NEAR_SHARE = 0.2  # of the blocks near the surface that it does not cross, those that a step trains on
 MOST_BLOCKS = 800  # of a mesh, whose values a step trains
 VERTEX_SHARE = 0.5  # of the vertices of a block
 OTHER_BLOCKS = 1000  # of a mesh, far from the surface, whose means and scores a step trains
 MOST_WRONG = 100  # blocks of a mesh that the decoder would choose and that are far from the surface
+_FAR_SHARE = 0.1  # of a block far from the surface, in the losses of means and scores
 _FAR_WEIGHT = 0.02  # of a value that is far from the surface
 _SPREAD = 1 / 3  # how fast the weight of a value falls off with its distance, in truncations: one cell at K = 128
 
@@ -37,7 +38,21 @@ def distortion(
     *,
     values: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Mean weighted error of the values near the surface, and the losses of means and scores."""
+    """Two losses: the mean weighted error of values near the surface, and that of means and scores of blocks.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+    latents : (B, C, 4, 4, 4) float32
+    targets : sequence of B Target
+        They say which blocks are compared, and with what; the values themselves depend on weights and latents alone.
+    precision : torch.dtype
+        Of the activations.
+    rng : Generator
+        Of the blocks and vertices that are drawn.
+    values : bool
+        Whether the first loss is computed; else it is 0.
+    """
     trunk, means, scores = sparse_network.coarse(weights, latents, precision)
     chosen = (scores.detach() > THRESHOLD).reshape(len(targets), -1).cpu().numpy()
     count = targets[0].values.shape[1]
@@ -54,7 +69,10 @@ def distortion(
         places.append(place + i * _ROWS)
         goal_means.append(target.mean_of_blocks[place])
         labels += [target.crossed, np.zeros(len(others), bool)]
-        counts += [np.ones(len(target.near)), np.full(len(others), 0.1 * (_ROWS - len(target.near)) / len(others))]
+        counts += [
+            np.ones(len(target.near)),
+            np.full(len(others), 0.1 * (_ROWS - len(target.near)) / max(1, len(others))),
+        ]
         kept = np.flatnonzero(target.crossed | (rng.random(len(target.near)) < NEAR_SHARE))
         kept = _slab(target.near[kept], kept, rng)
         blocks += [target.near[kept].astype(np.int64) + i * _ROWS, wrong + i * _ROWS]

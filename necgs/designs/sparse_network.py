@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gcbench.errors import BitstreamError
 from gcbench.necgs.designs.base import Array, Decoder, Parameters
 from gcbench.necgs.designs.sparse import BLOCKS, LATENT_LEVELS, LATENT_SIDE, THRESHOLD, WEIGHT_LEVELS, Sparse
 
@@ -239,6 +240,8 @@ class SparseDecoder(Decoder):
             trunk, means, scores = coarse(self._weights, latents[None], torch.float32)
             blocks = np.flatnonzero((scores > THRESHOLD).reshape(-1).cpu().numpy())
             values = fine(self._weights, trunk, means, blocks).clamp_(-1, 1).cpu().numpy()
+        if not (np.isfinite(values).all() and bool(means.isfinite().all())):
+            raise BitstreamError("the weights of the stream give values that are not finite")
         side = self.resolution // BLOCKS
         outside = np.where(means.reshape(-1).cpu().numpy() < 0, np.float32(-1), np.float32(1))
         volume = np.repeat(outside[:, None], side**3, 1)
@@ -250,9 +253,7 @@ class SparseDecoder(Decoder):
 @numba.njit(cache=True)
 def _window(
     blocks: NDArray[np.int64], meshes: int
-) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
-]:  # pragma: no cover (compiled)
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """What computing some blocks reads.
 
     Returns

@@ -79,7 +79,7 @@ _row_bits: Callable[[Tensor], Tensor] = _Rows.apply
 
 
 @numba.njit(cache=True)
-def _rows(values: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:  # pragma: no cover (compiled)
+def _rows(values: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
     """Sum of :func:`laplace_bits`, and its derivative by each value."""
     rows, columns = values.shape
     slope = np.empty_like(values)

@@ -12,6 +12,7 @@ import trimesh
 from scipy.stats import laplace
 from torch.nn import functional
 
+from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError, UsageError
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
@@ -20,8 +21,10 @@ from gcbench.necgs import designs
 from gcbench.necgs.bitstream import Reader
 from gcbench.necgs.compression import add, compress, decompress
 from gcbench.necgs.designs import sparse_network, sparse_prior
+from gcbench.necgs.designs.base import Parameters
 from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION, Sparse
 from gcbench.necgs.designs.sparse_loss import distortion
+from gcbench.necgs.designs.sparse_prior_training import PriorTraining
 from gcbench.necgs.designs.sparse_rate import laplace_bits, tensor_bits
 from gcbench.necgs.designs.sparse_targets import UNIT, target
 from gcbench.necgs.job import Job
@@ -114,28 +117,39 @@ def test_no_set_leaks_into_values(weights, monkeypatch):
 
 
 def test_training_compares_what_the_decoder_computes(weights, shapes, monkeypatch):
-    """The target says which blocks are compared; features and means come from the latents alone."""
+    """The target says which blocks are compared. The values compared are those that a decoder has for these blocks."""
     seen = []
     real = sparse_network.fine
 
     def spied(weights, trunk, means, blocks, vertices=None):
-        seen.append((trunk, means))
-        return real(weights, trunk, means, blocks, vertices)
+        seen.append((trunk, means, blocks, vertices, real(weights, trunk, means, blocks, vertices)))
+        return seen[-1][-1]
 
     monkeypatch.setattr(sparse_network, "fine", spied)
     latents = 2 * torch.randn(1, 16, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     for mesh in shapes[:2]:
         distortion(weights, latents, [target(mesh, 128)], torch.float32, np.random.default_rng(0))
     trunk, means, _ = sparse_network.coarse(weights, latents, torch.float32)
-    for a, b in seen:
-        assert torch.equal(a, trunk)
-        assert torch.equal(b, means)
+    everywhere = real(weights, trunk, means, np.arange(BLOCKS**3))
+    for own_trunk, own_means, blocks, vertices, values in seen:
+        assert torch.equal(own_trunk, trunk)
+        assert torch.equal(own_means, means)
+        wanted = everywhere[torch.from_numpy(blocks)][:, vertices]
+        assert torch.allclose(values, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_overflow_are_an_error():
+    design = Sparse(64, 160)
+    tensors = {name: np.full(kind.shape, 510, np.int16) for name, kind in design.tensors().items()}
+    decoder = design.decoder(Parameters(tensors, np.full(design.scale_count, 1e6, np.float32)))
+    with pytest.raises(BitstreamError, match="not finite"):
+        decoder.volume(np.full(design.features().shape, 200, np.int16), lambda: None)
 
 
 # --- Targets ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resolution", [32, 64, 128])
+@pytest.mark.parametrize("resolution", [32, 64, 128, pytest.param(256, marks=pytest.mark.slow)])
 def test_target_is_the_dense_distance(shapes, resolution):
     found = target(shapes[0], resolution)
     side = resolution // BLOCKS
@@ -180,6 +194,17 @@ def test_bits_are_those_of_the_laplace_distribution(scale):
     assert np.allclose(found.numpy(), -np.log2(mass))
 
 
+def test_bits_are_those_of_the_coder():
+    """What training pays for a tensor is what the range coder takes for its symbols, when they are as assumed."""
+    rng = np.random.default_rng(0)
+    symbols = np.rint(rng.laplace(scale=rng.uniform(0.5, 4, (32, 1)), size=(32, 600))).astype(int)
+    levels = 2 * np.abs(symbols).max() + 1
+    shaped = symbols.reshape(1, 32, 600, 1) + levels // 2
+    taken = RangeCoder().fit(shaped, levels).cost_bits(shaped)
+    noisy = torch.from_numpy(symbols + rng.uniform(-0.5, 0.5, symbols.shape)).float()
+    assert tensor_bits(noisy).item() == pytest.approx(taken, rel=0.1)
+
+
 def test_bits_of_a_tensor_and_their_gradient():
     values = torch.randn(30, 200, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.1, 4, 30)[:, None]
     quick = values.clone().requires_grad_()
@@ -205,6 +230,25 @@ def test_finer_grids_have_values_between():
     fine, own = fine.reshape(8, 8, 8), own.reshape(4, 4, 4)
     assert torch.allclose(fine[::2, ::2, ::2], own, atol=1e-6)
     assert torch.allclose(fine[1, 0, 0], (own[0, 0, 0] + own[1, 0, 0]) / 2, atol=1e-6)
+
+
+def test_the_coarsest_grid_has_the_first_value_of_each_block():
+    prior = sparse_prior.load()
+    assert torch.equal(
+        prior.decoder(Sparse(32, 160))["values.bias"], prior.decoder(Sparse(128, 160))["values.bias"][:1]
+    )
+
+
+def test_a_prior_learns_and_goes_on_where_it_was(shapes):
+    def fresh() -> PriorTraining:
+        return PriorTraining([target(mesh, 128) for mesh in shapes[:3]], 60, batch=3)
+
+    training = fresh()
+    losses = [training.advance().item() for _ in range(9)]  # the first share trains means and scores only
+    assert losses[-1] < 0.8 * losses[0]
+    again = fresh()
+    again.restore(training.state())
+    assert again.advance().item() == training.advance().item()
 
 
 # --- A set ------------------------------------------------------------------------------------------------------------
@@ -239,6 +283,7 @@ def test_added_meshes_leave_the_others_as_they_are(shapes, stream):
     old, new = dict(decompress(stream)), dict(decompress(longer))
     for i, mesh in old.items():
         assert np.array_equal(mesh.vertices, new[i].vertices)
+        assert np.array_equal(mesh.faces, new[i].faces)
     assert distance(shapes[3], new[3]) < 0.04
 
 
@@ -261,10 +306,13 @@ def test_a_process_that_has_only_the_bytes_decodes_the_same(stream, tmp_path):
     (tmp_path / "set.necgs").write_bytes(stream)
     code = (
         "import sys, numpy as np; from gcbench.necgs.compression import decompress\n"
-        "np.save(sys.argv[2], next(decompress(open(sys.argv[1], 'rb').read(), [1]))[1].vertices)"
+        "mesh = next(decompress(open(sys.argv[1], 'rb').read(), [1]))[1]\n"
+        "np.savez(sys.argv[2], vertices=mesh.vertices, faces=mesh.faces)"
     )
-    subprocess.run([sys.executable, "-c", code, tmp_path / "set.necgs", tmp_path / "one.npy"], check=True, timeout=120)
-    assert np.array_equal(np.load(tmp_path / "one.npy"), dict(decompress(stream, [1]))[1].vertices)
+    subprocess.run([sys.executable, "-c", code, tmp_path / "set.necgs", tmp_path / "one.npz"], check=True, timeout=120)
+    found, here = np.load(tmp_path / "one.npz"), dict(decompress(stream, [1]))[1]
+    assert np.array_equal(found["vertices"], here.vertices)
+    assert np.array_equal(found["faces"], here.faces)
 
 
 def test_another_prior_is_refused(stream, monkeypatch):
