@@ -50,8 +50,8 @@ app = typer.Typer(
     [bold]Designs[/bold]
 
     A design is one way to turn features into meshes. The published one is convolution; --design latent_mlp is
-    QuantDeepSDF's network; --design sparse weighs every bit against distance, and is the smallest where meshes are
-    alike: --design "sparse\\[price=40]" takes more bytes than the default 160. Each has choices of its own: --design "latent_mlp\\[latent=16,encoding=fourier]".
+    QuantDeepSDF's network; --design sparse weighs every bit against distance, for sets of like meshes. Each has
+    choices of its own: --design "latent_mlp\\[latent=16,encoding=fourier]", --design "sparse\\[price=40]".
     An unknown choice lists the known ones.
 
     [bold]Exit codes[/bold]
