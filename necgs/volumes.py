@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import trimesh
 
-from gcbench.errors import BenchError, UsageError
+from gcbench.errors import UsageError
 from gcbench.geometry.grid import Grid
+from gcbench.necgs import kept_arrays
 from gcbench.necgs.fit import FIT_VERSION, fit
 from gcbench.necgs.processes import spread
 from gcbench.necgs.settings import Objective
@@ -48,10 +45,7 @@ class Recipe:
 
     def key(self, mesh: trimesh.Trimesh) -> str:
         """Address of the volume of a mesh: equal for equal work."""
-        digest = hashlib.sha256(f"{FIT_VERSION} {self}".encode())
-        digest.update(np.ascontiguousarray(mesh.vertices, "<f8").data)
-        digest.update(np.ascontiguousarray(mesh.faces, "<i8").data)
-        return digest.hexdigest()[:32]
+        return kept_arrays.key_of(f"{FIT_VERSION} {self}", mesh)
 
 
 def fit_set(
@@ -128,7 +122,7 @@ def fit_all(
     for done, (i, symbols) in enumerate(_fitted(meshes, todo, recipe, workers), start=found + 1):
         path = kept[i]
         if path is not None:
-            _write(path, symbols)
+            kept_arrays.write(path, {"symbols": symbols})
         volumes[i] = symbols
         progress(done / len(meshes), f"fitted {done} of {len(meshes)} volumes")
     return volumes
@@ -159,20 +153,5 @@ def _fit(vertices: NDArray[np.float64], faces: NDArray[np.int64], recipe: Recipe
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.int16] | None:
     """A kept volume, or None where there is none or a damaged one."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            symbols: NDArray[np.int16] = archive["symbols"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    return symbols if symbols.shape == shape and symbols.dtype == np.int16 else None
-
-
-def _write(path: Path, symbols: NDArray[np.int16]) -> None:
-    """Whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez_compressed(file, symbols=symbols)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise BenchError(f"cannot keep the volumes in {path.parent}: {error}") from error
+    symbols = (kept_arrays.read(path) or {}).get("symbols")
+    return symbols if symbols is not None and symbols.shape == shape and symbols.dtype == np.int16 else None

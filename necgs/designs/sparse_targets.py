@@ -2,32 +2,40 @@
 
 A block is a cube of grid vertices, one of 32³. A block whose vertices are all far from the surface is one sign; the
 other blocks, about a fifth of them, keep a byte for each vertex. The targets of a human at K = 128 take half a megabyte
-instead of the eight of a dense volume.
+instead of the eight of a dense volume. With a work folder, the targets of a set lie there, and a few hundred of them
+are in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import trimesh
 
+from gcbench.errors import BenchError
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.tsdf import band_distance, tsdf
 from gcbench.geometry.winding import merged_triangles
+from gcbench.necgs import kept_arrays
 from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION
 from gcbench.necgs.processes import spread
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from gcbench.necgs.job import Job
 
 S = TypeVar("S", bound=np.generic)
 UNIT = 127  # the byte of a vertex at the truncation distance or beyond
+_VERSION = "1"  # of targets: any change of their values needs a new one
+_IN_MEMORY = 512  # targets of a work folder, half a megabyte each
 _SHELL_CELLS = 0.75  # half the thickness of the shell that stands for a mesh without an inside
 
 
@@ -81,6 +89,9 @@ class Target:
         return Target(near[order].astype(np.int32), values, self.crossed[order], means.reshape(-1, 8))
 
 
+_NAMES = frozenset(Target.__dataclass_fields__)  # arrays of a file
+
+
 def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Target:
     """Compute the target of a mesh in [-1, 1]³.
 
@@ -122,14 +133,79 @@ def blocks_of(volume: NDArray[np.float32]) -> Target:
     return Target(near.astype(np.int32), blocks[near], crosses[near], means)
 
 
-def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> list[Target]:
-    """The targets of a set, computed in as many processes as the job has threads."""
-    arguments = {i: (np.asarray(mesh.vertices), np.asarray(mesh.faces), resolution) for i, mesh in enumerate(meshes)}
+class Targets(Sequence[Target]):
+    """The targets of a set, in memory or in files.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Addresses: equal for equal meshes and resolutions.
+    read : callable
+        Takes the number of a mesh and returns its target.
+    """
+
+    def __init__(self, keys: Sequence[str], read: Callable[[int], Target]) -> None:
+        self._keys, self._read = keys, read
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Target: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Target]: ...
+    def __getitem__(self, index: int | slice) -> Target | list[Target]:
+        if isinstance(index, slice):
+            return [self._read(i) for i in range(*index.indices(len(self)))]
+        return self._read(range(len(self))[index])
+
+    @property
+    def identity(self) -> str:
+        """Which set of targets this is."""
+        return hashlib.sha256("".join(self._keys).encode()).hexdigest()[:16]
+
+
+def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> Targets:
+    """The targets of a set, computed in as many processes as the job has threads, and kept in its work folder.
+
+    Raises
+    ------
+    BadMesh
+        A mesh has no target.
+    BenchError
+        The folder cannot be written, or a file of it has gone or was damaged since.
+    """
+    keys = [kept_arrays.key_of(f"target {_VERSION} {resolution}", mesh) for mesh in meshes]
+    paths = [job.work / "targets" / f"{key}.npz" for key in keys] if job.work else None
+    there = [paths is not None and _kept(paths[i]) is not None for i in range(len(meshes))]
+    arguments = {
+        i: (np.asarray(mesh.vertices), np.asarray(mesh.faces), resolution)
+        for i, mesh in enumerate(meshes)
+        if not there[i]
+    }
     found: dict[int, Target] = {}
-    for i, one in spread(_target, arguments, job.threads):
-        found[i] = one
-        job.progress(len(found) / len(meshes), f"distances of {len(found)} of {len(meshes)} meshes")
-    return [found[i] for i in range(len(meshes))]
+    for done, (i, one) in enumerate(spread(_target, arguments, job.threads), start=sum(there) + 1):
+        if paths is None:
+            found[i] = one
+        else:
+            kept_arrays.write(paths[i], {name: getattr(one, name) for name in _NAMES})
+        job.progress(done / len(meshes), f"distances of {done} of {len(meshes)} meshes")
+    if paths is None:
+        return Targets(keys, found.__getitem__)
+
+    @lru_cache(_IN_MEMORY)
+    def read(i: int) -> Target:
+        kept = _kept(paths[i])
+        if kept is None:
+            raise BenchError(f"{paths[i]} has gone or was damaged while a training used it; start the training again")
+        return kept
+
+    return Targets(keys, read)
+
+
+def _kept(path: Path) -> Target | None:
+    arrays: dict[str, Any] | None = kept_arrays.read(path)
+    return Target(**arrays) if arrays is not None and arrays.keys() == _NAMES else None
 
 
 def _target(vertices: NDArray[np.float64], faces: NDArray[np.int64], resolution: int) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from gcbench.necgs.designs.sparse_coding import references
 from gcbench.necgs.designs.sparse_loss import distortion
 from gcbench.necgs.designs.sparse_network import weights_of
 from gcbench.necgs.designs.sparse_rate import laplace_bits, tensor_bits
-from gcbench.necgs.designs.sparse_targets import Target, targets
+from gcbench.necgs.designs.sparse_targets import Target, Targets, targets
 from gcbench.training import loop
 from gcbench.training.checkpoints import fill
 from gcbench.training.descent import Adam, Descent
@@ -73,11 +72,8 @@ def added(
         return state.symbols()
 
 
-def _run(state: SetTraining | Adding, found: Sequence[Target], identity: str, job: Job) -> None:
-    digest = hashlib.sha256()
-    for target in found:
-        digest.update(target.values.tobytes())
-    path = job.work / f"training-{digest.hexdigest()[:16]}.safetensors" if job.work else None
+def _run(state: SetTraining | Adding, found: Targets, identity: str, job: Job) -> None:
+    path = job.work / f"training-{found.identity}.safetensors" if job.work else None
     loop.run(state, identity, checkpoint=path, anew=job.anew, progress=job.progress)
 
 

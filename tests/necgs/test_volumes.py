@@ -77,7 +77,7 @@ def test_progress_counts_meshes_and_may_stop_the_work(meshes, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(meshes, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match="cannot keep the volumes"):
+    with pytest.raises(BenchError, match="cannot write to the work folder"):
         fit_all(meshes[:1], PLAIN, folder=tmp_path / "file")
 
 
