@@ -104,6 +104,12 @@ def compress_command(
         Objective | None, typer.Option(help="What volumes are fitted to; none takes the TSDF as it is.")
     ] = None,
     coder: Annotated[Coder, typer.Option(help="Entropy coder.")] = "range",
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="sparse: start training from this stream of the same meshes in the same order, at another price."
+        ),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     device: Device = "cpu",
@@ -124,7 +130,7 @@ def compress_command(
     typer.echo(f"{len(files)} meshes; {plan.design.describe()}", err=True)
     with _work(work, output) as folder, shown() if _is_first() else nullcontext(silent) as progress:
         job = Job(seed=seed, threads=threads or _cores(), device=device, work=folder, progress=progress)
-        stream = compress(loaded, plan, job)
+        stream = compress(loaded, plan, job, _read(start) if start else None)
         _write(output, stream)
     if _is_first():
         typer.echo(f"{output}: {_summary(stream)}")

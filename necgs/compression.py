@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import trimesh
 
 from gcbench.errors import BadMesh, UsageError
 from gcbench.necgs.bitstream import Contents, Reader, append, write
+from gcbench.necgs.designs.base import Trained
 from gcbench.necgs.job import Job
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from gcbench.necgs.designs.base import Plan
 
 
-def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job()) -> bytes:
+def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job(), start: bytes | None = None) -> bytes:
     """Compress a set of meshes into one stream.
 
     Started by ``torchrun``, on several GPUs or machines with a common work folder, the processes share the fitting and
@@ -34,6 +36,9 @@ def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job(
         Design, training and coder.
     job : Job
         Seed, threads, device, folder, and who is told.
+    start : bytes or None
+        A stream of the same meshes in the same order, for example at another price, that training starts from. The
+        new stream does not refer to it.
 
     Returns
     -------
@@ -47,14 +52,32 @@ def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job(
     CodecFailed
         Training diverged, or a worker died.
     UsageError
-        No meshes, or a checkpoint that is refused.
+        No meshes, a checkpoint that is refused, or a start that is of another design or of other meshes.
+    BitstreamError
+        The start is no stream.
     """
     if not meshes:
         raise UsageError("no meshes to compress")
+    if start is not None:
+        job = replace(job, start=_start(start, plan, len(meshes)))
     cubes, places = _placed(meshes)
     trained = plan.design.train(cubes, plan.training, job)
     with job.stage("coding"):
         return write(Contents(plan.design, trained.parameters, trained.features, places), plan.coder)
+
+
+def _start(stream: bytes, plan: Plan[Any], meshes: int) -> Trained:
+    """What a stream holds, if training by the plan can start from it."""
+    if not plan.design.starts:
+        raise UsageError(f"design '{plan.design.name}' cannot start from another stream")
+    reader = Reader(stream)
+    if type(reader.design) is not type(plan.design) or reader.design.tensors() != plan.design.tensors():
+        raise UsageError(f"the stream to start from is of another network: {reader.design.describe()}")
+    if reader.mesh_count != meshes:
+        raise UsageError(
+            f"the stream to start from holds {reader.mesh_count} meshes, not {meshes}: name one of the same meshes"
+        )
+    return Trained(reader.parameters(), np.stack([reader.features(i) for i in range(meshes)]))
 
 
 def decompress(

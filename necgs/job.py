@@ -6,8 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gcbench.training.progress import Progress, part, silent
+
+if TYPE_CHECKING:
+    from gcbench.necgs.designs.base import Trained
 
 
 def _ignore() -> None:
@@ -31,6 +35,8 @@ class Job:
     anew : bool
         Whether a checkpoint in the folder that is torn, or of another training, is replaced. It is refused otherwise:
         it may be the work of days, and the settings a slip of the hand.
+    start : Trained or None
+        What training starts from, where a design can: the contents of a stream of the same meshes.
     progress : callable
         Takes the fraction done and a message; may raise, to stop the work.
     watch : callable
@@ -44,6 +50,7 @@ class Job:
     device: str = "cpu"
     work: Path | None = None
     anew: bool = False
+    start: Trained | None = None
     progress: Progress = silent
     watch: Callable[[], None] = _ignore
     stage: Callable[[str], AbstractContextManager[object]] = nullcontext

@@ -132,6 +132,7 @@ class Design(ABC, Generic[T]):
     tag: ClassVar[int]  # in streams, for ever
     ladder: ClassVar[Mapping[Effort, Sequence[int]]]  # what tells the rates of an effort apart, low to high quality
     shipped: ClassVar[Path | None] = None  # a file of weights that decoding needs beside the stream
+    starts: ClassVar[bool] = False  # whether training can start from another stream, :attr:`Job.start`
 
     @property
     def scale_count(self) -> int:

@@ -130,6 +130,7 @@ class Sparse(Design[Training]):
     name: ClassVar[str] = "sparse"
     tag: ClassVar[int] = 3
     shipped: ClassVar[Path | None] = PRIOR
+    starts: ClassVar[bool] = True
     ladder: ClassVar[Mapping[Effort, Sequence[int]]] = {  # prices
         "quick": (400, 100),
         "standard": (500, 250, 160, 80, 40),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ _ROUNDED_SHARE = 0.2  # of the steps, the last, in which symbols are rounded ins
 _WARM_UP, _FLOOR = 0.05, 0.02  # shares of the steps, and of the learning rate
 _FIRST_STEP = 0.1  # of a weight's quantiser, relative to the weight's size
 _STEP_RATE = 0.01  # learning rate of the logarithm of a quantiser's step
+_WARM_RATE = 0.3  # of the learning rate, from a decoder that was trained for these meshes
 _LATENT_BETAS = (0.8, 0.95)  # a latent moves once an epoch
 _MEAN_RATE = 0.02  # how fast the scales of latents follow, for each mesh that is looked at
 _CHOICES = 12  # how often the parents of latents are chosen
@@ -48,8 +50,9 @@ def compressed(design: Sparse, meshes: Sequence[trimesh.Trimesh], training: Trai
         found = targets(meshes, design.resolution, job.part(0, TARGET_SHARE))
     torch.set_num_threads(job.threads)
     with job.stage("training"):
-        state = SetTraining(design, found, training, job.seed, job.device)
-        _run(state, found, f"{design} {training} {job.seed}", job.part(TARGET_SHARE, 1))
+        state = SetTraining(design, found, training, job.seed, device=job.device, start=job.start)
+        begun = "" if job.start is None else f" from {_digest(job.start)}"
+        _run(state, found, f"{design} {training} {job.seed}{begun}", job.part(TARGET_SHARE, 1))
         return state.trained()
 
 
@@ -70,6 +73,13 @@ def added(
         state = Adding(design, parameters, present, found, training=training, seed=job.seed, device=job.device)
         _run(state, found, f"adding {design} {training} {job.seed}", job.part(TARGET_SHARE, 1))
         return state.symbols()
+
+
+def _digest(start: Trained) -> str:
+    digest = hashlib.sha256(start.features.tobytes() + start.parameters.scales.tobytes())
+    for symbols in start.parameters.tensors.values():
+        digest.update(symbols.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _run(state: SetTraining | Adding, found: Targets, identity: str, job: Job) -> None:
@@ -198,10 +208,20 @@ class _Order:
 
 
 class SetTraining:
-    """Decoder and latents of a set; see :class:`gcbench.training.loop.Trainable`."""
+    """Decoder and latents of a set; see :class:`gcbench.training.loop.Trainable`.
+
+    They start from the prior and the encoder's guess, or from what another training left.
+    """
 
     def __init__(
-        self, design: Sparse, found: Sequence[Target], training: Training, seed: int, device: str = "cpu"
+        self,
+        design: Sparse,
+        found: Sequence[Target],
+        training: Training,
+        seed: int,
+        *,
+        device: str = "cpu",
+        start: Trained | None = None,
     ) -> None:
         self._targets, self._training, self._seed = found, training, seed
         self._price = design.price * PRICE_UNIT
@@ -218,10 +238,24 @@ class SetTraining:
             name: torch.full((1,), math.log(_FIRST_STEP * size), device=device, requires_grad=True)
             for name, size in sizes.items()
         }
+        self._learning_rate = training.learning_rate * (1 if start is None else _WARM_RATE)
+        if start is None:
+            latents = prior.latents(found)
+        else:
+            latents = torch.from_numpy(start.features.astype(np.float32)) - _LIMIT
+            self._take(start.parameters)
         self._descent = Descent(self._values, sizes, training.optimiser)
         self._step_descent = Descent(self._log_steps, dict.fromkeys(sizes, 1.0), "adam")
-        self.latents = Latents(design.features(), prior.latents(found).to(device), training.tree, self._generator)
+        self.latents = Latents(design.features(), latents.to(device), training.tree, self._generator)
         self.report: dict[str, float] = {}
+
+    @torch.no_grad()
+    def _take(self, parameters: Parameters) -> None:
+        """Weights and steps of another decoder."""
+        for (name, symbols), step in zip(parameters.tensors.items(), parameters.scales, strict=True):
+            difference = torch.from_numpy(symbols.astype(np.float32)) - WEIGHT_LEVELS // 2
+            self._values[name].add_(difference.to(self._device), alpha=float(step))
+            self._log_steps[name].fill_(math.log(float(step)))
 
     def advance(self) -> Tensor:
         """Do one step and return the loss."""
@@ -242,7 +276,7 @@ class SetTraining:
         gradients = torch.autograd.grad(loss, tensors)
         rate = learning_rate(self.step, self.steps, peak=1, warm_up=_WARM_UP * self.steps, floor=_FLOOR)
         names = list(self._values)
-        self._descent.step(dict(zip(names, gradients, strict=False)), rate * training.learning_rate)
+        self._descent.step(dict(zip(names, gradients, strict=False)), rate * self._learning_rate)
         self._step_descent.step(dict(zip(names, gradients[len(names) :], strict=False)), rate * _STEP_RATE)
         self.latents.move(rows, gradients[-1], rate * training.latent_rate)
         self.step += 1

@@ -21,12 +21,13 @@ from gcbench.necgs import designs
 from gcbench.necgs.bitstream import Reader
 from gcbench.necgs.compression import add, compress, decompress
 from gcbench.necgs.designs import sparse_network, sparse_prior
-from gcbench.necgs.designs.base import Parameters
+from gcbench.necgs.designs.base import Parameters, Trained
 from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION, Sparse
 from gcbench.necgs.designs.sparse_loss import distortion
 from gcbench.necgs.designs.sparse_prior_training import PriorTraining
 from gcbench.necgs.designs.sparse_rate import laplace_bits, tensor_bits
-from gcbench.necgs.designs.sparse_targets import UNIT, target
+from gcbench.necgs.designs.sparse_targets import UNIT, target, targets
+from gcbench.necgs.designs.sparse_training import SetTraining
 from gcbench.necgs.job import Job
 
 
@@ -263,6 +264,11 @@ def stream(shapes) -> bytes:
     return coded(shapes[:3], 100)
 
 
+def contents(stream: bytes) -> Trained:
+    reader = Reader(stream)
+    return Trained(reader.parameters(), np.stack([reader.features(i) for i in range(reader.mesh_count)]))
+
+
 def distance(mesh: trimesh.Trimesh, decoded: trimesh.Trimesh) -> float:
     found, _ = nearest(PointTree(decoded.triangles_center), TriangleTree(mesh.triangles), 1)
     return float(found.mean())
@@ -300,6 +306,32 @@ def test_stopped_training_goes_on_to_the_same_bytes(shapes, stream, tmp_path):
         coded(shapes[:3], 100, Job(work=tmp_path, progress=stop))
     assert list(tmp_path.glob("training-*.safetensors"))
     assert coded(shapes[:3], 100, Job(work=tmp_path)) == stream
+
+
+def test_training_starts_from_another_stream(shapes, stream):
+    shapes = shapes[:3]
+    plan = designs.plan("sparse", "quick", k=64, epochs=1, price=400)
+    state = SetTraining(plan.design, targets(shapes, 64, Job()), plan.training, 0, start=contents(stream))
+    went_on = state.trained()  # before the first step: what the stream holds
+    for name, symbols in contents(stream).parameters.tensors.items():
+        np.testing.assert_array_equal(went_on.parameters.tensors[name], symbols)
+    np.testing.assert_array_equal(went_on.features, contents(stream).features)
+    warm, cold = compress(shapes, plan, start=stream), compress(shapes, plan)
+    assert warm != cold
+    assert len(list(decompress(warm))) == len(shapes)
+
+
+def test_a_start_of_other_meshes_or_another_network_is_refused(shapes, stream):
+    shapes = shapes[:3]
+    plan = designs.plan("sparse", "quick", k=64, epochs=1)
+    with pytest.raises(UsageError, match=f"holds {len(shapes)} meshes, not 2"):
+        compress(shapes[:2], plan, start=stream)
+    with pytest.raises(UsageError, match="another network"):
+        compress(shapes, designs.plan("sparse", "quick", k=32, epochs=1), start=stream)
+    with pytest.raises(UsageError, match="'convolution' cannot start"):
+        compress(shapes, designs.plan("convolution", "quick"), start=stream)
+    with pytest.raises(BitstreamError):
+        compress(shapes, plan, start=stream[:-3])
 
 
 def test_a_process_that_has_only_the_bytes_decodes_the_same(stream, tmp_path):
