@@ -82,6 +82,8 @@ class Training:
         Meshes a step.
     learning_rate : float
         Of the decoder, relative to the size of its weights.
+    decay : float
+        Of the decoder towards the prior, for a step at learning rate 1.
     latent_rate : float
         Of latents, in symbols.
     optimiser : {"muon", "adam"}
@@ -95,7 +97,8 @@ class Training:
     epochs: int
     least_steps: int
     batch: int = 8
-    learning_rate: float = 0.02
+    learning_rate: float = 0.004
+    decay: float = 0.3
     latent_rate: float = 0.25
     optimiser: Optimiser = "muon"
     tree: bool = True

@@ -36,7 +36,7 @@ _ROUNDED_SHARE = 0.2  # of the steps, the last, in which symbols are rounded ins
 _WARM_UP, _FLOOR = 0.05, 0.02  # shares of the steps, and of the learning rate
 _FIRST_STEP = 0.1  # of a weight's quantiser, relative to the weight's size
 _STEP_RATE = 0.01  # learning rate of the logarithm of a quantiser's step
-_WARM_RATE = 0.3  # of the learning rate, from a decoder that was trained for these meshes
+_WARM_RATE = 0.4  # of the learning rate, from a decoder that was trained for these meshes
 _LATENT_BETAS = (0.8, 0.95)  # a latent moves once an epoch
 _MEAN_RATE = 0.02  # how fast the scales of latents follow, for each mesh that is looked at
 _CHOICES = 12  # how often the parents of latents are chosen
@@ -244,7 +244,9 @@ class SetTraining:
         else:
             latents = torch.from_numpy(start.features.astype(np.float32)) - _LIMIT
             self._take(start.parameters)
-        self._descent = Descent(self._values, sizes, training.optimiser)
+        # The steps of Muon are as long in directions of noise as in others. Decay forgets the noise, which would cost
+        # bits, and keeps what gradients agree on.
+        self._descent = Descent(self._values, sizes, training.optimiser, self._start, training.decay)
         self._step_descent = Descent(self._log_steps, dict.fromkeys(sizes, 1.0), "adam")
         self.latents = Latents(design.features(), latents.to(device), training.tree, self._generator)
         self.report: dict[str, float] = {}
