@@ -112,23 +112,10 @@ class Descent:
         The size of each tensor's values, which its step is relative to.
     optimiser : {"muon", "adam"}
         Of matrices.
-    anchors : mapping of str to Tensor, optional
-        What the tensors decay to.
-    decay : float
-        The share of the distance to the anchor that a step at rate 1 takes off, apart from the gradients.
-        Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019, with an anchor other than 0.
     """
 
-    def __init__(
-        self,
-        tensors: Mapping[str, Tensor],
-        sizes: Mapping[str, float],
-        optimiser: Optimiser,
-        anchors: Mapping[str, Tensor] | None = None,
-        decay: float = 0.0,
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, float], optimiser: Optimiser) -> None:
         self.tensors, self._sizes = tensors, sizes
-        self._anchors, self._decay = anchors or {}, decay
         self._directions: dict[str, Direction] = {
             name: Muon(tensor) if optimiser == "muon" and tensor.dim() > 1 else Adam(tensor)
             for name, tensor in tensors.items()
@@ -140,8 +127,6 @@ class Descent:
         for name, tensor in self.tensors.items():
             gradient = gradients[name]
             if gradient is not None:
-                if name in self._anchors:
-                    tensor.lerp_(self._anchors[name], min(1.0, rate * self._decay))
                 tensor.sub_(self._directions[name](gradient), alpha=rate * self._sizes[name])
 
     def state(self) -> State:

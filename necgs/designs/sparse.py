@@ -82,8 +82,6 @@ class Training:
         Meshes a step.
     learning_rate : float
         Of the decoder, relative to the size of its weights.
-    decay : float
-        Of the decoder towards the prior, for a step at learning rate 1.
     latent_rate : float
         Of latents, in symbols.
     optimiser : {"muon", "adam"}
@@ -98,7 +96,6 @@ class Training:
     least_steps: int
     batch: int = 8
     learning_rate: float = 0.004
-    decay: float = 0.3
     latent_rate: float = 0.25
     optimiser: Optimiser = "muon"
     tree: bool = True
@@ -107,7 +104,7 @@ class Training:
 
 _TRAININGS: Mapping[Effort, Training] = {
     "quick": Training(epochs=0, least_steps=60, batch=4, learning_rate=0.004),
-    "standard": Training(epochs=60, least_steps=600),
+    "standard": Training(epochs=60, least_steps=800),
     "paper": Training(epochs=1000, least_steps=6000),
 }
 

@@ -244,9 +244,7 @@ class SetTraining:
         else:
             latents = torch.from_numpy(start.features.astype(np.float32)) - _LIMIT
             self._take(start.parameters)
-        # The steps of Muon are as long in directions of noise as in others. Decay forgets the noise, which would cost
-        # bits, and keeps what gradients agree on.
-        self._descent = Descent(self._values, sizes, training.optimiser, self._start, training.decay)
+        self._descent = Descent(self._values, sizes, training.optimiser)
         self._step_descent = Descent(self._log_steps, dict.fromkeys(sizes, 1.0), "adam")
         self.latents = Latents(design.features(), latents.to(device), training.tree, self._generator)
         self.report: dict[str, float] = {}

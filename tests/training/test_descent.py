@@ -73,11 +73,3 @@ def test_a_tensor_without_a_gradient_stays():
     Descent(tensors, {"moves": 1.0, "stays": 1.0}, "muon").step({"moves": normal(3, 3), "stays": None}, 0.1)
     assert torch.equal(tensors["stays"], before)
     assert not torch.equal(tensors["moves"], normal(3, 3))
-
-
-def test_decay_goes_to_the_anchor_and_leaves_the_gradient_its_step():
-    start, anchor, gradient = normal(4), normal(4, seed=1), normal(4, seed=2)
-    plain, decayed = {"bias": start.clone()}, {"bias": start.clone()}
-    Descent(plain, {"bias": 1.0}, "adam").step({"bias": gradient}, 0.1)
-    Descent(decayed, {"bias": 1.0}, "adam", {"bias": anchor}, decay=0.5).step({"bias": gradient}, 0.1)
-    assert torch.allclose(decayed["bias"] - plain["bias"], 0.05 * (anchor - start), atol=1e-7)
