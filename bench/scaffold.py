@@ -67,7 +67,7 @@ def _new(kind: str, name: str, parent: Path, taken: Registry[Any], replaced: dic
             (folder / target).write_text(text, encoding="utf-8")
             written.append(folder / target)
     except FileExistsError:
-        raise UsageError(f"{folder} exists already; remove the folder, or choose another --folder") from None
+        raise UsageError(f"{folder} exists already; remove the folder, or choose another --out") from None
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error}") from error
     return written

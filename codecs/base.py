@@ -182,9 +182,6 @@ class Codec(ABC):
     deterministic: ClassVar[bool] = True
     # Distributions that can change bytes or meshes, as pip names them. numpy and trimesh need not be named.
     packages: ClassVar[tuple[str, ...]] = ()
-    # ``"module:app"`` of a typer.Typer that trains the weights that ship with the codec: `bench train NAME` runs it.
-    # The `obj` of its context is a function that yields the built-in meshes: name, (V, 3) vertices, (F, 3) faces.
-    training: ClassVar[str | None] = None
 
     @abstractmethod
     def version(self) -> str:

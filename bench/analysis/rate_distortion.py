@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor
 from gcbench.bench.metrics import columns
 
 MIN_POINTS = 4  # a cubic has four coefficients; with fewer points the number is the interpolation's, not the codec's
-MIN_OVERLAP = 0.5  # of the shorter curve's range of quality
-_RESAMPLES = 2000
+MIN_OVERLAP = 0.5  # of each curve's range of quality
 
 
 class Refusal(StrEnum):
@@ -64,7 +62,7 @@ class BDRate:
     akima_percent : float or None
         By Akima interpolation. If the two numbers differ much, the points are too far apart for either.
     overlap : float
-        Length of the common range of quality, divided by the range of the shorter curve; in [0, 1].
+        Length of the common range of quality, divided by the range of the longer curve; in [0, 1].
     refusal : Refusal or None
         Why there is no number.
     dropped : tuple of str
@@ -79,29 +77,6 @@ class BDRate:
 
     def __str__(self) -> str:
         return str(self.refusal) if self.percent is None else f"{self.percent:+.1f} %"
-
-
-@dataclass(frozen=True)
-class PerMesh:
-    """BD-rates of single meshes, averaged.
-
-    Parameters
-    ----------
-    percent, low, high : float or None
-        Mean, and its 95 % bootstrap interval over meshes. All are None if no mesh has a BD-rate; the interval is also
-        None if only one mesh has.
-    meshes, refused : int
-        Numbers of meshes with and without a BD-rate.
-    wins : float or None
-        Share of the meshes with a BD-rate whose BD-rate is negative.
-    """
-
-    percent: float | None
-    low: float | None
-    high: float | None
-    meshes: int
-    refused: int
-    wins: float | None
 
 
 def curve(
@@ -180,10 +155,10 @@ def bd_rate(anchor: Curve, test: Curve) -> BDRate:
     if refusal := anchor.refusal or test.refusal:
         return BDRate(None, None, 0.0, refusal, dropped)
     low, high = max(anchor.quality[0], test.quality[0]), min(anchor.quality[-1], test.quality[-1])
-    overlap = max(0.0, high - low) / min(np.ptp(anchor.quality), np.ptp(test.quality))
-    if overlap < MIN_OVERLAP:
-        return BDRate(None, None, overlap, Refusal.SMALL_OVERLAP if overlap else Refusal.NO_OVERLAP, dropped)
-    return BDRate(_percent(anchor, test, "pchip"), _percent(anchor, test, "akima"), overlap, None, dropped)
+    shared = float(overlap(low, high, np.ptp(anchor.quality), np.ptp(test.quality)))
+    if shared < MIN_OVERLAP:
+        return BDRate(None, None, shared, Refusal.SMALL_OVERLAP if shared else Refusal.NO_OVERLAP, dropped)
+    return BDRate(_percent(anchor, test, "pchip"), _percent(anchor, test, "akima"), shared, None, dropped)
 
 
 def curves(summary: pd.DataFrame, metric: str, size: str = "kilobytes") -> dict[str, Curve]:
@@ -242,44 +217,30 @@ def _against(anchor: Curve, test: Curve) -> BDRate:
     return bd_rate(anchor, test)
 
 
-def per_mesh(rows: pd.DataFrame, anchor: str, test: str, metric: str, *, seed: int = 0) -> PerMesh:
-    """BD-rate of each mesh by itself, its mean and bootstrap interval.
+def on_front(quality: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points are better than all points of their row before them.
 
     Parameters
     ----------
-    rows : DataFrame
-        Records (:func:`gcbench.bench.analysis.frame.frame`) of one dataset, split, effort and device.
-    anchor, test : str
-        Codecs.
-    metric : str
-        Column.
-    seed : int
-        Of the bootstrap.
+    quality : (..., P) float
+        Rows of points by size, of equal sizes the best first. A row may end in NaN.
     """
-    good = rows[(rows["status"] == "ok") & ~rows["timing"]]
-    values, refused = [], 0
-    for _, of_mesh in good[good["codec"].isin([anchor, test])].groupby("mesh", sort=True):
-        pair = curves(of_mesh, metric, "stream_bytes")
-        delta = bd_rate(pair[anchor], pair[test]) if len(pair) == len({anchor, test}) else None
-        if delta is None or delta.percent is None:
-            refused += 1
-        else:
-            values.append(delta.percent)
-    if not values:
-        return PerMesh(None, None, None, 0, refused, None)
-    sample = np.array(values)
-    draws = np.random.default_rng(seed).integers(len(sample), size=(_RESAMPLES, len(sample)))
-    bounds = np.percentile(sample[draws].mean(1), [2.5, 97.5])
-    low, high = (float(bounds[0]), float(bounds[1])) if len(sample) > 1 else (None, None)
-    return PerMesh(float(sample.mean()), low, high, len(sample), refused, float((sample < 0).mean()))
+    best = np.maximum.accumulate(quality, axis=-1)
+    keep = np.isfinite(quality)
+    keep[..., 1:] &= quality[..., 1:] > best[..., :-1]
+    return keep
+
+
+def overlap(low: ArrayLike, high: ArrayLike, one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+    """Length of the common range, ``low`` to ``high``, divided by the longer of the lengths of two curves' ranges."""
+    return np.asarray(np.maximum(0.0, np.subtract(high, low)) / np.maximum(one, other), np.float64)
 
 
 def _pareto(rate: NDArray[np.float64], quality: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which points no other point beats or equals in size and quality; of equal points the first is kept."""
     order = np.lexsort((-quality, rate))
-    best = np.maximum.accumulate(np.concatenate([[-math.inf], quality[order]]))[:-1]
     keep = np.zeros(len(rate), bool)
-    keep[order] = quality[order] > best
+    keep[order] = on_front(quality[order])
     return keep
 
 

@@ -7,13 +7,16 @@ version 2 only q10. A curve through both rates would mix two versions, so q8 is 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gcbench.bench.store.records import Coding, Record
+import pandas as pd
+
+from gcbench.bench.store import columnar, view
 from gcbench.bench.store.run import Run
 
-Ladder = tuple[str, str, str, str, str]  # dataset, split, effort, device, codec
+Ladder = tuple[str, str, str, str, str]
+LADDER = ["dataset", "split", "effort", "device", "codec"]
 
 
 @dataclass(frozen=True)
@@ -22,42 +25,54 @@ class Newest:
 
     Parameters
     ----------
-    records : list of Record
-        In the order of :meth:`gcbench.bench.store.run.Run.records`.
+    rows : DataFrame
+        The columns of :func:`gcbench.bench.analysis.frame.frame`, in the order of
+        :meth:`gcbench.bench.store.run.Run.records`.
     notes : tuple of str
         A line for each codec and dataset whose records were left out, or with a rate that mixes versions.
     """
 
-    records: list[Record]
+    rows: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
 def newest(run: Run) -> Newest:
-    """Leave out the rates that the newest version of a codec has not coded; datasets are treated separately.
+    """Read a run without the rates that the newest version of a codec has not coded; datasets are treated separately.
 
     The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
     an earlier version has coded the rate for others, both stay, and a note says so.
+
+    Raises
+    ------
+    StoreError
+        The run is by a newer gcbench, or there is no room for its tables.
     """
-    last = {_ladder(coding): coding.codec_version for coding in run.codings()}
-    records = run.records()
-    coded = {(_ladder(r), r.rate) for r in records if r.codec_version == last[_ladder(r)]}
-
-    counts: dict[tuple[bool, Ladder, str], Counter[str]] = {}
-    for r in records:
-        if r.codec_version != last[_ladder(r)]:
-            stays = (_ladder(r), r.rate) in coded
-            counts.setdefault((stays, _ladder(r), r.codec_version), Counter())[r.rate] += 1
-    notes = [_note(stays, ladder, version, rates, last[ladder]) for (stays, ladder, version), rates in counts.items()]
-    return Newest([r for r in records if (_ladder(r), r.rate) in coded], tuple(sorted(notes)))
+    with view.opened(run) as con:
+        rows, last = columnar.frame(con), columnar.newest_versions(con)
+    return by_newest_versions(rows, last)
 
 
-def _ladder(one: Coding | Record) -> Ladder:
-    return (one.dataset, one.split, one.effort, one.device, one.codec)
-
-
-def _note(stays: bool, ladder: Ladder, version: str, rates: Counter[str], now: str) -> str:
-    dataset, split, _, _, codec = ladder
-    return (
-        f"{'means over two versions' if stays else 'left out'}: {rates.total()} records of {codec} at "
-        f"{', '.join(sorted(rates))} on {dataset}/{split}, coded by its version {version}; the newest here is {now}"
-    )
+def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, str]) -> Newest:
+    """Leave out the rates that these versions have not coded, by :data:`LADDER`."""
+    if rows.empty:
+        return Newest(rows)
+    ladder = rows.groupby(LADDER, sort=False).ngroup()
+    names = rows.loc[~ladder.duplicated(), LADDER].astype(str).itertuples(index=False, name=None)
+    now = pd.Series([last[name] for name in names])
+    current = rows["codec_version"].astype(str).to_numpy() == now.to_numpy()[ladder]
+    if current.all():
+        return Newest(rows)
+    stays = pd.Series(current, rows.index).groupby([ladder, rows["rate"]]).transform("any")
+    earlier = rows.loc[~current, [*LADDER, "rate", "codec_version"]].astype(str).assign(stays=stays[~current])
+    notes = []
+    for (*name, version, stay), rates in earlier.groupby([*LADDER, "codec_version", "stays"])["rate"]:
+        dataset, split, effort, device, codec = name
+        notes.append(
+            f"{'means over two versions' if stay else 'left out'}: {len(rates)} records of {codec} at "
+            f"{', '.join(sorted(set(rates)))} on {dataset}/{split}, coded by its version {version}; the newest here is "
+            f"{last[dataset, split, effort, device, codec]}"
+        )
+    kept = rows[stays].reset_index(drop=True)
+    for column in kept.select_dtypes("category"):
+        kept[column] = kept[column].cat.remove_unused_categories()
+    return Newest(kept, tuple(sorted(notes)))

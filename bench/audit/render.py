@@ -1,31 +1,61 @@
-"""Show comparisons as text for a terminal, as Markdown for a pull request, and as JSON values."""
+"""Comparisons and verifications as tables, for a terminal and for a pull request; and as JSON values."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gcbench.bench.audit.comparison import CellComparison, Comparison, Difference, Verdict
 from gcbench.bench.audit.gate import TimingComparison
 from gcbench.bench.metrics import columns, ranking
+from gcbench.bench.tabular import Column, Table
 
-SHOWN = 30  # cells to list for each verdict; JSON has all
+if TYPE_CHECKING:
+    from gcbench.bench.audit.consistency import Finding
+    from gcbench.bench.audit.verify import Verification
+
+SHOWN = 30  # cells or findings to list for each verdict; JSON has all
 _ORDER: tuple[Verdict, ...] = ("worse", "not measured", "better")
 _ALL: tuple[Verdict, ...] = (*_ORDER, "equal")
+_CODEC = Column("codec", "codec", key=True)
 
 
-def text(comparison: Comparison, timing: Sequence[TimingComparison] = (), notes: Sequence[str] = ()) -> str:
-    """Text for a terminal, with what is worse first."""
-    return "\n".join(_text(comparison, timing, notes))
-
-
-def markdown(
+def comparison_tables(
     title: str, comparison: Comparison, timing: Sequence[TimingComparison] = (), notes: Sequence[str] = ()
-) -> str:
-    """Markdown for a pull request: the verdict, a table of codecs, and a table of the cells that changed."""
-    return "\n".join(_markdown(title, comparison, timing, notes)) + "\n"
+) -> list[Table]:
+    """The verdict, a table of codecs, the cells that changed with what is worse first, changed means, changed times."""
+    slower = sum(row.verdict == "worse" for row in timing)
+    verdict = "worse" if slower else comparison.verdict
+    said = headline(comparison) + (f"; {slower} times worse" if slower else "")
+    tables = [Table(f"{title}: {verdict}", (), {}, (said,))]
+    if comparison.cells:
+        tables.append(_codecs(comparison))
+    tables += [_cells(of, comparison.of(of)) for of in _ORDER if comparison.of(of)]
+    tables += [*_means(comparison), *_times(timing)]
+    return [*tables, *([Table("", (), {}, tuple(f"note: {note}" for note in notes))] if notes else [])]
+
+
+def verification_tables(report: Verification) -> list[Table]:
+    """What was checked, and what differs or could not be checked."""
+    codecs, suites = (
+        ", ".join(f"{name} {version}" for name, version in of.items()) or "none"
+        for of in (report.codecs, report.suites)
+    )
+    again = f"{report.recomputed} of {report.sampled} sampled records again (--seed {report.seed})"
+    checked = {
+        "streams": f"{report.streams_intact} of {report.streams} have their recorded SHA-256",
+        "meshes": f"{report.meshes_intact} of {report.meshes} are on this machine with their recorded SHA-256",
+        "measured": f"{again}; largest deviation {report.largest_deviation:.2g}",
+        "codecs": codecs,
+        "metrics": suites,
+    }
+    title = f"{report.run}: {report.records} records of {report.codings} codings, {report.measurements} measurements"
+    names = (Column("what", "checked", key=True), Column("result", "result"))
+    tables = [Table(title, names, {"what": list(checked), "result": list(checked.values())})]
+    tables += _findings("differs from the record", report.differs)
+    return [*tables, *_findings("could not be checked", report.unchecked)]
 
 
 def as_json(
@@ -49,67 +79,67 @@ def headline(comparison: Comparison) -> str:
     return f"{len(comparison.cells)} cells: {', '.join(parts) or 'nothing in common'}"
 
 
-def _text(comparison: Comparison, timing: Sequence[TimingComparison], notes: Sequence[str]) -> Iterator[str]:
-    yield headline(comparison)
-    for verdict in _ORDER:
-        cells = comparison.of(verdict)
-        if cells:
-            yield f"{verdict}:"
-        yield from (f"  {cell.cell}: {_says(cell)}" for cell in cells[:SHOWN])
-        if len(cells) > SHOWN:
-            yield f"  and {len(cells) - SHOWN} more"
-    for mean in comparison.means:
-        if mean.verdict != "equal":
-            yield f"{mean.verdict} on the mean of {mean.cells} cells: {mean.codec} {mean.name} {_percent(mean.change)}"
-    for row in timing:
-        if row.verdict != "equal":
-            yield f"{row.verdict} in time: {row.what}: {row.old:.2f} → {row.new:.2f} × the control"
-    yield from (f"note: {note}" for note in notes)
+def _codecs(comparison: Comparison) -> Table:
+    shown = ["bytes", *filter(None, [ranking(mean.name for mean in comparison.means)])]
+    counts: dict[str, Counter[Verdict]] = {}
+    for cell in comparison.cells:
+        counts.setdefault(cell.cell.codec, Counter())[cell.verdict] += 1
+    changes = {(mean.codec, mean.name): mean.change for mean in comparison.means}
+    rows = [
+        {"codec": codec, "cells": of.total(), "worse": of["worse"], "better": of["better"]}
+        | {name: changes.get((codec, name)) for name in shown}
+        for codec, of in counts.items()
+    ]
+    numbers = [Column(name, name, "integer") for name in ("cells", "worse", "better")]
+    return Table.of_rows("", [_CODEC, *numbers, *(Column(n, _label(n), "number", _percent) for n in shown)], rows)
 
 
-def _markdown(
-    title: str, comparison: Comparison, timing: Sequence[TimingComparison], notes: Sequence[str]
-) -> Iterator[str]:
-    slower = sum(row.verdict == "worse" for row in timing)
-    yield f"### {_cell(title)}: {comparison.verdict if not slower else 'worse'}"
-    yield ""
-    yield headline(comparison) + (f"; {slower} times worse" if slower else "")
-    yield ""
-    if comparison.cells:
-        shown = ["bytes", *filter(None, [ranking(mean.name for mean in comparison.means)])]
-        heads = " | ".join(_label(name) for name in shown)
-        yield f"| codec | cells | worse | better | {heads} |"
-        yield "|---|---:|---:|---:|" + "---:|" * len(shown)
-    for codec in dict.fromkeys(cell.cell.codec for cell in comparison.cells):
-        counts = Counter(c.verdict for c in comparison.cells if c.cell.codec == codec)
-        means = {m.name: _percent(m.change) for m in comparison.means if m.codec == codec}
-        changes = " | ".join(means.get(name, "–") for name in shown)
-        yield f"| {_cell(codec)} | {counts.total()} | {counts['worse']} | {counts['better']} | {changes} |"
-    yield ""
-    for verdict in _ORDER:
-        cells = comparison.of(verdict)
-        if not cells:
-            continue
-        yield f"<details{' open' if verdict == 'worse' else ''}><summary>{verdict}: {len(cells)}</summary>"
-        yield ""
-        yield "| codec | rate | mesh | what |"
-        yield "|---|---|---|---|"
-        for c in cells[:SHOWN]:
-            mesh = _cell(f"{c.cell.dataset}/{c.cell.mesh}")
-            yield f"| {_cell(c.cell.codec)} | {_cell(c.cell.rate)} | {mesh} | {_cell(_says(c))} |"
-        if len(cells) > SHOWN:
-            yield f"| | | | and {len(cells) - SHOWN} more |"
-        yield ""
-        yield "</details>"
-        yield ""
-    changed = [m for m in comparison.means if m.verdict != "equal"]
-    for mean in changed:
-        says = f"{mean.name} {_percent(mean.change)}, mean of {mean.cells} cells"
-        yield f"- {mean.verdict}: {_cell(mean.codec)}: {says}"
-    for row in timing:
-        if row.verdict != "equal":
-            yield f"- {row.verdict} in time: {_cell(row.what)}: {row.old:.2f} → {row.new:.2f} × the control"
-    yield from (f"- {_cell(note)}" for note in notes)
+def _cells(verdict: Verdict, cells: Sequence[CellComparison]) -> Table:
+    rows = [
+        {"codec": c.cell.codec, "rate": c.cell.rate, "mesh": f"{c.cell.dataset}/{c.cell.mesh}", "what": _says(c)}
+        for c in cells[:SHOWN]
+    ]
+    names = [_CODEC, Column("rate", "rate", key=True), Column("mesh", "mesh", key=True), Column("what", "what")]
+    return Table.of_rows(
+        f"{verdict}: {len(cells)}",
+        names,
+        rows,
+        notes=_more(len(cells)),
+        details="open" if verdict == "worse" else "closed",
+    )
+
+
+def _means(comparison: Comparison) -> Iterator[Table]:
+    rows = [asdict(mean) for mean in comparison.means if mean.verdict != "equal"]
+    names = [
+        *(Column("verdict", "verdict", key=True), _CODEC, Column("name", "mean of", key=True)),
+        *(Column("change", "change", "number", _percent), Column("cells", "cells", "integer")),
+    ]
+    if rows:
+        yield Table.of_rows("means that changed", names, rows, details="open")
+
+
+def _times(timing: Sequence[TimingComparison]) -> Iterator[Table]:
+    rows = [asdict(row) for row in timing if row.verdict != "equal"]
+    names = [
+        *(Column("verdict", "verdict", key=True), Column("what", "what", key=True)),
+        *(Column(name, name, "number", lambda ratio: f"{ratio:.2f}") for name in ("old", "new")),
+    ]
+    if rows:
+        yield Table.of_rows(
+            "times that changed, as multiples of those of the control codec", names, rows, details="open"
+        )
+
+
+def _findings(title: str, findings: Sequence[Finding]) -> Iterator[Table]:
+    names = (Column("what", "what", key=True), Column("where", "where", key=True), Column("message", "message"))
+    if findings:
+        rows = [asdict(finding) for finding in findings[:SHOWN]]
+        yield Table.of_rows(f"{title}: {len(findings)}", names, rows, notes=_more(len(findings)))
+
+
+def _more(count: int) -> tuple[str, ...]:
+    return (f"and {count - SHOWN} more; -f json prints all",) if count > SHOWN else ()
 
 
 def _label(name: str) -> str:
@@ -141,18 +171,3 @@ def _percent(change: float) -> str:
     if change == 0:
         return "="
     return f"{abs(100 * change):.2g} % {'worse' if change > 0 else 'better'}"
-
-
-def _cell(value: str) -> str:
-    """Text for a cell of a Markdown table; names may have any characters."""
-    flat = " ".join(value.split())
-    for character, instead in (
-        ("\\", "\\\\"),
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        ("|", "\\|"),
-        ("`", "\\`"),
-        ("@", "@\u200b"),
-    ):
-        flat = flat.replace(character, instead)
-    return flat

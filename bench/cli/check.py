@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcbench.bench.cli.options import names
+from gcbench.bench.cli.options import Device, OnlyRates, TextOrJson, names
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ def check_command(
         str, typer.Argument(help="Name, or with parameters: NAME\\[key=value]; see: bench list codecs.")
     ] = "",
     *,
-    suite: Annotated[str, typer.Option(help="Check a metric suite instead; see: bench list metrics.")] = "",
+    suite: Annotated[
+        str, typer.Option("--suite", "-s", help="Check a metric suite instead; see: bench list metrics.")
+    ] = "",
     effort: Annotated[str, typer.Option(help="Use the rates of this effort: quick, standard or paper.")] = "quick",
-    rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
+    rate: OnlyRates = "",
     only: Annotated[str, typer.Option(help="Run only these checks, comma-separated.")] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer meshes and damaged streams, for codecs that take long.")
@@ -34,11 +36,16 @@ def check_command(
     memory: Annotated[
         float | None, typer.Option(min=0.1, help="GiB that a worker may hold. Default: half of the memory.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for codecs that can use it.")] = "cpu",
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Threads for each call.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    format_: TextOrJson = "text",
 ) -> None:
     r"""Check whether a codec, or a metric suite, keeps the contract of its interface.
+
+    [bold]Examples[/bold]
+
+        bench check draco                        half a minute at most
+        bench check --suite surface
 
     Checks of a codec: round trip, decoding from the stream alone, determinism, difficult meshes, damaged streams.
     Checks of a suite: declared columns, returned values, determinism, worse values for damaged meshes, meshes that
@@ -47,12 +54,10 @@ def check_command(
     Each check passes, warns, fails or is skipped, with a reason in one line. A failure also names the rule of the
     contract. Codecs and suites run in processes that can be killed, so a crash or a hang fails one check only.
 
-    [bold]Examples[/bold]
+    [bold]More examples[/bold]
 
-        bench check draco                        half a minute at most
         bench check my-codec --only round-trip,damaged-cut,damaged-changed
-        bench check "necgs\[k=64]" --rates k64w16 --quick --deadline 600
-        bench check --suite surface
+        bench check "necgs\[k=64]" --rate k64w16 --quick --deadline 600
         bench -v check my-codec                  with the tracebacks of what failed
 
     [bold]Exit codes[/bold]
@@ -67,7 +72,7 @@ def check_command(
     from gcbench.bench.conformance import check, check_suite
 
     memory_bytes = int(memory * 2**30) if memory else None
-    with _progress(quiet=as_json) as (started, found):
+    with _progress(quiet=format_ == "json") as (started, found):
         if suite:
             report = check_suite(
                 suite,
@@ -81,7 +86,7 @@ def check_command(
             report = check(
                 codec,
                 effort=effort,
-                rates=names(rates),
+                rates=names(rate),
                 only=names(only),
                 quick=quick,
                 deadline_s=deadline,
@@ -91,7 +96,7 @@ def check_command(
                 on_start=started,
                 on_finding=found,
             )
-    typer.echo(json.dumps(report.to_json(), indent=1) if as_json else report.summary())
+    typer.echo(json.dumps(report.to_json(), indent=1) if format_ == "json" else report.summary())
     if not report.ok:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.options import Data
+from gcbench.bench.cli.options import Data, TextOrJson
 from gcbench.bench.cli.progress import counter
 from gcbench.errors import UsageError
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from gcbench.datasets.verify import VerifyReport
 
-SHOWN = 20  # lines of a list to print; --json has all
+SHOWN = 20  # lines of a list to print; --format json has all
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="""Download datasets of real meshes, and check the files.
 
-    [bold]How to get a dataset[/bold]
+    [bold]Examples[/bold]
 
-        AMA         bench data fetch ama          to ROOT/ama
-        Thingi10K   bench data fetch thingi10k    to ROOT/Thingi10K
-        DT4D        bench data import dt4d DIR    after the release form
-        lists       bench data fetch lists        the meshes of the split paper
+        bench data fetch ama            humans, to ROOT/ama
+        bench data fetch thingi10k      printable models, to ROOT/Thingi10K
+        bench data import dt4d DIR      animals, after the release form
+        bench data fetch lists          the meshes of the split paper
+        bench data verify ama           are all files here and unchanged?
 
-    ROOT is --data, else the environment variable BENCH_DATA,
-    else the user's data folder.
+    ROOT is --data, else the environment variable BENCH_DATA, else the user's data folder.
     """,
 )
 
@@ -55,16 +55,16 @@ def fetch_command(
 ) -> None:
     """Download datasets; the same command resumes an interrupted download.
 
-    Every file is checked by SHA-256. The selection lists have published
-    checksums. The archives have none: the checksum of the first download is
-    shown and recorded in ROOT/CHECKSUMS, and later downloads must match it.
-
     [bold]Examples[/bold]
 
         bench data fetch lists               the published selections, 30 kB
         bench data fetch ama --part crane --part samba
         bench data fetch ama thingi10k --data /big/disk
         bench data fetch ama --url-base https://mirror.example/ama/
+
+    Every file is checked by SHA-256. The selection lists have published
+    checksums. The archives have none: the checksum of the first download is
+    shown and recorded in ROOT/CHECKSUMS, and later downloads must match it.
 
     [bold]Exit codes[/bold]
 
@@ -117,17 +117,17 @@ def import_command(
 ) -> None:
     """Import DeformingThings4D, which is released only through a form.
 
+    [bold]Examples[/bold]
+
+        bench data import dt4d ~/Downloads/DeformingThings4D
+        bench data import dt4d /archive/DT4D --link          no second copy
+
     Fill in the form at https://github.com/rabbityl/DeformingThings4D and
     unpack the download.
 
     The command reads every .anime file and checks size, triangles and
     positions. Good files go to ROOT/dt4d/animals and ROOT/dt4d/humanoids;
     bad files are named and left out.
-
-    [bold]Examples[/bold]
-
-        bench data import dt4d ~/Downloads/DeformingThings4D
-        bench data import dt4d /archive/DT4D --link          no second copy
 
     [bold]Exit codes[/bold]
 
@@ -159,18 +159,18 @@ def verify_command(
     name: Annotated[str, typer.Argument(help="ama, dt4d, thingi10k, mixed, or a folder.")],
     *,
     data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    format_: TextOrJson = "text",
 ) -> None:
     """Read every file of a dataset, and report files that are unusable, changed or missing.
-
-    The command also counts the meshes of the published selection. Checksums
-    come from ROOT/MANIFEST.csv (columns path, sha256) and ROOT/CHECKSUMS.
 
     [bold]Examples[/bold]
 
         bench data verify ama
         bench data verify path/to/meshes
-        bench data verify thingi10k --json
+        bench data verify thingi10k --format json
+
+    The command also counts the meshes of the published selection. Checksums
+    come from ROOT/MANIFEST.csv (columns path, sha256) and ROOT/CHECKSUMS.
 
     [bold]Exit codes[/bold]
 
@@ -184,7 +184,7 @@ def verify_command(
     dataset = open_dataset(name, root)
     with counter("reading") as step:
         report = verify(dataset, root, progress=step)
-    if as_json:
+    if format_ == "json":
         typer.echo(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
     else:
         for line in _lines(report):
@@ -216,7 +216,7 @@ def _some(lines: Iterator[str]) -> Iterator[str]:
     every = list(lines)
     yield from (f"             {line}" for line in every[:SHOWN])
     if len(every) > SHOWN:
-        yield f"             and {len(every) - SHOWN} more; --json prints all"
+        yield f"             and {len(every) - SHOWN} more; --format json prints all"
 
 
 @contextmanager

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from gcbench.bench.cli.options import Data
+from gcbench.bench.cli.options import Data, TextOrJson
+from gcbench.bench.cli.output import print_tables
 from gcbench.bench.cli.runs import RUNS
+from gcbench.bench.tabular import Column, Table
 from gcbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from gcbench.registry import Registry
 
 T = TypeVar("T")
+_KEYS = {"*", "column", "codec", "dataset"}  # headings of the columns that say what a row is about
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,48 +33,56 @@ app = typer.Typer(
     [bold]Examples[/bold]
 
         bench list codecs
-        bench list metrics --json
+        bench list metrics --format json
         bench list datasets --data /big/disk
     """,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("codecs")
-def codecs_command(*, as_json: Json = False) -> None:
+def codecs_command(*, format_: TextOrJson = "text") -> None:
     """List codecs: kind, rates, whether each can run here and how to install it, and its package.
 
     A plugin that cannot be imported is listed with its traceback.
     """
     from gcbench.codecs import CODECS
 
-    for row in _usable(CODECS, "codec", _facts, as_json=as_json):
-        typer.echo(f"{row['codec']}  ({row['kind']} codec, {row['origin']})")
-        typer.echo(f"    {row['what']}")
-        if row["available"]:
-            typer.echo(f"    version: {row['version']}")
-            by_ladder: dict[str, list[str]] = {}
-            for effort, labels in row["rates"].items():
-                by_ladder.setdefault(" ".join(labels), []).append(effort)
-            for ladder, efforts in by_ladder.items():
-                typer.echo(f"    {', '.join(efforts)}: {ladder}")
-        else:
-            typer.echo(f"    not available: {row['reason']}; {row['remedy']}")
-
-
-def _usable(
-    registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]], *, as_json: bool
-) -> Iterator[dict[str, Any]]:
-    """Print all entries as JSON; or print the broken ones, and yield the others to be printed."""
-    rows = _entries(registry, noun, facts)
-    if as_json:
+    rows = _entries(CODECS, "codec", _facts)
+    if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
         return
+    here = [row for row in rows if row.get("available")]
+    absent = [row for row in rows if row.get("available") is False]
+    tables = [
+        _table("codecs", ("codec", "kind", "package", "what"), [*here, *absent], package="origin"),
+        _table("rates, by effort", ("codec", "effort", "rates"), [line for row in here for line in _ladders(row)]),
+        _table("not available here", ("codec", "why", "remedy"), absent, why="reason"),
+        _table("versions", ("codec", "version"), here),
+    ]
+    print_tables([table for table in tables if len(table)])
+    _broken(rows, "codec")
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Mapping[str, Any]], **names: str) -> Table:
+    """A table of texts. A heading is the name of the values, unless `names` gives another."""
+    columns = [Column(names.get(head, head), head, key=head in _KEYS) for head in heads]
+    return Table.of_rows(title, columns, rows)
+
+
+def _ladders(row: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Labels of rates, with the efforts that have them."""
+    by_ladder: dict[str, list[str]] = {}
+    for effort, labels in row["rates"].items():
+        by_ladder.setdefault(" ".join(labels), []).append(effort)
+    for ladder, efforts in by_ladder.items():
+        yield {"codec": row["codec"], "effort": ", ".join(efforts), "rates": ladder}
+
+
+def _broken(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
+    """Print the entries that cannot be imported or made, each with its traceback."""
     for row in rows:
         if "traceback" in row:
-            typer.echo(f"{row[noun]}  BROKEN  {row['error']}\n{row['traceback']}")
-        else:
-            yield row
+            typer.echo(f"\n{row[noun]}  BROKEN  {row['error']}\n{row['traceback'].rstrip()}")
 
 
 def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,28 +106,34 @@ def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, An
 
 
 @app.command("metrics")
-def metrics_command(*, as_json: Json = False) -> None:
+def metrics_command(*, format_: TextOrJson = "text") -> None:
     """List metric suites and their columns, with the definition of each column.
 
     A plugin that cannot be imported is listed with its traceback.
     """
     from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 
-    for row in _usable(SUITES, "suite", _suite_facts, as_json=as_json):
-        default = ", measured by default" if row["suite"] in DEFAULT_SUITES else ""
+    rows = _entries(SUITES, "suite", _suite_facts)
+    if format_ == "json":
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    heads = ("*", "column", "better", "ranks", "floor", "definition")
+    tables = []
+    for row in rows:
+        if "traceback" in row:
+            continue
         of = "meshes" if row["takes"] == "mesh" else "clouds of points"
-        typer.echo(f"{row['suite']}  (of {of}{default}; {row['origin']})")
-        typer.echo(f"    {row['what']}")
-        typer.echo(f"    version: {row['version']}")
-        width = max((len(column["name"]) for column in row["columns"]), default=0)
-        for column in row["columns"]:
-            traits = [f"{column['better']} is better"] if column["better"] else ["neither is better"]
-            traits += ["ranks"] if column["ranks"] else []
-            traits += [f"floor {column['floor']}"] if column["floor"] else []
-            mark = "*" if column["headline"] else " "
-            typer.echo(f"  {mark} {column['name'].ljust(width)}  {column['definition']} ({', '.join(traits)})")
-    if not as_json:
-        typer.echo("* headline column, shown by default; show any other with: bench table -m NAME")
+        default = ", measured by default" if row["suite"] in DEFAULT_SUITES else ""
+        lines = [
+            column | {"*": "*" if column["headline"] else "", "ranks": "yes" if column["ranks"] else ""}
+            for column in row["columns"]
+        ]
+        table = _table(f"{row['suite']}: {row['what']}", heads, lines, column="name")
+        facts = (f"of {of}{default}; {row['origin']}; version {row['version']}",)
+        tables.append(replace(table, notes=facts))
+    print_tables(tables)
+    _broken(rows, "suite")
+    typer.echo("\n* headline column, shown by default; show any other with: bench table -m NAME")
 
 
 def _suite_facts(suite: Suite[Any]) -> dict[str, Any]:
@@ -139,7 +157,7 @@ def _facts(codec: Codec) -> dict[str, Any]:
 
 
 @app.command("datasets")
-def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
+def datasets_command(*, data: Data = None, format_: TextOrJson = "text") -> None:
     """List datasets: splits, how many meshes of each are on this machine, and how to get the others."""
     from gcbench.datasets import DATASETS, data_root, open_dataset
 
@@ -164,23 +182,32 @@ def datasets_command(*, data: Data = None, as_json: Json = False) -> None:
                     "remedy": selection.remedy if selection.missing else "",
                 }
         rows.append({"dataset": name, "what": dataset.describe(), "splits": splits})
-    if as_json:
+    if format_ == "json":
         typer.echo(json.dumps({"root": str(root), "datasets": rows}, indent=1))
         return
-    typer.echo(f"data root: {root}{'' if root.exists() else ' (not there)'}")
-    for row in rows:
-        typer.echo(f"\n{row['dataset']}  {row.get('what', row.get('error'))}")
-        for split, facts in row.get("splits", {}).items():
-            missing = f", {facts['missing']} missing" if facts["missing"] else ""
-            typer.echo(f"    {split:6} {facts['here']} meshes here{missing}")
-        for remedy in dict.fromkeys(facts["remedy"] for facts in row.get("splits", {}).values() if facts["remedy"]):
-            typer.echo(f"    {remedy}")
+    lines = [
+        {"dataset": row["dataset"], "split": split} | facts
+        for row in rows
+        for split, facts in row.get("splits", {}).items()
+    ]
+    counts = [Column(name, label, "integer") for name, label in (("here", "meshes here"), ("missing", "missing"))]
+    remedies = dict.fromkeys(line["remedy"] for line in lines if line["remedy"])
+    keys = [Column("dataset", "dataset", key=True), Column("split", "split", key=True)]
+    print_tables(
+        [
+            Table.of_rows(f"data root: {root}{'' if root.exists() else ' (not there)'}", [*keys, *counts], lines),
+            _table("", ("dataset", "what"), [{"what": row.get("error")} | row for row in rows]),
+            Table("to get the others", (), {}, tuple(remedies)),
+        ][: 3 if remedies else 2]
+    )
     typer.echo("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
 
 
 @app.command("runs")
-def runs_command(*, as_json: Json = False) -> None:
+def runs_command(*, format_: TextOrJson = "text") -> None:
     """List the runs in results/runs: counts of results, codecs, and whether the run is finished."""
+    from gcbench.bench.analysis.versions import newest
+    from gcbench.bench.plan.experiment import kept
     from gcbench.bench.store.run import Run
 
     rows: list[dict[str, Any]] = []
@@ -188,28 +215,29 @@ def runs_command(*, as_json: Json = False) -> None:
         store = Run(path)
         if not store.exists:
             continue
-        records, sessions = store.records(), store.sessions()
+        sessions = store.sessions()
         last = sessions[-1] if sessions else {}
-        rows.append(
-            {
-                "run": store.name,
-                "records": len(records),
-                "ok": sum(r.status == "ok" for r in records),
-                "bad_input": sum(r.status == "bad-input" for r in records),
-                "failed": sum(r.status not in {"ok", "bad-input"} for r in records),
-                "codecs": sorted({r.codec for r in records}),
-                "last_started": last.get("started"),
-                "last_finished": last.get("finished"),
-            }
-        )
-    if as_json:
+        row: dict[str, Any] = {"run": store.name, "experiments": [str(file) for file in kept(path)]}
+        try:
+            of = newest(store).rows
+        except BenchError as error:
+            rows.append(row | {"error": str(error)})
+            continue
+        counts = Counter(of["status"].tolist())
+        row |= {"records": len(of), "ok": counts.pop("ok", 0), "bad_input": counts.pop("bad-input", 0)}
+        row |= {"failed": counts.total(), "codecs": sorted(map(str, of["codec"].unique()))}
+        rows.append(row | {"last_started": last.get("started"), "last_finished": last.get("finished")})
+    if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
         return
     if not rows:
         typer.echo(f"no run in {RUNS}; make one with: bench run")
+        return
     for row in rows:
-        end = (
-            f"finished {row['last_finished']}" if row["last_finished"] else "not finished: the same command resumes it"
-        )
-        counts = f"{row['ok']} ok, {row['failed']} failed, {row['bad_input']} bad input"
-        typer.echo(f"{row['run']}  {row['records']} records ({counts}), {end}\n    {', '.join(row['codecs'])}")
+        row["codecs"] = row.get("error") or ", ".join(row["codecs"])
+        row["last_finished"] = row.get("last_finished") or ("" if "error" in row else "no: the same command resumes it")
+    counted = [Column(name, name.replace("_", " "), "integer") for name in ("records", "ok", "failed", "bad_input")]
+    rest = [Column("last_finished", "finished"), Column("codecs", "codecs")]
+    print_tables([Table.of_rows("", [Column("run", "run", key=True), *counted, *rest], rows)])
+    if files := [file for row in rows for file in row["experiments"]]:
+        typer.echo(f"to make a run again: bench run {files[-1]}")

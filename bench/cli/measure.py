@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,8 +16,12 @@ from gcbench.bench.cli.options import (
     Jobs,
     Memory,
     Moved,
+    OnlyCodecs,
+    OnlyDatasets,
+    OnlyRates,
     RetryFailed,
     RunArgument,
+    Suites,
     Threads,
     executor_of,
     limit_of,
@@ -36,13 +40,10 @@ if TYPE_CHECKING:
 def measure_command(
     run: RunArgument = None,
     *,
-    suite: Annotated[
-        str,
-        typer.Option("--suite", "-s", help="Suites, comma-separated; see: bench list metrics. Default: as bench run."),
-    ] = "",
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only these datasets, comma-separated.")] = "",
-    codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codec addresses, comma-separated.")] = "",
-    rates: Annotated[str, typer.Option(help="Only these rate labels, comma-separated.")] = "",
+    suite: Suites = "",
+    dataset: OnlyDatasets = "",
+    codec: OnlyCodecs = "",
+    rate: OnlyRates = "",
     jobs: Jobs = None,
     threads: Threads = None,
     deadline: Deadline = "3600",
@@ -54,13 +55,13 @@ def measure_command(
 ) -> None:
     """Add metrics to a finished run, by more metric suites or a newer version of a suite.
 
-    The stored streams are decoded and measured; nothing is encoded. Only missing values are measured.
-
     [bold]Examples[/bold]
 
         bench measure --suite volume,mpeg-grid          the last run
         bench measure ama-all-standard -s render -c draco,draco-qem
-        bench measure -s my-metric                      your own suite: bench new-metric
+        bench measure -s my-metric                      your own suite: bench new metric
+
+    The stored streams are decoded and measured; nothing is encoded. Only missing values are measured.
     """
     from gcbench.bench.cli.progress import Progress
     from gcbench.bench.run.kept import KeptInputs, chosen, to_measure
@@ -69,7 +70,7 @@ def measure_command(
 
     store = opened(run)
     suites = suite_ids(suites_of(suite))
-    records = chosen(store.records(), datasets=names(dataset), codecs=split_addresses(codec), rates=names(rates))
+    records = chosen(store.records(), datasets=names(dataset), codecs=split_addresses(codec), rates=names(rate))
     if not records:
         raise UsageError(f"{store.path} has no coding of the chosen datasets, codecs and rates")
     units: list[MeasurementUnit] = []

@@ -12,19 +12,21 @@ from gcbench.bench.cli.runs import run_path
 def merge_command(
     runs: Annotated[list[str], typer.Argument(help="Names or folders of runs.", metavar="RUN...")],
     *,
-    into: Annotated[str, typer.Option(help="Name or folder of the run to copy into; made if it does not exist.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Name or folder of the run to copy into; made if it does not exist.")
+    ],
 ) -> None:
     """Copy codings, streams and measurements of several runs into one run.
+
+    [bold]Examples[/bold]
+
+        bench merge machine-a/run machine-b/run --out ./both
+        bench merge monday tuesday -o week
 
     A coding that the target already has is not copied. Two codings are the
     same if codec, version, rate, effort, seed, device and meshes are the
     same, and in timing passes the kind of machine. If only the version
     differs, the coding of the later argument counts.
-
-    [bold]Examples[/bold]
-
-        bench merge machine-a/run machine-b/run --into ./both
-        bench merge monday tuesday --into week
     """
     from gcbench.bench.store.run import Run
     from gcbench.errors import StoreError
@@ -33,7 +35,7 @@ def merge_command(
     for source in sources:
         if not source.exists:
             raise StoreError(f"there is no run in {source.path}")
-    with Run(run_path(into)).writing() as target:
+    with Run(run_path(out)).writing() as target:
         for source in sources:
             if source.path.resolve() == target.path.resolve():
                 continue

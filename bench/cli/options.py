@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,12 +15,40 @@ if TYPE_CHECKING:
     from gcbench.bench.store.run import Run
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="Name or folder of a run. Default: the last run.", metavar="[RUN]")
+    str | None, typer.Argument(help="Name or folder of a run. Default: the last run.", metavar="RUN")
 ]
+OnlyDatasets = Annotated[
+    str, typer.Option("--dataset", "-d", help="Only these datasets, comma-separated. Default: all.", show_default=False)
+]
+OnlyCodecs = Annotated[
+    str,
+    typer.Option(
+        "--codec", "-c", help="Only these codec addresses, comma-separated. Default: all.", show_default=False
+    ),
+]
+OnlyRates = Annotated[
+    str, typer.Option("--rate", help="Only these rate labels, comma-separated. Default: all.", show_default=False)
+]
+Suites = Annotated[
+    str,
+    typer.Option(
+        "--suite",
+        "-s",
+        help="Metric suites, comma-separated; +volume adds to the default. See: bench list metrics.",
+        show_default=False,
+    ),
+]
+TableFormat = Annotated[
+    Literal["text", "markdown", "latex", "html", "csv", "json"],
+    typer.Option("--format", "-f", help="What to print. CSV and JSON have every column and digit."),
+]
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", "-f", help="Print text or JSON.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda, for codecs that can use it.")]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Tasks at a time on this machine. Default: one for each core.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads for each task. Default: cores / jobs.")]
+AllThreads = Annotated[int | None, typer.Option(min=1, help="Threads of the codec. Default: one for each core.")]
 Deadline = Annotated[
     str,
     typer.Option(

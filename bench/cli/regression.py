@@ -6,14 +6,16 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gcbench.bench.cli.options import Data, names
+from gcbench.bench.cli.options import Data, OnlyCodecs, TextOrJson, names
+from gcbench.bench.cli.output import print_tables
 from gcbench.bench.cli.progress import Progress
 from gcbench.bench.cli.run import suites_of
 from gcbench.bench.cli.runs import opened
+from gcbench.bench.tabular import render as rendered
 from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def compare_command(
     run_a: Annotated[str, typer.Argument(help="Name or folder of the old run.", metavar="RUN_A")],
     run_b: Annotated[str, typer.Argument(help="Name or folder of the new run.", metavar="RUN_B")],
     *,
-    codec: Annotated[str, typer.Option("--codec", "-c", help="Only these codecs, comma-separated.")] = "",
+    codec: OnlyCodecs = "",
     tolerance: Annotated[
         str,
         typer.Option(
@@ -41,21 +43,22 @@ def compare_command(
             "codecs, and wider for codecs that train a network."
         ),
     ] = "",
-    format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown or json.")] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    format_: Annotated[
+        Literal["text", "markdown", "json"], typer.Option("--format", "-f", help="What to print.")
+    ] = "text",
 ) -> None:
     """Compare the bytes and metrics of two runs, and say what became worse.
-
-    A cell is one mesh, codec and rate. Cells of the two runs are matched by
-    dataset, mesh, codec, rate, effort, seed and device. A cell is worse if
-    its bytes or a metric became worse by more than the tolerance, or if it
-    succeeded in RUN_A and failed in RUN_B.
 
     [bold]Examples[/bold]
 
         bench compare before after
         bench compare before after -c my-codec -f markdown > pr.md
         bench compare laptop server --tolerance 0.1%
+
+    A cell is one mesh, codec and rate. Cells of the two runs are matched by
+    dataset, mesh, codec, rate, effort, seed and device. A cell is worse if
+    its bytes or a metric became worse by more than the tolerance, or if it
+    succeeded in RUN_A and failed in RUN_B.
 
     [bold]Exit codes[/bold]
 
@@ -65,9 +68,6 @@ def compare_command(
     from gcbench.bench.audit import cell_results, compare_results, render
     from gcbench.registry import split_addresses
 
-    format_ = "json" if as_json else format_
-    if format_ not in {"text", "markdown", "json"}:
-        raise UsageError(f"unknown format '{format_}'; known: text, markdown, json")
     given = _percentage(tolerance) if tolerance else None
     with _cannot_measure():
         codecs = split_addresses(codec) if codec else []
@@ -81,11 +81,10 @@ def compare_command(
     if format_ == "json":
         report = {"verdict": comparison.verdict, **render.as_json(comparison, (), notes)}
         typer.echo(json.dumps(report, indent=1))
-    elif format_ == "markdown":
-        typer.echo(render.markdown(f"{run_a} → {run_b}", comparison, (), notes), nl=False)
     else:
-        typer.echo(render.text(comparison, (), notes))
-        typer.echo(_SAYS[comparison.verdict])
+        print_tables(render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes), format_)
+        if format_ == "text":
+            typer.echo(f"\n{_SAYS[comparison.verdict]}")
     raise typer.Exit(_EXIT_CODES[comparison.verdict])
 
 
@@ -101,7 +100,7 @@ def gate_command(
     markdown: Annotated[
         Path | None, typer.Option(help="Append the result as Markdown to this file, e.g. $GITHUB_STEP_SUMMARY.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    format_: TextOrJson = "text",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Cells at a time. Default: one for each core.")
     ] = None,
@@ -122,22 +121,16 @@ def gate_command(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Likewise: mini, paper or all. Default: the dataset's own.")] = None,
     effort: Annotated[str | None, typer.Option(help="Likewise: quick, standard or paper. Default: quick.")] = None,
-    rates: Annotated[str | None, typer.Option(help="Likewise: only these rate labels, comma-separated.")] = None,
-    meshes: Annotated[str | None, typer.Option(help="Likewise: only these meshes, comma-separated.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Likewise: only these rate labels, comma-separated.")] = None,
+    mesh: Annotated[str | None, typer.Option(help="Likewise: only these meshes, comma-separated.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Likewise. Default: 0.")] = None,
-    suites: Annotated[
+    suite: Annotated[
         str | None,
-        typer.Option("--measure", help="Likewise: metric suites. Default: as in bench run."),
+        typer.Option("--suite", "-s", help="Likewise: metric suites. Default: as in bench run."),
     ] = None,
     control: Annotated[str, typer.Option(help="With --update --timing: the codec that times are ratios to.")] = "draco",
 ) -> None:
     """Run a small subset and compare it with a baseline file: for continuous integration.
-
-    The baseline file names the subset, so the gate needs no other option.
-    Deterministic codecs must repeat bytes and metrics exactly; codecs that
-    train a network may differ within a tolerance. If a package that decides
-    a codec's bytes has changed, a worse result is not blamed on the codec:
-    the exit code is 2, and a note names the package.
 
     [bold]Examples[/bold]
 
@@ -146,6 +139,12 @@ def gate_command(
         bench gate -b gate.json --markdown "$GITHUB_STEP_SUMMARY"
         bench gate -b gate.json -c my-codec --update           accept a change
         bench gate -b gate.json --update --timing              with times
+
+    The baseline file names the subset, so the gate needs no other option.
+    Deterministic codecs must repeat bytes and metrics exactly; codecs that
+    train a network may differ within a tolerance. If a package that decides
+    a codec's bytes has changed, a worse result is not blamed on the codec:
+    the exit code is 2, and a note names the package.
 
     docs/gate.md has a workflow for GitHub Actions.
 
@@ -160,10 +159,10 @@ def gate_command(
 
     jobs = jobs or default_threads(1)
     codecs = split_addresses(codec) if codec else []
-    of_new = {"dataset": dataset, "split": split, "effort": effort, "rates": rates, "meshes": meshes, "seed": seed}
-    of_new |= {"measure": suites}
+    of_new = {"dataset": dataset, "split": split, "effort": effort, "rate": rate, "mesh": mesh, "seed": seed}
+    of_new |= {"suite": suite}
     given = [f"--{name}" for name, value in of_new.items() if value is not None]
-    with _cannot_measure(markdown), Progress(quiet=as_json) as progress:
+    with _cannot_measure(markdown), Progress(quiet=format_ == "json") as progress:
         if given and (baseline.exists() or not update):
             raise UsageError(f"{', '.join(given)}: the baseline names the subset; write another file with --update")
         if update:
@@ -173,8 +172,8 @@ def gate_command(
                 split,
                 effort or "quick",
                 seed or 0,
-                tuple(names(rates or "")),
-                tuple(names(meshes or "")),
+                tuple(names(rate or "")),
+                tuple(names(mesh or "")),
             )
             subset = old.subset if old else subset
             if not (codecs or old):
@@ -182,7 +181,7 @@ def gate_command(
             new, wall_s = run_subset(
                 subset,
                 codecs or tuple(old.codecs if old else ()),
-                suites=tuple(old.suites) if old else suites_of(suites or ""),
+                suites=tuple(old.suites) if old else suites_of(suite or ""),
                 control=control if timing else None,
                 jobs=jobs,
                 data=data,
@@ -198,15 +197,16 @@ def gate_command(
             Baseline.read(baseline), codecs, timing=timing, jobs=jobs, data=data, keep=keep, on_tick=progress.tick
         )
     parts = (report.comparison, report.timing, report.notes)
+    tables = render.comparison_tables("bench gate", *parts)
     if markdown is not None:
         with _cannot_measure():
-            _append(markdown, render.markdown("bench gate", *parts))
-    if as_json:
+            _append(markdown, "".join(rendered(tables, "markdown")))
+    if format_ == "json":
         everything = {"verdict": report.verdict, "wall_s": report.wall_s, **render.as_json(*parts)}
         typer.echo(json.dumps(everything, indent=1))
     else:
-        typer.echo(render.text(*parts))
-        typer.echo(f"{_SAYS[report.verdict]}; {report.wall_s:.0f} s")
+        print_tables(tables)
+        typer.echo(f"\n{_SAYS[report.verdict]}; {report.wall_s:.0f} s")
         if report.verdict == "better":
             typer.echo(f"to make this the baseline: bench gate --baseline {baseline} --update")
     raise typer.Exit(_EXIT_CODES[report.verdict])

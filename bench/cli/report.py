@@ -15,31 +15,38 @@ from gcbench.bench.cli.runs import opened
 
 def report_command(
     run: RunArgument = None,
+    other: Annotated[str | None, typer.Argument(help="A second run, shown beside the first.", metavar="OTHER")] = None,
     *,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file. Default: RUN/report.html.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file. Default: RUN/report.html; of two runs RUN/report-OTHER.html."),
+    ] = None,
     max_mb: Annotated[
         float, typer.Option("--max-mb", min=0.5, help="Size limit of the file, 10⁶ bytes; meshes fill the rest.")
     ] = 15.0,
     meshes: Annotated[bool, typer.Option("--meshes/--no-meshes", help="With or without 3-D views.")] = True,
     data: Data = None,
 ) -> None:
-    """Write a run as one HTML file: curves, every coding, meshes in 3-D, times, failures, provenance.
-
-    The file opens from disk and needs no network. For the 3-D views, the stored streams are decoded and shown beside
-    the original meshes, which must still be on this machine. Codings without a view are listed with the reason.
+    """Write a run, or two side by side, as one HTML file: curves, meshes in 3-D, times, failures, provenance.
 
     [bold]Examples[/bold]
 
         bench report                                     the last run → RUN/report.html
         bench report ama-all-standard --out ama.html --max-mb 30
         bench report --no-meshes                         a few hundred kB, at once
+        bench report old new                             what changed from old to new, with a wipe between meshes
+
+    The file opens from disk and needs no network. For the 3-D views, the stored streams are decoded and shown beside
+    the original meshes, which must still be on this machine. Codings without a view are listed with the reason.
+    A report can be made while the run is going on.
     """
     from gcbench.bench import report
 
-    store = opened(run)
-    with counter("decoding") as progress:
+    store, second = opened(run), opened(other) if other else None
+    name = f"report-{second.name}.html" if second else "report.html"
+    with counter("decoding and packing") as progress:
         built = report.build(
-            store, out or store.path / "report.html", max_mb=max_mb, meshes=meshes, data=data, progress=progress
+            store, out or store.path / name, other=second, max_mb=max_mb, meshes=meshes, data=data, progress=progress
         )
     typer.echo(f"{built.path}: {built.size_bytes / 1e6:.1f} MB in {built.wall_s:.0f} s")
     if meshes:

@@ -5,34 +5,53 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench.bench.cli.asked import asked_of
+from gcbench.bench.cli.estimated import estimated
 from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.bench.cli.options import (
     Cluster,
     Data,
     Deadline,
+    Device,
     Jobs,
     Memory,
+    OnlyRates,
     RetryFailed,
+    Suites,
+    TextOrJson,
     Threads,
     executor_of,
     limit_of,
     names,
 )
-from gcbench.bench.cli.runs import run_path, short_name
+from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.runs import RUNS, run_path, short_name
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from gcbench.bench.plan.experiment import Experiment
     from gcbench.bench.plan.planning import Plan
+    from gcbench.bench.run.outstanding import Tick
     from gcbench.bench.run.runner import Summary
-    from gcbench.bench.store.records import Record
     from gcbench.bench.store.run import Run
 
 
 def run_command(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file that says what to run; options override it. See below.", metavar="FILE.toml"),
+    ] = None,
     *,
     dataset: Annotated[
         str, typer.Option("--dataset", "-d", help="Names or folders, comma-separated; see: bench list datasets.")
@@ -51,16 +70,13 @@ def run_command(
             help="quick, standard or paper: how many rates, how long to train. Default: quick for mini, else standard."
         ),
     ] = None,
-    rates: Annotated[str, typer.Option(help="Keep only these rate labels, comma-separated.")] = "",
+    rate: OnlyRates = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N meshes of each dataset.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
-    measure: Annotated[
-        str,
-        typer.Option(help="Metric suites, comma-separated; +volume adds to the default. See: bench list metrics."),
-    ] = "",
+    suite: Suites = "",
     jobs: Jobs = None,
     threads: Threads = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for codecs that can use it.")] = "cpu",
+    device: Device = "cpu",
     deadline: Deadline = "3600",
     memory: Memory = None,
     cluster: Cluster = None,
@@ -77,62 +93,90 @@ def run_command(
     ] = False,
     retry_failed: RetryFailed = False,
     run: Annotated[
-        str | None, typer.Option("--run", help="Name or folder of the run. Default: from dataset, split and effort.")
+        str | None,
+        typer.Option(
+            "--run", help="Name or folder of the run. Default: that of FILE, else from dataset, split and effort."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of the table.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would run and about how long it takes, and stop.")
+    ] = False,
+    format_: TextOrJson = "text",
 ) -> None:
-    """Run codecs on datasets: encode, decode from the stream alone, measure, record.
+    r"""Run codecs on datasets: encode, decode from the stream alone, measure, record.
 
-    A *coding* is one codec at one rate on one mesh, or on one set of meshes.
+    [bold]Examples[/bold]
+
+        bench run                                     built-in meshes, all codecs
+        bench run -d my/folder -c draco,draco-qem     your meshes, two codecs
+
+    A coding is one codec at one rate on one mesh, or on one set of meshes.
 
     The same command resumes an interrupted run: it computes only what is missing. More codecs or rates extend the run.
     More metric suites measure the stored streams and encode nothing.
 
-    [bold]Examples[/bold]
+    [bold]More examples[/bold]
 
-        bench run                               built-in meshes, all codecs
-        bench run -d ama,thingi10k --split all -c draco,draco-qem
-        bench run -d my/folder -c draco --rates q10,q12
-        bench run --timing                      times worth quoting
-        bench run --measure +volume,mpeg-grid   add metrics to the default ones
-        bench run --cluster local:2             on a Dask cluster: docs/cluster.md
+        bench run -d ama,thingi10k --split all -c draco --rate q10,q12
+        bench run --timing                            times worth quoting
+        bench run --suite +volume,mpeg-grid           add metrics to the default ones
+        bench run --cluster local:2                   on a Dask cluster: docs/cluster.md
+
+    [bold]A run as a file[/bold]
+
+        bench run ablation.toml                       the same as typing the options
+        bench run results/runs/mine/experiment.toml   run it again, here or elsewhere
+
+    The keys of FILE.toml are the names of the options, such as codec = \["draco", "necgs\[k=64]"]; see docs/running.md.
+    Every run keeps such a file, RUN/experiment.toml.
     """
-    from gcbench.bench.analysis.frame import frame, summarise
-    from gcbench.bench.analysis.table import render
+    from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.tables.rate_distortion import rate_distortion
     from gcbench.bench.cli.progress import Progress
+    from gcbench.bench.plan.experiment import keep
     from gcbench.bench.plan.planning import make_plan
     from gcbench.bench.run import machine
+    from gcbench.bench.run.estimate import estimate, history
     from gcbench.bench.run.runner import default_threads, run_plan
     from gcbench.bench.store.run import Run
-    from gcbench.registry import split_addresses
 
-    if timing and cluster:
+    asked = asked_of(ctx, file)
+    if asked.timing and cluster:
         raise UsageError("a timing pass runs on this machine: leave out --cluster")
-    suites = suites_of(measure)
+    suites, as_json = suites_of(",".join(asked.suite)), format_ == "json"
     with Progress(quiet=as_json) as progress:
         plan = make_plan(
-            names(dataset),
-            split_addresses(codec),
-            split=split,
-            effort=effort,
-            seed=seed,
-            rates=names(rates),
-            limit=limit,
+            asked.dataset or (dataset,),
+            asked.codec or codec,
+            split=asked.split,
+            effort=asked.effort,
+            seed=asked.seed or 0,
+            rates=asked.rate,
+            limit=asked.limit,
             data=data,
-            allow_missing=allow_missing,
-            timing=machine.kind(device) if timing else None,
-            device=device,
+            allow_missing=asked.allow_missing,
+            timing=machine.kind(asked.device or device) if asked.timing else None,
+            device=asked.device or device,
             progress=progress.reading,
         )
-        store = Run(run_path(run or plan.default_name()))
-        if not as_json or dry_run:
+        store = Run(run_path(asked.run or (file.stem if file else plan.default_name())))
+        if not as_json:
             _announce(plan, store)
+        jobs = jobs or (1 if plan.timing else default_threads(1))
         if dry_run:
+            found = estimate(plan, store, suites, history([*RUNS.glob("*"), store.path]), jobs)
+            progress.close()
+            known = {"run": str(store.path), **asdict(found), "wall_s": found.wall_s}
+            typer.echo(json.dumps(known, indent=1) if as_json else "\n".join(estimated(found)))
             return
-        jobs = jobs or (1 if timing else default_threads(1))
         sets = sum(unit.kind == "set" for unit in plan.codings)
-        limits = limit_of(deadline, memory, jobs, sets=sets, cluster=cluster)
+        limits = limit_of(str(asked.deadline or deadline), asked.memory, jobs, sets=sets, cluster=cluster)
+        keeping = cache(partial(keep, _again(asked, plan, suites, store), store.path))
+
+        def on_tick(tick: Tick) -> None:
+            keeping()  # the first time: the run is open for writing now
+            progress.tick(tick)
+
         try:
             summary = run_plan(
                 plan,
@@ -143,8 +187,9 @@ def run_command(
                 limit=limits,
                 retry_failed=retry_failed,
                 executor=executor_of(cluster, store, limits, jobs, threads),
-                on_tick=progress.tick,
+                on_tick=on_tick,
             )
+            keeping()
         except KeyboardInterrupt:
             progress.close()
             typer.echo(
@@ -157,11 +202,27 @@ def run_command(
         typer.echo(json.dumps(_summary_json(plan, store, summary), indent=1))
     else:
         typer.echo()
-        typer.echo(render(summarise(frame(_of_plan(plan, store)))))
+        rows = _of_plan(plan, store)
+        print_tables(rate_distortion(summarise(rows), rows=rows))
+        typer.echo()
         typer.echo(said(summary))
         typer.echo(f"next: bench plot {shlex.quote(short_name(store))}")
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _again(asked: Experiment, plan: Plan, suites: Sequence[str], store: Run) -> Experiment:
+    """What was asked for, with the codecs, effort, suites and so on that the defaults stood for on this machine."""
+    return replace(
+        asked,
+        dataset=asked.dataset or tuple(name for name, _ in plan.datasets),
+        codec=plan.codecs,
+        effort=plan.effort,
+        seed=plan.seed,
+        device=plan.device,
+        suite=() if plan.timing else tuple(suites),
+        run=short_name(store),
+    )
 
 
 def suites_of(text: str) -> list[str]:
@@ -184,20 +245,19 @@ def said(summary: Summary) -> str:
     )
 
 
-def _of_plan(plan: Plan, store: Run) -> list[Record]:
+def _of_plan(plan: Plan, store: Run) -> pd.DataFrame:
     """Records of the plan's codecs and meshes in a run, those of timing passes included."""
+    import pandas
+
     from gcbench.bench.analysis.versions import newest
 
+    rows = newest(store).rows
     splits = dict(plan.datasets)
-    meshes = {(mesh.source.dataset, mesh.source.mesh) for mesh in plan.meshes}
-    return [
-        r
-        for r in newest(store).records
-        if (r.dataset, r.mesh) in meshes
-        and r.split == splits.get(r.dataset)
-        and r.codec in plan.codecs
-        and (r.effort, r.seed, r.device) == (plan.effort, plan.seed, plan.device)
-    ]
+    sources = [mesh.source for mesh in plan.meshes]
+    meshes = [(source.dataset, splits.get(source.dataset), source.mesh) for source in sources]
+    of_plan = pandas.MultiIndex.from_frame(rows[["dataset", "split", "mesh"]].astype(str)).isin(meshes)
+    same = (rows["effort"] == plan.effort) & (rows["seed"] == plan.seed) & (rows["device"] == plan.device)
+    return rows[of_plan & rows["codec"].isin(plan.codecs) & same]
 
 
 def _announce(plan: Plan, store: Run) -> None:

@@ -25,7 +25,9 @@ def run_path(run: str) -> Path:
 
 def short_name(store: Run) -> str:
     """What to type to name a run."""
-    return store.name if store.path.parent == RUNS else str(store.path)
+    if store.path.parent == RUNS:
+        return store.name
+    return f"./{store.path}" if str(store.path) == store.name else str(store.path)
 
 
 def last_run() -> Path:
@@ -49,14 +51,12 @@ def opened(run: str | None) -> Run:
 
 def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
     """Folder and records of a run, or of the last one; prints which results of older codec versions are left out."""
-    from gcbench.bench.analysis.frame import frame
     from gcbench.bench.analysis.versions import newest
 
     store = opened(run)
     found = newest(store)
     for line in found.notes:
         typer.echo(line, err=True)
-    rows = frame(found.records)
-    if rows.empty:
+    if found.rows.empty:
         raise UsageError(f"{store.path} has no results yet; resume it with: bench run")
-    return store.path, rows
+    return store.path, found.rows

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.options import RunArgument, names
+from gcbench.bench.cli.options import RunArgument, TableFormat, names
+from gcbench.bench.cli.output import print_tables
 from gcbench.bench.cli.runs import read_run
 from gcbench.errors import UsageError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gcbench.bench.metrics import Column
+    from gcbench.bench.tabular import Table
 
 _MEANS = ("ok", "common", "penalised")
 _KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
@@ -45,17 +47,27 @@ def table_command(
         ),
     ] = "ok",
     metric: MetricOption = "",
-    format_: Annotated[str, typer.Option("--format", "-f", help="text, markdown, latex, csv or json.")] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    format_: TableFormat = "text",
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Without times, equal results give equal tables.")
     ] = True,
     per_mesh: Annotated[
         bool, typer.Option("--per-mesh", help="Every record, as CSV or JSON, instead of means.")
     ] = False,
-    failures: Annotated[bool, typer.Option("--failures", help="List failed codings with reasons.")] = False,
+    failures: Annotated[bool, typer.Option("--failures", help="List what failed: pass, stage and reason.")] = False,
 ) -> None:
     """Show the results of a run as a table: means over the meshes for each codec and rate, and failures.
+
+    [bold]Examples[/bold]
+
+        bench table                                  the last run
+        bench table mixed-mini-quick -f markdown
+        bench table --means common                   over meshes that all codecs coded
+        bench table -m cd_p2s,hausdorff_p2s          these metrics; -m +nc_p2s adds one
+        bench table ama-all-standard -k bd -m cd -f latex
+        bench table mixed-mini-quick --no-timing -f csv > table.csv
+        bench table --per-mesh -f json
+        bench table --failures                       in any format
 
     [bold]Kinds[/bold]
 
@@ -69,32 +81,21 @@ def table_command(
         resolution   rates named by a resolution (k64w32), side by side
         published    results of papers beside those of the run
 
-    [bold]Examples[/bold]
+    [bold]Marks[/bold]
 
-        bench table                                  the last run
-        bench table mixed-mini-quick -f markdown
-        bench table --means common                   over meshes that all codecs coded
-        bench table -m cd_p2s,hausdorff_p2s          these metrics; -m +nc_p2s adds one
-        bench table ama-all-standard -k bd -m cd -f latex
-        bench table mixed-mini-quick --no-timing -f csv > table.csv
-        bench table --per-mesh --json
-        bench table --failures                       in any format
+        ~            at the noise floor of sampled points: such values do not rank codecs
+        ≈            not worse than the best of its size, as far as the meshes can tell
     """
-    from gcbench.bench.analysis import table, tables
     from gcbench.bench.analysis.coverage import common
-    from gcbench.bench.analysis.frame import summarise
     from gcbench.bench.analysis.measured import chosen
-    from gcbench.bench.analysis.published import beside_published
-    from gcbench.bench.analysis.text import FORMATS
+    from gcbench.bench.analysis.tables.failures import failures as failed
+    from gcbench.bench.analysis.tables.records import records
 
-    format_ = "json" if as_json else format_
-    if format_ not in FORMATS:
-        raise UsageError(f"unknown format '{format_}'; known: {', '.join(FORMATS)}")
     if kind not in _KINDS:
         raise UsageError(f"unknown kind '{kind}'; known: {', '.join(_KINDS)}")
     if means not in _MEANS:
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
-    if per_mesh and format_ in {"markdown", "latex"}:
+    if per_mesh and format_ not in {"text", "csv", "json"}:
         raise UsageError("--per-mesh prints CSV or JSON: -f csv (the default) or -f json")
     path, rows = read_run(run)
     named = names(metric)
@@ -105,26 +106,34 @@ def table_command(
         for line in shared.notes:
             typer.echo(line, err=True)
     if failures:
-        typer.echo(table.failures(rows, format_), nl=False)
+        print_tables([failed(rows)], format_)
     elif per_mesh:
-        typer.echo(table.render(rows, "csv" if format_ == "text" else format_, timing=timing), nl=False)
+        print_tables([records(rows, timing=timing)], "csv" if format_ == "text" else format_)
     else:
-        summary = summarise(rows, penalise=means == "penalised")
-        if kind == "rd":
-            made = table.render(summary, format_, timing=timing, columns=columns, rows=rows)
-        else:
-            of_kind = {
-                "datasets": lambda: tables.datasets(rows),
-                "timing": lambda: tables.timing(rows),
-                "stages": lambda: tables.stages(summary),
-                "bd": lambda: [
-                    one for column in _ranked(rows, columns, named=bool(named)) for one in tables.bd(rows, column)
-                ],
-                "resolution": lambda: tables.resolution(summary, columns),
-                "published": lambda: beside_published(summary),
-            }
-            made = tables.render(of_kind[kind](), format_)
-        typer.echo(made, nl=False)
+        ranked = _ranked(rows, columns, named=bool(named)) if kind == "bd" else []
+        print_tables(_tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing), format_)
+
+
+def _tables(
+    kind: str, rows: pd.DataFrame, columns: list[Column], ranked: list[Column], *, penalise: bool, timing: bool
+) -> list[Table]:
+    """Make the tables of a kind; only what they need is imported and computed."""
+    from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.tables import datasets, deltas, published, rate_distortion, resolution
+    from gcbench.bench.analysis.tables import timing as times
+
+    if kind == "datasets":
+        return datasets.datasets(rows)
+    if kind == "timing":
+        return times.timing(rows)
+    if kind == "bd":
+        return [table for column in ranked for table in deltas.deltas(rows, column)]
+    summary = summarise(rows, penalise=penalise)
+    if kind == "rd":
+        return rate_distortion.rate_distortion(summary, timing=timing, columns=columns, rows=rows)
+    if kind == "stages":
+        return times.stages(summary)
+    return resolution.resolution(summary, columns) if kind == "resolution" else published.beside_published(summary)
 
 
 def _ranked(rows: pd.DataFrame, columns: list[Column], *, named: bool) -> list[Column]:
@@ -153,6 +162,13 @@ def plot_command(
 ) -> None:
     """Draw the results of a run as figures (PNG and PDF), one of each kind for each dataset.
 
+    [bold]Examples[/bold]
+
+        bench plot                                   the last run
+        bench plot ama-all-standard --out figures --kind rd
+        bench plot ablation -c 'necgs,necgs[ssim=0]'
+        bench plot -k rd -m cd_p2s,mpeg_d1_psnr
+
     [bold]Kinds[/bold]
 
         rd            quality against compression ratio, in at most six headline columns or those
@@ -164,13 +180,6 @@ def plot_command(
         scatter       every mesh: ranking metric and largest error, or those of -m, against bits
                       per vertex
         amortisation  set codecs: compression ratio against the number of meshes in the set
-
-    [bold]Examples[/bold]
-
-        bench plot                                   the last run
-        bench plot ama-all-standard --out figures --kind rd
-        bench plot ablation -c 'necgs,necgs[ssim=0]'
-        bench plot -k rd -m cd_p2s,mpeg_d1_psnr
     """
     from gcbench.bench.analysis.coverage import common
     from gcbench.bench.analysis.figures import KINDS, save_figures
@@ -193,9 +202,10 @@ def plot_command(
         raise UsageError(f"{path} has no measured record to draw")
     named = names(metric)
     columns = chosen(rows, named, str(run or path)) if named else None
-    for line in common(rows).notes:
+    shared = common(rows)
+    for line in shared.notes:
         typer.echo(line, err=True)
-    figures = save_figures(rows, out or path / "figures", path.name, kinds, columns)
+    figures = save_figures(rows, out or path / "figures", path.name, kinds, columns, shared=shared)
     if not figures:
         raise UsageError(f"{path} has nothing to draw of kind {kind}")
     for figure in figures:

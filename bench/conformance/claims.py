@@ -87,7 +87,7 @@ def ladder(lab: Lab) -> Verdict:
             raise ContractBroken(f"rates({effort!r}) is empty")
         for label in labels:
             if not isinstance(label, str) or not label or not label.isprintable() or set(label) & set(", "):
-                raise ContractBroken(f"the label {label!r} cannot be typed in --rates: no commas, no spaces")
+                raise ContractBroken(f"the label {label!r} cannot be typed in --rate: no commas, no spaces")
             if labels.count(label) > 1:
                 raise ContractBroken(f"rates({effort!r}) has the label {label!r} twice")
         for rate in rates:

@@ -32,7 +32,7 @@ SUITES: Registry[Suite[Any]] = Registry(
 )
 
 DEFAULT_SUITES = ("paper", "surface", "psnr", "topology")
-"""The suites that ``bench run`` measures without ``--measure``."""
+"""The suites that ``bench run`` measures without ``--suite``."""
 
 
 @lru_cache(maxsize=1)

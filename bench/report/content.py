@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis import table
 from gcbench.bench.analysis.coverage import common
-from gcbench.bench.analysis.frame import frame, summarise
+from gcbench.bench.analysis.frame import BLOCK, summarise
 from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor, lacking, measured, ranking_column
 from gcbench.bench.analysis.rate_distortion import bd_matrix
-from gcbench.bench.analysis.table import how_timed, machine_notes
+from gcbench.bench.analysis.tables.notes import how_timed, machine_notes
 from gcbench.bench.metrics import Column
-from gcbench.bench.store.records import Record
+from gcbench.bench.report.carried import Carried, everything
+from gcbench.bench.report.failures import failures
+from gcbench.bench.report.pair import changes
+from gcbench.bench.report.spread import QUANTILES, spread
+from gcbench.bench.report.styles import DASHES, styles
 
-BLOCK = ["dataset", "split", "effort", "device"]  # rows that can be compared
 _DIGITS = 6  # significant digits; the run has all of them
-# Columns of the table of records; metrics follow. Of a hash, 12 digits are enough to find a stream or an input.
+# Columns of the table of records; metrics follow.
 _COLUMNS = (
     *("dataset", "split", "effort", "device", "seed", "timing", "mesh", "codec", "rate", "rate_index"),
     *("status", "stage", "error", "obj_bytes", "stream_bytes", "bits_per_vertex", "shared_bytes", "set_size"),
     *("encode_s", "decode_s", "encode_added_bytes", "decode_added_bytes", "vertices", "faces", "unmeasured"),
-    *("stream_sha256", "input_sha256"),
+    *("run", "address"),  # of two runs
 )
 _COUNTS = ("meshes", "bad_input", "codings", "ok", "failed", "success", "timing_failed")  # of everything that ran
-_HASHES = ("stream_sha256", "input_sha256")
 
 
 def content(
-    name: str, records: Sequence[Record], sessions: Sequence[Mapping[str, Any]], leftovers: Sequence[str] = ()
+    name: str,
+    rows: pd.DataFrame,
+    sessions: Sequence[Mapping[str, Any]],
+    *,
+    leftovers: Sequence[str] = (),
+    kept: Carried | None = None,
+    both: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """The data of a report.
 
@@ -40,27 +46,53 @@ def content(
     ----------
     name : str
         Name of the run.
-    records : sequence of Record
-        Scenes and the page refer to records by index.
+    rows : DataFrame
+        Of :func:`gcbench.bench.analysis.frame.frame`.
     sessions : sequence of mapping
         Provenance.
     leftovers : sequence of str
         Lines on results of earlier codec versions, which are left out or mixed in.
+    kept : Carried, optional
+        The records that the page carries; default: all. Scenes and the page refer to them by their place among these.
+    both : DataFrame, optional
+        Of :func:`gcbench.bench.report.pair.pairs`, where the rows are of two runs.
     """
-    rows = frame(records)
     present = measured(rows)
     ranking = ranking_column(rows)
+    kept = kept or everything(rows)
+    failed = ~rows["status"].isin(["ok", "bad-input"])
     return {
         "run": name,
         "ranking": None if ranking is None else ranking.name,
         # "least" is the smallest value on a logarithmic axis; None makes the axis linear.
         "metrics": [vars(column) | {"least": LOGARITHMIC.get(column.unit)} for column in present],
+        "styles": _styles(rows),
         "blocks": _blocks(rows, present),
-        "records": _columnar(rows, present),
-        "failures": json.loads(table.failures(rows, "json")),
+        "quantiles": QUANTILES,
+        "records": _columnar(rows.iloc[kept.places], present),
+        "whole": None if kept.everything else sorted(kept.whole),
+        "totals": {
+            "records": len(rows),
+            "meshes": len(rows[["dataset", "mesh"]].drop_duplicates()),
+            "failed": int(failed.sum()),
+        },
+        "failures": failures(rows),
         "unavailable": _unavailable(sessions),
         "leftovers": list(leftovers),
         "sessions": list(sessions),
+        "changes": None if both is None else _plain_all(changes(rows, both, ranking, kept.place)),
+    }
+
+
+def _styles(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """How codecs are drawn. Of two runs, the dash says which; colour and marker belong to the codec."""
+    if "run" not in rows:
+        return {codec: style | {"address": codec, "run": 0} for codec, style in styles(rows["codec"].unique()).items()}
+    of_address = styles(rows["address"].unique())
+    names = rows[["codec", "address", "run"]].drop_duplicates().sort_values(["address", "run"])
+    return {
+        str(codec): of_address[address] | {"address": address, "run": int(run), "dash": DASHES[run]}
+        for codec, address, run in names.itertuples(index=False)
     }
 
 
@@ -69,7 +101,8 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
     blocks = []
     for key, part in rows.groupby(BLOCK, sort=True):
         every, shared = summarise(part), common(part)
-        compared = {(row["codec"], row["rate"]): row for row in summarise(shared.rows).to_dict("records")}
+        means_of_shared = summarise(shared.rows)
+        compared = {(row["codec"], row["rate"]): row for row in means_of_shared.to_dict("records")}
         meshes = shared.rows.loc[shared.rows["status"] == "ok", "mesh"].nunique()
         points = []
         for counted in every.to_dict("records"):
@@ -82,9 +115,11 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
         for place, point in enumerate(points):
             inside = [name for name in sampled if noise[name][place]]
             points[place] = {name: _plain(value) for name, value in point.items()} | {"inside": inside}
-        bd = _bd(summarise(shared.rows), metrics, set(shared.aside["codec"]))
+        bd = _bd(means_of_shared, metrics, set(shared.aside["codec"]))
         facts = {
             "meshes": meshes,
+            "all_meshes": int(part.loc[part["status"] != "bad-input", "mesh"].nunique()),
+            "spread": _plain_all(spread(part, metrics)),
             "coverage": [note.partition(": ")[2] for note in shared.notes],
             "unmeasured": [str(one) for one in lacking(part, [column for column in metrics if column.headline])],
             "timed": [how_timed(every), *machine_notes(every)],
@@ -134,8 +169,6 @@ def _columnar(rows: pd.DataFrame, metrics: Sequence[Column]) -> dict[str, Any]:
         if name not in rows:
             continue
         values = [_plain(value) for value in rows[name].tolist()]
-        if name in _HASHES:
-            values = [value and value[:12] for value in values]
         if any(isinstance(value, str) for value in values):
             different = sorted({value for value in values if value is not None})
             code = {value: index for index, value in enumerate(different)} | {None: None}
@@ -153,6 +186,13 @@ def _unavailable(sessions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         reasons |= session.get("unavailable") or {}
         ran |= set(session.get("codecs") or {})
     return [{"codec": codec, "reason": reason} for codec, reason in sorted(reasons.items()) if codec not in ran]
+
+
+def _plain_all(value: Any) -> Any:
+    """JSON values of anything that is nested."""
+    if isinstance(value, dict):
+        return {name: _plain_all(one) for name, one in value.items()}
+    return [_plain_all(one) for one in value] if isinstance(value, list) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

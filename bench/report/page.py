@@ -12,23 +12,32 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import gcbench
+from gcbench.bench.analysis.measured import ranking_column
 from gcbench.bench.analysis.versions import newest
 from gcbench.bench.plan.planning import Progress
-from gcbench.bench.report import cases, scenes
+from gcbench.bench.report import cases, pair, scenes
+from gcbench.bench.report.carried import carried
 from gcbench.bench.report.content import content
 from gcbench.bench.store.run import Run
 from gcbench.errors import StoreError, UsageError
 
 DEFAULT_MAX_MB = 15.0
-_SCRIPTS = ("dom", "format", "data", "meshes", "chart", "viewer", "grid", "curves", "codings", "pages", "main")
+_NOT_CARRIED = "left out of the report of a large run"
+_SCRIPTS = (
+    *("dom", "format", "data", "meshes", "chart", "painter", "viewer", "viewing", "grid"),
+    *("curves", "changes", "spread", "codings", "timing", "pages", "main"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,14 @@ def build(
     run: Run,
     out: Path,
     *,
+    other: Run | None = None,
     max_mb: float = DEFAULT_MAX_MB,
     meshes: bool = True,
     data: Path | None = None,
+    jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Built:
-    """Write the report of a run.
+    """Write the report of a run, or of two runs side by side.
 
     Parameters
     ----------
@@ -60,12 +71,16 @@ def build(
         With at least one record.
     out : Path
         The file; its folder is made.
+    other : Run, optional
+        A second run, B; the first one is A.
     max_mb : float
         Size limit in 10⁶ bytes. Meshes get what the rest of the page leaves.
     meshes : bool
         Whether to embed meshes.
     data : Path, optional
         Data root, for the original meshes.
+    jobs : int, optional
+        Meshes that are decoded and packed at a time; default: the cores that this process may use, at most 8.
     progress : callable, optional
         Called with the number of cases done, the total, and the next one.
 
@@ -77,38 +92,84 @@ def build(
         The file cannot be written.
     """
     begin = time.monotonic()
-    found = newest(run)
-    records = found.records
-    if not records:
-        raise UsageError(f"{run.path} has no results yet; resume it with: bench run")
-    said = content(run.name, records, run.sessions(), found.notes)
-    candidates = cases.in_order_of_interest(records)
-    frame = _html(said | _of_scenes(scenes.Scenes(), []), [])
-    made = scenes.Scenes()
+    runs = [run] if other is None else [run, other]
+    rows, notes = _read(runs)
+    every, both = cases.in_order_of_interest(rows), None
+    if other is not None:
+        ranking = ranking_column(rows)
+        both = pair.pairs(rows, ranking)
+        every = pair.in_pairs(every, both, ranking)
+    kept = carried(rows, every)
+    place = kept.place
+    candidates = [case for case in every if case.row in place]
+    said = content(_title(runs), rows, _sessions(runs), leftovers=notes, kept=kept, both=both)
+    said["runs"] = [one.name for one in runs]
+    said["experiments"] = [file for one in runs for file in _experiments(one)]
+    bare = _html(said | _of_scenes(scenes.Scenes(), [], place), [])
+    made, left_out = scenes.Scenes(), [(case, _NOT_CARRIED) for case in every if case.row not in place]
     if meshes:
         # References to meshes are text too: at most 80 bytes for each case, deflated and in base64.
-        left = int(max_mb * 1e6) - len(frame) - 80 * len(candidates)
-        made = scenes.make(run, records, candidates, budget_bytes=left, data=data, progress=progress)
-    page = _html(said | _of_scenes(made, [] if meshes else candidates), made.blobs)
+        left = int(max_mb * 1e6) - len(bare) - 80 * len(candidates)
+        stored = [scenes.Stored(one, data) for one in runs]
+        made = scenes.make(stored, rows, candidates, budget_bytes=left, jobs=jobs, progress=progress)
+    else:
+        left_out += [(case, "the report was made without meshes") for case in candidates]
+    page = _html(said | _of_scenes(made, left_out, place), made.blobs)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(page)
     except OSError as error:
         raise StoreError(f"cannot write {out}: {error.strerror}") from error
-    refused: dict[str, int] = {}
-    for _, reason in made.refused:
-        refused[reason] = refused.get(reason, 0) + 1
-    return Built(out, len(page), len(candidates), len(made.scenes), refused, time.monotonic() - begin)
+    refused = Counter(reason for _, reason in [*made.refused, *(left_out if meshes else [])])
+    return Built(out, len(page), len(every), len(made.scenes), refused, time.monotonic() - begin)
 
 
-def _of_scenes(made: scenes.Scenes, left_out: list[cases.Case]) -> dict[str, Any]:
+def _read(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
+    """Records of one run or of two, and lines on what was left out."""
+    rows: list[pd.DataFrame] = []
+    notes: list[str] = []
+    for mark, run in zip(pair.MARKS, runs, strict=False):
+        found = newest(run)
+        if found.rows.empty:
+            raise UsageError(f"{run.path} has no results yet; resume it with: bench run")
+        rows.append(found.rows)
+        notes += found.notes if len(runs) == 1 else [f"{mark}: {note}" for note in found.notes]
+    return rows[0] if len(runs) == 1 else pair.side_by_side(rows), notes
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return runs[0].name if len(runs) == 1 else " and ".join(run.name for run in runs)
+
+
+def _sessions(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Provenance of all invocations; of two runs, each says of which."""
+    if len(runs) == 1:
+        return runs[0].sessions()
+    return [{"run": mark} | session for mark, run in zip(pair.MARKS, runs, strict=True) for session in run.sessions()]
+
+
+def _experiments(run: Run) -> list[dict[str, str]]:
+    """The files that would make a run again, which the run keeps: one for each command that added to it."""
+    texts = {
+        file.name: file.read_text(encoding="utf-8", errors="replace") for file in run.path.glob("experiment*.toml")
+    }
+    return [{"run": run.name, "file": name, "text": texts[name]} for name in sorted(texts)]
+
+
+def _of_scenes(
+    made: scenes.Scenes, left_out: Sequence[tuple[cases.Case, str]], place: Mapping[int, int]
+) -> dict[str, Any]:
+    """Scenes, and why other codings have none: numbers for each reason, and the reason of each carried record."""
     plain = []
     for scene in made.scenes:
-        values = asdict(scene)
-        plain.append({**values.pop("case"), **values})
-    without = [{"row": case.row, "reason": reason} for case, reason in made.refused]
-    without += [{"row": case.row, "reason": "the report was made without meshes"} for case in left_out]
-    return {"scenes": plain, "without_scene": without}
+        values = asdict(scene) | {"row": place[scene.case.row], "role": scene.case.role}
+        del values["case"]
+        plain.append(values)
+    refused = [*made.refused, *left_out]
+    reasons = Counter(reason for _, reason in refused).most_common()
+    number = {reason: index for index, (reason, _) in enumerate(reasons)}
+    rows = [[place[case.row], number[reason]] for case, reason in refused if case.row in place]
+    return {"scenes": plain, "without_scene": {"reasons": reasons, "rows": sorted(rows)}}
 
 
 def _html(said: dict[str, Any], blobs: list[str]) -> bytes:

@@ -2,41 +2,56 @@
 
 If something goes wrong (missing data, a stream that does not decode, a mesh that is too large), the case has no 3-D
 view and the report gives the reason; nothing is raised.
+
+Streams are decoded in several slots and packed in several processes. Cases are started at most :data:`_AHEAD` before
+their turn and are kept in their turn, so that the same run gives the same file on any number of cores.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, fields, replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gcbench.bench.plan.planning import Progress
+from gcbench.bench.report.budget import OVER_BUDGET, Blobs, NotShown, Sizes, input_faces
 from gcbench.bench.report.cases import Case
-from gcbench.bench.report.packing import Floats, PackedMesh, pack_errors, pack_mesh
-from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere, load_unchanged
+from gcbench.bench.report.preparing import Prepared, prepare
+from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
 from gcbench.datasets import MeshSource
+from gcbench.errors import BitstreamError, StoreError
 
-if TYPE_CHECKING:
-    from gcbench.geometry.nearest import TriangleTree
-
-_LARGEST_MESH_FACES = 2_000_000  # a browser cannot show more
-_OVER_BUDGET = "over the size limit of the file (--max-mb)"
-_ELEMENT_BYTES = 80  # markup around a blob
-_BYTES_PER_FACE = 1.0  # of a face in base64, with distances: the least for a real mesh
-_TYPICAL_BYTES = 3.2  # of a face in base64, with distances: typical
-_ENOUGH_FACES = 1000  # of a mesh to estimate sizes from: in smaller ones, the distances of the original dominate
+_AHEAD = 16  # cases under way; the same on every machine, since it decides what is tried
+_MOST_SLOTS = 8  # each has processes with the libraries of all codecs
 _LARGE_CASE = 1 / 30  # of the budget: larger cases come last in their round, so that few do not displace many
+_PATIENCE = 20  # cases of a codec in a row that did not fit, before its others of the round are not decoded
 
 
-class NotShown(Exception):
-    """A case has no 3-D view; the text says why."""
+@dataclass(frozen=True)
+class Stored:
+    """A run of the report, and where its original meshes are.
+
+    Parameters
+    ----------
+    run : Run
+        With the streams.
+    data : Path or None
+        Data root; default: ``BENCH_DATA``, else the user's data folder.
+    """
+
+    run: Run
+    data: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,210 +77,224 @@ class Scenes:
 
 
 def make(
-    run: Run,
-    records: Sequence[Record],
+    stored: Sequence[Stored],
+    rows: pd.DataFrame,
     cases: Sequence[Case],
     *,
     budget_bytes: int,
-    data: Path | None = None,
+    jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Scenes:
-    """Make as many scenes as the budget allows, in the given order, but with large cases last in each round.
+    """Make as many scenes as the budget allows, in the given order.
+
+    There are two rounds: worst, median and best meshes; then the others. In a round, a case waits until the other cases
+    of the round had their turn if it would take over a thirtieth of the budget, or more than what is left of its
+    codec's share, which is the same for all codecs.
 
     Parameters
     ----------
-    run : Run
-        With the streams.
-    records : sequence of Record
-        The records that the cases index.
+    stored : sequence of Stored
+        The runs; column ``run`` of the rows is the index of a record's run (0 without this column).
+    rows : DataFrame
+        The records that the cases index; column ``address``, if there is one, has the codec under which a record is in
+        its run.
     cases : sequence of Case
         The most interesting first.
     budget_bytes : int
         For all blobs together, in base64.
-    data : Path or None
-        Data root; default: ``BENCH_DATA``, else the user's data folder.
+    jobs : int, optional
+        Slots that decode, and processes that pack; default: the cores that this process may use, at most 8.
     progress : callable, optional
         Called for every case.
     """
-    scenes, kept, sizes = Scenes(), _Blobs(budget_bytes), _Sizes()
-    large = budget_bytes * _LARGE_CASE
-    inputs, decoder = _Inputs(KeptInputs(run, data)), Decoder(run)
+    with _Workshop(stored, jobs or min(_MOST_SLOTS, len(os.sched_getaffinity(0)))) as workshop:
+        return _Making(workshop, rows, cases, budget_bytes, progress).made()
 
-    def keep(packed: _Packed) -> None:
+
+class _Making:
+    """Decides what is tried, and what is kept."""
+
+    def __init__(
+        self, workshop: _Workshop, rows: pd.DataFrame, cases: Sequence[Case], budget: int, progress: Progress | None
+    ) -> None:
+        self._workshop, self._cases, self._progress = workshop, cases, progress
+        places = [case.row for case in cases]
+        self._record = dict(zip(places, records_of(rows, places), strict=True))
+        self._run = rows["run"].to_numpy() if "run" in rows else np.zeros(len(rows), int)
+        self._address = (rows["address"] if "address" in rows else rows["codec"]).astype(str)
+        self._found, self._kept, self._sizes = Scenes(), Blobs(budget), Sizes()
+        self._large = budget * _LARGE_CASE
+        codecs = {record.codec for record in self._record.values()}
+        self._share = dict.fromkeys(codecs, budget / max(1, len(codecs)))
+        self._inputs: set[str | None] = set()  # hashes of the originals that are kept
+        self._in_vain: Counter[str] = Counter()  # codec → cases in a row that were decoded and did not fit
+        self._waiting_bytes = self._done = 0
+        self._last: tuple[tuple[object, ...], Callable[[], Prepared]] | None = None
+
+    def made(self) -> Scenes:
+        for others in (False, True):
+            self._in_vain, self._waiting_bytes = Counter(), 0
+            later: list[tuple[Case, Prepared | None]] = []
+            self._turns(((case, None) for case in self._cases if case.late == others), later)
+            self._turns(later, None)
+        if self._progress is not None:
+            self._progress(len(self._cases), len(self._cases), "")
+        self._found.blobs = self._kept.texts
+        return self._found
+
+    def _turns(
+        self,
+        cases: Iterable[tuple[Case, Prepared | None]],
+        later: list[tuple[Case, Prepared | None]] | None,
+    ) -> None:
+        """Try cases in their order; those that should wait are appended to ``later``, unless that is None."""
+        under_way: deque[tuple[Case, Record, Callable[[], Prepared]]] = deque()
+        for case, prepared in cases:
+            if len(under_way) == _AHEAD:
+                self._take(*under_way.popleft(), later)
+            record = self._record[case.row]
+            if prepared is not None:
+                under_way.append((case, record, _given(prepared)))
+                continue
+            self._say(record, first=later is not None)
+            of_input = 0 if record.input_sha256 in self._inputs else input_faces(record)
+            least = self._sizes.expect(self._sizes.faces(record) + of_input)
+            if least > self._kept.left or self._in_vain[record.codec] >= _PATIENCE:
+                self._found.refused.append((case, OVER_BUDGET))
+            elif later is not None and self._waits(record, least):
+                later.append((case, None))
+            else:
+                under_way.append((case, record, self._started(case, record)))
+        while under_way:
+            self._take(*under_way.popleft(), later)
+
+    def _take(
+        self,
+        case: Case,
+        record: Record,
+        result: Callable[[], Prepared],
+        later: list[tuple[Case, Prepared | None]] | None,
+    ) -> None:
+        """Keep a case that is ready, if there is room for it."""
         try:
-            scenes.scenes.append(packed.kept_in(kept))
-        except NotShown as reason:
-            scenes.refused.append((packed.case, str(reason)))
+            prepared = result()
+        except (NotShown, NotHere) as reason:
+            self._found.refused.append((case, str(reason)))
+            return
+        size = self._kept.size(prepared.blobs)
+        of_input = 0 if record.input_sha256 in self._inputs else input_faces(record)
+        self._sizes.learn(record, prepared.faces, prepared.faces + of_input, size)
+        wait = later is not None and self._waits(record, size)
+        if size + (self._waiting_bytes if wait else 0) > self._kept.left:
+            self._in_vain[record.codec] += 1
+            self._found.refused.append((case, OVER_BUDGET))
+            return
+        self._in_vain[record.codec] = 0
+        if later is not None and wait:
+            self._waiting_bytes += size
+            later.append((case, prepared))
+            return
+        original, decoded, error, missed = self._kept.keep(prepared.blobs)
+        self._inputs.add(record.input_sha256)
+        self._share[record.codec] -= size
+        ends = prepared.error_max, prepared.missed_max
+        self._found.scenes.append(Scene(case, original, decoded, error, missed, *ends))
 
-    done = 0
-    try:
-        for role in dict.fromkeys(case.role for case in cases):
-            of_role = [case for case in cases if case.role == role]
-            late: list[_Packed] = []
-            for case in sorted(of_role, key=lambda c: _input_faces(records[c.row]) * _TYPICAL_BYTES > large):
-                record = records[case.row]
-                if progress is not None:
-                    progress(done, len(cases), f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}")
-                done += 1
-                try:
-                    packed = _packed(case, record, inputs=inputs, decoder=decoder, kept=kept, sizes=sizes)
-                except (NotShown, NotHere) as reason:
-                    scenes.refused.append((case, str(reason)))
-                    continue
-                # Waiting cases are in memory, so no more wait than fit into the budget.
-                if packed.size(kept) > large and sum(one.size(kept) for one in late) < kept.left:
-                    late.append(packed)
-                else:
-                    keep(packed)
-            for packed in late:
-                keep(packed)
-    finally:
-        decoder.close()
-    if progress is not None:
-        progress(len(cases), len(cases), "")
-    scenes.blobs = kept.texts
-    return scenes
+    def _waits(self, record: Record, size_bytes: float) -> bool:
+        return size_bytes > min(self._large, self._share[record.codec])
 
+    def _say(self, record: Record, *, first: bool) -> None:
+        self._done += first
+        if self._progress is not None:
+            what = f"{record.codec} {record.rate} on {record.dataset}/{record.mesh}"
+            self._progress(self._done - 1, len(self._cases), what)
 
-class _Blobs:
-    """Base64 texts within a budget, each stored once."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self.texts: list[str] = []
-        self.left = budget_bytes
-        self._index: dict[tuple[str, object], int] = {}
-
-    def __contains__(self, key: tuple[str, object]) -> bool:
-        return key in self._index
-
-    def size(self, wanted: Mapping[tuple[str, object], bytes]) -> int:
-        """Bytes that these blobs would add, in base64."""
-        return sum(4 * ((len(blob) + 2) // 3) + _ELEMENT_BYTES for key, blob in wanted.items() if key not in self)
-
-    def keep(self, wanted: Mapping[tuple[str, object], bytes]) -> list[int]:
-        """Store all blobs or none, and return their indices."""
-        size = self.size(wanted)
-        if size > self.left:
-            raise NotShown(_OVER_BUDGET)
-        new = {key: base64.b64encode(blob).decode() for key, blob in wanted.items() if key not in self}
-        self.left -= size
-        for key, text in new.items():
-            self._index[key] = len(self.texts)
-            self.texts.append(text)
-        return [self._index[key] for key in wanted]
+    def _started(self, case: Case, record: Record) -> Callable[[], Prepared]:
+        address = self._address.iloc[case.row]
+        # Two runs often have the same stream of a mesh, and these cases follow each other.
+        same = (address, record.codec_version, record.stream_sha256, record.stream_place, record.input_sha256)
+        if self._last is None or self._last[0] != same:
+            self._last = same, self._workshop.start(replace(record, codec=address), int(self._run[case.row]))
+        return self._last[1]
 
 
-@dataclass
-class _Sizes:
-    """Estimates sizes from earlier cases, so that a mesh that cannot fit is not decoded, which may take a minute."""
-
-    least: float | None = None  # bytes of a face
-    # Codec and rate → fewest faces of a decoded mesh, and fewest faces for each face of the original.
-    decoded: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
-
-    def faces(self, record: Record) -> float:
-        """Lower estimate of the faces of a record's decoded mesh; 0 before the first of its codec and rate."""
-        faces, for_each = self.decoded.get((record.codec, record.rate), (0.0, 0.0))
-        return min(faces, for_each * _input_faces(record))
-
-    def expect(self, faces: float) -> float:
-        """Lower estimate of the bytes of so many faces."""
-        return faces * (_BYTES_PER_FACE if self.least is None else 0.9 * self.least)
-
-    def learn(self, record: Record, decoded: int, faces: int, size_bytes: int) -> None:
-        """Update the estimates: faces of the decoded mesh, faces in all blobs, and bytes of all blobs."""
-        key, for_each = (record.codec, record.rate), decoded / max(1, _input_faces(record))
-        least = self.decoded.get(key, (decoded, for_each))
-        self.decoded[key] = (min(least[0], decoded), min(least[1], for_each))
-        if faces >= _ENOUGH_FACES:
-            seen = size_bytes / faces
-            self.least = seen if self.least is None else min(self.least, seen)
+def records_of(rows: pd.DataFrame, places: Sequence[int]) -> list[Record]:
+    """The records in some rows of a frame, without their metrics and costs."""
+    names = [name for name in _RECORD if name in rows]
+    chosen = rows[names].iloc[list(places)]
+    columns = [[_plain(name, value) for value in chosen[name].tolist()] for name in names]
+    return [Record(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
 
 
-def _input_faces(record: Record) -> int:
-    return record.faces or 0
+_NESTED = {"encode", "decode", "metrics", "suites", "unmeasured", "ran_on"}
+_RECORD = tuple(one.name for one in fields(Record) if one.name not in _NESTED)
+_WHOLE = {one.name for one in fields(Record) if str(one.type).startswith("int")}
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """A case whose meshes are packed."""
-
-    case: Case
-    blobs: Mapping[tuple[str, object], bytes]  # original, decoded, error, missed
-    error_max: float
-    missed_max: float
-
-    def size(self, kept: _Blobs) -> int:
-        return kept.size(self.blobs)
-
-    def kept_in(self, kept: _Blobs) -> Scene:
-        original, decoded, error, missed = kept.keep(self.blobs)
-        return Scene(self.case, original, decoded, error, missed, self.error_max, self.missed_max)
+def _plain(name: str, value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    return int(value) if name in _WHOLE else value
 
 
-def _packed(case: Case, record: Record, *, inputs: _Inputs, decoder: Decoder, kept: _Blobs, sizes: _Sizes) -> _Packed:
-    from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
+class _Workshop:
+    """Slots that decode and processes that pack; a context manager. Nothing starts before the first case."""
 
-    the_input = ("input", record.input_sha256)
-    of_input = 0 if the_input in kept else _input_faces(record)
-    if sizes.expect(sizes.faces(record) + of_input) > kept.left:
-        raise NotShown(_OVER_BUDGET)
-    original = inputs.get(record)
-    vertices, triangles = decoder.mesh(record)
-    if len(triangles) > _LARGEST_MESH_FACES:
-        raise NotShown("the decoded mesh has too many faces for a browser")
-    try:
-        packed = pack_mesh(vertices, triangles)
-    except ValueError as problem:
-        raise NotShown(f"the decoded mesh cannot be shown: {problem}") from None
-    error, _ = nearest(PointTree(vertices), original.surface)
-    missed, _ = nearest(PointTree(original.vertices), TriangleTree(vertices[triangles]))
-    error_data, error_max = pack_errors(error, packed)
-    missed_data, missed_max = pack_errors(missed, original.packed)
-    blobs: dict[tuple[str, object], bytes] = {
-        the_input: original.packed.data,
-        ("decoded", case.row): packed.data,
-        ("error", case.row): error_data,
-        ("missed", case.row): missed_data,
-    }
-    sizes.learn(record, packed.faces, packed.faces + of_input, kept.size(blobs))
-    return _Packed(case, blobs, error_max, missed_max)
+    def __init__(self, stored: Sequence[Stored], jobs: int) -> None:
+        self._stored, self._jobs = stored, jobs
+        self._inputs = [KeptInputs(one.run, one.data) for one in stored]
+        self._slots = [ThreadPoolExecutor(1) for _ in range(jobs)]
+        self._packers: Executor | None = None
+        self._decoders: dict[tuple[int, int], Decoder] = {}
+        self._started = 0
 
+    def __enter__(self) -> _Workshop:
+        return self
 
-@dataclass(frozen=True)
-class _Input:
-    """An original mesh, packed, with a search tree."""
+    def __exit__(self, *_: object) -> None:
+        for slot in self._slots:
+            slot.shutdown(cancel_futures=True)
+        for decoder in self._decoders.values():
+            decoder.close()
+        if self._packers is not None:
+            self._packers.shutdown(cancel_futures=True)
 
-    vertices: Floats
-    packed: PackedMesh
-    surface: TriangleTree
-
-
-class _Inputs:
-    """Cache of original meshes that are ready to be shown."""
-
-    def __init__(self, kept: KeptInputs) -> None:
-        self._kept = kept
-        self._of_mesh = lru_cache(maxsize=64)(self._load)  # cases of one mesh do not follow each other
-
-    def get(self, record: Record) -> _Input:
-        """The original of a record."""
-        found = self._of_mesh(self._kept.source(record), record.input_sha256)
-        if isinstance(found, str):
-            raise NotShown(found)
-        return found
-
-    def _load(self, source: MeshSource, sha256: str | None) -> _Input | str:
-        from gcbench.geometry.nearest import TriangleTree
-
+    def start(self, record: Record, run: int) -> Callable[[], Prepared]:
+        """Begin to decode and pack a record's mesh; the result, when called, waits, and raises NotShown or NotHere."""
         try:
-            mesh = load_unchanged(source, sha256)
+            source = self._inputs[run].source(record)
         except NotHere as reason:
-            return str(reason)
-        vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-        if len(faces) > _LARGEST_MESH_FACES:
-            return f"the input mesh has {len(faces)} faces, too many for a browser"
+            return _raising(reason)
+        if self._packers is None:
+            self._packers = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"))
+        # Meshes of a set are decoded together, so that one slot decodes all of them.
+        turn = int(record.stream_sha256 or "0", 16) if record.kind == "set" else self._started
+        self._started += 1
+        slot = turn % self._jobs
+        return self._slots[slot].submit(self._work, slot, run, record, source, self._packers).result
+
+    def _work(self, slot: int, run: int, record: Record, source: MeshSource, packers: Executor) -> Prepared:
+        stored = self._stored[run].run
         try:
-            return _Input(vertices, pack_mesh(vertices, faces), TriangleTree(vertices[faces]))
-        except ValueError as error:
-            return f"the input mesh cannot be shown: {error}"
+            stored.stream(record.stream_sha256 or "")
+        except StoreError:
+            raise NotShown("the stream is not here") from None
+        except BitstreamError:
+            pass  # the decoder says what is wrong with it
+        decoder = self._decoders.setdefault((slot, run), Decoder(stored))
+        vertices, triangles = decoder.mesh(record)
+        try:
+            return packers.submit(prepare, source, record.input_sha256, vertices, triangles).result()
+        except BrokenProcessPool:
+            raise NotShown("the process that packs meshes died; is there enough memory?") from None
+
+
+def _given(prepared: Prepared) -> Callable[[], Prepared]:
+    return lambda: prepared
+
+
+def _raising(reason: NotHere) -> Callable[[], Prepared]:
+    def result() -> Prepared:
+        raise reason
+
+    return result

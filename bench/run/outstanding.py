@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from gcbench.bench.metrics import SUITES
-from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, SuiteId
+from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, SuiteId, measurement_key
 from gcbench.bench.run import provenance
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.slot import coded_mesh, measurement_unit
 from gcbench.bench.run.work import Outcome, Task, TaskLimits
-from gcbench.bench.store.records import Coding, Measurement, Status
+from gcbench.bench.store import columnar, view
+from gcbench.bench.store.columnar import Stored
+from gcbench.bench.store.records import Coding, Measurement
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import BenchError
@@ -56,9 +58,12 @@ class Tick:
 class _Ended(NamedTuple):
     """How an earlier measurement ended, and the limits that it exceeded."""
 
-    status: Status
+    status: str
     limit_s: float | None
     limit_bytes: int | None
+
+
+_OK = _Ended("ok", None, None)  # or bad input: what is not measured again
 
 
 @dataclass
@@ -74,7 +79,6 @@ class Outstanding:
     limit: TaskLimits
     retry_failed: bool = False
     wanted: dict[tuple[str, str, str], CodingUnit] = field(default_factory=dict)  # by key, dataset and mesh names
-    kept: dict[tuple[str, str, str], Coding] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     coded: int = 0  # codings that ran
     measured: int = 0  # measurements that were made
@@ -82,20 +86,15 @@ class Outstanding:
     def __post_init__(self) -> None:
         self._session = secrets.token_hex(6)
         self._named: dict[str, list[CodingUnit]] = {}  # key → units with that key, under their names
-        self._last: dict[str, Coding] = {}
-        self._counting: set[tuple[str, str, str]] = set()
-        for coding in self.store.codings():
-            self._last[coding.key] = coding
-        for coding in self.store.counting():
-            self._counting.add(_name_of(coding))
-        # There are many measurements, so only what decides whether one is repeated is held in memory.
-        self._measured: dict[str, _Ended] = {}
-        self._versions: dict[str, set[str]] = {}  # suite → versions that measured
-        for m in self.store.measurements():
-            self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
-            self._versions.setdefault(m.suite, set()).add(m.suite_version)
+        # There are many results, so only what decides whether one is repeated is held in memory.
+        with view.opened(self.store) as con:
+            self._last = columnar.last_of_each_key(con)
+            self._counting = columnar.names_that_count(con)
+            self._measured = dict.fromkeys(columnar.measured_keys(con), _OK)
+            for key, *ended in columnar.failed_measurements(con):
+                self._measured[key] = _Ended(*ended)
+            self._versions = columnar.suite_versions(con)  # suite → versions that measured
         self._to_measure: set[str] = set()
-        self._again: list[Coding] = []
         self._recalled: set[str] = set()  # stored measurements that a later suite version may have replaced
         self._agenda = Agenda()
 
@@ -106,29 +105,32 @@ class Outstanding:
 
     def settle(self) -> None:
         """Find the tasks that are left, and store again the results that a later version had replaced."""
+        used: list[tuple[CodingUnit, Stored | None, list[CodingUnit], list[tuple[int, tuple[SuiteId, ...]]]]] = []
         for key, units in self._named.items():
             last = self._last.get(key)
-            if last is None or self._again_because_of_limits(last, units[0]):
-                self.tasks.append(Task(units[0], self._applying(units[0].codec)))
+            if last is not None and self._again_because_of_limits(last, units[0]):
+                last = None
+            again = [] if last is None else [unit for unit in units if _name_of(unit) not in self._counting]
+            self._counting |= {_name_of(unit) for unit in again}
+            lacking = [] if last is None else self._lacking(last, units[0])
+            if last is None or again or lacking:
+                used.append((units[0], last, again, lacking))
+        codings = self.store.codings_at({last.line for _, last, *_ in used if last is not None})
+        named: list[Coding] = []
+        for unit, last, again, lacking in used:
+            if last is None:
+                self.tasks.append(Task(unit, self._applying(unit.codec)))
                 continue
-            for unit in units:
-                self._keep_named(last, unit)
-            self.tasks += self._measurements_of(last, units[0])
-        self.store.keep(self._session, self._again, measurements=self._no_longer_counting())
+            coding = codings[last.line]
+            named += [_under_names(coding, one) for one in again]
+            self.tasks += [Task(measurement_unit(coding, unit, place, suites)) for place, suites in lacking]
+        self.store.keep(self._session, named, measurements=self._no_longer_counting())
         to_do = {task.unit.key for task in self.tasks if isinstance(task.unit, CodingUnit)}
         for folder in (self.store.path / "work").glob("*"):  # of a coding that was stored just before a kill
             if folder.name in self._named and folder.name not in to_do:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _keep_named(self, coding: Coding, unit: CodingUnit) -> None:
-        """Use a stored coding for a unit, and store it again if it is not the latest under the names of the unit."""
-        named = _under_names(coding, unit)
-        self.kept[_name_of(unit)] = named
-        if _name_of(unit) not in self._counting:
-            self._counting.add(_name_of(unit))
-            self._again.append(named)
-
-    def _again_because_of_limits(self, last: Coding, unit: CodingUnit) -> bool:
+    def _again_because_of_limits(self, last: Stored, unit: CodingUnit) -> bool:
         if last.status in {"ok", "bad-input"}:
             return False
         now_s, now_bytes = self.limit.coding_s(unit), self.limit.coding_bytes(unit.kind)
@@ -137,23 +139,32 @@ class Outstanding:
         )
         return self.retry_failed or raised
 
-    def _measurements_of(self, coding: Coding, unit: CodingUnit) -> list[Task]:
-        """Tasks for the measurements that a stored coding lacks, one task for each mesh."""
-        if coding.status != "ok" or unit.timing:
+    def _lacking(self, stored: Stored, unit: CodingUnit) -> list[tuple[int, tuple[SuiteId, ...]]]:
+        """The measurements that a stored coding lacks: places in the stream, with suites. They count as asked for."""
+        if stored.status != "ok" or stored.stream is None or unit.timing:
             return []
-        suites = self._applying(unit.codec)
-        units = (measurement_unit(coding, unit, place, suites) for place in range(len(unit.usable)))
-        return [task for one in units if (task := self._missing(one)) is not None]
+        suites, codec = self._applying(unit.codec), split_address(unit.codec, "codec")[0]
+        found = []
+        for place, mesh in enumerate(unit.usable):
+            keys = {
+                suite: measurement_key(
+                    stream_sha256=stored.stream, place=place, codec=codec, decoder_version=unit.codec_version,
+                    input_sha256=mesh.sha256, suite=suite, seed=unit.seed,
+                )
+                for suite in suites
+            }  # fmt: skip
+            if missing := self._missing(keys):
+                found.append((place, missing))
+        return found
 
     def want_measured(self, unit: MeasurementUnit) -> None:
         """Ask for the measurements of a stored stream."""
-        if (task := self._missing(unit)) is not None:
-            self.tasks.append(task)
+        if missing := self._missing({suite: unit.key(suite) for suite in unit.suites}):
+            self.tasks.append(Task(replace(unit, suites=missing)))
 
-    def _missing(self, unit: MeasurementUnit) -> Task | None:
+    def _missing(self, keys: Mapping[SuiteId, str]) -> tuple[SuiteId, ...]:
         missing = []
-        for suite in unit.suites:
-            key = unit.key(suite)
+        for suite, key in keys.items():
             known = self._measured.get(key)
             if key in self._to_measure or (known is not None and not self._measure_again(known)):
                 if len(self._versions.get(suite.name, ())) > 1:
@@ -161,7 +172,7 @@ class Outstanding:
                 continue
             self._to_measure.add(key)
             missing.append(suite)
-        return Task(replace(unit, suites=tuple(missing))) if missing else None
+        return tuple(missing)
 
     def _no_longer_counting(self) -> list[Measurement]:
         """Stored measurements that are asked for again, after another version of the suite had measured later."""
@@ -246,10 +257,7 @@ class Outstanding:
         codings: list[Coding] = []
         if coding is not None:
             self.coded += coding.status != "bad-input"
-            for unit in self._named[coding.key]:
-                named = _under_names(coding, unit)
-                self.kept[_name_of(unit)] = named
-                codings.append(named)
+            codings = [_under_names(coding, unit) for unit in self._named[coding.key]]
         self.measured += len(outcome.measurements)
         self.store.keep(self._session, codings, outcome.streams, outcome.measurements)
         for m in outcome.measurements:
@@ -260,7 +268,9 @@ class Outstanding:
             shutil.rmtree(self.store.path / "work" / coding.key, ignore_errors=True)
         unit = self._named[coding.key][0]
         if coding.kind == "set" and self.suites:
-            tasks = self._measurements_of(coding, unit)
+            stored = Stored(0, coding.status, None, None, coding.streams[0] if coding.streams else None)
+            lacking = self._lacking(stored, unit)
+            tasks = [Task(measurement_unit(coding, unit, place, suites)) for place, suites in lacking]
             self._agenda.add(tasks)
             added = len(tasks)
         return added
@@ -281,12 +291,8 @@ def applies(suite: str, codec: str) -> bool:
         return False
 
 
-def _name_of(what: CodingUnit | Coding) -> tuple[str, str, str]:
-    if isinstance(what, CodingUnit):
-        meshes = [mesh.source.mesh for mesh in what.meshes]
-    else:
-        meshes = [mesh.mesh for mesh in what.meshes]
-    return what.key, f"{what.dataset}/{what.split}", "\n".join(meshes)
+def _name_of(unit: CodingUnit) -> tuple[str, str, str]:
+    return unit.key, f"{unit.dataset}/{unit.split}", "\n".join(mesh.source.mesh for mesh in unit.meshes)
 
 
 def _under_names(coding: Coding, unit: CodingUnit) -> Coding:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 from gcbench.bench.plan.planning import Plan
@@ -21,9 +21,13 @@ from gcbench.bench.run.outstanding import Outstanding, Tick
 from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.spool import Spool
 from gcbench.bench.run.work import TaskLimits
-from gcbench.bench.store.run import Run
+from gcbench.bench.store import columnar, view
+from gcbench.bench.store.run import FORMAT, Run
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,17 @@ def run_plan(
             [CODECS.create(address) for address in plan.codecs],
             on_tick,
         )
-        records = store.records(list(work.kept.values()))
+        of_plan = _records_of(work.wanted.values(), store)
+    status = of_plan["status"]
+    lacking = of_plan["unmeasured"][(status == "ok") & of_plan["unmeasured"].notna()]
     return Summary(
         codings=len(work.wanted),
         kept=kept,
         coded=work.coded,
         measured=work.measured,
-        failed=sum(r.status not in {"ok", "bad-input"} for r in records),
-        bad_input=sum(r.status == "bad-input" for r in records),
-        unmeasured=sum(r.status == "ok" and any(s.name in r.unmeasured for s in chosen) for r in records),
+        failed=int((~status.isin(["ok", "bad-input"])).sum()),
+        bad_input=int((status == "bad-input").sum()),
+        unmeasured=sum(any(f"; {suite.name}: " in f"; {text}" for suite in chosen) for text in lacking),
         wall_s=time.monotonic() - begin,
     )
 
@@ -182,6 +188,18 @@ def _closing(executor: Executor | None) -> Iterator[None]:
             executor.close()
 
 
+def _records_of(units: Iterable[CodingUnit], store: Run) -> pd.DataFrame:
+    """The records of some units, with status, and what was not measured (see `Record.flat`)."""
+    import pandas as pd
+
+    names = ["key", "dataset", "split", "mesh"]
+    wanted = [(unit.key, unit.dataset, unit.split, mesh.source.mesh) for unit in units for mesh in unit.meshes]
+    with view.opened(store) as con:
+        rows = columnar.frame(con, [*names, "status", "unmeasured"])
+    rows[names] = rows[names].astype("str")
+    return rows.merge(pd.DataFrame(wanted, columns=names, dtype="str").drop_duplicates(), on=names)
+
+
 def _planned(plan: Plan) -> dict[str, Any]:
     """The plan in the provenance of a session, as plain JSON values."""
     hashes = plan.dataset_hashes()
@@ -191,6 +209,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "timing": plan.timing,
         "device": plan.device,
         "key_version": KEY_VERSION,
+        "format": FORMAT,
         "codecs": {unit.codec: unit.codec_version for unit in plan.codings},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},

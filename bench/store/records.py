@@ -15,7 +15,7 @@ Status = Literal["ok", "bad-input", "failed", "timeout", "out-of-memory", "crash
 Stage = Literal["load", "encode", "decode", "measure"]
 Pass = Literal["quality", "timing"]
 
-_PAGE_BYTES = 4096  # unit in which the system counts resident memory
+PAGE_BYTES = 4096  # unit in which the system counts resident memory
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Cost:
     @property
     def added_bytes(self) -> int:
         """Memory that the call added at its peak, at least one page."""
-        return max(_PAGE_BYTES, self.peak_rss_bytes - self.rss_before_bytes)
+        return max(PAGE_BYTES, self.peak_rss_bytes - self.rss_before_bytes)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
     RUN/spool/               decoded meshes that wait to be measured; may be deleted
     RUN/work/                checkpoints of unfinished codings
     RUN/logs/                what workers print
+    RUN/view.duckdb          the lines as tables, made from them (see `view.py`); may be deleted
     RUN/lock                 held by the one process that writes
 
 A line is written with one ``write`` and one ``fsync``, after the streams that the line names are on disk. A process
@@ -21,16 +22,20 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gcbench import __version__
 from gcbench.bench.store.records import Coding, Measurement, Record, records_of
 from gcbench.errors import BitstreamError, StoreError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Raised when lines get a meaning that older readers would get wrong. New fields and new columns are no reason.
+FORMAT = 1
 
 
 @dataclass
@@ -52,11 +57,25 @@ class Run:
         """Whether the folder has results."""
         return (self.path / "codings.jsonl").exists()
 
+    def require_known_format(self) -> None:
+        """Raise StoreError if a newer gcbench has written to the run, in a format that this one would misread."""
+        newest = max(self.sessions(), key=_format, default={})
+        if (made := _format(newest)) > FORMAT:
+            raise StoreError(
+                f"{self.path} was written by gcbench {newest.get('gcbench', '?')} in format {made}, and this is "
+                f"gcbench {__version__}, which knows format {FORMAT}: update gcbench; the run is as it was"
+            )
+
     # Reading.
 
     def codings(self) -> Iterator[Coding]:
         """Every coding, oldest first; unreadable lines are logged and skipped."""
         return self._parsed("codings.jsonl", Coding.from_json)
+
+    def codings_at(self, lines: Collection[int]) -> dict[int, Coding]:
+        """Codings by the numbers of their lines, which begin with 1."""
+        texts = enumerate(_lines(self.path / "codings.jsonl"), start=1)
+        return {number: Coding.from_json(json.loads(text)) for number, text in texts if number in lines}
 
     def measurements(self) -> Iterator[Measurement]:
         """Every measurement, oldest first; unreadable lines are logged and skipped."""
@@ -125,7 +144,7 @@ class Run:
         Raises
         ------
         StoreError
-            Another process is writing to this run, or the folder cannot be written.
+            Another process is writing to this run, the folder cannot be written, or the run is by a newer gcbench.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -139,6 +158,11 @@ class Run:
             os.close(self._lock)
             self._lock = None
             raise StoreError(f"{self.path} is in use: process {holder} is writing to it; wait until it ends") from None
+        try:
+            self.require_known_format()
+        except StoreError:
+            self.__exit__()
+            raise
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         for name in ("codings.jsonl", "measurements.jsonl", "sessions.jsonl"):
@@ -293,6 +317,11 @@ def _address(c: Coding) -> tuple[Any, ...]:
     """Names what was coded and how, without the version of the codec and the content of the mesh."""
     mesh = c.meshes[0].mesh if c.kind == "model" else None
     return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
+
+
+def _format(session: Mapping[str, Any]) -> int:
+    found = session.get("format", FORMAT)
+    return found if isinstance(found, int) else FORMAT
 
 
 def _order(r: Record) -> tuple[Any, ...]:

@@ -65,7 +65,6 @@ class PCGCv2Codec(PointCodec):
     container = Container(b"PCG", 2, name)
     deterministic = False
     packages = ("torch", "constriction", *PointCodec.packages)
-    training = "gcbench.codecs.pcgcv2.command:app"
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
 
     def __init__(self, *, bits: int = DEFAULT_BITS, features: str = "tables") -> None:
@@ -90,7 +89,8 @@ class PCGCv2Codec(PointCodec):
             return Availability(
                 False,
                 f"there are no weights in {ladder.folder()}",
-                f"train them with bench train pcgcv2, and name their folder in {ladder.ENVIRONMENT}",
+                "train them with python -m gcbench.codecs.pcgcv2.training, and name their folder in "
+                f"{ladder.ENVIRONMENT}",
             )
         return super().availability()
 

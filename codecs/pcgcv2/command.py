@@ -1,28 +1,37 @@
-"""The command ``bench train pcgcv2``, which trains the weights that ship with PCGCv2."""
+"""The command ``python -m gcbench.codecs.pcgcv2.training``, which trains the weights that ship with PCGCv2."""
 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.errors import UsageError
+from gcbench.errors import BadMesh, BenchError, UsageError
+from gcbench.geometry import files
 from gcbench.training.progress import shown
+
+if TYPE_CHECKING:
+    from gcbench.codecs.pcgcv2.patches import NamedMesh
 
 _INTERRUPTED = 130  # the exit code of shells for SIGINT
 _PUBLISHED = "rates"  # subfolder with the files that the codec reads
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-@app.command("pcgcv2")
-def pcgcv2_command(
-    ctx: typer.Context,
+@app.command()
+def training_command(
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the training; a training in it is continued.")],
-    rates: Annotated[str, typer.Option(help="Labels, comma-separated. Default: the whole ladder.")] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the training; a training in it is continued.")],
+    meshes: Annotated[
+        Path | None,
+        typer.Option(help="Folder of mesh files: every other patch is cut from them, not from made-up shapes."),
+    ] = None,
+    rate: Annotated[str, typer.Option(help="Labels, comma-separated. Default: the whole ladder.")] = "",
     first: Annotated[str, typer.Option(help="The rate to begin with; the others start from it.")] = "r4",
     earlier: Annotated[
         Path | None,
@@ -35,14 +44,17 @@ def pcgcv2_command(
     minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so long, with a checkpoint.")] = None,
     patches: Annotated[int, typer.Option(min=1, help="Patches to cut from shapes, once.")] = 1600,
     batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 1,
-    built_in: Annotated[
-        bool, typer.Option(help="Cut every other patch from the built-in meshes, not all from made-up shapes.")
-    ] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
 ) -> None:
-    """Train the weights of PCGCv2 on made-up shapes and the built-in meshes.
+    """Train the weights of PCGCv2 on made-up shapes and on meshes of yours.
+
+    [bold]Examples[/bold]
+
+        python -m gcbench.datasets.minis.variations --count 200 -o meshes
+        python -m gcbench.codecs.pcgcv2.training --meshes meshes -o w
+        GCBENCH_PCGCV2_WEIGHTS=w/rates bench run --codec pcgcv2
 
     Training starts with one rate of the ladder; each further rate starts from its
     neighbour. Ctrl-C, a crash or --minutes may stop the training: the same command
@@ -50,12 +62,6 @@ def pcgcv2_command(
 
     FOLDER/rates gets a file for each rate, FOLDER/log.jsonl the results of
     validation on held-out patches.
-
-    [bold]Examples[/bold]
-
-        bench train pcgcv2 --out pcgcv2-weights
-        bench train pcgcv2 --out w --device cuda --steps 60000 --batch 8 --patches 20000
-        GCBENCH_PCGCV2_WEIGHTS=w/rates bench run --codec pcgcv2
 
     [bold]Exit codes[/bold]
 
@@ -68,7 +74,7 @@ def pcgcv2_command(
     from gcbench.codecs.pcgcv2 import ladder
     from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, train
 
-    labels = [label.strip() for label in rates.split(",") if label.strip()] or list(LAMBDAS)
+    labels = [label.strip() for label in rate.split(",") if label.strip()] or list(LAMBDAS)
     if device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {device}: torch sees no such device here")
     torch.set_num_threads(threads)
@@ -78,7 +84,7 @@ def pcgcv2_command(
         warm_share=warm_share,
         patches=patches,
         patches_per_step=batch,
-        built_in=built_in,
+        built_in=meshes is not None,
         seed=seed,
     )
     limit = math.inf if minutes is None else minutes
@@ -88,7 +94,7 @@ def pcgcv2_command(
                 out,
                 labels,
                 settings,
-                meshes=ctx.obj,
+                meshes=lambda: read_meshes(meshes),
                 earlier=earlier,
                 minutes=limit,
                 device=device,
@@ -103,3 +109,33 @@ def pcgcv2_command(
             ladder.publish(trained, out / _PUBLISHED / trained.name)
     typer.echo(f"{'done' if done else 'stopped; the same command goes on'}: {out / _PUBLISHED}", err=True)
     typer.echo(f"next: GCBENCH_PCGCV2_WEIGHTS={out / _PUBLISHED} bench run --codec pcgcv2", err=True)
+
+
+def read_meshes(folder: Path | None) -> Iterator[NamedMesh]:
+    """Read every mesh file of a folder; the name of a mesh is its path without the suffix.
+
+    Raises
+    ------
+    UsageError
+        The folder has no mesh files.
+    BadMesh
+        A file is not a mesh.
+    """
+    paths = [] if folder is None else sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.SUFFIXES)
+    if folder is not None and not paths:
+        raise UsageError(f"no mesh files in {folder}")
+    for path in paths:
+        try:
+            vertices, faces = files.read(path.read_bytes(), path.suffix.lower())
+        except BadMesh as error:
+            raise BadMesh(f"{path}: {error}") from error
+        yield path.relative_to(folder or Path()).with_suffix("").as_posix(), vertices, faces
+
+
+def main() -> None:
+    """Run the command and exit; an error is one line."""
+    try:
+        app()
+    except BenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

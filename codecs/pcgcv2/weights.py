@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return checkpoints.read_tensors(path)
     except (OSError, SafetensorError) as error:
         raise CodecUnavailable(
-            f"cannot read weights {path.name}: {error}", "train them with bench train pcgcv2"
+            f"cannot read weights {path.name}: {error}", "train them with python -m gcbench.codecs.pcgcv2.training"
         ) from error
 
 

@@ -8,8 +8,24 @@ import pytest
 
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.measured import inside_floor
-from gcbench.bench.analysis.table import failures, render
+from gcbench.bench.analysis.tables.failures import failures as failures_table
+from gcbench.bench.analysis.tables.rate_distortion import rate_distortion
+from gcbench.bench.analysis.tables.records import records
 from gcbench.bench.store.records import Cost, RanOn, Record
+from gcbench.bench.tabular import render as render_tables
+
+
+def render(summary, format_="text", **more) -> str:
+    return "".join(render_tables(rate_distortion(summary, **more), format_))
+
+
+def failures(rows, format_="text") -> str:
+    return "".join(render_tables([failures_table(rows)], format_))
+
+
+def every(rows, format_, **more) -> str:
+    return "".join(render_tables([records(rows, **more)], format_))
+
 
 FLOORS = {"cd_floor": 2.7e-3, "nc_floor": 0.98, "f1_0005_floor": 0.93, "f1_001_floor": 1.0}
 
@@ -277,13 +293,13 @@ def test_numbers_are_written_with_every_digit_and_what_json_lacks_is_null():
     tiny = 1.2345678901234567e-13
     metrics = {**record().metrics, "cd_p2s": tiny, "nc": math.nan, "cd": math.inf}
     rows = frame([record(metrics=metrics | {"in_watertight": True}), bad("b")])
-    first, second = json.loads(render(rows, "json"))
+    first, second = json.loads(every(rows, "json"))
     assert first["cd_p2s"] == tiny
     assert (first["nc"], first["cd"], first["in_watertight"]) == (None, None, True)
     assert (second["cd_p2s"], second["in_watertight"]) == (None, None)
     assert "host" not in first
     assert type(first["rate_index"]) is int
-    assert repr(tiny) in render(rows, "csv")
+    assert repr(tiny) in every(rows, "csv")
 
 
 @pytest.mark.parametrize("per_mesh", [True, False])
@@ -292,7 +308,7 @@ def test_without_timing_nothing_depends_on_the_clock_or_on_memory(per_mesh, form
     def text(seconds: float, **of_timing) -> str:
         cost = Cost(seconds, seconds, int(seconds * 1e6), 7, 3)
         rows = frame([record(encode=cost, decode=cost, measure_s=seconds), timing(encode=cost, **of_timing)])
-        return render(rows if per_mesh else summarise(rows), format_, timing=False)
+        return every(rows, format_, timing=False) if per_mesh else render(summarise(rows), format_, timing=False)
 
     assert text(1.0) == text(2.5)
     if not per_mesh:
@@ -310,16 +326,83 @@ def test_failures_list_joins_equal_ones():
 def test_failures_in_every_format():
     rows = frame([*(bad("b", rate_index=i) for i in range(2)), bad("c", "crashed")])
     as_json = json.loads(failures(rows, "json"))
-    known = {"dataset": "d", "codec": "c", "stage": "decode", "error": "boom"}
+    known = {"dataset": "d", "codec": "c", "pass": "quality", "stage": "decode", "error": "boom"}
     assert as_json == [
         {**known, "mesh": "b", "rates": ["r0", "r1"], "status": "failed"},
         {**known, "mesh": "c", "rates": ["r0"], "status": "crashed"},
     ]
-    assert failures(rows, "csv").splitlines()[1] == "d,b,c,r0..r1 (2),failed,decode,boom"
-    assert "| d | c | c | r0 | crashed | decode | boom |" in failures(rows, "markdown")
+    assert failures(rows, "csv").splitlines()[1] == "d,b,c,r0; r1,quality,failed,decode,boom"
+    assert "| d | c | c | r0 | quality | crashed | decode | boom |" in failures(rows, "markdown")
     without_stage = frame([record(), bad("b", stage=None)])
     assert json.loads(failures(without_stage, "json"))[0]["stage"] is None
     assert "nan" not in failures(without_stage).lower()
+
+
+def test_failures_say_which_pass_failed():
+    rows = frame([record(), timing(status="timeout", error="60 s", stage="decode"), bad("b", timing=True), bad("b")])
+    assert [(row["mesh"], row["pass"], row["status"]) for row in json.loads(failures(rows, "json"))] == [
+        ("a", "timing", "timeout"),
+        ("b", "quality", "failed"),
+        ("b", "timing", "failed"),
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["str", "category"])
+def test_failures_of_frames_whose_texts_are_of_any_type(dtype):
+    unmeasured = {"volume": "bad-input: no inside", "points": "timeout: 60 s"}
+    rows = frame([record(unmeasured=unmeasured), record("c", rate_index=1, unmeasured=unmeasured), bad("b")])
+    texts = ["dataset", "mesh", "codec", "rate", "status", "stage", "error", "unmeasured"]
+    for name in texts:
+        rows[name] = rows[name].astype(dtype)
+    found = [
+        (row["mesh"], row["rates"], row["status"], row["stage"], row["error"])
+        for row in json.loads(failures(rows, "json"))
+    ]
+    assert found == [
+        ("a", ["r0"], "bad-input", "measure", "volume: no inside"),
+        ("a", ["r0"], "timeout", "measure", "points: 60 s"),
+        ("b", ["r0"], "failed", "decode", "boom"),
+        ("c", ["r1"], "bad-input", "measure", "volume: no inside"),
+        ("c", ["r1"], "timeout", "measure", "points: 60 s"),
+    ]
+
+
+def test_whole_numbers_of_records_are_written_without_a_point():
+    """A column of numbers some of which are missing is a column of floats in a frame."""
+    counted = {"out_faces": 320, "in_watertight": True, **record().metrics}
+    rows = frame([record(vertices=100, metrics=counted), record("b", stream_bytes=10.5), bad("c")])
+    assert rows["vertices"].dtype == float
+    lines = every(rows, "csv").splitlines()
+    of = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    assert [row["obj_bytes"] for row in of] == ["1000", "1000", ""]
+    assert [row["stream_bytes"] for row in of] == ["10", "10.5", ""]
+    assert [row["vertices"] for row in of] == ["100", "", ""]
+    assert [row["out_faces"] for row in of] == ["320", "", ""]
+    assert [row["in_watertight"] for row in of] == ["True", "", ""]
+    assert [row["decode_peak_rss_bytes"] for row in of] == [str(4 << 20)] * 2 + [""]
+    assert [row["encode_repeats"] for row in of] == ["1", "1", ""]
+    assert of[0]["bits_per_vertex"] == "4.0"
+    first = json.loads(every(rows, "json"))[0]
+    assert [type(first[name]) for name in ("vertices", "out_faces", "in_watertight", "cd")] == [int, int, bool, float]
+
+
+def test_values_that_may_be_as_good_as_the_best_of_their_size_are_marked():
+    def of(codec, errors, **more):
+        near = {**record().metrics, "cd": 2.7e-3}
+        return [
+            record(f"m{i:02}", codec, metrics={**near, "cd_p2s": 1e-3 + error}, **more)
+            for i, error in enumerate(errors)
+        ]
+
+    noise = [(-1) ** i * -1e-6 * i for i in range(20)]
+    rows = frame([*of("best", [0.0] * 20), *of("same", [1e-7 + one for one in noise]), *of("worse", [1e-4] * 20)])
+    said = render(summarise(rows), rows=rows)
+    cells = {line.split()[0]: line.split()[8] for line in said.splitlines()[4:7]}
+    assert cells == {"best": "1.000", "same": "1.001≈", "worse": "1.100"}
+    assert [line.split()[4] for line in said.splitlines()[4:7]] == ["2.700~"] * 3  # at the floor nothing is compared
+    assert "\n≈ not worse than the best row of at most its size + 5 %" in said
+    assert "Wilcoxon" in said
+    assert "≈" not in render(summarise(rows))  # without records there is no test
 
 
 def test_nothing_recorded():
@@ -327,9 +410,9 @@ def test_nothing_recorded():
     assert nothing.empty
     assert set(nothing) <= set(frame([record()]))
     assert summarise(nothing).empty
-    assert render(summarise(nothing)) == "no records\n"
-    assert render(summarise(nothing), "json") == render(nothing, "json") == failures(nothing, "json") == "[]\n"
-    assert render(nothing, "csv").startswith("dataset,split,mesh,")
+    assert render(summarise(nothing)) == "nothing to show\n"
+    assert render(summarise(nothing), "json") == every(nothing, "json") == failures(nothing, "json") == "[]\n"
+    assert every(nothing, "csv").startswith("dataset,split,mesh,")
     assert failures(nothing) == "no failures\n"
 
 

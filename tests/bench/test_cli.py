@@ -39,7 +39,7 @@ def in_a_process(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_run_table_plot_list(bench, tmp_path):
-    run = ("run", "-d", "shapes", "-c", "test-exact,test-set", "--measure", "surface")
+    run = ("run", "-d", "shapes", "-c", "test-exact,test-set", "--suite", "surface")
     out = bench(*run).stdout
     assert "shapes (all): 4 meshes; codecs: test-exact, test-set; effort standard" in out
     assert "bad input: shapes/broken:" in out
@@ -50,17 +50,26 @@ def test_run_table_plot_list(bench, tmp_path):
 
     assert "test-set" in bench("table").stdout
     assert bench("table", "shapes-all-standard", "--no-timing", "-f", "csv").stdout.count("\n") == 5
-    rows = json.loads(bench("table", "--per-mesh", "--json").stdout)
+    rows = json.loads(bench("table", "--per-mesh", "--format", "json").stdout)
     assert len(rows) == 16
     assert "broken" in bench("table", "--failures").stdout
 
-    listed = json.loads(bench("table", "--failures", "--json").stdout)
+    listed = json.loads(bench("table", "--failures", "--format", "json").stdout)
     assert {(row["mesh"], row["status"]) for row in listed} == {("broken", "bad-input")}
-    assert bench("table", "--failures", "-f", "csv").stdout.startswith("dataset,mesh,codec,rates,status,stage,error\n")
+    heading = bench("table", "--failures", "-f", "csv").stdout.splitlines()[0]
+    assert heading == "dataset,mesh,codec,rates,pass,status,stage,error"
     assert "-f csv" in bench("table", "--per-mesh", "-f", "markdown", code=2).stderr
     header = bench("table", "--per-mesh", "--no-timing").stdout.splitlines()[0].split(",")
     assert "cd_p2s" in header
     assert not {"measure_s", "encode_s", "decode_s", "decode_peak_rss_bytes"} & set(header)
+
+    assert bench("table", "-f", "html").stdout.startswith("<table>\n<caption>shapes, split all, effort standard<")
+    chosen = json.loads(bench("choose", "--max-kb", "1000", "-f", "json").stdout)
+    assert {"test-exact", "test-set"} == {row["codec"] for row in chosen}
+    assert any(row["pareto"] is True for row in chosen)
+    nothing = bench("choose", "--max-kb", "1e-9", "-f", "json", code=1)
+    assert json.loads(nothing.stdout) == []
+    assert "nothing meets all constraints" in nothing.stderr
 
     figures = bench("plot", "--kind", "rd").stdout.split()
     assert [f.rsplit(".", 1)[1] for f in figures] == ["png", "pdf"]
@@ -69,7 +78,7 @@ def test_run_table_plot_list(bench, tmp_path):
 
     assert "known: rd, timing" in bench("plot", "--kind", "pie", code=2).stderr
 
-    (listed,) = json.loads(bench("list", "runs", "--json").stdout)
+    (listed,) = json.loads(bench("list", "runs", "--format", "json").stdout)
     assert (listed["run"], listed["ok"], listed["bad_input"], listed["failed"]) == ("shapes-all-standard", 12, 4, 0)
     assert listed["last_finished"]
 
@@ -86,7 +95,7 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path):
 
 
 def test_failures_give_exit_code_1_and_are_named(tmp_path, folder):
-    arguments = ("--rates", "enc-raise", "--limit", "2", "--measure", "topology")
+    arguments = ("--rate", "enc-raise", "--limit", "2", "--suite", "topology")
     done = in_a_process(tmp_path, "run", "-d", "shapes", "-c", "test-bad", *arguments)
     assert done.returncode == 1
     assert "failed: test-bad enc-raise on shapes/shape0: ValueError: a bug over two lines" in done.stderr
@@ -95,7 +104,7 @@ def test_failures_give_exit_code_1_and_are_named(tmp_path, folder):
 
 
 def test_json_summary_is_json_and_nothing_else(bench):
-    arguments = ("-d", "shapes", "-c", "test-exact", "--rates", "d1", "--measure", "topology", "--json")
+    arguments = ("-d", "shapes", "-c", "test-exact", "--rate", "d1", "--suite", "topology", "--format", "json")
     summary = json.loads(bench("run", *arguments).stdout)
     assert (summary["codings"], summary["coded"], summary["measured"], summary["bad_input"]) == (4, 3, 3, 1)
     assert list(summary["bad_inputs"]) == ["shapes/broken"]
@@ -115,7 +124,7 @@ def test_measure_adds_to_a_run_and_encodes_nothing(bench, kept, log):
     assert "next: bench table shapes-all-standard" in out
     assert "3 measurements of 3 decoded meshes: 3 kept from before, 0 now" in bench("measure", "-s", "volume").stdout
     # bench run finds them too, and adds to the default suites what has a plus.
-    again = bench("run", "-d", "shapes", "-c", "test-exact", "--rates", "d1", "--measure", "topology,volume").stdout
+    again = bench("run", "-d", "shapes", "-c", "test-exact", "--rate", "d1", "--suite", "topology,volume").stdout
     assert "4 kept from before, 0 coded now; 0 measurements now" in again
     assert not log("encode")
     assert all("volume" in r.suites for r in kept.records() if r.status == "ok")
@@ -164,7 +173,7 @@ def test_limits_are_of_one_task(monkeypatch):
         (["run", "--jobs", "0"], 2, "jobs"),
         (["run", "-d", "shapes", "-c", "test-exact", "--timing", "-j", "1", "--threads", "4"], 2, "runs alone"),
         (["run", "-d", "shapes", "--timing", "--cluster", "local:2"], 2, "leave out --cluster"),
-        (["run", "-d", "shapes", "-c", "test-exact", "--measure", "papr"], 2, "did you mean paper"),
+        (["run", "-d", "shapes", "-c", "test-exact", "--suite", "papr"], 2, "did you mean paper"),
         (["run", "-d", "shapes", "-c", "test-exact", "--deadline", "soon"], 2, "--deadline is a number of seconds"),
         (["measure"], 2, "make one with: bench run"),
         (["table"], 2, "make one with: bench run"),
@@ -182,17 +191,17 @@ def test_errors_are_one_line_with_a_code(bench, arguments, code, message):
 def test_merge(bench, tmp_path, folder, go):
     for name, rate in (("a", "d1"), ("b", "d2")):
         go(make_plan(str(folder), "test-exact", rates=[rate], limit=2), Run(tmp_path / name), suites=["topology"])
-    merged = bench("merge", "./a", "./b", "--into", "./both").stdout  # ./name is a path
+    merged = bench("merge", "./a", "./b", "--out", "./both").stdout  # ./name is a path
     assert "2 codings copied, 0 were there" in merged
     assert "4 codings" in merged
     assert not (tmp_path / "results").exists()
-    rows = json.loads(bench("table", "./both", "--per-mesh", "--json").stdout)
+    rows = json.loads(bench("table", "./both", "--per-mesh", "--format", "json").stdout)
     assert [(r["mesh"], r["rate"], r["out_faces"]) for r in rows if r["status"] == "ok"] == [
         ("shape0", "d1", 320),
         ("shape0", "d2", 320),
     ]
-    assert "no run in c" in bench("merge", "./c", "--into", "./both", code=3).stderr
-    assert "0 codings copied, 2 were there" in bench("merge", "./a", "--into", "./both").stdout
+    assert "no run in c" in bench("merge", "./c", "--out", "./both", code=3).stderr
+    assert "0 codings copied, 2 were there" in bench("merge", "./a", "--out", "./both").stdout
 
 
 def test_dry_run_runs_nothing(bench, tmp_path):
@@ -203,12 +212,16 @@ def test_dry_run_runs_nothing(bench, tmp_path):
 
 def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
     text = bench("list", "codecs").stdout
-    assert "test-exact  (model codec, gcbench-testing 1.0: gcbench_testing:Exact)" in text
-    assert "not available: needs a program that nobody has; write it" in text
+    cells = [line.split("  ") for line in text.splitlines()]
+    lines = [[cell.strip() for cell in line if cell.strip()] for line in cells]
+    assert ["test-exact", "model", "gcbench-testing 1.0: gcbench_testing:Exact"] in [line[:3] for line in lines]
+    assert ["test-exact", "quick", "d1 d2"] in lines
+    assert ["test-exact", "standard, paper", "d1 d2 d3"] in lines
+    assert ["test-absent", "needs a program that nobody has", "write it"] in lines
     assert "test-broken  BROKEN" in text
     assert "AttributeError" in text
     assert "test-no-weights  BROKEN  FileNotFoundError" in text
-    rows = {row["codec"]: row for row in json.loads(bench("list", "codecs", "--json").stdout)}
+    rows = {row["codec"]: row for row in json.loads(bench("list", "codecs", "--format", "json").stdout)}
     assert rows["draco"]["available"]
     ladder = ["d1", "d2", "d3"]
     assert rows["test-exact"]["rates"] == {"quick": ladder[:2], "standard": ladder, "paper": ladder}
@@ -218,7 +231,7 @@ def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
 def test_list_datasets_says_what_is_here(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(minis, "_make", lambda family, mesh: (np.eye(3), np.array([[0, 1, 2]])))  # real ones take time
-    rows = {row["dataset"]: row for row in json.loads(bench("list", "datasets", "--json").stdout)["datasets"]}
+    rows = {row["dataset"]: row for row in json.loads(bench("list", "datasets", "--format", "json").stdout)["datasets"]}
     assert set(rows) >= {"ama", "dt4d", "thingi10k", "mixed"}
     assert rows["mixed"]["splits"]["mini"]["here"] == 12
     assert rows["ama"]["splits"]["all"]["here"] == 0

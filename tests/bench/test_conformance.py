@@ -271,7 +271,7 @@ def test_exit_codes_of_the_command(command, arguments, code, out, err):
 
 
 def test_a_failure_in_json_and_its_exit_code(command):
-    done = command("test-faulty[fault=text]", "--only", "streams", "--json", code=1)
+    done = command("test-faulty[fault=text]", "--only", "streams", "--format", "json", code=1)
     report = json.loads(done.stdout)
     assert (report["ok"], report["name"]) == (False, "test-faulty[fault=text]")
     assert report["findings"][0]["status"] == "fail"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.figures import amortisation, pareto, rate_distortion, save_figures, scatter, timing
 from gcbench.bench.analysis.figures.curves import panels
-from gcbench.bench.analysis.figures.style import _round_numbers, looks
+from gcbench.bench.analysis.figures.meshes import MOST, WORST
+from gcbench.bench.analysis.figures.style import BUILT_IN, COLORS, PLUGINS, Look, _round_numbers, looks
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.metrics import Column, columns
 from gcbench.bench.store.records import Cost, Record
+from gcbench.codecs.registry import CODECS
 
 FLOORS = {"cd_floor": 2.7e-3, "nc_floor": 0.98, "f1_0005_floor": 0.93, "f1_001_floor": 1.0}
 
@@ -60,6 +66,32 @@ def test_the_scatter_has_every_mesh(rows):
     mean, largest = scatter(rows, "t").axes
     assert sum(len(line.get_xdata()) for line in mean.get_lines()) == len(rows)
     np.testing.assert_allclose(largest.get_lines()[0].get_ydata(), 9 * mean.get_lines()[0].get_ydata())
+
+
+def test_of_a_large_set_the_scatter_has_the_same_meshes_of_all_codecs_and_the_worst_values():
+    rng = np.random.default_rng(0)
+    many = frame(
+        record(f"m{mesh:04}", codec, rate, p2s=float(rng.lognormal(-7, 0.2)), bits_per_vertex=float(mesh + 1))
+        for mesh in range(1200)
+        for codec, rates in (("one", 1), ("three", 3))
+        for rate in range(rates)
+    )
+    figure = scatter(many, "t")
+    meshes = 1200 * MOST // 3600
+    assert f"{meshes} of 1200 meshes" in figure.get_suptitle()
+    drawn = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    x = {codec: set(line.get_xdata()) for codec, line in drawn.items()}
+    for codec, line in drawn.items():
+        values = many.loc[many["codec"] == codec, "cd_p2s"] * 1000
+        assert set(values.nlargest(WORST)) <= set(line.get_ydata())
+        assert line.get_rasterized()
+    assert len(drawn["three"].get_xdata()) == pytest.approx(3 * meshes, abs=WORST)
+    assert len(x["one"] & x["three"]) >= meshes
+    again = scatter(many.sample(frac=1, random_state=3), "t").axes[0].get_lines()
+    assert [set(line.get_ydata()) for line in again] == [set(line.get_ydata()) for line in drawn.values()]
+    few = scatter(many[many["mesh"] < "m0100"], "t")
+    assert few.get_suptitle() == "t"
+    assert not any(line.get_rasterized() for line in few.axes[0].get_lines())
 
 
 def test_panels_are_the_headlines_that_were_measured_or_those_asked_for(rows):
@@ -133,11 +165,54 @@ def test_a_codec_of_other_meshes_is_named_and_its_times_are_shown(tmp_path, monk
     assert made == {"timing": (["b", "c", "few"], title), "pareto": (["b", "c"], title)}
 
 
-def test_thirteen_codecs_have_thirteen_markers_and_none_looks_like_another():
-    many = looks([f"codec{i:03}" for i in range(200)]).values()
-    assert len({(one.color, one.marker, str(one.line)) for one in many}) == 200
-    first = list(many)[:13]
-    assert len({one.marker for one in first}) == 13
+def test_every_built_in_codec_has_a_colour_and_a_marker_of_its_own():
+    assert set(BUILT_IN) == set(CODECS.builtins)
+    assert len({color for color, _ in BUILT_IN.values()}) == len({marker for _, marker in BUILT_IN.values()}) == 13
+    assert not set(PLUGINS) & {color for color, _ in BUILT_IN.values()}
+    assert len(set(COLORS)) == len(COLORS)
+    assert {look.line for look in looks(BUILT_IN).values()} == {"-"}
+
+
+def test_a_look_belongs_to_a_codec_and_not_to_its_company():
+    many = [*BUILT_IN, "mine", "necgs[ssim=0]", "necgs[lr=0.1]", "mine[k=3]"]
+    together = looks(many)
+    assert {name: looks([name])[name] for name in many} == together
+    assert together["draco"] == Look("#0072b2", "o", "-")
+    assert together["necgs"].color == together["necgs[ssim=0]"].color == together["necgs[lr=0.1]"].color
+    assert len({together[name].marker for name in ("necgs", "necgs[ssim=0]", "necgs[lr=0.1]")}) == 3
+    assert together["mine"].color == together["mine[k=3]"].color
+    assert together["mine"].color in PLUGINS
+    assert together["mine"] == Look("#a11212", "d", (0, (6, 1.6, 1.2, 1.6)))  # on every machine
+
+
+ADDRESSES = [f"{name}{p}" for name in ("draco", "necgs", "x", "y") for p in ("", *(f"[k={i}]" for i in range(9)))]
+NAMES = st.lists(st.sampled_from(ADDRESSES), unique=True, max_size=13)  # a colour has 13 markers
+
+
+@given(NAMES)
+def test_no_codec_looks_like_another_and_none_changes_its_colour(names):
+    found = looks(names)
+    assert list(found) == list(looks(reversed(names)))
+    assert len({(one.color, one.marker) for one in found.values()}) == len(names)
+    for name, look in found.items():
+        assert look.color == looks([name])[name].color
+
+
+@given(NAMES.filter(len), st.data())
+def test_a_codec_that_joins_changes_only_those_that_it_looks_like(names, data):
+    more = data.draw(st.sampled_from(names))
+    without = looks([name for name in names if name != more])
+    home = {name: looks([name])[name] for name in names}
+    changed = [name for name, look in looks(names).items() if name != more and look != without[name]]
+    # A changed codec is of the same colour, and some codec of that colour wants a marker that another one has.
+    assert all(home[name].color == home[more].color for name in changed)
+    if len({(home[name].color, home[name].marker) for name in names}) == len(names):
+        assert not changed
+
+
+def test_two_hundred_variants_all_differ():
+    many = looks([*(f"necgs[k={i}]" for i in range(150)), *(f"codec{i:03}" for i in range(50))]).values()
+    assert len(set(many)) == 200
 
 
 @pytest.mark.parametrize(
@@ -152,6 +227,23 @@ def test_thirteen_codecs_have_thirteen_markers_and_none_looks_like_another():
 )
 def test_ticks_are_round_and_there_is_room_for_them(low, high, expected):
     assert _round_numbers(low, high) == expected
+
+
+def test_summaries_are_made_once_for_all_figures(rows, tmp_path, monkeypatch):
+    from gcbench.bench.analysis import figures
+
+    calls = []
+    monkeypatch.setattr(figures, "summarise", lambda rows: calls.append("summarise") or summarise(rows))
+    monkeypatch.setattr(figures, "common", lambda rows: calls.append("common") or common(rows))
+    monkeypatch.setattr(figures, "save", lambda figure, folder, stem: [stem])
+    both = pd.concat([rows, rows.assign(dataset="e")], ignore_index=True)
+    assert len(save_figures(both, tmp_path, "run")) == 10
+    assert sorted(calls) == ["common", "summarise", "summarise"]
+    calls.clear()
+    save_figures(both, tmp_path, "run", ["scatter", "amortisation"])
+    assert not calls
+    save_figures(both, tmp_path, "run", ["rd"], shared=common(both))
+    assert calls == ["summarise", "summarise"]
 
 
 def test_every_kind_is_written_and_what_says_nothing_is_left_out(rows, tmp_path):

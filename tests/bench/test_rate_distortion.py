@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcbench.bench.analysis.rate_distortion import Refusal, bd_matrix, bd_rate, curve, oriented, per_mesh, unoriented
+from gcbench.bench.analysis.rate_distortion import Refusal, bd_matrix, bd_rate, curve, oriented, unoriented
 
 RATE = np.array([10.0, 20, 40, 80, 160])
 DB = np.array([60.0, 64, 67, 69, 70])
@@ -34,10 +34,17 @@ def test_lines_in_log_rate_integrate_exactly():
 
 def test_only_the_common_range_counts():
     q = np.arange(0.0, 11)
-    long, short = curve(10 ** (q / 10), q, PSNR), curve(2 * 10 ** (q[3:8] / 10), q[3:8], PSNR)
+    long, short = curve(10 ** (q / 10), q, PSNR), curve(2 * 10 ** (q[3:9] / 10), q[3:9], PSNR)
     assert bd_rate(long, short).percent == pytest.approx(100, abs=1e-9)
     assert bd_rate(short, long).percent == pytest.approx(-50, abs=1e-9)
-    assert bd_rate(long, short).overlap == 1
+    assert bd_rate(long, short).overlap == 0.5
+
+
+def test_a_short_curve_inside_a_long_one_is_refused():
+    q = np.arange(0.0, 11)
+    long, short = curve(10 ** (q / 10), q, PSNR), curve(2 * 10 ** (q[3:8] / 10), q[3:8], PSNR)
+    for pair in ((long, short), (short, long)):
+        assert (bd_rate(*pair).overlap, bd_rate(*pair).refusal) == (0.4, Refusal.SMALL_OVERLAP)
 
 
 @pytest.mark.parametrize(
@@ -122,44 +129,3 @@ def test_the_matrix_leaves_out_what_is_at_the_floor():
     matrix = bd_matrix(summary(a=LADDER, b=[(2 * kb, cd) for kb, cd in LADDER]), "cd")
     assert matrix.loc["b", "a"].percent == pytest.approx(100)
     assert "anchor r4: at the noise floor" in matrix.loc["b", "a"].dropped
-
-
-def records(factors):
-    rows = []
-    for mesh, factor in factors.items():
-        for codec, scale in (("a", 1), ("b", factor)):
-            for i, (kb, cd) in enumerate(LADDER):
-                rows.append(
-                    {
-                        "mesh": mesh,
-                        "codec": codec,
-                        "rate": f"r{i}",
-                        "status": "ok",
-                        "timing": False,
-                        "stream_bytes": 1000.0 * kb * scale,
-                        "cd_p2s": cd,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def test_per_mesh():
-    found = per_mesh(records({"m0": 0.5, "m1": 0.5, "m2": 2.0}), "a", "b", "cd_p2s")
-    assert found.percent == pytest.approx(0, abs=1e-9)  # (−50 − 50 + 100) / 3
-    assert (found.meshes, found.refused) == (3, 0)
-    assert found.wins == pytest.approx(2 / 3)
-    assert (found.low, found.high) == (pytest.approx(-50), pytest.approx(100))
-
-
-def test_per_mesh_counts_what_has_no_number():
-    rows = records({"m0": 0.5, "m1": 0.5})
-    rows.loc[(rows["mesh"] == "m1") & (rows["codec"] == "b"), "status"] = "failed"
-    found = per_mesh(rows, "a", "b", "cd_p2s")
-    assert (found.percent, found.low, found.high) == (
-        pytest.approx(-50),
-        None,
-        None,
-    )  # of one mesh there is no interval
-    assert (found.meshes, found.refused, found.wins) == (1, 1, 1.0)
-    nothing = per_mesh(rows[rows["codec"] == "a"], "a", "b", "cd_p2s")
-    assert (nothing.percent, nothing.meshes, nothing.refused) == (None, 0, 2)

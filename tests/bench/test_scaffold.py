@@ -1,4 +1,4 @@
-"""``bench new-codec`` and ``bench new-metric``: what they write installs without a network and passes its check."""
+"""``bench new codec`` and ``bench new metric``: what they write installs without a network and passes its check."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_the_command_says_what_to_type_next(tmp_path):
-    out = bench("new-codec", "my-codec", "--folder", str(tmp_path))
+    out = bench("new", "codec", "my-codec", "--out", str(tmp_path))
     folder = tmp_path / "my-codec"
     assert out.splitlines() == [
         f"{folder}: pyproject.toml, README.md, my_codec.py, test_my_codec.py",
@@ -101,7 +101,7 @@ def test_the_command_says_what_to_type_next(tmp_path):
         "      bench check my-codec",
         "      bench run --dataset mixed --codec draco,my-codec; bench plot",
     ]
-    assert "exists already" in bench("new-codec", "my-codec", "--folder", str(tmp_path), code=2)
+    assert "exists already" in bench("new", "codec", "my-codec", "--out", str(tmp_path), code=2)
 
 
 def test_everything_of_a_metric_bears_the_new_name(tmp_path):
@@ -133,13 +133,13 @@ def test_names_of_metrics_that_cannot_be(tmp_path, name, message):
 
 
 def test_the_command_for_metrics_says_what_to_type_next(tmp_path):
-    out = bench("new-metric", "my-metric", "--folder", str(tmp_path))
+    out = bench("new", "metric", "my-metric", "--out", str(tmp_path))
     folder = tmp_path / "my-metric"
     assert out.splitlines() == [
         f"{folder}: pyproject.toml, README.md, my_metric.py, test_my_metric.py",
         f"next: pip install -e {folder}",
         "      bench check --suite my-metric",
-        "      bench run --dataset mixed --codec draco --measure surface,my-metric; bench table",
+        "      bench run --dataset mixed --codec draco --suite surface,my-metric; bench table",
     ]
 
 
@@ -169,8 +169,8 @@ def test_the_tutorial_for_metrics_can_be_followed(tmp_path):
     module.write_text(source[:begin] + indent(inside, "    ") + "\n\n" + source[end:] + "\n\n" + at_the_end)
     path = installed(module.parent, tmp_path / "site")
     assert "27 checks of my-metric: 27 passed" in bench("check", "--suite", "my-metric", PYTHONPATH=path)
-    commands = re.findall(r"^bench (new-metric|list|check|run|measure|table)\b", text, re.MULTILINE)
-    assert commands == ["new-metric", "list", "check", "run", "table", "table", "check", "measure", "table"]
+    commands = re.findall(r"^bench (new metric|list|check|run|measure|table)\b", text, re.MULTILINE)
+    assert commands == ["new metric", "list", "check", "run", "table", "table", "check", "measure", "table"]
 
 
 @pytest.mark.slow
@@ -194,5 +194,5 @@ def test_the_tutorial_can_be_followed(tmp_path):
     module.write_text(source.replace('b"MYCD", 1', 'b"MYCD", 2'))
     path = installed(module.parent, tmp_path / "site")
     assert "29 checks of my-codec: 29 passed" in bench("check", "my-codec", PYTHONPATH=path)
-    commands = re.findall(r"^bench (new-codec|list|check|run|plot)\b", text, re.MULTILINE)
-    assert commands == ["new-codec", "list", "check", "run", "plot", "check", "run", "plot", "run", "run"]
+    commands = re.findall(r"^bench (new codec|list|check|run|plot)\b", text, re.MULTILINE)
+    assert commands == ["new codec", "list", "check", "run", "plot", "check", "run", "plot", "run", "run"]

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 
 import pytest
 
 from gcbench.bench.analysis.versions import newest
-from gcbench.bench.store.records import CodedMesh, Coding, records_of
+from gcbench.bench.store.records import CodedMesh, Coding
+from gcbench.bench.store.run import Run
 from gcbench.errors import UsageError
-
-
-@dataclass
-class Store:
-    """The readings of a run that count: the last coding of a mesh, codec and rate, as `Run` has it."""
-
-    lines: list[Coding] = field(default_factory=list)
-
-    def codings(self):
-        return iter(self.lines)
-
-    def records(self):
-        last = {(c.dataset, c.effort, c.codec, c.rate, c.timing, c.meshes[0].mesh): c for c in self.lines}
-        found = [record for coding in last.values() for record in records_of(coding, {})]
-        return sorted(found, key=lambda r: (r.dataset, r.codec, r.rate, r.mesh))
 
 
 def coding(version, rate="r0", mesh="a", codec="c", **more) -> Coding:
@@ -36,60 +21,67 @@ def coding(version, rate="r0", mesh="a", codec="c", **more) -> Coding:
     return Coding(**(values | more))
 
 
-def kept(*codings):
-    return [(r.rate, r.mesh) for r in newest(Store([*codings])).records]
+def store(path, *codings) -> Run:
+    path.mkdir(exist_ok=True)
+    (path / "codings.jsonl").write_text("".join(json.dumps(one.to_json()) + "\n" for one in codings))
+    return Run(path)
 
 
-def notes(*codings):
-    return newest(Store([*codings])).notes
+@pytest.fixture
+def found(tmp_path):
+    """What is used of codings, in the order in which they were made: (rate, mesh) of the records, and the notes."""
+
+    def of(*codings):
+        newest_ = newest(store(tmp_path / "run", *codings))
+        return [*newest_.rows[["rate", "mesh"]].astype(str).itertuples(index=False, name=None)], newest_.notes
+
+    return of
 
 
-def test_one_version_is_left_as_it_is():
-    store = Store([coding("1", rate) for rate in ("r0", "r1", "r2")])
-    assert newest(store).records == store.records()
-    assert newest(store).notes == ()
-    assert newest(Store()).records == []
+def test_one_version_is_left_as_it_is(found):
+    assert found(*(coding("1", rate) for rate in ("r0", "r1", "r2"))) == ([("r0", "a"), ("r1", "a"), ("r2", "a")], ())
+    assert found() == ([], ())
 
 
-def test_rates_of_an_earlier_version_only_are_left_out_and_said():
+def test_rates_of_an_earlier_version_only_are_left_out_and_said(found):
     codings = [*(coding("1", r, m) for r, m in (("r0", "a"), ("r1", "a"), ("r1", "b"))), coding("2"), coding("2", "r2")]
-    assert kept(*codings) == [("r0", "a"), ("r2", "a")]
-    assert notes(*codings) == ("left out: 2 records of c at r1 on d/all, coded by its version 1; the newest here is 2",)
+    assert found(*codings)[0] == [("r0", "a"), ("r2", "a")]
+    assert found(*codings)[1] == (
+        "left out: 2 records of c at r1 on d/all, coded by its version 1; the newest here is 2",
+    )
 
 
-def test_what_was_asked_for_last_is_the_newest():
+def test_what_was_asked_for_last_is_the_newest(found):
     codings = [coding("2"), coding("2", "r2"), coding("1"), coding("1", "r1")]
-    assert kept(*codings) == [("r0", "a"), ("r1", "a")]
+    assert found(*codings)[0] == [("r0", "a"), ("r1", "a")]
 
 
-def test_other_meshes_of_a_rate_stay_and_the_mixture_is_said():
+def test_other_meshes_of_a_rate_stay_and_the_mixture_is_said(found):
     codings = [coding("1"), coding("1", mesh="b"), coding("2")]
-    assert kept(*codings) == [("r0", "a"), ("r0", "b")]
-    assert notes(*codings) == (
+    assert found(*codings)[0] == [("r0", "a"), ("r0", "b")]
+    assert found(*codings)[1] == (
         "means over two versions: 1 records of c at r0 on d/all, coded by its version 1; the newest here is 2",
     )
 
 
-def test_every_mesh_of_a_set_goes_with_its_coding():
+def test_every_mesh_of_a_set_goes_with_its_coding(found):
     codings = [coding("1", "r1", "abc", kind="set"), coding("2", "r0", "abc", kind="set")]
-    assert kept(*codings) == [("r0", "a"), ("r0", "b"), ("r0", "c")]
-    assert notes(*codings)[0].startswith("left out: 3 records of c at r1")
+    assert found(*codings)[0] == [("r0", "a"), ("r0", "b"), ("r0", "c")]
+    assert found(*codings)[1][0].startswith("left out: 3 records of c at r1")
 
 
 @pytest.mark.parametrize("other", [{"dataset": "e"}, {"effort": "paper"}, {"codec": "other"}, {"device": "cuda"}])
-def test_another_dataset_effort_codec_or_device_is_a_matter_of_its_own(other):
+def test_another_dataset_effort_codec_or_device_is_a_matter_of_its_own(found, other):
     codings = [coding("1", "r1", **other), coding("2", "r0")]
-    assert len(kept(*codings)) == 2
-    assert notes(*codings) == ()
+    assert len(found(*codings)[0]) == 2
+    assert found(*codings)[1] == ()
 
 
-def test_the_command_line_says_what_it_left_out(monkeypatch, capsys, tmp_path):
+def test_the_command_line_says_what_it_left_out(capsys, tmp_path):
     from gcbench.bench.cli import runs
 
-    store = Store([coding("1"), coding("1", "r1"), coding("2")])
-    store.path = tmp_path
-    monkeypatch.setattr(runs, "opened", lambda _: store)
-    _, rows = runs.read_run("x")
+    run = store(tmp_path / "x", coding("1"), coding("1", "r1"), coding("2"))
+    _, rows = runs.read_run(str(run.path))
     assert list(rows["rate"]) == ["r0"]
     assert capsys.readouterr().err.startswith("left out: 1 records of c at r1")
 

@@ -25,7 +25,7 @@ def test_fetch_says_what_the_checksum_is_worth_then_verify(data, site, cube_obj)
     assert done.stdout == "next: bench data verify ama\n"
     done = data("fetch", "ama", "--part", "crane", "--url-base", site.url)
     assert "I_crane.tar: here already, 1 files" in done.stderr
-    done = data("verify", "ama", "--json")
+    done = data("verify", "ama", "--format", "json")
     report = json.loads(done.stdout)
     assert (report["meshes"], report["matching"], report["exit_code"]) == (1, 1, 0)
     done = data("verify", "ama")

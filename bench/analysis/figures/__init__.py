@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from gcbench.bench.analysis.coverage import common
+from gcbench.bench.analysis.coverage import Common, common
 from gcbench.bench.analysis.figures.costs import pareto, timing
 from gcbench.bench.analysis.figures.curves import amortisation, rate_distortion
 from gcbench.bench.analysis.figures.meshes import scatter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["rd", "timing", "pareto", "scatter", "amortisation"]
 KINDS: tuple[Kind, ...] = ("rd", "timing", "pareto", "scatter", "amortisation")
+_OF_RECORDS = {"scatter", "amortisation"}  # the other kinds draw summaries
 
 __all__ = ["KINDS", "Kind", "amortisation", "pareto", "rate_distortion", "save_figures", "scatter", "timing"]
 
@@ -31,6 +33,8 @@ def save_figures(
     name: str,
     kinds: Sequence[Kind] = KINDS,
     columns: Sequence[Column] | None = None,
+    *,
+    shared: Common | None = None,
 ) -> list[Path]:
     """Write ``<kind>-<dataset>-<split>-<effort>.png`` and ``.pdf``; returns the paths.
 
@@ -47,45 +51,82 @@ def save_figures(
         quality in common). Means are over the meshes that codecs have in common (`coverage`).
     columns : sequence of Column, optional
         Metrics to draw; ``pareto`` draws the first of them. By default each kind has its own metrics.
+    shared : Common, optional
+        ``common(rows)``, if the caller has it.
     """
     paths = []
     look = looks(rows["codec"].unique())
-    for (dataset, split, effort, device), part in rows.groupby(BLOCK, sort=True):
-        where = "" if device == "cpu" else f", {device}"
-        stem = f"{str(dataset).replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
+    for block in _blocks(rows, kinds, shared):
         for kind in kinds:
-            figure = _draw(
-                kind, part, f"{dataset}, split {split}", f"({effort}{where}, run {name})", look=look, columns=columns
-            )
+            figure = _draw(kind, block, f"run {name}", look=look, columns=columns)
             if figure is not None:
-                paths += save(figure, folder, f"{kind}-{stem}")
+                paths += save(figure, folder, f"{kind}-{block.stem}")
     return paths
 
 
+@dataclass(frozen=True)
+class _Block:
+    """The records of one dataset, split, effort and device, and their summaries (empty where no figure needs them).
+
+    ``compared`` is over the meshes in common, ``everything`` over all meshes.
+    """
+
+    key: tuple[str, ...]
+    rows: pd.DataFrame
+    meshes: int
+    compared_meshes: int
+    compared: pd.DataFrame
+    everything: pd.DataFrame
+
+    @property
+    def stem(self) -> str:
+        dataset, split, effort, device = self.key
+        return f"{dataset.replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
+
+
+def _blocks(rows: pd.DataFrame, kinds: Sequence[Kind], shared: Common | None) -> Iterator[_Block]:
+    """Blocks with a record that is ok. What is expensive is computed once for all of them, and only for summaries."""
+    in_common: dict[tuple[str, ...], int] = {}
+    compared = everything = pd.DataFrame(columns=BLOCK)
+    if not set(kinds) <= _OF_RECORDS:
+        of_common = (common(rows) if shared is None else shared).rows
+        in_common = {_key(key): _coded(part) for key, part in of_common.groupby(BLOCK, sort=True)}
+        compared, everything = summarise(of_common), summarise(rows)
+        del of_common
+    summaries = [
+        ({_key(key): part for key, part in of.groupby(BLOCK, sort=True)}, of.iloc[:0]) for of in (compared, everything)
+    ]
+    for block, part in rows.groupby(BLOCK, sort=True):
+        key = _key(block)
+        if meshes := _coded(part):
+            yield _Block(key, part, meshes, in_common.get(key, 0), *(of.get(key, none) for of, none in summaries))
+
+
+def _key(block: Any) -> tuple[str, ...]:
+    return tuple(map(str, block))
+
+
+def _coded(rows: pd.DataFrame) -> int:
+    return int(rows.loc[rows["status"] == "ok", "mesh"].nunique())
+
+
 def _draw(
-    kind: Kind,
-    rows: pd.DataFrame,
-    what: str,
-    how: str,
-    *,
-    look: Mapping[str, Look],
-    columns: Sequence[Column] | None,
+    kind: Kind, block: _Block, run: str, *, look: Mapping[str, Look], columns: Sequence[Column] | None
 ) -> Figure | None:
-    ok = rows[(rows["status"] == "ok") & ((kind == "timing") | ~rows["timing"])]
-    if ok.empty:
-        return None
-    every = ok["mesh"].nunique()
-    if kind in {"scatter", "amortisation"}:
-        title = f"{what}: {_meshes(every)} {how}"
-        return (
-            scatter(rows, title, look=look, columns=columns)
-            if kind == "scatter"
-            else amortisation(rows, title, look=look)
-        )
-    shared = common(rows).rows
-    compared = shared.loc[shared["status"] == "ok", "mesh"].nunique()
-    over = _meshes(every) if compared == every else f"{compared} of {_meshes(every)}"
-    summary, everything = summarise(shared), summarise(rows)
+    dataset, split, effort, device = block.key
+    what, how = f"{dataset}, split {split}", f"({effort}{'' if device == 'cpu' else f', {device}'}, {run})"
+    rows, every = block.rows, block.meshes
+    if kind != "timing":
+        ok = rows.loc[(rows["status"] == "ok") & ~rows["timing"], "mesh"]
+        if ok.empty:
+            return None
+        every = ok.nunique()
+    if kind == "scatter":
+        return scatter(rows, f"{what}: {_meshes(every)} {how}", look=look, columns=columns)
+    if kind == "amortisation":
+        return amortisation(rows, f"{what}: {_meshes(every)} {how}", look=look)
+    summary, everything = block.compared, block.everything
+    over = _meshes(every) if block.compared_meshes == every else f"{block.compared_meshes} of {_meshes(every)}"
     elsewhere = everything[~everything["codec"].isin(summary["codec"]) & (everything["ok"] > 0)]
     fewer = f", {', '.join(elsewhere['codec'].unique())} not on all of them" if len(elsewhere) else ""
     title = f"{what}: {over}{fewer} {how}"

@@ -11,7 +11,7 @@ import pandas as pd
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
 from gcbench.bench.analysis.figures.style import Look, canvas, looks, plain_ticks
 from gcbench.bench.analysis.measured import ranking_column
-from gcbench.bench.analysis.table import how_timed, machine_notes
+from gcbench.bench.analysis.tables.notes import how_timed, machine_notes
 from gcbench.bench.metrics import Column
 
 if TYPE_CHECKING:
@@ -112,14 +112,15 @@ def pareto(
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
             plain_ticks(ax.yaxis)
-            figure.draw_without_rendering()  # computes where things are
-            _name_points(ax, {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()})
         without = f"; not reached by {', '.join(absent)}" if absent else ""
         machines = "".join(f"\n{line}" for line in _machines(summary))
         hollow = "; hollow: better than that at every rate, drawn at the smallest" if costs["better"].any() else ""
         figure.suptitle(
             f"{title}\nat {column.label} = {value * column.scale:.3g}{hollow}{without}{machines}", fontsize=10
         )
+        figure.draw_without_rendering()  # computes where things are
+        for ax, cost in zip(axes, drawn_costs, strict=True):
+            _name_points(ax, {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()})
     return figure
 
 

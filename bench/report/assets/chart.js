@@ -11,9 +11,14 @@ const MARKER_PATHS = [
 
 /** The line and marker of a codec, for legends. */
 function swatch(style) {
-  return s("svg", { class: "swatch", viewBox: "-16 -8 32 16", width: 32, height: 16, "aria-hidden": "true", style: { "--colour": style.colour } },
+  return s("svg", { ...coloured(style, "swatch"), viewBox: "-16 -8 32 16", width: 32, height: 16, "aria-hidden": "true" },
     s("line", { class: "curve", x1: -16, x2: 16, "stroke-dasharray": style.dash || null }),
-    s("path", { class: "mark", d: MARKER_PATHS[style.marker] }));
+    markerOf(style));
+}
+
+/** The marker of a codec; in the second of two runs it has a dot. */
+function markerOf(style) {
+  return [s("path", { class: "mark", d: MARKER_PATHS[style.marker] }), style.run ? s("circle", { class: "dot", r: 1.9 }) : null];
 }
 
 /** Values for ticks in [low, high]: round ones, about `wanted` of them. */
@@ -90,7 +95,7 @@ class Chart {
     const { series, x, y, band } = this.what;
     const points = series.flatMap((one) => one.points);
     const range = (values, axis) => {
-      let low = Math.min(...values), high = Math.max(...values);
+      let low = least(values), high = most(values);
       if (axis.log) {
         const air = high > low ? (high / low) ** 0.06 : 1.5;
         return [low / air, high * air];
@@ -98,7 +103,7 @@ class Chart {
       const air = high > low ? (high - low) * 0.06 : Math.abs(high) * 0.1 || 1;
       return [low - air, high + air];
     };
-    const ys = points.map((p) => p.y);
+    const ys = points.flatMap((p) => [p.y, ...(p.range ?? [])]);
     if (band !== null && band !== undefined) ys.push(band);
     return { x: range(points.map((p) => p.x), x), y: range(ys, y) };
   }
@@ -169,7 +174,7 @@ class Chart {
   }
 
   drawSeries(one) {
-    const group = s("g", { class: "series", "data-codec": one.name, style: { "--colour": one.style.colour } });
+    const group = s("g", { ...coloured(one.style, "series"), "data-codec": one.name });
     const path = (points) => points.map((p, i) => `${i ? "L" : "M"}${this.sx(p.x).toFixed(1)},${this.sy(p.y).toFixed(1)}`).join("");
     const compared = one.points.filter((p) => !p.beside);
     if (compared.length > 1)
@@ -180,6 +185,9 @@ class Chart {
       const hull = lowerHull(compared.map((p) => ({ ...p, u: flip(x) * this.sx(p.x), v: -flip(y) * this.sy(p.y) })));
       group.append(s("path", { class: "hull", d: path(hull) }));
     }
+    for (const { x, range } of one.points) {
+      if (range) group.append(s("path", { class: "range", d: `M${this.sx(x).toFixed(1)},${this.sy(range[0]).toFixed(1)}V${this.sy(range[1]).toFixed(1)}` }));
+    }
     for (const point of one.points) {
       const at = [this.sx(point.x), this.sy(point.y)];
       const element = s("g", {
@@ -189,7 +197,7 @@ class Chart {
           click: () => this.pick(point), pointerenter: () => this.showTip(point, at), pointerleave: () => this.hideTip(),
           focus: () => this.showTip(point, at), blur: () => this.hideTip(),
         },
-      }, s("circle", { class: "halo", r: 12 }), s("path", { class: "mark", d: MARKER_PATHS[one.style.marker] }));
+      }, s("circle", { class: "halo", r: 12 }), markerOf(one.style));
       const { left, right, top, bottom } = this.box;
       const visible = at[0] >= left - 1 && at[0] <= right + 1 && at[1] >= top - 1 && at[1] <= bottom + 1;
       this.marks.push({ point, element, series: one.name, at, visible });
@@ -311,6 +319,15 @@ class Chart {
       else if (event.key === "-") this.zoomBy(1 / 0.6);
     });
   }
+}
+
+/** The extremes of any number of values: Math.min takes some ten thousand arguments only. */
+function least(values) {
+  return values.reduce((a, b) => Math.min(a, b), Infinity);
+}
+
+function most(values) {
+  return values.reduce((a, b) => Math.max(a, b), -Infinity);
 }
 
 function tickText(value) {

@@ -1,4 +1,4 @@
-// The page with every coding in one table, to sort and filter; and the one viewer that all pages share.
+// The page with every coding in one table, to sort and filter.
 
 class CodingsPage {
   constructor(report, viewing) {
@@ -7,11 +7,11 @@ class CodingsPage {
     const at = (column) => (row) => report.at(row, column);
     const text = (name, heading = name, show = at(name)) => ({ name, heading, text: true, value: at(name), show });
     const value = (name, heading, of, show, title) => ({ name, heading, value: of, show: (row) => show(of(row)), title });
-    const open = (scene) => viewing.browse(this.grid.sorted().map((row) => report.sceneOfRow.get(row)).filter(Boolean), scene);
+    const open = (scene) => viewing.browse(this.grid.order.map((row) => report.sceneOfRow.get(row)).filter(Boolean), scene);
     const seeds = new Set(report.columns.seed).size;
     this.place = h("div");
     const sorted = (metric) => metric ? { name: metric.name, down: metric.better === "lower" } : { name: "mesh", down: false };
-    this.makeGrid = (more) => new Grid("Every coding", [
+    this.makeGrid = (more) => new Grid("Codings", [
       text("mesh"), { name: "show", heading: "3-D", text: true, show: (row) => sceneButton(report, row, open) },
       ...(report.blocks.length > 1 ? [{ ...text("dataset"), show: (row) => report.blockName(report.blocks[report.blockOfRow[row]]) }] : []),
       text("codec"), { ...text("rate"), value: (row) => `${report.at(row, "codec")} ${String(report.at(row, "rate_index")).padStart(4, "0")}` },
@@ -26,7 +26,9 @@ class CodingsPage {
       text("stage", "failed at", (row) => report.at(row, "stage") ?? ""), text("error", "error", (row) => report.at(row, "error") ?? report.at(row, "unmeasured") ?? ""),
     ], sorted(more[0] ?? report.mainMetric));
     this.total = h("p", { class: "hint", role: "status" });
-    this.element = h("div", {}, h("h2", {}, "Every coding", h("small", {}, "one mesh, one codec, one rate")), this.controls(), this.total, this.place);
+    const heading = report.partial ? "Selected codings" : "Every coding";
+    const note = report.partial ? h("p", { class: "notice" }, `This run is too large for one page. Here are ${count(report.rows)} of its ${count(report.totals.records)} records: the worst, median and best mesh of every codec and rate, failures of every kind, and every record of ${plural(report.whole.length, "mesh", "meshes")}. Curves, Spread, Time and Coverage are of all records.`) : null;
+    this.element = h("div", {}, h("h2", {}, heading, h("small", {}, "one mesh, one codec, one rate")), note, this.controls(), this.total, this.place);
     this.showMore("");
   }
 
@@ -62,66 +64,7 @@ class CodingsPage {
       && (!filters.seen || report.sceneOfRow.has(row))
       && filters.text.split(/\s+/).every((word) => ["dataset", "mesh", "codec", "rate", "status", "error"].some((name) => String(report.at(row, name) ?? "").toLowerCase().includes(word)));
     const rows = [...Array(report.rows).keys()].filter(fits);
-    this.total.textContent = `${count(rows.length)} of ${plural(report.rows, "record")}`;
+    this.total.textContent = `${count(rows.length)} of ${plural(report.rows, "record")}${report.partial ? ` here, of ${count(report.totals.records)} of the run` : ""}`;
     this.grid.setRows(rows);
-  }
-}
-
-/** The viewer, made when it is first needed, and moved to where it is wanted. */
-class Viewing {
-  constructor(report) {
-    this.report = report;
-  }
-
-  /** Show a scene in a place of a page, which keeps it until another place of a page asks. */
-  open(scene, place) {
-    this.home = { scene, place };
-    this.put(scene, place);
-  }
-
-  put(scene, place) {
-    this.viewer ??= new Viewer();
-    if (this.viewer.element.parentNode !== place) place.replaceChildren(this.viewer.element);
-    this.viewer.show(scene, this.caption(scene));
-  }
-
-  /** Show a scene in a dialog, in which one steps through `scenes`. */
-  browse(scenes, scene) {
-    let at = scenes.indexOf(scene);
-    const place = h("div", { class: "viewer-place" }), where = h("span", { class: "hint", role: "status" });
-    const step = (by) => {
-      at = (at + by + scenes.length) % scenes.length;
-      where.textContent = `${count(at + 1)} of ${count(scenes.length)}`;
-      this.put(scenes[at], place);
-    };
-    const button = (label, act) => h("button", { type: "button", on: { click: act } }, label);
-    const dialog = h("dialog", { "aria-label": "3-D view", on: {
-      close: () => {
-        dialog.remove();
-        if (this.home) this.put(this.home.scene, this.home.place);
-      },
-      click: (event) => { if (event.target === dialog) dialog.close(); }, // on the backdrop
-    } }, h("div", { class: "dialog-body" },
-      h("div", { class: "dialog-head" }, button("‹ Previous", () => step(-1)), button("Next ›", () => step(1)), where, button("Close", () => dialog.close())), place));
-    document.body.append(dialog);
-    dialog.showModal();
-    step(0);
-  }
-
-  caption({ row, role }) {
-    const { report } = this, at = (column) => report.at(row, column);
-    const facts = [
-      ["bytes", count(at("stream_bytes"))], ["ratio", number(report.ratio(row), 4)], ["bits per vertex", number(at("bits_per_vertex"), 3)],
-      ["vertices in", count(at("vertices"))], ["faces in", count(at("faces"))],
-      ...report.headlines.map((metric) => [metric.label, showMetric(metric, at(metric.name))]),
-      ["encode, decode ms", `${milliseconds(at("encode_s"))}, ${milliseconds(at("decode_s"))}`],
-    ];
-    const list = (pairs) => h("dl", { class: "facts" }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
-    const others = report.otherMetrics.map((metric) => [metric.label, showMetric(metric, at(metric.name))]);
-    const rank = role === "other" ? "" : ` · ${role} of its codec and rate`;
-    return [
-      h("h3", {}, `${at("codec")} ${at("rate")} on ${at("mesh")}`, h("small", {}, `${at("dataset")}, ${at("split")}${rank}`)),
-      list(facts), ...(others.length ? [h("details", {}, h("summary", {}, `${count(others.length)} more`), list(others))] : []),
-    ];
   }
 }

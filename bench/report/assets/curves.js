@@ -28,7 +28,7 @@ class CurvesPage {
     this.mesh = ""; // all
     this.logX = true;
     this.logY = true;
-    this.hull = false;
+    this.hull = this.spread = false;
     this.hidden = new Set();
     this.chart = new Chart((point) => this.pick(point));
     this.controls = h("div", { class: "toolbar fields" });
@@ -45,15 +45,14 @@ class CurvesPage {
     this.update();
   }
 
-  /** Those that could be used. */
+  /** Those that a curve can be drawn of. */
   get meshes() {
-    const usable = this.report.rowsOfBlock(this.block).filter((row) => this.report.at(row, "status") !== "bad-input");
-    return [...new Set(usable.map((row) => this.report.at(row, "mesh")))].sort();
+    return this.report.meshesOfBlock(this.block);
   }
 
   /** Over which meshes means are. */
   get meanOf() {
-    const compared = this.report.blocks[this.block]?.meshes ?? 0, all = this.meshes.length;
+    const compared = this.report.blocks[this.block]?.meshes ?? 0, all = this.report.blocks[this.block]?.all_meshes ?? 0;
     return `mean of ${compared === all ? "" : `${compared} of `}${plural(all, "mesh", "meshes")}`;
   }
 
@@ -72,24 +71,38 @@ class CurvesPage {
       choice("Quality", [...report.headlines.map((m) => [m.name, m.label]), ...(ranked.length ? [["others", ranked.map((m) => [m.name, m.label])]] : [])], this.metric?.name, change("metric", (v) => report.metric.get(v))),
       choice("Against", SIZES.map((one) => [one.name, one.short]), this.size.name, change("size", (v) => SIZES.find((one) => one.name === v))),
       h("div", { class: "ticks" },
-        tick("log x", this.logX, change("logX")), tick("log y", this.logY, change("logY")), tick("convex hull", this.hull, change("hull"))));
+        tick("log x", this.logX, change("logX")), tick("log y", this.logY, change("logY")), tick("convex hull", this.hull, change("hull")), tick("spread", this.spread, change("spread"))));
     this.drawLegend();
   }
 
+  /** What is hidden: addresses of codecs, and of two runs their numbers. */
+  isHidden(codec) {
+    const { address, run } = this.report.style.get(codec);
+    return this.hidden.has(address) || this.hidden.has(run);
+  }
+
   drawLegend() {
-    const failed = new Map();
-    for (const point of this.report.blocks[this.block]?.points ?? []) failed.set(point.codec, (failed.get(point.codec) ?? 0) + point.failed);
-    this.legend.replaceChildren(h("h3", {}, "Codecs"), ...[...failed].map(([codec, n]) => {
+    const { report } = this, failed = new Map(), styleOf = new Map();
+    for (const point of report.blocks[this.block]?.points ?? []) {
+      const style = report.style.get(point.codec);
+      failed.set(style.address, (failed.get(style.address) ?? 0) + point.failed);
+      if (!styleOf.has(style.address)) styleOf.set(style.address, report.paired ? { ...style, dash: "", run: 0 } : style);
+    }
+    const key = (what, name, style, n = 0) => {
       const button = h("button", {
-        type: "button", class: "key", "aria-pressed": String(!this.hidden.has(codec)), "data-codec": codec,
+        type: "button", class: "key", "aria-pressed": String(!this.hidden.has(what)),
         on: { click: () => {
-          if (!this.hidden.delete(codec)) this.hidden.add(codec);
-          button.setAttribute("aria-pressed", String(!this.hidden.has(codec)));
+          if (!this.hidden.delete(what)) this.hidden.add(what);
+          button.setAttribute("aria-pressed", String(!this.hidden.has(what)));
           this.update(true);
         } },
-      }, swatch(this.report.style.get(codec)), h("span", { class: "key-name" }, codec), n ? h("span", { class: "failed" }, `${count(n)} failed`) : null);
+      }, swatch(style), h("span", { class: "key-name" }, name), n ? h("span", { class: "failed" }, `${count(n)} failed`) : null);
       return button;
-    }));
+    };
+    const dashes = Object.fromEntries(Object.values(report.styles).map(({ run, dash }) => [run, dash]));
+    const runs = report.paired ? report.runs.map((_, run) => key(run, report.runName(run), { colour: "var(--muted)", dark: "var(--muted)", marker: 0, dash: dashes[run], run })) : [];
+    this.legend.replaceChildren(...(runs.length ? [h("h3", {}, "Runs"), h("div", { class: "keys" }, runs)] : []),
+      h("h3", {}, "Codecs"), h("div", { class: "keys" }, [...failed].map(([address, n]) => key(address, address, styleOf.get(address), n))));
   }
 
   /** Points of the chart: means, or one mesh. */
@@ -103,7 +116,7 @@ class CurvesPage {
           hollow: report.at(row, `${metric.name}_inside`) === true, note: [],
         }))
       : block.points.map((p) => ({
-        codec: p.codec, rate: p.rate, x: p[this.size.name], value: p[metric.name], hollow: p.inside.includes(metric.name), beside: p.beside,
+        range: this.range(block, p), codec: p.codec, rate: p.rate, x: p[this.size.name], value: p[metric.name], hollow: p.inside.includes(metric.name), beside: p.beside,
         note: [`${p.ok} of ${plural(p.codings, "coding")} ok`, ...(p.beside ? ["a mean over other meshes: not compared"] : [])],
       }));
     return made.filter((p) => p.x !== null && p.x !== undefined && p.value !== null && p.value !== undefined && !(this.logX && p.x <= 0));
@@ -124,10 +137,10 @@ class CurvesPage {
       return scaled(metric, clip ? metric.least : value);
     };
     const all = this.points();
-    const series = [...new Set(block.points.map((p) => p.codec))].filter((codec) => !this.hidden.has(codec)).map((codec) => ({
+    const series = [...new Set(block.points.map((p) => p.codec))].filter((codec) => !this.isHidden(codec)).map((codec) => ({
       name: codec, style: report.style.get(codec),
       points: all.filter((p) => p.codec === codec).sort((a, b) => a.x - b.x).map((p) => ({
-        id: JSON.stringify([p.codec, p.rate]), codec: p.codec, rate: p.rate, x: p.x, y: shown(p.value), hollow: p.hollow, beside: p.beside, label: `${p.codec} ${p.rate}`,
+        id: JSON.stringify([p.codec, p.rate]), codec: p.codec, rate: p.rate, x: p.x, y: shown(p.value), range: this.spread && p.range ? p.range.map(shown) : null, hollow: p.hollow, beside: p.beside, label: `${p.codec} ${p.rate}`,
         lines: [`${metric.label} ${showMetric(metric, p.value)}`, `${size.short} ${number(p.x, 4)}`, ...p.note, ...(p.hollow ? ["at the noise floor: does not rank"] : [])],
       })),
     }));
@@ -144,8 +157,16 @@ class CurvesPage {
       block.unmeasured.length ? ` ${block.unmeasured.join("; ")}.` : "",
       all.some((p) => p.beside) ? " Small points are means over other meshes: no curve goes through them, and no BD-rate counts them." : "",
       clipped ? ` Points at ${tickText(metric.least * metric.scale)} are at or below it.` : "",
+      this.spread && !this.mesh ? " Bars hold 90 % of the meshes." : "",
       this.hull ? " The hull is that of the axes as drawn." : "");
     this.drawBd(block);
+  }
+
+  /** Between which values 90 % of the meshes of a point are. */
+  range(block, { codec, rate }) {
+    const at = block.spread.rows.findIndex(([name, label]) => name === codec && label === rate);
+    const quantiles = block.spread.of[this.metric.name]?.[at];
+    return quantiles && quantiles[1] !== null ? [quantiles[1], quantiles[5]] : null;
   }
 
   floor(block) {
@@ -187,10 +208,16 @@ class CurvesPage {
     const grid = new Grid(`Codings of ${point.label}`, columns, { name: metric?.name ?? "bytes", down: metric?.better === "lower" });
     grid.setRows(rows);
     this.codings.replaceChildren(
-      h("h2", {}, point.label, h("small", {}, `${report.blockName(report.blocks[this.block])} · ${plural(rows.length, "coding")}, ${scenes.length} to look at`)),
+      h("h2", {}, point.label, h("small", {}, `${report.blockName(report.blocks[this.block])} · ${this.howMany(point, rows)}, ${scenes.length} to look at`)),
       h("div", { class: "codings-body" }, grid.element, place));
     if (first) this.viewing.open(first, place);
     else place.append(h("p", { class: "invite" }, `No 3-D view: ${report.reasonOfRow.get(rows.find((row) => report.reasonOfRow.has(row))) ?? "nothing was coded"}.`));
+  }
+
+  /** Codings of a point, of which a large run's page carries some. */
+  howMany(point, rows) {
+    const all = this.report.blocks[this.block].points.find((p) => p.codec === point.codec && p.rate === point.rate).codings;
+    return rows.length < all ? `${count(rows.length)} of ${plural(all, "coding")}` : plural(rows.length, "coding");
   }
 
   drawBd(block) {
@@ -212,7 +239,11 @@ class CurvesPage {
       return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, signed(entry.percent));
     };
     const rows = matrix.codecs.map((codec, i) => [codec, ...matrix.cells[i].map(cell)]);
+    const place = new Map(matrix.codecs.map((codec, i) => [codec, i])), styles = this.report.styles;
+    const inBoth = this.report.paired ? matrix.codecs.filter((codec) => styles[codec].run === 0).map((codec) => [codec, Object.keys(styles).find((one) => styles[one].address === styles[codec].address && styles[one].run === 1)]).filter(([, b]) => place.has(b)) : [];
+    const against = inBoth.map(([a, b]) => [styles[a].address, cell(matrix.cells[place.get(b)][place.get(a)])]);
     this.bd.replaceChildren(
+      ...(against.length ? [h("h2", {}, "B against A", h("small", {}, "BD-rate of the same codec: − saves bytes in B")), plainTable("BD-rate of B against A", ["codec", "BD-rate"], against)] : []),
       h("h2", {}, "BD-rate", h("small", {}, `${this.metric.label}, of the mean curves · ${this.report.blockName(block)}`)),
       h("p", { class: "hint" }, "Bytes of the row's codec against the column's at equal quality: −50 % is half the bytes. A letter stands for the reason where there is no honest number."),
       plainTable("BD-rate, codec by codec", ["", ...matrix.codecs], rows),

@@ -24,6 +24,11 @@ function furnish(element, properties, children) {
   return element;
 }
 
+/** Attributes of something in the colour of a codec, on a white and on a dark page. */
+function coloured(style, name, more = {}) {
+  return { class: `coloured ${name}`, style: { "--colour": style.colour, "--dark": style.dark, ...more } };
+}
+
 /** A labelled drop-down; `options` are [value, text] or [group, [[value, text], ...]]. */
 function choice(label, options, value, onChange) {
   const option = ([v, text]) => h("option", { value: v, selected: String(v) === String(value) }, text);
@@ -40,16 +45,19 @@ function tick(label, value, onChange) {
 
 /** Buttons of which one is pressed. */
 function segments(label, options, value, onChange) {
-  const buttons = options.map(([v, text]) => h("button", {
-    type: "button", "aria-pressed": String(v === value), "data-value": v,
-    on: { click: () => { for (const b of buttons) b.setAttribute("aria-pressed", String(b.dataset.value === v)); onChange(v); } },
-  }, text));
-  return h("div", { class: "segments", role: "group", "aria-label": label }, buttons);
+  const group = h("div", { class: "segments", role: "group", "aria-label": label }, options.map(([v, text]) =>
+    h("button", { type: "button", "data-value": v, on: { click: () => { press(group, v); onChange(v); } } }, text)));
+  press(group, value);
+  return group;
 }
 
-/** A table of text and elements in a frame that scrolls sideways by itself. */
+function press(group, value) {
+  for (const button of group.children) button.setAttribute("aria-pressed", String(button.dataset.value === value));
+}
+
+/** A table of text and elements in a frame that scrolls by itself. */
 function plainTable(caption, head, rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: rows.length > 30 ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("thead", {}, h("tr", {}, head.map((cell) => h("th", { scope: "col" }, cell)))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => i ? h("td", {}, cell) : h("th", { scope: "row" }, cell)))))));
 }

@@ -1,6 +1,6 @@
-// A table that sorts by any column and shows as many rows as asked for.
+// A table of any length that sorts by any column. Only the rows on screen, and a few around them, exist.
 
-const ROWS_AT_A_TIME = 100;
+const ROWS_AROUND = 12, ROWS_AT_FIRST = 40;
 
 class Grid {
   /**
@@ -11,8 +11,7 @@ class Grid {
   constructor(caption, columns, sort) {
     this.columns = columns;
     this.sort = sort;
-    this.rows = [];
-    this.limit = ROWS_AT_A_TIME;
+    this.rows = this.order = [];
     this.heads = columns.map((column) => {
       const label = column.heading;
       const inside = column.value
@@ -20,48 +19,100 @@ class Grid {
         : label;
       return h("th", { scope: "col", class: column.text ? "text" : null, title: column.title }, inside);
     });
+    this.widths = columns.map(() => 0);
     this.body = h("tbody");
-    this.more = h("button", { type: "button", class: "more", on: { click: () => { this.limit *= 4; this.draw(); } } });
-    this.scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-      h("table", { class: "grid" }, h("thead", {}, h("tr", {}, this.heads)), this.body));
-    this.element = h("div", {}, this.scroll, this.more);
+    this.above = this.gap();
+    this.below = this.gap();
+    this.table = h("table", { class: "grid" }, h("thead", {}, h("tr", { "aria-rowindex": 1 }, this.heads)), this.above, this.body, this.below);
+    this.element = h("div", { class: "scroll rows", tabindex: "0", role: "region", "aria-label": caption, on: { scroll: () => this.request() } }, this.table);
+    new ResizeObserver(() => this.request()).observe(this.element);
+  }
+
+  /** Room for the rows that do not exist; a body of its own, so that rows are counted right. */
+  gap() {
+    return h("tbody", { class: "gap", "aria-hidden": "true", hidden: true }, h("tr", {}, h("td", { colspan: this.columns.length })));
   }
 
   setRows(rows) {
     this.rows = rows;
-    this.limit = ROWS_AT_A_TIME;
-    this.draw();
+    this.reorder();
   }
 
   sortBy(column) {
     const same = this.sort.name === column.name;
     this.sort = { name: column.name, down: same ? !this.sort.down : !column.text };
-    this.draw();
+    this.reorder();
   }
 
-  sorted() {
-    const column = this.columns.find((one) => one.name === this.sort.name);
-    const sign = this.sort.down ? -1 : 1;
-    const values = new Map(this.rows.map((row) => [row, column.value(row)]));
-    const missing = (value) => value === null || value === undefined || Number.isNaN(value);
-    return [...this.rows].sort((a, b) => {
-      const [x, y] = [values.get(a), values.get(b)];
-      if (missing(x) || missing(y)) return missing(x) - missing(y); // nothing comes last, whichever way
-      return sign * (typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y);
-    });
-  }
-
-  draw() {
+  reorder() {
     this.columns.forEach((column, i) => {
       const on = this.sort.name === column.name;
       this.heads[i].setAttribute("aria-sort", on ? (this.sort.down ? "descending" : "ascending") : "none");
       const mark = this.heads[i].querySelector(".arrow");
       if (mark) mark.textContent = on ? (this.sort.down ? "▾" : "▴") : "";
     });
-    const rows = this.sorted();
-    this.body.replaceChildren(...rows.slice(0, this.limit).map((row) => h("tr", {}, this.columns.map((column, i) =>
-      h(i ? "td" : "th", { scope: i ? null : "row", class: column.text ? "text" : null, title: i ? null : column.value?.(row) }, column.show(row))))));
-    this.more.hidden = rows.length <= this.limit;
-    this.more.textContent = `Show more (${count(Math.min(this.limit, rows.length))} of ${count(rows.length)})`;
+    this.order = this.sorted();
+    this.table.setAttribute("aria-rowcount", this.order.length + 1);
+    this.element.scrollTop = 0;
+    this.draw();
+  }
+
+  sorted() {
+    const column = this.columns.find((one) => one.name === this.sort.name);
+    if (!column) return this.rows; // in the order in which they came
+    const sign = this.sort.down ? -1 : 1;
+    const values = new Map(this.rows.map((row) => [row, column.value(row)]));
+    const missing = (value) => value === null || value === undefined || Number.isNaN(value);
+    return [...this.rows].sort((a, b) => {
+      const [x, y] = [values.get(a), values.get(b)];
+      if (missing(x) || missing(y)) return missing(x) - missing(y); // nothing comes last, whichever way
+      return sign * (typeof x === "string" ? NATURAL.compare(x, y) : x - y);
+    });
+  }
+
+  request() {
+    if (this.pending) return;
+    this.pending = true;
+    requestAnimationFrame(() => { this.pending = false; this.draw(); });
+  }
+
+  /** Make the rows on screen. Rows have one height, which the first one tells. Long names keep their ends. */
+  draw() {
+    const { order } = this, height = this.rowHeight || 30;
+    const seen = this.element.clientHeight ? Math.ceil(this.element.clientHeight / height) : ROWS_AT_FIRST;
+    const first = Math.max(0, Math.min(Math.floor(this.element.scrollTop / height) - ROWS_AROUND, order.length - seen));
+    const last = Math.min(order.length, first + seen + 2 * ROWS_AROUND);
+    const shown = order.slice(first, last);
+    if (shown.length === this.shown?.length && shown.every((row, i) => row === this.shown[i])) return;
+    this.shown = shown;
+    const focused = this.body.contains(document.activeElement) ? document.activeElement.closest("tr").ariaRowIndex : null;
+    this.body.replaceChildren(...shown.map((row, at) => h("tr", { "aria-rowindex": first + at + 2 }, this.columns.map((column, i) =>
+      h(i ? "td" : "th", { scope: i ? null : "row", class: column.text ? "text" : null, title: i ? null : column.value?.(row) }, i ? column.show(row) : h("bdi", { dir: "ltr" }, column.show(row)))))));
+    if (focused) this.body.querySelector(`tr[aria-rowindex="${focused}"] button`)?.focus({ preventScroll: true });
+    this.leaveRoom(this.above, first * height);
+    this.leaveRoom(this.below, (order.length - last) * height);
+    this.keepWidths();
+    const real = this.body.firstElementChild?.getBoundingClientRect().height;
+    if (real && Math.abs(real - height) > 0.01) {
+      this.rowHeight = real;
+      this.shown = null;
+      this.request();
+    }
+  }
+
+  leaveRoom(gap, height) {
+    gap.hidden = height <= 0;
+    gap.firstElementChild.firstElementChild.style.height = `${height}px`;
+  }
+
+  /** Columns only become wider, so that they do not jump while one scrolls. */
+  keepWidths() {
+    if (this.order.length === this.shown.length) return;
+    const now = this.heads.map((head) => head.getBoundingClientRect().width);
+    this.heads.forEach((head, i) => {
+      if (now[i] > this.widths[i] + 0.5) head.style.minWidth = `${this.widths[i] = now[i]}px`;
+    });
   }
 }
+
+const NATURAL = new Intl.Collator("en", { numeric: true });

@@ -2,6 +2,8 @@
 
 const PAGES = [
   ["curves", "Curves", (report, viewing) => new CurvesPage(report, viewing)],
+  ["changes", "Changes", (report, viewing) => new ChangesPage(report, viewing), (report) => report.paired],
+  ["spread", "Spread", (report) => new SpreadPage(report)],
   ["codings", "Codings", (report, viewing) => new CodingsPage(report, viewing)],
   ["timing", "Time and memory", (report) => new TimingPage(report)],
   ["coverage", "Coverage", (report) => new CoveragePage(report)],
@@ -15,18 +17,18 @@ async function start() {
     return;
   }
   const report = await loadReport(), viewing = new Viewing(report);
-  const links = PAGES.map(([name, title]) => h("a", { href: `#${name}` }, title));
-  const meshes = new Set(report.columns.mesh.map((mesh, row) => `${report.at(row, "dataset")}/${mesh}`)).size;
-  const failed = report.columns.status.filter((status) => status !== "ok" && status !== "bad-input").length;
+  const pages = PAGES.filter(([, , , wanted]) => !wanted || wanted(report));
+  const links = pages.map(([name, title]) => h("a", { href: `#${name}` }, title));
+  const { meshes, records, failed } = report.totals;
   masthead.append(
     h("div", { class: "inner" },
-      h("div", { class: "title" }, h("p", { class: "brand" }, "gcbench report"), h("h1", {}, report.run)),
-      h("p", { class: "summary" }, [plural(meshes, "mesh", "meshes"), plural(report.codecs.length, "codec"), plural(report.rows, "record"), failed ? `${count(failed)} failed` : null].filter(Boolean).join(" · ")),
+      h("div", { class: "title" }, h("p", { class: "brand" }, "gcbench report"), h("h1", {}, report.paired ? `${report.runName(0)}  ·  ${report.runName(1)}` : report.run)),
+      h("p", { class: "summary" }, [plural(meshes, "mesh", "meshes"), plural(new Set(Object.values(report.styles).map((style) => style.address)).size, "codec"), plural(records, "record"), failed ? `${count(failed)} failed` : null].filter(Boolean).join(" · ")),
       h("nav", { "aria-label": "Pages" }, links)));
   const made = new Map();
   const go = (focus) => {
-    const wanted = location.hash.slice(1), index = Math.max(0, PAGES.findIndex(([name]) => name === wanted));
-    const [name, title, make] = PAGES[index];
+    const wanted = location.hash.slice(1), index = Math.max(0, pages.findIndex(([name]) => name === wanted));
+    const [name, title, make] = pages[index];
     if (wanted === "main") return; // the link that skips the head
     if (!made.has(name)) made.set(name, make(report, viewing));
     main.replaceChildren(made.get(name).element);

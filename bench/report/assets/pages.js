@@ -1,42 +1,4 @@
-// The pages of timing, coverage and provenance.
-
-class TimingPage {
-  constructor(report) {
-    const parts = report.blocks.map((block) => this.block(report, block));
-    this.element = h("div", {}, h("h2", {}, "Time and memory", h("small", {}, "means over meshes; of a set codec its share for one mesh")),
-      h("p", { class: "hint" }, "Bars are on a log axis. MiB: the most memory that a call added to what its process held before it."), parts);
-  }
-
-  block(report, block) {
-    const points = block.points.filter((p) => p.encode_ms !== null && p.encode_ms !== undefined);
-    if (!points.length) return null;
-    const range = (names) => {
-      const values = points.flatMap((p) => names.map((name) => p[name])).filter((v) => v > 0);
-      return [Math.min(...values) / 2, Math.max(...values)];
-    };
-    const times = range(["encode_ms", "decode_ms"]), memory = range(["encode_added_mib", "decode_added_mib"]);
-    const bar = (p, name, [low, high], digits) => {
-      const value = p[name], part = value > 0 ? Math.log(value / low) / Math.log(high / low) : 0;
-      return h("div", { class: "bar", style: { "--colour": report.style.get(p.codec).colour, "--part": `${(100 * part).toFixed(1)}%` } },
-        h("span", {}, number(value, digits)), h("small", {}, this.stages(p, name.split("_")[0], name.endsWith("_ms"))));
-    };
-    let before = null;
-    const rows = points.map((p) => {
-      const name = p.codec === before ? h("span", { class: "again" }, p.codec) : h("span", { class: "codec" }, swatch(report.style.get(p.codec)), p.codec);
-      before = p.codec;
-      return [name, p.rate, bar(p, "encode_ms", times, 3), bar(p, "decode_ms", times, 3), bar(p, "encode_added_mib", memory, 3), bar(p, "decode_added_mib", memory, 3), number(p.kilobytes, 3)];
-    });
-    return h("section", { class: "timing" }, h("h3", {}, report.blockName(block), h("small", {}, block.timed.join("; "))),
-      plainTable(`Time and memory, ${report.blockName(block)}`, ["codec", "rate", "encode ms", "decode ms", "encode +MiB", "decode +MiB", "kB/mesh"], rows));
-  }
-
-  /** The parts that a codec told apart, in milliseconds. */
-  stages(point, call, isTime) {
-    const prefix = `${call}_stage_`;
-    const parts = Object.entries(point).filter(([name, value]) => isTime && name.startsWith(prefix) && value !== null);
-    return parts.map(([name, value]) => `${name.slice(prefix.length, -"_ms".length)} ${number(value, 3)}`).join(", ");
-  }
-}
+// The pages of coverage and provenance.
 
 class CoveragePage {
   constructor(report) {
@@ -71,25 +33,22 @@ class CoveragePage {
 
   failures(report) {
     const rates = (list) => list.length < 4 ? list.join(", ") : `${list[0]} … ${list[list.length - 1]} (${list.length})`;
-    const alike = new Map(); // a set codec fails at all meshes of the set at once
-    for (const f of report.failures) {
-      const key = JSON.stringify([f.dataset, f.codec, f.rates, f.status, f.stage, f.error]);
-      alike.set(key, [...(alike.get(key) ?? []), f]);
-    }
-    const names = (list) => `${list[0].dataset}/${list[0].mesh}${list.length > 1 ? ` and ${plural(list.length - 1, "other")}` : ""}`;
-    const rows = [...alike.values()].map((list) => [h("span", { class: "name", title: list.map((f) => f.mesh).join("\n") }, names(list)), list[0].codec, rates(list[0].rates),
-      h("span", { class: "status bad" }, list[0].status), list[0].stage ?? "", h("span", { class: "error" }, list[0].error ?? "")]);
+    const { lines, left_out: leftOut } = report.failures;
+    const name = (f) => h("span", { class: "name", title: [...f.meshes, f.count > f.meshes.length ? "…" : ""].join("\n") },
+      `${f.dataset}/${f.meshes[0]}${f.count > 1 ? " …" : ""}`);
+    const rows = lines.map((f) => [name(f), count(f.count), f.codec, rates(f.rates), h("span", { class: "status bad" }, f.status), [f.stage, f.pass === "timing" ? "timing pass" : null].filter(Boolean).join(", "), h("span", { class: "error" }, f.error ?? "")]);
     return h("section", {}, h("h3", {}, "Failures and bad input"),
-      rows.length ? plainTable("Failures and bad input", ["mesh", "codec", "rates", "status", "at", "error"], rows) : h("p", {}, "None."));
+      rows.length ? plainTable("Failures and bad input", ["mesh", "meshes", "codec", "rates", "status", "at", "error"], rows) : h("p", {}, "None."),
+      leftOut ? h("p", { class: "hint" }, `${plural(leftOut, "line")} more: bench table --failures`) : null);
   }
 
   scenes(report) {
-    const reasons = new Map();
-    for (const { reason } of report.without_scene) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-    const all = report.scenes.length + report.without_scene.length;
+    const { reasons } = report.without_scene, shown = reasons.slice(0, 40), others = reasons.slice(40);
+    if (others.length) shown.push([`${count(others.length)} other reasons`, others.reduce((sum, [, n]) => sum + n, 0)]);
+    const all = report.scenes.length + reasons.reduce((sum, [, n]) => sum + n, 0);
     return h("section", {}, h("h3", {}, "3-D views"),
-      h("p", {}, `${count(report.scenes.length)} of ${plural(all, "measured coding")} can be looked at: first the worst mesh of every codec and rate, then the median, the best, the rest.`),
-      reasons.size ? plainTable("Why there is no 3-D view", ["codings", "reason"], [...reasons].map(([reason, n]) => [count(n), h("span", { class: "error" }, reason)])) : null);
+      h("p", {}, `${count(report.scenes.length)} of ${plural(all, "measured coding")} can be looked at: first the worst, median and best mesh of every codec and rate, then the rest; codecs take turns.`),
+      shown.length ? plainTable("Why there is no 3-D view", ["codings", "reason"], shown.map(([reason, n]) => [count(n), h("span", { class: "error" }, reason)])) : null);
   }
 }
 
@@ -97,6 +56,7 @@ class ProvenancePage {
   constructor(report) {
     const sessions = [...report.sessions].reverse();
     this.element = h("div", {}, h("h2", {}, "Provenance", h("small", {}, `where the numbers come from · ${plural(sessions.length, "invocation")}, newest first`)),
+      report.experiments.map((one) => h("details", {}, h("summary", {}, h("span", {}, report.paired ? `${one.run}: ` : "", "The file that makes this run again"), h("code", {}, one.file)), h("pre", {}, one.text))),
       sessions.map((session, i) => h("details", { open: i === 0 }, h("summary", {}, this.headline(session)), this.facts(session))),
       h("section", {}, h("h3", {}, "Metrics"), plainTable("Metrics", ["metric", "better", "definition"], report.metrics.map((m) => [m.label, m.better ?? NONE, h("span", { class: "error" }, m.definition)])),
         h("p", { class: "hint" }, "Meshes are normalised: the longest side of the bounding box spans 2.")));
@@ -104,15 +64,15 @@ class ProvenancePage {
 
   headline(session) {
     const when = String(session.started ?? "unknown time").replace("T", " ").replace("+00:00", " UTC");
-    return [h("span", {}, when), h("code", {}, (session.argv ?? []).map((arg, i) => i ? arg : String(arg).split("/").pop()).join(" "))];
+    return [session.run ? h("span", {}, session.run) : null, h("span", {}, when), h("code", {}, (session.argv ?? []).map((arg, i) => i ? arg : String(arg).split("/").pop()).join(" "))];
   }
 
   facts(session) {
     const machine = session.machine ?? {}, commit = session.commit;
     const pairs = (object) => Object.entries(object ?? {}).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`);
     const facts = [
-      ["finished", session.finished ? `${String(session.finished).replace("T", " ").replace("+00:00", " UTC")}, after ${duration(session.wall_s)}` : "no: it was interrupted"],
-      ["cells", `${count(session.cells)} planned, ${count(session.cells_to_run)} to run; ${session.jobs ?? NONE} at a time, ${session.threads ?? NONE} threads each`],
+      ["finished", session.finished ? `${String(session.finished).replace("T", " ").replace("+00:00", " UTC")}, after ${duration(session.wall_s)}` : "not yet, or it was interrupted"],
+      ["codings", [`${count(session.codings)} planned`, `${count(session.codings_to_run)} to run`, session.jobs ? `${session.jobs} at a time` : null, session.threads ? `${plural(session.threads, "thread")} each` : null].filter(Boolean).join(", ")],
       ["gcbench", [session.gcbench, commit ? `commit ${String(commit.commit).slice(0, 12)}${commit.dirty ? ", changed since" : ""}` : "no commit known", `sources ${String(session.source_sha256 ?? NONE).slice(0, 12)}`].join(" · ")],
       ["settings", `effort ${session.effort}, seed ${session.seed}, ${session.device}${session.timing ? ", timing pass" : ""}`],
       ["limits", `${session.deadline_s ? duration(session.deadline_s) : "no deadline"}, ${session.memory_bytes ? bytes(session.memory_bytes) : "no limit of memory"}`],

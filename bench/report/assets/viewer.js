@@ -1,39 +1,5 @@
-// Original, decoded mesh and error side by side or under a wipe, in one WebGL2 canvas with one camera.
+// Original, decoded mesh and error side by side or under a wipe, or a wipe between two runs, with one camera.
 
-const VERTEX_SHADER = `#version 300 es
-in vec3 position; in vec3 normal; in float code;
-uniform mat4 view; uniform mat4 projection;
-out vec3 at; out vec3 facing; out float error; out vec3 corner;
-void main() {
-  vec4 p = view * vec4(position, 1.0);
-  at = p.xyz; facing = mat3(view) * normal; error = code;
-  int i = gl_VertexID % 3;
-  corner = vec3(i == 0, i == 1, i == 2);
-  gl_Position = projection * p;
-}`;
-const FRAGMENT_SHADER = `#version 300 es
-precision highp float;
-in vec3 at; in vec3 facing; in float error; in vec3 corner;
-uniform bool smoothly, wires, mapped; uniform float gain; uniform vec3 clay; uniform sampler2D colours;
-out vec4 colour;
-void main() {
-  vec3 flatly = normalize(cross(dFdx(at), dFdy(at)));
-  vec3 n = smoothly && dot(facing, facing) > 1e-8 ? normalize(facing) : flatly;
-  if (dot(n, at) > 0.0) n = -n;
-  float light = 0.34 + 0.5 * max(0.0, dot(n, normalize(vec3(-0.35, 0.55, 0.75)))) + 0.22 * max(0.0, dot(n, normalize(vec3(0.7, 0.1, 0.45))));
-  vec3 base = clay;
-  if (mapped) { base = texture(colours, vec2(clamp(error * error * gain, 0.0, 1.0) * 0.998 + 0.001, 0.5)).rgb; light = 0.45 + 0.62 * light; }
-  else if (!gl_FrontFacing) base = mix(clay, vec3(0.75, 0.42, 0.25), 0.65);
-  vec3 shown = base * light;
-  if (wires) {
-    vec3 pixel = fwidth(corner), near = smoothstep(vec3(0.0), pixel * 0.9, corner);
-    float tiny = smoothstep(0.12, 0.7, max(pixel.x, max(pixel.y, pixel.z))); // faces of a few pixels would all be edge
-    shown = mix(shown * mix(0.35, 0.85, tiny), shown, min(near.x, min(near.y, near.z)));
-  }
-  colour = vec4(shown, 1.0);
-}`;
-// Viridis at nine places: even steps of lightness, so that it also reads in grey.
-const COLOUR_MAP = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"];
 const FIELD_OF_VIEW = 0.5; // radians
 const PANES = ["original", "decoded", "error"];
 
@@ -43,24 +9,25 @@ class Viewer {
       tabindex: "0", role: "img",
       "aria-label": "3-D view. Arrow keys turn, plus and minus zoom, Home resets, W shows edges.",
     });
-    this.gl = this.canvas.getContext("webgl2", { antialias: true, alpha: true, premultipliedAlpha: true });
-    this.labels = Object.fromEntries(PANES.map((pane) => [pane, h("span", { class: "pane-label" })]));
+    this.painter = new Painter(this.canvas);
+    this.labels = PANES.map(() => h("span", { class: "pane-label" }));
     this.handle = h("div", { class: "wipe-line", hidden: true }, h("span", { "aria-hidden": "true" }, "◂▸"));
-    this.stage = h("div", { class: "stage" }, this.canvas, Object.values(this.labels), this.handle);
+    this.stage = h("div", { class: "stage" }, this.canvas, this.labels, this.handle);
     this.mode = window.matchMedia("(max-width: 640px)").matches ? "wipe" : "side";
     this.right = "error"; // what the wipe shows on its right
+    this.both = "decoded"; // what the wipe between runs shows on both sides
     this.where = "decoded"; // whose error: of the decoded mesh's vertices, or of the original's
     this.wipe = 0.5;
     this.smooth = this.wires = false;
     this.scale = "most"; // what the colours end at
     this.up = "y";
     this.element = h("div", { class: "viewer" });
-    if (!this.gl) {
+    if (!this.painter.gl) {
       this.element.append(h("p", { class: "trouble" }, "This browser has no WebGL 2, which the 3-D view needs. Everything else works."));
       return;
     }
     this.build();
-    this.prepare();
+    this.painter.prepare();
     this.resetCamera();
     this.listen();
     new ResizeObserver(() => this.request()).observe(this.stage);
@@ -69,10 +36,12 @@ class Viewer {
 
   build() {
     this.slider = h("input", {
-      type: "range", min: "0", max: "1000", value: "500", "aria-label": "Wipe between original and decoded",
+      type: "range", min: "0", max: "1000", value: "500", "aria-label": "Wipe",
       on: { input: () => { this.wipe = this.slider.value / 1000; this.request(); } },
     });
     this.slot = h("div", { class: "wipe-slot", hidden: true }, this.slider);
+    this.layouts = segments("Layout", [["runs", "A | B"], ["side", "side by side"], ["wipe", "wipe"]], this.mode, (v) => { this.mode = v; this.request(); });
+    this.runsChoice = segments("Both sides of the wipe", [["decoded", "decoded"], ["error", "error maps"]], this.both, (v) => { this.both = v; this.request(); });
     this.rightChoice = segments("Right of the wipe", [["decoded", "decoded"], ["error", "error map"]], this.right, (v) => { this.right = v; this.request(); });
     this.bar = h("canvas", { class: "colour-bar", width: "256", height: "1", "aria-hidden": "true" });
     this.barHigh = h("span", { class: "bar-high" });
@@ -81,8 +50,7 @@ class Viewer {
     this.caption = h("div", { class: "caption" });
     this.element.append(
       h("div", { class: "toolbar" },
-        segments("Layout", [["side", "side by side"], ["wipe", "wipe"]], this.mode, (v) => { this.mode = v; this.request(); }),
-        this.rightChoice,
+        this.layouts, this.runsChoice, this.rightChoice,
         segments("Shading", [["flat", "flat"], ["smooth", "smooth"]], "flat", (v) => { this.smooth = v === "smooth"; this.request(); }),
         this.wiresTick = tick("edges", false, (v) => { this.wires = v; this.request(); }),
         h("button", { type: "button", on: { click: () => { this.up = this.up === "y" ? "z" : "y"; this.resetCamera(); } }, title: "Which axis of the mesh points up" }, "y / z up"),
@@ -98,83 +66,39 @@ class Viewer {
     context.putImageData(image, 0, 0);
   }
 
-  prepare() {
-    const gl = this.gl;
-    const shader = (type, text) => {
-      const made = gl.createShader(type);
-      gl.shaderSource(made, text);
-      gl.compileShader(made);
-      if (!gl.getShaderParameter(made, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(made));
-      return made;
-    };
-    const program = this.program = gl.createProgram();
-    gl.attachShader(program, shader(gl.VERTEX_SHADER, VERTEX_SHADER));
-    gl.attachShader(program, shader(gl.FRAGMENT_SHADER, FRAGMENT_SHADER));
-    ["position", "normal", "code"].forEach((name, at) => gl.bindAttribLocation(program, at, name));
-    gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
-    this.uniform = new Proxy({}, { get: (known, name) => known[name] ??= gl.getUniformLocation(program, name) });
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(colourTable()));
-    for (const [name, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_MAG_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]])
-      gl.texParameteri(gl.TEXTURE_2D, name, value);
-  }
-
-  /** Show a scene; `caption` is nodes to put under it. */
-  async show(scene, caption) {
-    if (!this.gl) return;
+  /**
+   * Show one scene, or the same coding of two runs.
+   * @param sides {scene, name}: one, or two, of which the first is on the left of the wipe between runs
+   * @param chosen the place of the one that was asked for
+   * @param caption nodes to put under it
+   */
+  async show(sides, chosen, caption) {
+    if (!this.painter.gl) return;
     const turn = this.turn = (this.turn ?? 0) + 1;
     this.stage.classList.add("busy");
-    const [original, decoded, error, missed] = await Promise.all([scene.original, scene.decoded, scene.error, scene.missed].map(unpackBlob));
+    const data = await Promise.all(sides.map(({ scene }) => Promise.all([scene.original, scene.decoded, scene.error, scene.missed].map(unpackBlob))));
     if (turn !== this.turn) return; // another was asked for meanwhile
-    for (const mesh of Object.values(this.meshes ?? {})) this.release(mesh);
-    const codes = { original: unpackErrors(missed), decoded: unpackErrors(error) };
-    this.meshes = { original: this.upload(unpackMesh(original), codes.original), decoded: this.upload(unpackMesh(decoded), codes.decoded) };
-    this.most = { original: mostErrors(codes.original), decoded: mostErrors(codes.decoded) };
-    this.scene = scene;
+    for (const side of this.sides ?? []) for (const mesh of Object.values(side.meshes)) this.painter.release(mesh);
+    this.sides = data.map(([original, decoded, error, missed], i) => {
+      const codes = { original: unpackErrors(missed), decoded: unpackErrors(error) };
+      return {
+        ...sides[i], most: { original: mostErrors(codes.original), decoded: mostErrors(codes.decoded) },
+        meshes: { original: this.painter.upload(unpackMesh(original), codes.original), decoded: this.painter.upload(unpackMesh(decoded), codes.decoded) },
+      };
+    });
+    if (sides.length > 1 && !this.compared) { // at first, two runs are compared
+      this.compared = true;
+      press(this.layouts, this.mode = "runs");
+    }
+    this.chosen = chosen;
     this.caption.replaceChildren(...caption);
     this.frameBox();
     this.stage.classList.remove("busy");
     this.request();
   }
 
-  upload({ positions, triangles }, codes) {
-    const gl = this.gl, corners = triangles.length;
-    const normals = new Float32Array(positions.length), p = positions;
-    for (let t = 0; t < corners; t += 3) {
-      const [a, b, c] = [3 * triangles[t], 3 * triangles[t + 1], 3 * triangles[t + 2]];
-      const ux = p[b] - p[a], uy = p[b + 1] - p[a + 1], uz = p[b + 2] - p[a + 2];
-      const vx = p[c] - p[a], vy = p[c + 1] - p[a + 1], vz = p[c + 2] - p[a + 2];
-      const n = [uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx];
-      for (const at of [a, b, c]) for (let i = 0; i < 3; i++) normals[at + i] += n[i];
-    }
-    const at = new Float32Array(3 * corners), facing = new Float32Array(3 * corners), code = new Uint8Array(corners);
-    for (let i = 0; i < corners; i++) {
-      const v = 3 * triangles[i];
-      for (let j = 0; j < 3; j++) { at[3 * i + j] = p[v + j]; facing[3 * i + j] = normals[v + j]; }
-      code[i] = codes[triangles[i]];
-    }
-    const array = gl.createVertexArray(), buffers = [];
-    gl.bindVertexArray(array);
-    [[at, 3, gl.FLOAT, false], [facing, 3, gl.FLOAT, false], [code, 1, gl.UNSIGNED_BYTE, true]].forEach(([data, size, type, unit], location) => {
-      const buffer = gl.createBuffer();
-      buffers.push(buffer);
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
-      gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
-      gl.enableVertexAttribArray(location);
-      gl.vertexAttribPointer(location, size, type, unit, 0, 0);
-    });
-    gl.bindVertexArray(null);
-    return { array, buffers, corners, positions };
-  }
-
-  release(mesh) {
-    this.gl.deleteVertexArray(mesh.array);
-    mesh.buffers.forEach((buffer) => this.gl.deleteBuffer(buffer));
-  }
-
   frameBox() {
-    const p = this.meshes.original.positions, low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+    const p = this.sides[this.chosen].meshes.original.positions, low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
     for (let i = 0; i < p.length; i++) {
       low[i % 3] = Math.min(low[i % 3], p[i]);
       high[i % 3] = Math.max(high[i % 3], p[i]);
@@ -205,99 +129,95 @@ class Viewer {
   }
 
   request() {
-    if (this.pending || !this.gl) return;
+    if (this.pending || !this.painter.gl) return;
     this.pending = true;
     requestAnimationFrame(() => { this.pending = false; this.render(); });
   }
 
-  /** Where the panes are, in CSS pixels from the top left. */
-  panes(width) {
-    if (this.mode === "wipe") return { height: Math.min(width * 0.8, 520, window.innerHeight * 0.75), stacked: false, count: 1 };
-    const stacked = width < 640;
-    return { height: stacked ? 3 * Math.min(width * 0.7, 260) : Math.min(Math.max(width / 3 * 1.3, 240), 480), stacked, count: 3 };
+  /** The layout that can be shown: a wipe between runs needs two. */
+  get layout() {
+    return this.mode === "runs" && this.sides?.length !== 2 ? "wipe" : this.mode;
+  }
+
+  /** Parts of the stage, in CSS pixels: their common height, and {pane, side, text} for each. */
+  parts(width) {
+    const { layout, chosen, sides } = this;
+    const error = width < 480 ? "error" : this.where === "decoded" ? "error, on the decoded mesh" : "error, on the original";
+    const text = { original: "original", decoded: "decoded", error };
+    const of = (pane) => ({ pane, side: sides[chosen], text: text[pane] });
+    if (layout === "side") {
+      const stacked = width < 640;
+      return { stacked, height: stacked ? 3 * Math.min(width * 0.7, 260) : Math.min(Math.max(width / 3 * 1.3, 240), 480), list: PANES.map(of) };
+    }
+    const list = layout === "runs" ? sides.map((side) => ({ pane: this.both, side, text: side.name })) : [of("original"), of(this.right)];
+    return { wiped: true, height: Math.min(width * 0.8, 520, window.innerHeight * 0.75), list };
   }
 
   render() {
-    const width = this.stage.clientWidth;
-    this.slot.hidden = this.handle.hidden = this.rightChoice.hidden = this.mode !== "wipe";
-    this.rightChoice.style.display = this.mode === "wipe" ? "" : "none";
-    if (!this.meshes || !width) return;
-    const gl = this.gl, layout = this.panes(width), density = Math.min(window.devicePixelRatio || 1, 2);
-    const pixels = [Math.round(width * density), Math.round(layout.height * density)];
-    if (this.canvas.width !== pixels[0] || this.canvas.height !== pixels[1]) [this.canvas.width, this.canvas.height] = pixels;
-    this.canvas.style.height = `${layout.height}px`;
-    gl.disable(gl.SCISSOR_TEST);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    gl.enable(gl.DEPTH_TEST);
-    gl.enable(gl.SCISSOR_TEST);
-    gl.useProgram(this.program);
+    const width = this.stage.clientWidth, { layout } = this;
+    this.slot.hidden = this.handle.hidden = layout === "side";
+    this.rightChoice.hidden = layout !== "wipe";
+    this.runsChoice.hidden = layout !== "runs";
+    this.layouts.firstElementChild.hidden = this.sides?.length !== 2;
+    if (!this.sides || !width) return;
+    const parts = this.parts(width), [w, hgt] = this.painter.begin(width, parts.height);
     this.showScale();
-    const [w, hgt] = pixels;
-    if (layout.count === 1) {
-      const cut = Math.round(this.wipe * w);
-      this.draw("original", [0, 0, w, hgt], [0, 0, cut, hgt]);
-      this.draw(this.right, [0, 0, w, hgt], [cut, 0, w - cut, hgt]);
-      this.handle.style.left = `${this.wipe * 100}%`;
-    } else PANES.forEach((pane, i) => {
-      const box = layout.stacked ? [0, Math.round(hgt * (2 - i) / 3), w, Math.round(hgt / 3)] : [Math.round(w * i / 3), 0, Math.round(w / 3), hgt];
-      this.draw(pane, box, box);
+    parts.list.forEach((part, i) => {
+      if (parts.wiped) {
+        const cut = Math.round(this.wipe * w);
+        this.draw(part, [0, 0, w, hgt], i ? [cut, 0, w - cut, hgt] : [0, 0, cut, hgt]);
+        return;
+      }
+      const box = parts.stacked ? [0, Math.round(hgt * (2 - i) / 3), w, Math.round(hgt / 3)] : [Math.round(w * i / 3), 0, Math.round(w / 3), hgt];
+      this.draw(part, box, box);
     });
-    this.placeLabels(layout, width);
+    if (parts.wiped) this.handle.style.left = `${this.wipe * 100}%`;
+    this.placeLabels(parts, width);
   }
 
-  placeLabels(layout, width) {
-    const text = { original: "original", decoded: "decoded", error: width < 480 ? "error" : this.where === "decoded" ? "error, on the decoded mesh" : "error, on the original" };
-    PANES.forEach((pane, i) => {
-      const label = this.labels[pane];
-      label.textContent = text[pane];
-      const wiped = layout.count === 1;
-      label.hidden = wiped && pane !== "original" && pane !== this.right;
-      label.style.left = wiped ? (pane === "original" ? "0" : "auto") : layout.stacked ? "0" : `${width * i / 3}px`;
-      label.style.right = wiped && pane !== "original" ? "0" : "auto";
-      label.style.top = layout.stacked ? `${layout.height * i / 3}px` : "0";
+  placeLabels({ list, wiped, stacked, height }, width) {
+    this.labels.forEach((label, i) => {
+      label.hidden = i >= list.length;
+      if (label.hidden) return;
+      label.textContent = list[i].text;
+      label.style.left = wiped ? (i ? "auto" : "0") : stacked ? "0" : `${width * i / 3}px`;
+      label.style.right = wiped && i ? "0" : "auto";
+      label.style.top = stacked ? `${height * i / 3}px` : "0";
     });
   }
 
-  get largest() {
-    return this.where === "decoded" ? this.scene.error_max : this.scene.missed_max;
+  largest({ scene }) {
+    return this.where === "decoded" ? scene.error_max : scene.missed_max;
   }
 
-  /** The distance at the end of the colours. */
+  /** The sides that are on screen. */
+  get seen() {
+    return this.layout === "runs" ? this.sides : [this.sides[this.chosen]];
+  }
+
+  /** The distance at the end of the colours, the same for all that is on screen. */
   get top() {
+    const largest = Math.max(...this.seen.map((side) => this.largest(side)));
     // A few far vertices would turn all others the same dark colour: the 99th percentile is what the colours start with.
-    if (this.scale === "most") return this.largest * (this.most[this.where] || 1);
-    return this.scale === "own" ? this.largest : this.scale === "quarter" ? this.largest / 4 : Number(this.scale);
+    if (this.scale === "most") return Math.max(...this.seen.map((side) => this.largest(side) * (side.most[this.where] || 1)));
+    return this.scale === "own" ? largest : this.scale === "quarter" ? largest / 4 : Number(this.scale);
   }
 
   showScale() {
-    this.barTitle.textContent = this.largest > 0 ? `distance to the other surface ×10⁻³, largest ${number(this.largest * 1e3, 3)}` : "no distance at all";
-    this.barHigh.textContent = `${this.top < this.largest ? "≥ " : ""}${number(this.top * 1e3, 3)}`;
+    const largest = Math.max(...this.seen.map((side) => this.largest(side)));
+    this.barTitle.textContent = largest > 0 ? `distance to the other surface ×10⁻³, largest ${number(largest * 1e3, 3)}` : "no distance at all";
+    this.barHigh.textContent = `${this.top < largest ? "≥ " : ""}${number(this.top * 1e3, 3)}`;
   }
 
-  draw(pane, box, cut) {
-    if (cut[2] <= 0) return;
-    const gl = this.gl, u = this.uniform;
-    const mesh = pane === "error" ? this.meshes[this.where] : this.meshes[pane];
-    const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-    gl.viewport(...box);
-    gl.scissor(...cut);
+  draw({ pane, side }, box, cut) {
     const near = this.radius * 0.02, far = this.radius * 40, aspect = box[2] / box[3];
     const f = 1 / Math.tan(FIELD_OF_VIEW / 2), away = this.fit(f, aspect) * this.distance;
     const projection = [f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, 2 * far * near / (near - far), 0];
     const r = this.rotation, c = this.centre;
     const moved = [0, 1, 2].map((i) => -(r[i] * c[0] + r[3 + i] * c[1] + r[6 + i] * c[2]));
     const view = [r[0], r[1], r[2], 0, r[3], r[4], r[5], 0, r[6], r[7], r[8], 0, moved[0] + this.pan[0] * this.radius, moved[1] + this.pan[1] * this.radius, moved[2] - away, 1];
-    gl.uniformMatrix4fv(u.projection, false, projection);
-    gl.uniformMatrix4fv(u.view, false, view);
-    gl.uniform1i(u.smoothly, this.smooth);
-    gl.uniform1i(u.wires, this.wires);
-    gl.uniform1i(u.mapped, pane === "error");
-    gl.uniform1f(u.gain, this.top > 0 ? this.largest / this.top : 0);
-    gl.uniform3fv(u.clay, dark ? [0.78, 0.8, 0.84] : [0.8, 0.82, 0.86]);
-    gl.bindVertexArray(mesh.array);
-    gl.drawArrays(gl.TRIANGLES, 0, mesh.corners);
-    gl.bindVertexArray(null);
+    const gain = pane === "error" ? (this.top > 0 ? this.largest(side) / this.top : 0) : null;
+    this.painter.draw(side.meshes[pane === "error" ? this.where : pane], box, cut, { view, projection }, { smooth: this.smooth, wires: this.wires, gain });
   }
 
   turnBy(dx, dy) {
@@ -343,10 +263,10 @@ class Viewer {
     });
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, (event) => pointers.delete(event.pointerId));
     this.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    this.canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); this.meshes = null; }); // a GPU that slept
+    this.canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); this.lost = this.sides; this.sides = null; }); // a GPU that slept
     this.canvas.addEventListener("webglcontextrestored", () => {
-      this.prepare();
-      if (this.scene) this.show(this.scene, [...this.caption.childNodes]);
+      this.painter.prepare();
+      if (this.lost) this.show(this.lost, this.chosen, [...this.caption.childNodes]);
     });
     this.canvas.addEventListener("dblclick", () => this.resetCamera());
     this.canvas.addEventListener("wheel", (event) => {
@@ -370,18 +290,6 @@ class Viewer {
       this.setWipe((event.clientX - box.left) / box.width);
     });
   }
-}
-
-/** 256 colours as RGBA bytes. */
-function colourTable() {
-  const stops = COLOUR_MAP.map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-  const table = new Uint8ClampedArray(1024);
-  for (let i = 0; i < 256; i++) {
-    const at = i / 255 * (stops.length - 1), k = Math.min(stops.length - 2, Math.floor(at));
-    for (let j = 0; j < 3; j++) table[4 * i + j] = stops[k][j] + (at - k) * (stops[k + 1][j] - stops[k][j]);
-    table[4 * i + 3] = 255;
-  }
-  return table;
 }
 
 /** Rotation about a coordinate axis, 3 × 3 by columns. */

@@ -11,6 +11,7 @@ import pytest
 import trimesh
 import typer
 
+from gcbench.bench import tabular
 from gcbench.bench.audit import Baseline, Subset, cell_results, compare_results, gate, render, run_subset
 from gcbench.bench.audit.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio
 from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, CellResult, compare
@@ -167,13 +168,14 @@ class TestRender:
             cell(2): CellResult("failed", None, "a" * 64),
         }
         comparison = compare(old, new, lambda *_: EXACT)
-        said = render.text(comparison, notes=["hm"])
-        assert said.splitlines()[0] == "40 cells: 2 worse, 1 better, 37 equal"
-        assert "draco q10 on shapes/m0: bytes 1000 → 1011 (+1.1 %); p2s ×10⁻³ 1 → 1.02 (+2 %)" in said
-        assert "draco q10 on shapes/m2: was ok, is failed" in said
-        assert "draco q10 on shapes/m1: bytes 1000 → 990 (-1 %)" in said
-        assert said.endswith("note: hm")
-        markdown = render.markdown("bench gate", comparison, notes=["hm"])
+        tables = render.comparison_tables("bench gate", comparison, notes=["hm"])
+        said = "".join(tabular.render(tables, "text"))
+        assert said.startswith("bench gate: worse\n\n40 cells: 2 worse, 1 better, 37 equal\n")
+        assert "draco  q10   shapes/m0  bytes 1000 → 1011 (+1.1 %); p2s ×10⁻³ 1 → 1.02 (+2 %)\n" in said
+        assert "draco  q10   shapes/m2  was ok, is failed\n" in said
+        assert "draco  q10   shapes/m1  bytes 1000 → 990 (-1 %)\n" in said
+        assert said.endswith("\nnote: hm\n")
+        markdown = "".join(tabular.render(tables, "markdown"))
         assert markdown.startswith("### bench gate: worse\n")
         assert "| codec | cells | worse | better | bytes | p2s |" in markdown
         assert "| draco | 40 | 2 | 1 | 0.0026 % worse | 0.051 % worse |" in markdown
@@ -183,7 +185,7 @@ class TestRender:
     def test_long_lists_are_cut_and_names_cannot_break_out(self):
         names = [CellId("a|b", "all", f"`<script>@you\n{i}", "draco", "q10", "quick", 0, "cpu") for i in range(40)]
         comparison = compare(dict.fromkeys(names, result()), dict.fromkeys(names, result(1001)), lambda *_: EXACT)
-        markdown = render.markdown("t", comparison)
+        markdown = "".join(tabular.render(render.comparison_tables("t", comparison), "markdown"))
         assert "and 10 more" in markdown
         assert "<script" not in markdown
         assert "@you" not in markdown
@@ -421,9 +423,9 @@ def test_times_are_judged_by_their_ratio_to_the_control(baseline):
     ]
     assert report.comparison.verdict == "equal"
     assert report.verdict == "worse"
-    said = render.text(report.comparison, report.timing)
-    assert "worse in time: test-drift d2 encode: 1.00 → 2.10 × the control" in said
-    assert "1 times worse" in render.markdown("t", report.comparison, report.timing)
+    said = "".join(tabular.render(render.comparison_tables("t", report.comparison, report.timing)))
+    assert "worse    test-drift d2 encode  1.00  2.10\n" in said
+    assert "1 times worse" in said
     elsewhere = dataclasses.replace(new, timing=dataclasses.replace(now, machine="another"))
     report = judge(dataclasses.replace(baseline, timing=then), elsewhere)
     assert {t.verdict for t in report.timing} == {"not measured"}
@@ -473,12 +475,12 @@ class TestCommands:
         said = bench("gate", "-b", "b.json", code=2)
         assert "there is no baseline b.json; write one with --update" in said
         assert "needs --codec" in bench("gate", "-b", "b.json", "--update", code=2)
-        new = ["-c", "test-drift", "-d", folder, "--rates", "d2", "--meshes", "ring", "--update"]
+        new = ["-c", "test-drift", "-d", folder, "--rate", "d2", "--mesh", "ring", "--update"]
         misspelt = [*new[:5], "d2,d99", *new[6:]]
         assert "no chosen codec has a rate called d99" in bench("gate", "-b", "c.json", *misspelt, code=2)
         assert not (tmp_path / "c.json").exists()
         assert "1 cells of test-drift" in bench("gate", "-b", "b.json", *new, code=0)
-        report = json.loads(bench("gate", "-b", "b.json", "--json", "--markdown", "m.md", "--keep", "kept", code=0))
+        report = json.loads(bench("gate", "-b", "b.json", "--format", "json", "--markdown", "m.md", "--keep", "kept", code=0))
         assert report["verdict"] == "equal"
         assert Run(tmp_path / "kept").records()[0].status == "ok"
         drift("bytes:0.01")
@@ -500,7 +502,7 @@ class TestCommands:
         bench("gate", code=2)
 
     def test_gate_of_some_codecs_takes_their_rates_of_those_in_the_baseline(self, bench, folder):
-        both = ["-c", "test-drift,draco", "-d", folder, "--rates", "d2,q08", "--meshes", "ring", "--update"]
+        both = ["-c", "test-drift,draco", "-d", folder, "--rate", "d2,q08", "--mesh", "ring", "--update"]
         assert "2 cells of test-drift, draco" in bench("gate", "-b", "b.json", *both, code=0)
         assert "1 cells: 1 equal" in bench("gate", "-b", "b.json", "-c", "draco", code=0)
 
@@ -514,7 +516,7 @@ class TestCommands:
         assert "something is better" in bench("compare", b, a, code=0)
         assert "nothing is worse" in bench("compare", a, a, code=0)
         assert "nothing is worse" in bench("compare", a, b, "--tolerance", "1.5%", code=0)
-        assert json.loads(bench("compare", a, b, "--json", code=1))["verdict"] == "worse"
+        assert json.loads(bench("compare", a, b, "--format", "json", code=1))["verdict"] == "worse"
         assert bench("compare", a, b, "-f", "markdown", code=1).startswith("### ")
         assert "nothing in common" in bench("compare", a, b, "-c", "draco", code=2)
         assert "no run at" in bench("compare", a, tmp_path / "c", code=2)

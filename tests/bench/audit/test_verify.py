@@ -9,7 +9,9 @@ import shutil
 import pytest
 import trimesh
 
-from gcbench.bench.audit.consistency import check_values
+from gcbench.bench import tabular
+from gcbench.bench.audit import render
+from gcbench.bench.audit.consistency import Finding, check_values
 from gcbench.bench.audit.remeasure import MIN_SAMPLE, Sample, draw
 from gcbench.bench.audit.verify import verify
 from gcbench.bench.metrics import SUITES
@@ -467,16 +469,28 @@ def test_no_run(tmp_path):
         verify(Run(tmp_path / "nowhere"))
 
 
+def test_the_report_as_tables(original):
+    report = verify(original, sample=NONE)
+    many = tuple(Finding("size", f"mesh {i}", "is too large") for i in range(render.SHOWN + 4))
+    tables = render.verification_tables(dataclasses.replace(report, differs=many, unchecked=()))
+    said = "".join(tabular.render(tables))
+    assert f"differs from the record: {len(many)}\n\nwhat  where    message" in said
+    assert "size  mesh 0   is too large\n" in said
+    assert f"mesh {render.SHOWN}" not in said
+    assert "and 4 more; -f json prints all\n" in said
+    assert "could not be checked" not in said
+
+
 def test_the_command(original, tampered, bench):
     def verified(*arguments, code):
         return bench("verify", *arguments, code=code).stdout
 
     out = verified(original.path, "--sample", "1", "--seed", "7", code=0)
-    assert "measured    2 of 2 sampled records again (--seed 7); largest deviation 0" in out
+    assert "measured  2 of 2 sampled records again (--seed 7); largest deviation 0" in out
     assert out.endswith("all checks pass\n")
     edit(tampered, lambda c, m: m.update(mesh_bytes=1))
     assert "a check failed" in verified(tampered.path, "--sample", "0", code=1)
-    report = json.loads(verified(tampered.path, "--sample", "0", "--json", code=1))
+    report = json.loads(verified(tampered.path, "--sample", "0", "--format", "json", code=1))
     assert report["exit_code"] == 1
     assert {finding["what"] for finding in report["differs"]} == {"size"}
     verified(original.path, "--sample", "some", code=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -45,6 +46,45 @@ def store(tmp_path_factory):
         file.write(json.dumps(dataclasses.replace(good, **made_up, **nothing).to_json()) + "\n")
     store.note("made-up", unavailable={"gone<i>": "<script>window.harm=5</script>; get it"}, argv=["bench", "<script>"])
     return store
+
+
+@pytest.fixture(scope="session")
+def other_store(store):
+    """The same run, but every coding of test-exact d1 has the stream of d2, and one of d3 fails."""
+    other = Run(shutil.copytree(store.path, store.path.parent / "<i>later"))
+    codings = list(store.codings())
+    of = {(c.codec, c.rate, c.meshes[0].mesh): c for c in codings if c.codec == "test-exact"}
+    lines = []
+    for coding in codings:
+        first, changed = coding.meshes[0], {}
+        better = of.get((coding.codec, "d2", first.mesh))
+        if coding.codec == "test-exact" and coding.rate == "d1" and better.status == "ok":
+            changed = {"streams": better.streams, "meshes": better.meshes}
+        if coding.codec == "test-exact" and coding.rate == "d3" and first.mesh == "ball":
+            mesh = dataclasses.replace(first, mesh_bytes=None, decoded_sha256=None)
+            changed = {"status": "failed", "stage": "encode", "error": "it broke", "meshes": (mesh,)}
+            changed |= {"encode": None, "decode": None, "shared_bytes": None, "streams": ()}
+        lines.append(json.dumps(dataclasses.replace(coding, **changed).to_json()) + "\n")
+    (other.path / "codings.jsonl").write_text("".join(lines))
+    (other.path / "experiment.toml").write_text('datasets = ["</pre><script>window.harm=6</script>"]\n')
+    for view in other.path.glob("view.duckdb*"):
+        view.unlink()
+    return other
+
+
+@pytest.fixture(scope="session")
+def long_run(store, tmp_path_factory):
+    """A run of 3000 records without streams."""
+    run = Run(tmp_path_factory.mktemp("long") / "long")
+    run.path.mkdir()
+    good = next(c for c in store.codings() if c.codec == "test-exact" and c.status == "ok")
+    lines = []
+    for i in range(3000):
+        mesh = dataclasses.replace(good.meshes[0], mesh=f"mesh-{i:04}", mesh_bytes=100 + i)
+        coding = dataclasses.replace(good, key=f"{i:064x}", meshes=(mesh,), streams=(f"{i:064x}",))
+        lines.append(json.dumps(coding.to_json()) + "\n")
+    (run.path / "codings.jsonl").write_text("".join(lines))
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python
 
 # Drawing in software, so that any machine gives a picture.
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PAGES = ("curves", "codings", "timing", "coverage", "provenance")
+PAGES = ("curves", "spread", "codings", "timing", "coverage", "provenance")
 
 
 @pytest.fixture(scope="session")
@@ -264,13 +264,13 @@ def test_a_graphics_card_that_goes_and_comes_back_or_never_was(open_page):
     page = open_page(script=without)
     page.locator(".point").first.click()
     assert "no WebGL 2" in page.locator(".viewer").inner_text()
-    assert page.locator(".codings tbody tr").count() >= 1
+    assert page.locator(".codings tbody:not(.gap) tr").count() >= 1
 
 
 def test_the_table_sorts_filters_and_opens_a_mesh(open_page, store, hostile):
     page = open_page()
     turn_to(page, "Codings")
-    rows = page.locator("table.grid tbody tr")
+    rows = page.locator("table.grid tbody:not(.gap) tr")
     assert rows.count() == len(store.records())
     heads = page.locator("table.grid thead th").all_inner_texts()
     at = next(i for i, head in enumerate(heads) if head.startswith("bytes"))
@@ -301,6 +301,161 @@ def test_the_table_sorts_filters_and_opens_a_mesh(open_page, store, hostile):
     drawn(page)
     page.keyboard.press("Escape")
     playwright.expect(page.locator("dialog")).to_have_count(0)
+
+
+def test_a_long_table_has_only_the_rows_on_screen(open_page, long_run, tmp_path):
+    from gcbench.bench.report import build
+
+    page = open_page(build(long_run, tmp_path / "long.html", meshes=False).path)
+    turn_to(page, "Codings")
+    table, rows = page.locator("table.grid"), page.locator("table.grid tbody:not(.gap) tr")
+    assert table.get_attribute("aria-rowcount") == "3001"
+    head = page.locator("table.grid thead th", has_text="bytes").first
+    head.get_by_role("button").click()
+    drawn(page)
+    assert 20 < rows.count() < 80
+    assert rows.first.locator("th").inner_text() == "mesh-2999"
+    area = page.locator(".scroll.rows")
+    height = area.evaluate("(element) => element.scrollHeight")
+    row = rows.first.bounding_box()["height"]
+    assert height == pytest.approx(3000 * row, rel=0.01)
+    for part, expected in ((0.5, 1500), (1.0, 0), (0.25, 2250)):
+        area.evaluate(f"(element) => {{ element.scrollTop = {part} * (element.scrollHeight - element.clientHeight); }}")
+        drawn(page)
+        assert 20 < rows.count() < 80
+        # What is in the middle of the frame belongs there: the table is sorted from mesh-2999 down.
+        box = area.bounding_box()
+        middle = page.evaluate(
+            "([x, y]) => document.elementFromPoint(x, y).closest('tr').firstElementChild.textContent",
+            [box["x"] + 60, box["y"] + box["height"] / 2],
+        )
+        assert int(middle.removeprefix("mesh-")) == pytest.approx(expected, abs=25)
+        at = rows.first.get_attribute("aria-rowindex")
+        assert int(at) - 2 == 2999 - int(rows.first.locator("th").inner_text().removeprefix("mesh-"))
+    assert area.evaluate("(element) => element.scrollHeight") == pytest.approx(height, rel=0.01)
+    page.get_by_role("searchbox", name="Filter").fill("mesh-2345")
+    drawn(page)
+    assert rows.all_inner_texts()[0].startswith("mesh-2345")
+    assert rows.count() == 1
+
+
+def test_the_page_of_a_large_run_says_what_it_carries_and_has_spreads_of_everything(
+    open_page, long_run, tmp_path, monkeypatch
+):
+    from gcbench.bench.report import build
+    from gcbench.bench.report import page as building
+    from gcbench.bench.report.carried import carried
+
+    monkeypatch.setattr(building, "carried", lambda rows, cases: carried(rows, cases, 100))
+    page = open_page(build(long_run, tmp_path / "large.html").path)
+    assert "3000 records" in page.locator(".summary").inner_text()
+    turn_to(page, "Codings")
+    assert "Here are 100 of its 3000 records" in page.locator(".notice").inner_text()
+    turn_to(page, "Spread")
+    assert page.locator("tbody tr").first.locator("td").nth(1).inner_text() == "3000"
+    page.get_by_role("combobox", name="Value").select_option("kilobytes")
+    cells = page.locator("tbody tr").first.locator("td").all_inner_texts()
+    assert [cells[3], cells[6], cells[9]] == ["0.100", "1.60", "3.10"]  # least, median, most
+    assert page.locator(".box .half").bounding_box()["width"] > 20
+    turn_to(page, "Coverage")
+    said = page.locator("main").inner_text()
+    assert "2900\tleft out of the report of a large run" in said
+    assert "100\tthe input mesh" in said
+
+
+@pytest.fixture(scope="session")
+def two(store, other_store, tmp_path_factory):
+    from gcbench.bench.report import build
+
+    return build(store, tmp_path_factory.mktemp("two") / "two.html", other=other_store)
+
+
+def test_two_runs_have_curves_over_each_other_in_one_colour_and_two_dashes(open_page, two, store, hostile):
+    page = open_page(two.path)
+    assert page.locator("h1").inner_text() == 'A: run <b> & "co." · B: <i>later'
+    a, b = (page.locator(f'.series[data-codec="test-exact · {mark}"]') for mark in "AB")
+    assert a.locator(".point").count() == b.locator(".point").count() == 3
+    colour = "(element) => getComputedStyle(element).stroke"
+    assert a.locator(".curve").evaluate(colour) == b.locator(".curve").evaluate(colour)
+    assert a.locator(".curve").get_attribute("stroke-dasharray") is None
+    assert b.locator(".curve").get_attribute("stroke-dasharray") == "7 4"
+    assert (a.locator(".dot").count(), b.locator(".dot").count()) == (0, 3)
+    assert set(page.locator(".key-name").all_inner_texts()) == {
+        'A: run <b> & "co."', "B: <i>later", "test-exact", "test-set", "test-bad", hostile.codec,
+    }  # fmt: skip
+    page.get_by_role("button", name="B: <i>later").click()
+    assert (a.count(), b.count()) == (1, 0)
+    page.locator(".key", has=page.get_by_text("test-exact", exact=True)).click()
+    assert a.count() == 0
+
+
+def test_a_wipe_between_two_runs_has_a_on_its_left_and_b_on_its_right(open_page, two):
+    page = open_page(two.path)
+    page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
+    page.wait_for_selector(".stage canvas")
+    drawn(page)
+    labels = [text for text in page.locator(".pane-label").all_inner_texts() if text]
+    assert labels == ['A: run <b> & "co."', "B: <i>later"]
+    assert page.get_by_role("button", name="A | B").get_attribute("aria-pressed") == "true"
+    canvas, slider = page.locator(".stage canvas"), page.get_by_role("slider", name="Wipe")
+    page.get_by_role("button", name="error maps").click()
+    page.get_by_role("combobox", name="Colours up to").select_option("0.02")
+
+    def at(value):
+        slider.fill(str(value))
+        drawn(page)
+        page.locator(".wipe-line").evaluate("(line) => line.style.setProperty('visibility', 'hidden')")
+        return pixels(canvas)[30:]
+
+    only_b, only_a, half = at(0), at(1000), at(500)
+    assert np.abs(only_a - only_b).mean() > 1, "one digit and two digits look alike"
+    middle = half.shape[1] // 2
+    assert np.abs(half[:, : middle - 3] - only_a[:, : middle - 3]).mean() < 0.5
+    assert np.abs(half[:, middle + 3 :] - only_b[:, middle + 3 :]).mean() < 0.5
+    numbers = page.locator(".caption table tbody tr").all_inner_texts()
+    assert any(line.startswith("p2s") and "× 0." in line for line in numbers)
+    # A coding of one run only is shown as in a report of one run.
+    page.locator('.point[aria-label^="test-exact · A d3"]').dispatch_event("click")
+    drawn(page)
+    page.get_by_role("button", name="Show test-exact · A d3 on ball in 3-D").click()
+    drawn(page)
+    assert page.get_by_role("button", name="A | B").count() == 0
+
+
+def test_changes_are_listed_the_most_changed_first(open_page, two, hostile):
+    page = open_page(two.path)
+    turn_to(page, "Changes")
+    rows = page.locator("table.grid tbody:not(.gap) tr")
+    first = rows.first.inner_text()
+    assert first.startswith("ball")
+    assert "ok → failed" in first
+    assert {rows.nth(i).locator("th").inner_text() for i in (1, 2)} == {"ball", hostile.mesh}
+    assert all("d1" in rows.nth(i).inner_text() for i in (1, 2))
+    (d2,) = page.locator("section").first.locator("tbody tr", has_text="d2").all_inner_texts()
+    assert d2.split("\t")[1:6] == ["d2", "3", "2", "same", "same"]  # the bad input has no stream
+    page.get_by_role("combobox", name="Changed most in").select_option("cd_p2s")
+    ratios = [
+        float(text.removeprefix("× ")) for text in rows.locator("td").all_inner_texts() if text.startswith("× 0.0")
+    ]
+    assert ratios
+    page.get_by_role("button", name="Show test-exact d1 on ball in 3-D").click()
+    drawn(page)
+    assert page.locator("dialog .pane-label").first.inner_text().startswith("A: ")
+    page.keyboard.press("Escape")
+    turn_to(page, "Provenance")
+    page.locator("summary", has_text="experiment.toml").click()
+    assert "window.harm=6" in page.locator("pre").inner_text()
+
+
+def test_two_runs_fit_a_narrow_screen(open_page, two):
+    page = open_page(two.path, width=360, height=740)
+    page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
+    page.wait_for_selector(".stage canvas")
+    drawn(page)
+    for name in (*PAGES, "changes"):
+        page.evaluate(f"location.hash = '{name}'")
+        drawn(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
 def test_everything_can_be_reached_with_the_keyboard(open_page):

@@ -48,6 +48,14 @@ def content(page):
     return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
+def reasons_of(said):
+    """Row and reason of every coding without a 3-D view; the page counts reasons."""
+    names = [reason for reason, _ in said["without_scene"]["reasons"]]
+    rows = said["without_scene"]["rows"]
+    assert [n for _, n in said["without_scene"]["reasons"]] == [sum(r == i for _, r in rows) for i in range(len(names))]
+    return [{"row": row, "reason": names[reason]} for row, reason in rows]
+
+
 def blobs(page):
     found = re.findall(r'<script type="application/octet-stream" id="blob-(\d+)">([^<]*)</script>', page)
     assert [int(index) for index, _ in found] == list(range(len(found)))
@@ -105,7 +113,7 @@ def test_means_records_and_failures_are_those_of_the_analysis(page, store):
     assert [mesh["values"][code] for code in mesh["codes"]] == [r.mesh for r in records]
     measured = [r.metrics.get("cd_p2s", math.nan) for r in records]
     assert [math.nan if v is None else v for v in columns["cd_p2s"]] == pytest.approx(measured, rel=1e-5, nan_ok=True)
-    assert {f["status"] for f in said["failures"]} == {"failed", "bad-input"}
+    assert {f["status"] for f in said["failures"]["lines"]} == {"failed", "bad-input"}
     assert {u["codec"] for u in said["unavailable"]} == {"gone<i>"}
 
 
@@ -117,7 +125,9 @@ def test_every_good_coding_has_a_scene_and_originals_are_stored_once(page, store
     assert not built.refused
     originals = {records[scene["row"]].mesh: scene["original"] for scene in said["scenes"]}
     assert len(set(originals.values())) == len(originals) == 2
-    assert len(blobs(page)) == 2 + 3 * len(good)
+    stored = blobs(page)
+    used = {scene[name] for scene in said["scenes"] for name in ("original", "decoded", "error", "missed")}
+    assert len(set(stored)) == len(stored) == len(used) <= 2 + 3 * len(good)
     for scene in said["scenes"]:
         largest = records[scene["row"]].metrics["hausdorff_p2s"]
         # The Hausdorff distance looks at samples too, so it is no smaller than what the vertices see.
@@ -132,11 +142,6 @@ def test_a_mesh_of_a_set_is_the_one_of_its_record(page, store):
     assert all(max(scene["error_max"], scene["missed_max"]) < 0.01 for scene in of_set)
 
 
-def test_the_same_run_gives_the_same_bytes(store, built, tmp_path):
-    again = build(store, tmp_path / "again.html")
-    assert again.path.read_bytes() == built.path.read_bytes()
-
-
 def test_the_file_keeps_to_its_budget_and_says_what_it_left_out(store, built, tmp_path):
     bare = build(store, tmp_path / "bare.html", meshes=False)
     assert bare.shown == 0
@@ -146,8 +151,9 @@ def test_the_file_keeps_to_its_budget_and_says_what_it_left_out(store, built, tm
     assert half.size_bytes <= room
     assert 0 < half.shown < built.shown
     said = content(half.path.read_text())
-    assert {w["reason"] for w in said["without_scene"]} == {"over the size limit of the file (--max-mb)"}
-    assert len(said["without_scene"]) == half.codings - half.shown == sum(half.refused.values())
+    without = reasons_of(said)
+    assert {w["reason"] for w in without} == {"over the size limit of the file (--max-mb)"}
+    assert len(without) == half.codings - half.shown == sum(half.refused.values())
     assert said["scenes"][0]["role"] == "worst"
 
 
@@ -159,7 +165,7 @@ def copied(store, tmp_path):
 
 def reasons(run, tmp_path, **options):
     built = build(run, tmp_path / "report.html", **options)
-    return built, content(built.path.read_text())["without_scene"]
+    return built, reasons_of(content(built.path.read_text()))
 
 
 def test_inputs_that_are_gone_cost_the_meshes_and_nothing_else(copied, tmp_path):
@@ -200,6 +206,25 @@ def test_what_is_broken_costs_its_own_case_and_no_other(copied, tmp_path, monkey
     )
     for reason, start in zip(sorted(w["reason"] for w in without), expected, strict=True):
         assert reason.startswith(start)
+
+
+def test_a_report_can_be_made_while_the_run_is_going_on(copied, tmp_path):
+    """Another process has the lock, a line is half written, and a stream is not there yet."""
+    good = next(c for c in copied.codings() if c.codec == "test-exact" and c.status == "ok")
+    (copied.path / "streams" / good.streams[0][:2] / good.streams[0]).unlink()
+    with copied.writing():
+        with (copied.path / "codings.jsonl").open("a") as file:
+            file.write('{"key": "half a li')
+        built, without = reasons(copied, tmp_path)
+    assert {w["reason"] for w in without} == {"the stream is not here"}
+    assert built.shown == built.codings - len(without) > 0
+
+
+def test_the_same_run_gives_the_same_bytes_in_any_number_of_slots(store, built, tmp_path):
+    again = build(store, tmp_path / "again.html", jobs=1)
+    assert again.path.read_bytes() == built.path.read_bytes()
+    again = build(store, tmp_path / "again.html", jobs=3)
+    assert again.path.read_bytes() == built.path.read_bytes()
 
 
 def test_nothing_to_report_and_nowhere_to_write_are_errors_of_one_line(store, tmp_path):

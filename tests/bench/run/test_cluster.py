@@ -263,7 +263,7 @@ def site(tmp_path_factory):
     return root, env, table(root / "results/runs/reference")
 
 
-CODECS = ("-c", "test-slow,test-set,draco,raw-zstd", "--measure", "surface,topology")
+CODECS = ("-c", "test-slow,test-set,draco,raw-zstd", "--suite", "surface,topology")
 
 
 @pytest.fixture

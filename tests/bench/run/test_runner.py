@@ -19,7 +19,7 @@ import pytest
 import trimesh
 
 from gcbench.bench.analysis.frame import frame, summarise
-from gcbench.bench.analysis.table import render
+from gcbench.bench.analysis.tables.rate_distortion import rate_distortion
 from gcbench.bench.plan.planning import Plan, make_plan
 from gcbench.bench.plan.units import CodingUnit
 from gcbench.bench.run.outstanding import Tick
@@ -28,13 +28,14 @@ from gcbench.bench.run.slot import coded_mesh
 from gcbench.bench.run.work import Outcome, TaskLimits
 from gcbench.bench.store.records import Coding
 from gcbench.bench.store.run import Run
+from gcbench.bench.tabular import render
 from gcbench.errors import StoreError, UsageError
 
 pytestmark = pytest.mark.usefixtures("counting_suites")
 
 
 def table(store: Run) -> str:
-    return render(summarise(frame(store.records())), "csv", timing=False)
+    return "".join(render(rate_distortion(summarise(frame(store.records())), timing=False), "csv"))
 
 
 def values(store: Run) -> list[tuple[object, ...]]:
@@ -365,6 +366,7 @@ from pathlib import Path
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.runner import run_plan
 from gcbench.bench.store.run import Run
+from gcbench.bench.tabular import render
 plan = make_plan(sys.argv[1], ["test-exact", "test-set"])
 summary = run_plan(plan, Run(Path(sys.argv[2])), suites=["topology", "test-counts"], jobs=2, threads=1)
 sys.exit(1 if summary.failed else 0)
@@ -472,7 +474,7 @@ def test_workers_and_templates_killed_at_random_cost_nothing(many, tmp_path, qui
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, sent):
     command = [sys.executable, "-m", "gcbench.bench.cli", "run", "-d", str(folder), "-c", "test-bad,test-exact"]
-    command += ["--rates", "enc-hang,d1", "--measure", "topology"]
+    command += ["--rate", "enc-hang,d1", "--suite", "topology"]
     command += ["--run", str(tmp_path / "run"), "-j", "1", "--retry-failed"]
     process = subprocess.Popen(
         command,
@@ -499,7 +501,7 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, s
     if sent == signal.SIGTERM:
         return
     kept = sum(1 for _ in Run(tmp_path / "run").codings())
-    done = subprocess.run([*command, "--deadline", "0.5", "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--deadline", "0.5", "--format", "json"], capture_output=True, text=True, check=False)
     summary = json.loads(done.stdout)
     assert done.returncode == 1  # the hanging codec fails, now by its deadline
     assert summary["kept"] == kept

@@ -136,7 +136,7 @@ def bench(folder, *arguments: str, **environment: str) -> subprocess.CompletedPr
 def test_all_runs_everything_else_and_says_what_is_missing(tmp_path, sliver, monkeypatch):
     """One line for each codec: what is missing, and where to get it."""
     monkeypatch.delenv("GCBENCH_TMC3", raising=False)
-    arguments = ("-d", str(sliver), "-c", "all", "--rates", "q10", "--measure", "topology")
+    arguments = ("-d", str(sliver), "-c", "all", "--rate", "q10", "--suite", "topology")
     done = bench(tmp_path, "run", *arguments, PATH="/nowhere")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("not available: ")]

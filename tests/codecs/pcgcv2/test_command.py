@@ -1,16 +1,17 @@
-"""``bench train pcgcv2``: what reaches the training, and what is there after it."""
+"""``python -m gcbench.codecs.pcgcv2.training``: what reaches the training, and what is there after it."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
-import typer
+import trimesh
 from typer.testing import CliRunner
 
-from gcbench.codecs import CODECS
 from gcbench.codecs.pcgcv2 import command, ladder, training
+from gcbench.errors import BadMesh, UsageError
 
 RUNNER = CliRunner()
-MESHES = object()
 
 
 @pytest.fixture
@@ -32,19 +33,16 @@ def asked(monkeypatch):
 
 
 def run(*arguments):
-    return RUNNER.invoke(command.app, [str(argument) for argument in arguments], obj=MESHES)
+    return RUNNER.invoke(command.app, [str(argument) for argument in arguments])
 
 
 def test_options_reach_the_training_and_weights_are_published(asked, tmp_path):
     out = tmp_path / "w"
-    done = run(
-        "--out", out, "--rates", "r4, r5", "--steps", 70, "--batch", 2, "--minutes", 3, "--seed", 9, "--no-built-in"
-    )
+    done = run("--out", out, "--rate", "r4, r5", "--steps", 70, "--batch", 2, "--minutes", 3, "--seed", 9)
     assert done.exit_code == 0, done.output
     assert (asked["out"], asked["labels"], asked["minutes"], asked["device"]) == (out, ["r4", "r5"], 3, "cpu")
     settings = asked["settings"]
     assert (settings.steps, settings.patches_per_step, settings.seed, settings.built_in) == (70, 2, 9, False)
-    assert asked["meshes"] is MESHES, "the built-in meshes come from who runs the command"
     assert (out / "rates" / "r4.safetensors").read_bytes() == b"weights"
     assert f"done: {out / 'rates'}" in done.output
     assert f"GCBENCH_PCGCV2_WEIGHTS={out / 'rates'} bench run --codec pcgcv2" in done.output
@@ -62,32 +60,29 @@ def test_what_is_stopped_goes_on(asked, tmp_path):
     assert (tmp_path / "rates" / "r4.safetensors").exists()
 
 
-def test_bench_train_runs_the_command_that_a_codec_names(asked, tmp_path, monkeypatch):
-    from gcbench.bench.cli import train
-
-    assert CODECS.get("pcgcv2").training == "gcbench.codecs.pcgcv2.command:app"
-    whole = typer.Typer()
-    whole.add_typer(train.app, name="train")
-    whole.command("other")(lambda: None)
-    helped = RUNNER.invoke(whole, ["train", "--help"])
-    assert "pcgcv2" in helped.output
-    assert "draco" not in helped.output
-    assert "--warm-share" in RUNNER.invoke(whole, ["train", "pcgcv2", "--help"]).output
-    for unknown in ("draco", "nothing"):
-        wrong = RUNNER.invoke(whole, ["train", unknown])
-        assert wrong.exit_code == 2
-        assert f"No such command '{unknown}'" in wrong.output
-    assert RUNNER.invoke(whole, ["train", "pcgcv2", "--out", str(tmp_path)]).exit_code == 0
-    name, vertices, faces = next(iter(asked["meshes"]()))
-    assert name.startswith("human/")
-    assert vertices.shape[1] == faces.shape[1] == 3
+def test_meshes_are_read_from_the_folder(asked, tmp_path):
+    (tmp_path / "m/human").mkdir(parents=True)
+    trimesh.creation.box().export(tmp_path / "m/human/samba.ply")
+    (tmp_path / "m/notes.txt").write_text("x")
+    assert run("--out", tmp_path / "w", "--meshes", tmp_path / "m").exit_code == 0
+    assert asked["settings"].built_in
+    ((name, vertices, faces),) = asked["meshes"]()
+    assert (name, len(vertices), len(faces)) == ("human/samba", 8, 12)
+    assert run("--out", tmp_path / "w").exit_code == 0
+    assert not asked["settings"].built_in
+    assert not list(asked["meshes"]())
 
 
-def test_a_codec_of_a_third_party_brings_its_own(monkeypatch):
-    from gcbench.bench.cli import train
-
-    monkeypatch.setattr(CODECS.get("draco"), "training", "gcbench.codecs.pcgcv2.command:app", raising=False)
-    whole = typer.Typer()
-    whole.add_typer(train.app, name="train")
-    whole.command("other")(lambda: None)
-    assert "--warm-share" in RUNNER.invoke(whole, ["train", "draco", "--help"]).output
+def test_an_error_is_one_line(asked, tmp_path, monkeypatch, capsys):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(UsageError, match="no mesh files"):
+        list(command.read_meshes(tmp_path / "m"))
+    (tmp_path / "m/a.ply").write_text("junk")
+    with pytest.raises(BadMesh, match=r"a\.ply"):
+        list(command.read_meshes(tmp_path / "m"))
+    asked["ends"] = UsageError("other settings")
+    monkeypatch.setattr(sys, "argv", ["training", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert "error: other settings" in capsys.readouterr().err

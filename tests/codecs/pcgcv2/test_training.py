@@ -11,8 +11,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from gcbench.codecs.pcgcv2 import patches, training
+from gcbench.codecs.pcgcv2.command import app
 from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.codecs.pcgcv2.patches import batch
 from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
@@ -175,19 +177,21 @@ def test_weights_come_back(finished, tmp_path):
         load_weights(out / "r6.checkpoint.safetensors")
 
 
-def test_command(bench, tmp_path, monkeypatch):
+def test_command(tmp_path, monkeypatch):
     """With patches that are smaller than the command makes them, in this process, for what it takes to start one."""
     monkeypatch.setattr(training, "Settings", functools.partial(Settings, patch_voxels=24))
 
     def train(*arguments):
-        return bench("train", "pcgcv2", "--out", "run", *arguments).stderr
+        done = CliRunner().invoke(app, ["--out", str(tmp_path / "run"), *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stderr
 
-    small = ("--rates", "r6", "--steps", "2", "--patches", "2", "--no-built-in")
+    small = ("--rate", "r6", "--steps", "2", "--patches", "2")
     assert "stopped; the same command goes on" in train(*small, "--minutes", "0")
     said = train(*small)
     assert "100 % r6 2/2: occupancy" in said
     assert "0:00 left" in said
-    assert "GCBENCH_PCGCV2_WEIGHTS=run/rates" in said
+    assert f"GCBENCH_PCGCV2_WEIGHTS={tmp_path / 'run/rates'}" in said
     assert sorted(path.name for path in (tmp_path / "run/rates").iterdir()) == ["r6.safetensors"]
 
 

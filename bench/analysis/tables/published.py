@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from gcbench.bench.analysis.measured import measured
-from gcbench.bench.analysis.table import SIZES, show
-from gcbench.bench.analysis.tables import Table
-from gcbench.bench.metrics import Column
+from gcbench.bench.analysis.tables.columns import CODEC, RATE, SIZES, for_people, for_programs, metric
+from gcbench.bench.metrics import Column as Metric
+from gcbench.bench.tabular import Column, Table
 from gcbench.registry import split_address
 
 
@@ -73,6 +73,8 @@ _KEY = ("source", "table", "dataset", "method", "setting", "codec", "beside_data
 def beside_published(summary: pd.DataFrame, figures: Sequence[Published] | None = None) -> list[Table]:
     """Published tables, each with the comparable rows of the run below it, for the columns that the run measured.
 
+    Each is made twice: for people, and for programs, which get the relative differences too.
+
     Published figures are of other meshes and machines. The tables show the differences without a judgement.
 
     Parameters
@@ -85,52 +87,47 @@ def beside_published(summary: pd.DataFrame, figures: Sequence[Published] | None 
     groups: dict[tuple[str, str, str], list[Published]] = {}
     for one in published() if figures is None else figures:
         groups.setdefault((one.source, one.table, one.dataset), []).append(one)
-    tables = [_table(group, summary[summary["ok"] > 0]) for group in groups.values()]
-    return [table for table in tables if table is not None]
+    return [table for group in groups.values() for table in _tables(group, summary[summary["ok"] > 0])]
 
 
-def _table(group: Sequence[Published], summary: pd.DataFrame) -> Table | None:
+def _tables(group: Sequence[Published], summary: pd.DataFrame) -> list[Table]:
     columns = [column for column in measured(summary) if any(column.name in one.values for one in group)]
     ours = [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in summary.to_dict("records")]
     like = [row for row in ours if any(row[c.name] is not None and one.is_like(row) for one in group for c in columns)]
     if not like:
-        return None
+        return []
     shown = [one for one in group if not one.beside_rate or any(map(one.is_like, like))]
     sizes = [size for size in SIZES if any(size.name in one.values for one in shown)]
-
-    def cells(values: Mapping[str, Any]) -> list[str]:
-        known = [values.get(size.name) for size in sizes]
-        of_sizes = ["–" if value is None else size.show(value) for size, value in zip(sizes, known, strict=True)]
-        return of_sizes + [_metric(column, values.get(column.name)) for column in columns]
-
     first = group[0]
-    lines = [[one.method, one.setting, first.dataset, *cells(one.values)] for one in shown]
+    lines: list[dict[str, Any]] = [
+        {"codec": one.method, "rate": one.setting, "meshes": first.dataset, **one.values} for one in shown
+    ]
+    lines += [{**row, "meshes": f"ours: {row['dataset']}, {_meshes(row)}"} for row in like]
     data: list[dict[str, Any]] = [
         {"source": f"{one.source}, {one.table}", "dataset": one.dataset, "codec": one.method, "rate": one.setting}
         | dict(one.values)
         for one in shown
     ]
-    for row in like:
-        lines.append([str(row["codec"]), str(row["rate"]), f"ours: {row['dataset']}, {_meshes(row)}", *cells(row)])
-        data += [
-            {"source": "ours", "beside": f"{one.method} {one.setting}".strip(), **row, **_deviation(row, one, columns)}
-            for one in shown
-            if one.is_like(row)
-        ]
-    heading = ("codec", "rate", "meshes", *(size.heading for size in sizes), *(column.label for column in columns))
+    data += [
+        {"source": "ours", "beside": f"{one.method} {one.setting}".strip(), **row, **_deviation(row, one, columns)}
+        for row in like
+        for one in shown
+        if one.is_like(row)
+    ]
+    title = f"published and ours: {first.source}, {first.table}, {first.dataset}"
     note = "published figures are of other meshes: ratios of set codecs grow with the set, sizes may be of bare weights"
-    return Table(f"published and ours: {first.source}, {first.table}, {first.dataset}", heading, lines, data, (note,))
-
-
-def _metric(column: Column, value: float | None) -> str:
-    return show(column, float("nan") if value is None else value)
+    heading = [CODEC, RATE, Column("meshes", "meshes", key=True), *sizes, *map(metric, columns)]
+    return [
+        Table.of_rows(title, for_people(heading), lines, notes=(note,)),
+        Table.of_rows(title, for_programs(list(dict.fromkeys(name for row in data for name in row))), data),
+    ]
 
 
 def _meshes(row: Mapping[str, Any]) -> str:
     return "1 mesh" if row["meshes"] == 1 else f"{row['meshes']} meshes"
 
 
-def _deviation(row: Mapping[str, Any], of: Published, columns: Sequence[Column]) -> dict[str, float]:
+def _deviation(row: Mapping[str, Any], of: Published, columns: Sequence[Metric]) -> dict[str, float]:
     """Relative differences of a row of the run from the published figures."""
     return {
         f"{c.name}_deviation": row[c.name] / of.values[c.name] - 1

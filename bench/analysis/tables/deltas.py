@@ -1,0 +1,130 @@
+"""Bjøntegaard deltas between all pairs of codecs: of the mean curves, and of each mesh by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from gcbench.bench.analysis.coverage import common
+from gcbench.bench.analysis.frame import BLOCK, summarise
+from gcbench.bench.analysis.per_mesh import PerMesh, per_mesh_all
+from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix
+from gcbench.bench.analysis.tables.columns import blocks, for_programs
+from gcbench.bench.metrics import Column as Metric
+from gcbench.bench.tabular import Column, Table
+
+_HEADINGS_WIDTH = 90  # of a terminal of 120 columns, what is left beside the names of the rows
+_NAMES = (
+    *(*BLOCK, "metric", "codec", "anchor", "bd_rate", "bd_rate_akima", "overlap", "refusal", "dropped"),
+    *("per_mesh", "per_mesh_low", "per_mesh_high", "per_mesh_meshes", "per_mesh_refused", "wins"),
+)
+
+
+def deltas(rows: pd.DataFrame, metric: Metric) -> list[Table]:
+    """BD-rates: a matrix from the mean curves, and a list of the means of the meshes' BD-rates; both for programs too.
+
+    Means are over the meshes that codecs have in common.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records.
+    metric : Column
+        The quality. Records without a value in this column are left out.
+    """
+    tables = []
+    name = metric.name
+    quality = rows[~rows["timing"].astype(bool)]
+    for where, records in blocks(quality if name in rows else rows.iloc[:0]):
+        measured = records[(records["status"] == "ok") & records[name].notna()]
+        shared = common(records)
+        part = summarise(shared.rows[shared.rows["codec"].isin(measured["codec"])])
+        elsewhere = {*shared.aside["codec"], *part.loc[part[name].isna(), "codec"]}  # or measured on other meshes
+        matrix = bd_matrix(part, name, sorted(elsewhere & set(measured["codec"])))
+        if len(matrix) < 2:
+            continue
+        key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
+        per_mesh = per_mesh_all(measured, name)
+        data = [
+            {**key, "metric": name, **_delta(matrix.loc[test, anchor], per_mesh[test, anchor], str(test), str(anchor))}
+            for test in matrix.index
+            for anchor in matrix.columns
+            if test != anchor
+        ]
+        title = f"BD-rate % in {metric.label}, {where}"
+        tables += [_matrix_table(matrix, title, shared.notes), *_per_mesh_table(data, f"per-mesh {title}")]
+        tables.append(Table.of_rows(title, for_programs(_NAMES), data))
+    return tables
+
+
+def _delta(delta: BDRate, single: PerMesh, test: str, anchor: str) -> dict[str, Any]:
+    return {
+        "codec": test, "anchor": anchor,
+        "bd_rate": delta.percent, "bd_rate_akima": delta.akima_percent, "overlap": delta.overlap,
+        "refusal": delta.refusal and str(delta.refusal), "dropped": "; ".join(delta.dropped),
+        "per_mesh": single.percent, "per_mesh_low": single.low, "per_mesh_high": single.high,
+        "per_mesh_meshes": single.meshes, "per_mesh_refused": single.refused, "wins": single.wins,
+    }  # fmt: skip
+
+
+def _matrix_table(matrix: pd.DataFrame, title: str, coverage: Sequence[str]) -> Table:
+    """A matrix for people. If there are many codecs, numbers head the columns, so that the table fits on a page."""
+    names = [str(name) for name in matrix.index]
+    numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
+    reasons: dict[str, str] = {}
+    values: dict[str, list[Any]] = {
+        "codec": names,
+        "against": [str(place) if numbered else "" for place in range(1, len(names) + 1)],
+    }
+    rows = [[_cell(delta, reasons) for delta in matrix.loc[name]] for name in names]
+    values |= {f"against {place}": list(cells) for place, cells in enumerate(zip(*rows, strict=True), start=1)}
+    heads = [str(place) for place in range(1, len(names) + 1)] if numbered else names
+    columns = [
+        Column("codec", "codec", key=True, data=False),
+        Column("against", "no." if numbered else "against", key=True, data=False),
+        *(Column(f"against {place}", head, "number", data=False) for place, head in enumerate(heads, start=1)),
+    ]
+    notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
+    notes += [*(f"{mark}: {reason}" for reason, mark in reasons.items()), *coverage]
+    return Table(title, columns, values, tuple(notes))
+
+
+def _cell(delta: object, reasons: dict[str, str]) -> str:
+    if not isinstance(delta, BDRate):
+        return "·"
+    if delta.percent is not None:
+        return _percent(delta.percent)
+    return reasons.setdefault(str(delta.refusal), f"({chr(ord('a') + len(reasons))})")
+
+
+def _percent(value: float) -> str:
+    """Write a percentage with three digits at most: more digits would be noise."""
+    return f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
+
+
+_PER_MESH = (
+    Column("codec", "codec", key=True, data=False),
+    Column("anchor", "against", key=True, data=False),
+    Column("per_mesh", "mean %", "number", _percent, data=False),
+    Column("per_mesh_low", "95 % low", "number", _percent, data=False),
+    Column("per_mesh_high", "high", "number", _percent, data=False),
+    Column("per_mesh_meshes", "meshes", "integer", data=False),
+    Column("per_mesh_refused", "without", "integer", data=False),
+    Column("wins", "wins", "number", lambda share: f"{100 * share:.0f} %", data=False),
+)
+
+
+def _per_mesh_table(data: Sequence[dict[str, Any]], title: str) -> list[Table]:
+    known = {(row["codec"], row["anchor"]): row for row in data if row["per_mesh"] is not None}
+    shown = []
+    for (codec, anchor), row in known.items():
+        other = known.get((anchor, codec))
+        if other is None or (row["per_mesh"], codec) <= (other["per_mesh"], anchor):
+            shown.append(row)  # else the table has this pair the other way round
+    notes = (
+        "BD-rate of each mesh by itself; interval: bootstrap over meshes; wins: meshes with fewer bytes",
+        "each pair once, the one that needs fewer bytes first; both ways: -f csv",
+    )
+    return [Table.of_rows(title, _PER_MESH, shown, notes=notes)] if shown else []

@@ -1,0 +1,279 @@
+"""The columnar view of a run: ``RUN/view.duckdb``, the tables of :mod:`gcbench.bench.store.columnar` on disk.
+
+The lines of the run are the truth, and the view is made from them. The view says how many bytes of ``codings.jsonl``
+and ``measurements.jsonl`` it covers, and their SHA-256. Only bytes after those are parsed. If the covered bytes were
+changed, if the view is damaged, or if other code made the view, then the view is made again. It can be deleted at any
+time, and it is not needed: where the folder cannot be written, the tables are made in a temporary folder. Runs of a
+few megabytes have no view.
+
+The covered bytes are not hashed again while the size, the inode and the times of change of the file are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import duckdb
+
+from gcbench.bench.store import columnar, records
+from gcbench.errors import StoreError
+
+if TYPE_CHECKING:
+    from gcbench.bench.store.run import Run
+
+log = logging.getLogger(__name__)
+
+NAME = "view.duckdb"
+_READERS = {"codings.jsonl": columnar.add_codings, "measurements.jsonl": columnar.add_measurements}
+_SMALL_BYTES = 4 << 20  # fewer bytes of lines are parsed each time, without a file
+_CHUNK_BYTES = 64 << 20
+_MEMORY = "512MB"  # DuckDB writes what does not fit to the temporary folder
+_TICK_S = 2.0  # a file that was changed so recently may change again without a visible change of its times
+_OLD_S = 86400.0
+
+
+@dataclass(frozen=True)
+class _Covered:
+    """What the tables hold of one file: complete lines from its beginning."""
+
+    size: int = 0  # bytes
+    lines: int = 0
+    sha256: str = hashlib.sha256().hexdigest()
+    stamp: str = ""  # size, inode and times of the file; empty if they cannot tell a change
+
+
+Covers = dict[str, _Covered]
+
+
+@contextlib.contextmanager
+def opened(run: Run) -> Iterator[columnar.Connection]:
+    """Open the tables of a run, with all lines that were complete at that moment; temporary tables may be made.
+
+    Raises
+    ------
+    StoreError
+        The run is by a newer gcbench, the lines cannot be read, or there is no room for the tables, not even in the
+        temporary folder.
+    """
+    run.require_known_format()
+    with contextlib.ExitStack() as stack:
+        try:
+            con = _as_it_is(run.path)
+            if con is None:
+                con = _brought_up_to_date(run.path, stack)
+        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise StoreError(f"cannot read {run.path}: {error}") from error
+        stack.callback(con.close)
+        yield con
+
+
+def _as_it_is(run: Path) -> columnar.Connection | None:
+    """The view on disk, if it covers all lines and no file has changed since."""
+    opened = _open(run / NAME)
+    if opened is None:
+        return None
+    con, covers = opened
+    if all(_stamp(run / name) == covers[name].stamp != "" for name in _READERS):
+        return con
+    con.close()
+    return None
+
+
+def _brought_up_to_date(run: Path, stack: contextlib.ExitStack) -> columnar.Connection:
+    """Make a view of all lines, from the view on disk if it is right, and put it on disk if possible."""
+    if sum((run / name).stat().st_size for name in _READERS if (run / name).exists()) < _SMALL_BYTES:
+        con = duckdb.connect(config=_config())
+        _update(con, run, _created(con))
+        return con
+    _remove_old_partials(run)
+    partial = run / f"{NAME}.{os.getpid()}-{secrets.token_hex(4)}.partial"
+    try:
+        con = _made(run, partial)
+    except (OSError, duckdb.IOException) as error:
+        log.debug("%s cannot be written: %s", partial, error)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcbench-view-")))
+        return _made(run, folder / NAME)
+    try:
+        partial.replace(run / NAME)  # the connection has the file open
+    except OSError:
+        stack.callback(partial.unlink, missing_ok=True)
+    return con
+
+
+def _made(run: Path, path: Path) -> columnar.Connection:
+    """Write a view of all lines to a path that does not exist, and open it for reading."""
+    opened = _continued(run, path)
+    if opened is not None:
+        con, covers = opened
+    else:
+        path.unlink(missing_ok=True)
+        con = _connect(path, writable=True)
+        covers = _created(con)
+    with contextlib.closing(con):
+        _update(con, run, covers)
+        con.execute("CHECKPOINT view")
+    return _connect(path)
+
+
+def _continued(run: Path, path: Path) -> tuple[columnar.Connection, Covers] | None:
+    """Copy the view on disk; None if there is none, or the view is no longer right."""
+    with path.open("xb") as copy:
+        try:
+            with (run / NAME).open("rb") as view:
+                shutil.copyfileobj(view, copy, 1 << 20)
+        except FileNotFoundError:
+            return None
+    opened = _open(path, writable=True)
+    if opened is not None and (changed := _changed(run, opened[1])) is not None:
+        log.warning("%s is made again: %s", run / NAME, changed)
+        opened[0].close()
+        return None
+    return opened
+
+
+def _created(con: columnar.Connection) -> Covers:
+    """Create empty tables, and say that they cover nothing."""
+    columnar.create(con)
+    con.execute("CREATE TABLE view_format (version VARCHAR)")
+    con.execute("INSERT INTO view_format VALUES (?)", [_version()])
+    con.execute("CREATE TABLE covers (file VARCHAR, size BIGINT, lines BIGINT, sha256 VARCHAR, stamp VARCHAR)")
+    return {name: _Covered() for name in _READERS}
+
+
+def _update(con: columnar.Connection, run: Path, covers: Covers) -> None:
+    """Add the lines that are not covered yet."""
+    con.execute("DELETE FROM covers")
+    for name, covered in covers.items():
+        now = _add(con, run / name, covered)
+        con.execute("INSERT INTO covers VALUES (?, ?, ?, ?, ?)", [name, now.size, now.lines, now.sha256, now.stamp])
+    columnar.join(con)
+
+
+def _add(con: columnar.Connection, path: Path, covered: _Covered) -> _Covered:
+    """Parse the lines that are not covered yet. Covered bytes are known to be right."""
+    stamp = _stamp(path)
+    if not path.exists():
+        return covered
+    size, lines = covered.size, covered.lines
+    with path.open("rb") as file:
+        digest = _digest(file, covered.size)
+        while chunk := file.read(_CHUNK_BYTES) + file.readline():
+            chunk = chunk[: chunk.rfind(b"\n") + 1]  # a rest is being written, or was cut short by a kill
+            digest.update(chunk)
+            _READERS[path.name](con, chunk, lines + 1, str(path))
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+    return _Covered(size, lines, digest.hexdigest(), stamp)
+
+
+def _changed(run: Path, covers: Covers) -> str | None:
+    """Which covered bytes were changed; None if all are as they were."""
+    for name, covered in covers.items():
+        if _stamp(run / name) == covered.stamp != "":
+            continue
+        try:
+            with (run / name).open("rb") as file:
+                if os.fstat(file.fileno()).st_size < covered.size:
+                    return f"{name} is shorter than before"
+                if _digest(file, covered.size).hexdigest() != covered.sha256:
+                    return f"{name} was changed"
+        except FileNotFoundError:
+            if covered.size:
+                return f"{name} is gone"
+    return None
+
+
+def _digest(file: BinaryIO, size: int) -> hashlib._Hash:
+    """Hash the first bytes of a file, and leave the file there."""
+    digest = hashlib.sha256()
+    while size and (block := file.read(min(size, 1 << 20))):
+        digest.update(block)
+        size -= len(block)
+    return digest
+
+
+def _stamp(path: Path) -> str:
+    """Changes when a file changes; empty if the file is missing or changed just now."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ""
+    if time.time() - max(found.st_mtime, found.st_ctime) < _TICK_S:
+        return ""
+    return json.dumps([found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns])
+
+
+def _open(path: Path, *, writable: bool = False) -> tuple[columnar.Connection, Covers] | None:
+    """Open a view, and read what it covers; None if there is none, or the file is no view of this version."""
+    if not path.exists():
+        return None
+    con = None
+    try:
+        con = _connect(path, writable=writable)
+        if con.execute("SELECT version FROM view_format").fetchall() == [(_version(),)]:
+            found = con.execute("SELECT file, size, lines, sha256, stamp FROM covers").fetchall()
+            covers = {name: _Covered(*rest) for name, *rest in found}
+            if set(covers) == set(_READERS):
+                return con, covers
+        why = "another version of gcbench made it"
+    except duckdb.Error as error:
+        why = str(error).splitlines()[0]
+    if con is not None:
+        con.close()
+    if writable:
+        log.warning("%s is made again: %s", path.parent / NAME, why)
+    return None
+
+
+def _connect(path: Path, *, writable: bool = False) -> columnar.Connection:
+    """Attach a file of DuckDB; one that is written is complete only after ``CHECKPOINT``."""
+    con = duckdb.connect(config=_config())
+    try:
+        # Every statement is a commit. Without a log of commits there is no wait for the disk.
+        con.execute(
+            f"ATTACH {columnar.text(str(path))} AS view ({'RECOVERY_MODE no_wal_writes' if writable else 'READ_ONLY'})"
+        )
+        con.execute("USE view")
+    except duckdb.Error:
+        con.close()
+        raise
+    return con
+
+
+@cache
+def _version() -> str:
+    """Changes with the code that makes and reads the tables."""
+    sources = (Path(module.__file__ or "").read_bytes() for module in (columnar, records))
+    return hashlib.sha256(b"".join(sources)).hexdigest()
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "memory_limit": _MEMORY,
+        "threads": max(1, min(4, len(os.sched_getaffinity(0)))),
+        "temp_directory": tempfile.gettempdir(),
+        "autoinstall_known_extensions": False,
+    }
+
+
+def _remove_old_partials(run: Path) -> None:
+    """Remove what killed processes have left."""
+    for path in run.glob(f"{NAME}.*.partial*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _OLD_S:
+                path.unlink()
