@@ -377,6 +377,8 @@ _COSTS = {
     "encode": "CASE WHEN c.problem IS NULL THEN c.encode END",
     "decode": f"CASE WHEN {_SIZED} THEN c.decode END",
 }
+#: Columns that every frame has.
+_ALWAYS = {*_OF_RECORD, *(name.format(call=call) for call in _COSTS for name in _OF_CALL), "unmeasured"}
 #: Columns of text with few different values: they are categories in a frame, in the order of Python strings.
 _CATEGORIES = (
     *("dataset", "split", "mesh", "codec", "kind", "rate", "effort", "status", "stage", "codec_version", "device"),
@@ -467,6 +469,8 @@ def frame(con: Connection, names: Collection[str] = ()) -> pd.DataFrame:
     for number, name, categories in columns:
         values = arrays.pop(f"c{number}")
         known, missing = np.ma.getdata(values), np.ma.getmaskarray(values)
+        if name not in _ALWAYS and missing.all():  # a stage or a metric of lines that do not count
+            continue
         if categories is not None:
             series[name] = pd.Categorical.from_codes(known, pd.Index(categories, dtype="str"))
         elif known.dtype == object:

@@ -1,8 +1,10 @@
-"""Summaries by whole columns are those by loops over groups and columns (`plain_loops.py`)."""
+"""What was made fast gives what the plain way gives: summaries by loops (`plain_loops.py`), keys by `json`."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.plan.units import KEY_VERSION, SuiteId, measurement_key
 
 _spec = importlib.util.spec_from_file_location("plain_loops", Path(__file__).with_name("plain_loops.py"))
 plain = importlib.util.module_from_spec(_spec)
@@ -95,3 +98,13 @@ def test_the_meshes_in_common_are_those_of_loops(seed):
     assert got.notes == expected.notes
     for one, other in ((got.rows, expected.rows), (got.aside, expected.aside)):
         pd.testing.assert_frame_equal(one, other, check_dtype=False, check_categorical=False)
+
+
+@pytest.mark.parametrize("text", ["plain", 'a "quoted" one\\', "é\n\u2028", "\udcff"])
+def test_the_key_of_a_measurement_is_the_hash_of_sorted_json(text):
+    fields = {"key": KEY_VERSION, "stream": text, "place": 3, "decoder": [text, text], "input": text,
+              "suite": [text, text], "seed": 7}  # fmt: skip
+    assert measurement_key(
+        stream_sha256=text, place=3, codec=text, decoder_version=text, input_sha256=text, suite=SuiteId(text, text),
+        seed=7,
+    ) == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()  # fmt: skip
