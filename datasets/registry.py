@@ -45,7 +45,8 @@ def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
     places = [given] if root is None or given.is_absolute() else [given, root / given]
     for place in places:
         if place.is_dir():
-            return FolderDataset(place, _folder_name(place, root))
+            # Absolute: workers may have another working directory.
+            return FolderDataset(place.absolute(), _folder_name(place, root))
         if place.is_file():
             raise UsageError(f"'{name_or_path}' is a file; give the folder that it is in")
     folders = sorted(p.name for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
