@@ -95,12 +95,12 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
 
 
 class _Part(NamedTuple):
-    """Some records, and the number of the group of each; results have a value for each of ``count`` groups."""
+    """Some records, and the number of the group of each; results have a value for each of ``groups`` groups."""
 
     rows: pd.DataFrame  # all records: columns are selected before records, since a frame may have a hundred columns
     chosen: NDArray[np.bool_]
     of_all: NDArray[np.intp]
-    count: int
+    groups: int
 
     @property
     def group(self) -> NDArray[np.intp]:
@@ -121,7 +121,7 @@ class _Part(NamedTuple):
 
     def size(self) -> NDArray[np.intp]:
         """Number of records."""
-        return np.bincount(self.group, minlength=self.count)
+        return np.bincount(self.group, minlength=self.groups)
 
     def distinct(self, column: str) -> NDArray[np.intp]:
         """Number of different values of a column."""
@@ -132,7 +132,7 @@ class _Part(NamedTuple):
         return self._all(values.groupby(self.group).agg(how)).to_numpy()
 
     def _all(self, values: pd.Series[Any]) -> pd.Series[Any]:
-        return values.reindex(range(self.count))
+        return values.reindex(range(self.groups))
 
 
 class _Groups:
@@ -151,7 +151,7 @@ class _Groups:
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.rows = rows.assign(machine=machine(rows))
-        self._group = rows.groupby(GROUP, sort=True, observed=True).ngroup().to_numpy()
+        self._group: NDArray[np.intp] = np.asarray(rows.groupby(GROUP, sort=True, observed=True).ngroup(), np.intp)
         self._count = int(self._group.max()) + 1
         status = rows["status"].astype(object).to_numpy()
         ok = status == "ok"
@@ -258,7 +258,7 @@ def _cost(groups: _Groups) -> dict[str, Any]:
 
 def _machines(part: _Part) -> list[str]:
     """Names of the kinds of machine in each group."""
-    names: list[set[str]] = [set() for _ in range(part.count)]
+    names: list[set[str]] = [set() for _ in range(part.groups)]
     pairs = pd.DataFrame({"group": part.group, "machine": part.column("machine").to_numpy()}).drop_duplicates()
     for group, name in pairs.itertuples(index=False):
         names[group].add(name)

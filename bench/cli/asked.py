@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gcbench.bench.cli.options import names
-from gcbench.bench.plan.experiment import Experiment, read_experiment
 from gcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcbench.bench.plan.experiment import Experiment
 
 
 def asked_of(ctx: typer.Context, file: Path | None) -> Experiment:
@@ -22,6 +24,8 @@ def asked_of(ctx: typer.Context, file: Path | None) -> Experiment:
     UsageError
         The file cannot be read, or names a codec that is not installed.
     """
+    from gcbench.bench.plan.experiment import Experiment, read_experiment
+
     read = read_experiment(file) if file else Experiment()
     asked = read.overridden(_given(ctx, read))
     if file:

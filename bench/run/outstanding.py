@@ -91,8 +91,8 @@ class Outstanding:
             self._last = columnar.last_of_each_key(con)
             self._counting = columnar.names_that_count(con)
             self._measured = dict.fromkeys(columnar.measured_keys(con), _OK)
-            for key, *ended in columnar.failed_measurements(con):
-                self._measured[key] = _Ended(*ended)
+            for key, status, limit_s, limit_bytes in columnar.failed_measurements(con):
+                self._measured[key] = _Ended(status, limit_s, limit_bytes)
             self._versions = columnar.suite_versions(con)  # suite → versions that measured
         self._to_measure: set[str] = set()
         self._recalled: set[str] = set()  # stored measurements that a later suite version may have replaced

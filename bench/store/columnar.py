@@ -22,6 +22,7 @@ from gcbench.bench.store.records import PAGE_BYTES, CodedMesh, Coding, Cost, Mea
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 Connection = duckdb.DuckDBPyConnection
@@ -467,19 +468,26 @@ def frame(con: Connection, names: Collection[str] = ()) -> pd.DataFrame:
     arrays = con.execute(f"SELECT {', '.join(f'c{number}' for number, *_ in columns)} FROM records").fetchnumpy()
     series: dict[str, Any] = {}
     for number, name, categories in columns:
-        values = arrays.pop(f"c{number}")
+        values: Any = arrays.pop(f"c{number}")  # masked where something is missing
         known, missing = np.ma.getdata(values), np.ma.getmaskarray(values)
         if name not in _ALWAYS and missing.all():  # a stage or a metric of lines that do not count
             continue
         if categories is not None:
             series[name] = pd.Categorical.from_codes(known, pd.Index(categories, dtype="str"))
         elif known.dtype == object:
-            series[name] = pd.array(np.where(missing, None, known), dtype="str")
+            series[name] = pd.array(_masked(known, missing), dtype="str")
         elif not missing.any():
             series[name] = known
         else:
-            series[name] = np.where(missing, None, known) if known.dtype == bool else np.where(missing, np.nan, known)
+            series[name] = _masked(known, missing) if known.dtype == bool else np.where(missing, np.nan, known)
     return pd.DataFrame(series)
+
+
+def _masked(known: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Objects, None where missing."""
+    values = known.astype(object)
+    values[missing] = None
+    return values
 
 
 def _stages(con: Connection, call: str) -> list[str]:
