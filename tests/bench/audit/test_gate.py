@@ -480,7 +480,9 @@ class TestCommands:
         assert "no chosen codec has a rate called d99" in bench("gate", "-b", "c.json", *misspelt, code=2)
         assert not (tmp_path / "c.json").exists()
         assert "1 cells of test-drift" in bench("gate", "-b", "b.json", *new, code=0)
-        report = json.loads(bench("gate", "-b", "b.json", "--format", "json", "--markdown", "m.md", "--keep", "kept", code=0))
+        report = json.loads(
+            bench("gate", "-b", "b.json", "--format", "json", "--markdown", "m.md", "--keep", "kept", code=0)
+        )
         assert report["verdict"] == "equal"
         assert Run(tmp_path / "kept").records()[0].status == "ok"
         drift("bytes:0.01")

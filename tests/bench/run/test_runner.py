@@ -501,7 +501,9 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, s
     if sent == signal.SIGTERM:
         return
     kept = sum(1 for _ in Run(tmp_path / "run").codings())
-    done = subprocess.run([*command, "--deadline", "1.5", "--format", "json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--deadline", "1.5", "--format", "json"], capture_output=True, text=True, check=False
+    )
     summary = json.loads(done.stdout)
     assert done.returncode == 1  # the hanging codec fails, now by its deadline
     assert summary["kept"] == kept
