@@ -79,7 +79,7 @@ def _same_values(block: pd.DataFrame) -> pd.DataFrame:
     """
     ok = (block["status"] == "ok") & ~block["timing"]
     done: dict[bytes, pd.Series[bool]] = {}  # columns of one suite lack the same ones
-    blanked = block
+    masks: dict[str, pd.Series[bool]] = {}
     for column in columns().values():
         if column.name not in block:
             continue
@@ -93,8 +93,9 @@ def _same_values(block: pd.DataFrame) -> pd.DataFrame:
             )
         names = [name for name in (column.name, column.floor) if name is not None and name in block]
         if done[pattern].any():
-            blanked = blanked.assign(**{name: blanked[name].mask(done[pattern]) for name in names})
-    return blanked
+            # Two columns may share a floor.
+            masks |= {name: masks[name] | done[pattern] if name in masks else done[pattern] for name in names}
+    return block.assign(**{name: block[name].mask(mask) for name, mask in masks.items()}) if masks else block
 
 
 def _outside_of_the_best(ok: pd.DataFrame) -> pd.Series[bool]:

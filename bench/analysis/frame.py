@@ -127,7 +127,7 @@ class _Part(NamedTuple):
         """Number of different values of a column."""
         return self._all(self.column(column).groupby(self.group).nunique()).fillna(0).to_numpy().astype(np.intp)
 
-    def of(self, values: pd.Series[Any], how: Literal["mean", "sum", "min", "max", "any"]) -> NDArray[Any]:
+    def of(self, values: pd.Series[Any], how: Literal["mean", "sum", "min", "max"]) -> NDArray[Any]:
         """Aggregate values of the records; NaN for a group without values."""
         return self._all(values.groupby(self.group).agg(how)).to_numpy()
 
@@ -246,7 +246,7 @@ def _cost(groups: _Groups) -> dict[str, Any]:
     for stage in ("encode", "decode"):
         cost[f"{stage}_ms"] = part.of(part.numbers(f"{stage}_s") / share, "mean") * 1000
         for name in _stage_columns(part.rows, stage):
-            known = part.of(part.column(name).notna(), "any") == True  # noqa: E712  # NaN for a group without values
+            known = part.of(part.column(name).notna().astype(float), "max") > 0  # NaN, a group without values, is not
             mean = part.of(part.numbers(name).fillna(0.0) / share, "mean") * 1000
             cost[f"{name.removesuffix('_s')}_ms"] = np.where(known, mean, np.nan)
         for what in ("added", "gpu"):

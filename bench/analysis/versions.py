@@ -7,7 +7,7 @@ version 2 only q10. A curve through both rates would mix two versions, so q8 is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -36,11 +36,17 @@ class Newest:
     notes: tuple[str, ...] = ()
 
 
-def newest(run: Run) -> Newest:
+def newest(run: Run, names: Collection[str] = ()) -> Newest:
     """Read a run without the rates that the newest version of a codec has not coded; datasets are treated separately.
 
     The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
     an earlier version has coded the rate for others, both stay, and a note says so.
+
+    Parameters
+    ----------
+    run : Run
+    names : collection of str
+        Columns that are wanted; none is all. The columns that tell versions apart are always there.
 
     Raises
     ------
@@ -48,7 +54,10 @@ def newest(run: Run) -> Newest:
         The run is by a newer gcbench, or there is no room for its tables.
     """
     with view.opened(run) as con:
-        rows, last = columnar.frame(con), columnar.newest_versions(con)
+        rows, last = (
+            columnar.frame(con, {*LADDER, "rate", "codec_version", *names} if names else ()),
+            columnar.newest_versions(con),
+        )
     return by_newest_versions(rows, last)
 
 

@@ -219,7 +219,7 @@ def runs_command(*, format_: TextOrJson = "text") -> None:
         last = sessions[-1] if sessions else {}
         row: dict[str, Any] = {"run": store.name, "experiments": [str(file) for file in kept(path)]}
         try:
-            of = newest(store).rows
+            of = newest(store, ["status"]).rows
         except BenchError as error:
             rows.append(row | {"error": str(error)})
             continue

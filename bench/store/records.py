@@ -303,7 +303,8 @@ def _measured(coding: Coding, by_suite: Mapping[str, Measurement]) -> dict[str, 
     blamed = next((m for m in by_suite.values() if m.status == "failed"), None)
     if blamed is not None and coding.status == "ok":  # a mesh that cannot be measured is a failure of the codec
         return values | {"status": "failed", "stage": "measure", "error": blamed.error}
-    return values | {"metrics": {name: value for m in by_suite.values() for name, value in m.values.items()}}
+    in_order = (by_suite[suite] for suite in sorted(by_suite))  # of two suites with one metric, the later name counts
+    return values | {"metrics": {name: value for m in in_order for name, value in m.values.items()}}
 
 
 _SHARED = (

@@ -1,4 +1,4 @@
-"""The columnar view of a run: ``RUN/view.duckdb``, the tables of :mod:`gcbench.bench.store.columnar` on disk.
+"""The columnar view of a run: ``RUN/view.duckdb``, the tables of :mod:`gcbench.bench.store.line_tables` on disk.
 
 The lines of the run are the truth, and the view is made from them. The view says how many bytes of ``codings.jsonl``
 and ``measurements.jsonl`` it covers, and their SHA-256. Only bytes after those are parsed. If the covered bytes were
@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import duckdb
 
-from gcbench.bench.store import columnar, records
+from gcbench.bench.store import columnar, line_tables, records
+from gcbench.bench.store.line_tables import Connection, text
 from gcbench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = "view.duckdb"
-_READERS = {"codings.jsonl": columnar.add_codings, "measurements.jsonl": columnar.add_measurements}
+_READERS = {"codings.jsonl": line_tables.add_codings, "measurements.jsonl": line_tables.add_measurements}
 _SMALL_BYTES = 4 << 20  # fewer bytes of lines are parsed each time, without a file
 _CHUNK_BYTES = 64 << 20
 _MEMORY = "512MB"  # DuckDB writes what does not fit to the temporary folder
@@ -59,7 +60,7 @@ Covers = dict[str, _Covered]
 
 
 @contextlib.contextmanager
-def opened(run: Run) -> Iterator[columnar.Connection]:
+def opened(run: Run) -> Iterator[Connection]:
     """Open the tables of a run, with all lines that were complete at that moment; temporary tables may be made.
 
     Raises
@@ -80,7 +81,7 @@ def opened(run: Run) -> Iterator[columnar.Connection]:
         yield con
 
 
-def _as_it_is(run: Path) -> columnar.Connection | None:
+def _as_it_is(run: Path) -> Connection | None:
     """The view on disk, if it covers all lines and no file has changed since."""
     opened = _open(run / NAME)
     if opened is None:
@@ -92,7 +93,7 @@ def _as_it_is(run: Path) -> columnar.Connection | None:
     return None
 
 
-def _brought_up_to_date(run: Path, stack: contextlib.ExitStack) -> columnar.Connection:
+def _brought_up_to_date(run: Path, stack: contextlib.ExitStack) -> Connection:
     """Make a view of all lines, from the view on disk if it is right, and put it on disk if possible."""
     if sum((run / name).stat().st_size for name in _READERS if (run / name).exists()) < _SMALL_BYTES:
         con = duckdb.connect(config=_config())
@@ -115,7 +116,7 @@ def _brought_up_to_date(run: Path, stack: contextlib.ExitStack) -> columnar.Conn
     return con
 
 
-def _made(run: Path, path: Path) -> columnar.Connection:
+def _made(run: Path, path: Path) -> Connection:
     """Write a view of all lines to a path that does not exist, and open it for reading."""
     opened = _continued(run, path)
     if opened is not None:
@@ -130,7 +131,7 @@ def _made(run: Path, path: Path) -> columnar.Connection:
     return _connect(path)
 
 
-def _continued(run: Path, path: Path) -> tuple[columnar.Connection, Covers] | None:
+def _continued(run: Path, path: Path) -> tuple[Connection, Covers] | None:
     """Copy the view on disk; None if there is none, or the view is no longer right."""
     with path.open("xb") as copy:
         try:
@@ -146,16 +147,16 @@ def _continued(run: Path, path: Path) -> tuple[columnar.Connection, Covers] | No
     return opened
 
 
-def _created(con: columnar.Connection) -> Covers:
+def _created(con: Connection) -> Covers:
     """Create empty tables, and say that they cover nothing."""
-    columnar.create(con)
+    line_tables.create(con)
     con.execute("CREATE TABLE view_format (version VARCHAR)")
     con.execute("INSERT INTO view_format VALUES (?)", [_version()])
     con.execute("CREATE TABLE covers (file VARCHAR, size BIGINT, lines BIGINT, sha256 VARCHAR, stamp VARCHAR)")
     return {name: _Covered() for name in _READERS}
 
 
-def _update(con: columnar.Connection, run: Path, covers: Covers) -> None:
+def _update(con: Connection, run: Path, covers: Covers) -> None:
     """Add the lines that are not covered yet."""
     con.execute("DELETE FROM covers")
     for name, covered in covers.items():
@@ -164,7 +165,7 @@ def _update(con: columnar.Connection, run: Path, covers: Covers) -> None:
     columnar.join(con)
 
 
-def _add(con: columnar.Connection, path: Path, covered: _Covered) -> _Covered:
+def _add(con: Connection, path: Path, covered: _Covered) -> _Covered:
     """Parse the lines that are not covered yet. Covered bytes are known to be right."""
     stamp = _stamp(path)
     if not path.exists():
@@ -218,7 +219,7 @@ def _stamp(path: Path) -> str:
     return json.dumps([found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns])
 
 
-def _open(path: Path, *, writable: bool = False) -> tuple[columnar.Connection, Covers] | None:
+def _open(path: Path, *, writable: bool = False) -> tuple[Connection, Covers] | None:
     """Open a view, and read what it covers; None if there is none, or the file is no view of this version."""
     if not path.exists():
         return None
@@ -240,14 +241,12 @@ def _open(path: Path, *, writable: bool = False) -> tuple[columnar.Connection, C
     return None
 
 
-def _connect(path: Path, *, writable: bool = False) -> columnar.Connection:
+def _connect(path: Path, *, writable: bool = False) -> Connection:
     """Attach a file of DuckDB; one that is written is complete only after ``CHECKPOINT``."""
     con = duckdb.connect(config=_config())
     try:
         # Every statement is a commit. Without a log of commits there is no wait for the disk.
-        con.execute(
-            f"ATTACH {columnar.text(str(path))} AS view ({'RECOVERY_MODE no_wal_writes' if writable else 'READ_ONLY'})"
-        )
+        con.execute(f"ATTACH {text(str(path))} AS view ({'RECOVERY_MODE no_wal_writes' if writable else 'READ_ONLY'})")
         con.execute("USE view")
     except duckdb.Error:
         con.close()
@@ -258,7 +257,7 @@ def _connect(path: Path, *, writable: bool = False) -> columnar.Connection:
 @cache
 def _version() -> str:
     """Changes with the code that makes and reads the tables."""
-    sources = (Path(module.__file__ or "").read_bytes() for module in (columnar, records))
+    sources = (Path(module.__file__ or "").read_bytes() for module in (line_tables, columnar, records))
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
