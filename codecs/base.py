@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gcbench.codecs.arrays import decoded_mesh  # a codec's author looks for it here
+from gcbench.entropy.budget import Budget
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
 
 if TYPE_CHECKING:  # half a second to import: `bench --help` does not need it
@@ -182,6 +183,9 @@ class Codec(ABC):
     deterministic: ClassVar[bool] = True
     # Distributions that can change bytes or meshes, as pip names them. numpy and trimesh need not be named.
     packages: ClassVar[tuple[str, ...]] = ()
+    # What decoding one stream may take. A decoder of ours holds what a stream declares against this budget before it
+    # allocates or computes anything, see gcbench.entropy.budget.
+    decode_budget: ClassVar[Budget] = Budget()
 
     @abstractmethod
     def version(self) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
-from gcbench.entropy.container import Container, Writer, check_budget
+from gcbench.entropy.budget import check_budget
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
 

@@ -3,20 +3,21 @@
     magic of the codec (3 bytes) · format version (1) · CRC-32 of magic, version and body (4) · body
 
 Numbers of several bytes are little-endian. The checksum finds damage but does not stop a malicious stream, so every
-read of a field checks the field's bounds, and :func:`check_budget` compares the joint cost of several fields with a
-budget before a decoder spends memory or time.
+read of a field checks the field's bounds, and ``fields.work.spend(...)`` holds what the fields cost together against
+the budget of the codec before a decoder spends memory or time, see :mod:`gcbench.entropy.budget`.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from gcbench.entropy import varints
+from gcbench.entropy.budget import Budget, Work
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Container:
         Version of the body's format, 0 to 255.
     name : str
         Name of the codec, for error messages.
+    budget : Budget
+        What decoding one stream may take; a codec shows it as ``Codec.decode_budget``.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Container:
     magic: bytes
     version: int
     name: str
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         if len(self.magic) != MAGIC_BYTES:
@@ -73,7 +77,7 @@ class Container:
             The stream is too short, of another codec or another version, or damaged.
         """
         self.check(stream, len(stream))
-        return Fields(stream, HEADER_BYTES)
+        return Fields(stream, HEADER_BYTES, self.budget)
 
     def check(self, stream: bytes, end: int) -> None:
         """Check magic, version, and the checksum of the body up to position `end`; :meth:`open` uses the stream's end.
@@ -108,30 +112,21 @@ class Container:
             )
 
 
+def resealed(stream: bytes) -> bytes | None:
+    """The stream with the checksum that its body should have; None if no container is known with its magic.
+
+    Damaged streams are refused because of their checksum. A test that damages a stream and repairs the checksum sees
+    whether the decoder defends itself.
+    """
+    if len(stream) < HEADER_BYTES or stream[:MAGIC_BYTES] not in _NAMES:
+        return None
+    mark, body = stream[:_MARK_BYTES], stream[HEADER_BYTES:]
+    return mark + crc(body, zlib.crc32(mark)) + body
+
+
 def crc(data: bytes | memoryview, start: int = 0) -> bytes:
     """CRC-32 of data as four bytes; ``start`` is the CRC-32 of the preceding data."""
     return zlib.crc32(data, start).to_bytes(CRC_BYTES, "little")
-
-
-def check_budget(what: str, amount: int, most: int) -> None:
-    """Refuse a stream that declares more than a decoder may process; call this before the decoder spends resources.
-
-    Parameters
-    ----------
-    what : str
-        Name of the counted things, in the plural: "voxels".
-    amount : int
-        Product of all fields that determine the amount; this may be too large though each field is within its bounds.
-    most : int
-        Largest accepted amount.
-
-    Raises
-    ------
-    BitstreamError
-        The amount is larger.
-    """
-    if amount > most:
-        raise BitstreamError(f"the stream declares {amount} {what}; the limit is {most}")
 
 
 class Writer:
@@ -178,11 +173,14 @@ class Fields:
     data : bytes
     at : int
         Position of the first field.
+    budget : Budget, optional
+        What decoding may take. ``work`` counts what the fields declare.
     """
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    def __init__(self, data: bytes, at: int = 0, budget: Budget | None = None) -> None:
         self._data = data
         self.at = at
+        self.work = Work(budget or Budget())
 
     @property
     def left(self) -> int:

@@ -26,7 +26,7 @@ from gcbench.entropy.adaptive import (
     start_decoder,
     start_encoder,
 )
-from gcbench.entropy.container import check_budget
+from gcbench.entropy.budget import check_budget
 from gcbench.entropy.mixing import FREQUENCY_BUCKETS, Mixer, code_bit, logits_of, new_mixer
 from gcbench.errors import BitstreamError
 

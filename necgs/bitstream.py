@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcbench.entropy import blocks
+from gcbench.entropy.budget import check_budget
 from gcbench.entropy.coder import Coder, Model, Shape3, zero_order_entropy_bits
-from gcbench.entropy.container import Container, Writer, check_budget
+from gcbench.entropy.container import Container, Writer
 from gcbench.entropy.huffman import HuffmanCoder
 from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError

@@ -31,7 +31,8 @@ from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
 from gcbench.codecs.implicit.efforts import Fit, watched
 from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, PerceptronCodec
-from gcbench.entropy.container import Container, Writer, check_budget
+from gcbench.entropy.budget import check_budget
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import UsageError
 from gcbench.versions import source_version
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gcbench.entropy.container import check_budget
+from gcbench.entropy.budget import check_budget
 from gcbench.entropy.range_coder import RangeCoder, RangeSink, categorical
 from gcbench.entropy.tables import frequencies
 from gcbench.entropy.voxel_features import FIRST, LARGEST, LAST

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gcbench.codecs.pcgcv2.ladder import FINGERPRINT_BYTES
-from gcbench.entropy.container import Fields, Writer, check_budget
+from gcbench.entropy.budget import check_budget
+from gcbench.entropy.container import Fields, Writer
 from gcbench.errors import BitstreamError
 
 FEATURE_CODERS = ("tables", "mixed")  # a stream holds an index into this tuple

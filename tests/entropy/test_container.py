@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcbench.entropy.container import HEADER_BYTES, Container, Fields, Writer, check_budget
+from gcbench.entropy.container import HEADER_BYTES, Container, Fields, Writer
 from gcbench.errors import BitstreamError
 
 PLAIN = Container(b"ABC", 7, "example")
@@ -92,9 +92,3 @@ def test_golden_fields():
 def test_fields_out_of_bounds(data, read, why):
     with pytest.raises(BitstreamError, match=why):
         read(Fields(data))
-
-
-def test_a_budget():
-    check_budget("voxels", 8, 8)
-    with pytest.raises(BitstreamError, match="declares 9 voxels; the limit is 8"):
-        check_budget("voxels", 9, 8)
