@@ -1,14 +1,17 @@
-"""Import Open3D and PyMeshLab, with an error that names the Debian package of a missing system library.
+"""Load Open3D, PyMeshLab and shared libraries; an error names the Debian package of a missing system library.
 
 Without this, ``import open3d`` on a bare Debian fails with ``libusb-1.0.so.0: cannot open shared object file``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import re
+from ctypes.util import find_library
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 from gcbench.errors import SystemLibraryMissing
@@ -67,3 +70,32 @@ def open3d() -> ModuleType:
 def pymeshlab() -> ModuleType:
     """PyMeshLab."""
     return _load("pymeshlab")
+
+
+@cache
+def shared_library(name: str, debian: str) -> tuple[ctypes.CDLL, str]:
+    """A shared library of the system, and the name of its file with the version, such as ``libfoo.so.0.18``.
+
+    Parameters
+    ----------
+    name : str
+        As a linker takes it: ``meshoptimizer`` is ``libmeshoptimizer.so``.
+    debian : str
+        The package of Debian 12 that has it.
+
+    Raises
+    ------
+    SystemLibraryMissing
+        There is no such library.
+    """
+    found = find_library(name)
+    if found is None:
+        raise SystemLibraryMissing(
+            f"the system library lib{name} is not installed; on Debian or Ubuntu: apt-get install {debian}"
+        )
+    library = ctypes.CDLL(found)
+    with contextlib.suppress(OSError):  # only Linux lists the files of a process
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            if f"/lib{name}.so" in line:
+                return library, Path(line[line.index("/") :]).name
+    return library, found

@@ -12,6 +12,8 @@ CODECS: Registry[Codec] = Registry(
         "raw-zstd": "gcbench.codecs.raw_zstd:RawZstd",
         "draco": "gcbench.codecs.draco:Draco",
         "draco-qem": "gcbench.codecs.draco_qem:DracoQem",
+        "meshopt": "gcbench.codecs.meshopt:Meshopt",
+        "meshopt-simplify": "gcbench.codecs.meshopt_simplify:MeshoptSimplify",
         "necgs": "gcbench.codecs.necgs:Necgs",
         "gpcc-octree": "gcbench.codecs.mpeg.gpcc:GpccOctree",
         "gpcc-trisoup": "gcbench.codecs.mpeg.gpcc:GpccTrisoup",

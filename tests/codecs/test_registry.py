@@ -75,7 +75,7 @@ def ours(names: list[str]) -> list[str]:
 
 
 def test_builtins_come_first_in_their_order():
-    assert CODECS.names()[:4] == ["raw-zstd", "draco", "draco-qem", "necgs"]
+    assert CODECS.names()[:4] == ["raw-zstd", "draco", "draco-qem", "meshopt"]
     assert list(CODECS) == CODECS.names()
     assert all(CODECS.is_builtin(name) and CODECS.get(name).name == name for name in CODECS.builtins)
     assert CODECS.origin("draco") == "gcbench.codecs.draco:Draco"
@@ -207,7 +207,7 @@ def test_broken_plugins_are_reported_and_the_rest_goes_on(install):
     [
         ("drako", r"unknown codec 'drako'; did you mean draco"),
         ("draco_qem", r"did you mean draco-qem or draco"),
-        ("xyzzy", r"unknown codec 'xyzzy'; known: raw-zstd, draco, draco-qem, necgs"),
+        ("xyzzy", r"unknown codec 'xyzzy'; known: raw-zstd, draco, draco-qem, meshopt"),
         ("draco[bits=3]", r"codec 'draco' has no parameter 'bits'; it takes none"),
         ("draco[bits]", r"'bits' in 'draco\[bits\]' is not param=value"),
         ("draco[", r"is not a codec address"),

@@ -65,6 +65,8 @@ def imports(module: str) -> frozenset[str]:
             argument = node.args[0]
             if isinstance(argument, ast.Constant):  # those with a computed name only warm up what is imported elsewhere
                 found.add(argument.value)
+        elif ast.unparse(node) == "native.shared_library":
+            continue  # of the system: a codec has its version as a program
         elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("native."):
             found.add(node.attr)
     return frozenset(found)

@@ -22,7 +22,7 @@ LineStyle = str | tuple[int, tuple[float, ...]]  # a name, or an offset and leng
 # Dark enough for thin lines on white, and far apart in OKLab (at least 0.08). The report has paths for these markers.
 COLORS = (
     *("#0072b2", "#d55e00", "#00875f", "#a8509a", "#8a6d00", "#3f95cf", "#7a4b28", "#5c5f66"),
-    *("#c2356b", "#5a54c4", "#0b2f66", "#6f9f00", "#dd72b8", "#111111", "#a11212"),
+    *("#c2356b", "#5a54c4", "#0b2f66", "#6f9f00", "#dd72b8", "#b43cf0", "#004b14", "#111111", "#a11212"),
 )
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*", "h", "p", "d")
 LINES: tuple[LineStyle, ...] = (
@@ -36,6 +36,7 @@ BUILT_IN = {
     "draco": ("#0072b2", "o"), "draco-qem": ("#d55e00", "s"), "necgs": ("#00875f", "D"),
     "gpcc-trisoup": ("#a8509a", "^"), "nglod": ("#3f95cf", "P"), "ni": ("#7a4b28", "X"), "pcgcv2": ("#c2356b", "v"),
     "quantdeepsdf": ("#8a6d00", "<"), "gpcc-octree": ("#5a54c4", ">"), "vpcc": ("#6f9f00", "p"),
+    "meshopt": ("#b43cf0", "o"), "meshopt-simplify": ("#004b14", "s"),
     "keyspheres": ("#0b2f66", "*"), "pruned-mlp": ("#dd72b8", "d"), "raw-zstd": ("#5c5f66", "h"),
 }  # fmt: skip
 PLUGINS = ("#111111", "#a11212")  # colours that no built-in codec has
