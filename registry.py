@@ -1,20 +1,25 @@
 """A registry of named classes: built-in ones are imported at first use, plugins are found by entry point.
 
+A plugin is imported in a child process first (`plugins.py`). Only a plugin that survives is imported in this process.
+
 Source: the shape follows lm-evaluation-harness ``api/registry.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import re
-import traceback
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
+from gcbench import plugins
 from gcbench.errors import UsageError
 
 T = TypeVar("T")
@@ -40,6 +45,9 @@ class Registry(Generic[T]):
     builtins: Mapping[str, str]  # name → "module:Class"
     group: str  # entry-point group of plugins
     _plugins: dict[str, EntryPoint] | None = field(default=None, init=False, repr=False)
+    _answers: dict[str, plugins.Answer] = field(default_factory=dict, init=False, repr=False)
+    _imported: dict[str, type[T]] = field(default_factory=dict, init=False, repr=False)
+    _importing: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def names(self) -> list[str]:
         """Every name: built-in ones first, then those of plugins, sorted."""
@@ -69,14 +77,28 @@ class Registry(Generic[T]):
         if name in self.builtins:
             module, _, attribute = self.builtins[name].partition(":")
             return self._checked(name, getattr(importlib.import_module(module), attribute))
-        plugins = self._third_party()
-        if name not in plugins:
+        entries = self._third_party()
+        if name not in entries:
             raise UsageError(f"unknown {self.noun} '{name}'{_did_you_mean(name, self.names())}")
+        if not plugins.imports_directly() and (answer := self._answer(name)).error:
+            raise UsageError(self._says(name, answer))
+        return self.imported(name)
+
+    def imported(self, name: str) -> type[T]:
+        """Import a plugin in this process, whatever happens. Raises UsageError as :meth:`get`."""
+        with self._importing:
+            if name not in self._imported:
+                self._imported[name] = self._checked(name, self._load(self._third_party()[name]))
+            return self._imported[name]
+
+    def _load(self, entry: EntryPoint) -> object:
         try:
-            loaded = plugins[name].load()
-        except Exception as error:  # a plugin may fail in any way; `bench list` shows the traceback
-            raise UsageError(f"{self.noun} '{name}' from {self.origin(name)} fails to import: {error!r}") from error
-        return self._checked(name, loaded)
+            with contextlib.redirect_stdout(sys.stderr):  # standard output may be JSON that another program reads
+                return entry.load()
+        except BaseException as error:  # a plugin may fail in any way; `bench list` shows the traceback
+            if isinstance(error, KeyboardInterrupt) and not plugins.imports_directly():
+                raise
+            raise UsageError(f"{self._called(entry.name)} fails to import: {error!r}") from error
 
     def create(self, address: str) -> T:
         """Instantiate ``name`` or ``name[param=value,...]``.
@@ -90,36 +112,65 @@ class Registry(Generic[T]):
         cls = self.get(name)
         return cls(**typed(cls, params, f"{self.noun} '{name}'"))
 
-    def broken(self) -> list[BrokenPlugin]:
-        """Plugins that cannot be used, with tracebacks. Imports every plugin."""
-        bad = []
-        for name in self._third_party():
-            try:
-                self.get(name)
-            except UsageError as error:
-                cause = error.__cause__ or error
-                trace = "".join(traceback.format_exception(cause))
-                bad.append(BrokenPlugin(name, self.origin(name), str(error), trace))
-        return bad
+    def asked(self, facts: str = "") -> dict[str, BrokenPlugin | Mapping[str, Any]]:
+        """What every plugin says about itself, or why it cannot be used; by name. Asked in child processes.
+
+        Parameters
+        ----------
+        facts : str
+            ``module:function`` to call with an instance of each class; returns JSON values.
+        """
+        found: dict[str, BrokenPlugin | Mapping[str, Any]] = {}
+        for entries in self._together():
+            question = self._question(facts)
+            answers = plugins.ask(question, entries) if facts else plugins.usable(question, entries)
+            for name, answer in answers.items():
+                broken = BrokenPlugin(name, self.origin(name), self._says(name, answer), answer.traceback)
+                found[name] = broken if answer.error else (answer.facts or {})
+        return dict(sorted(found.items()))
 
     def refresh(self) -> None:
         """Read the entry points again, after a package was installed."""
         self._plugins = None
+        self._answers.clear()
+        self._imported.clear()
+
+    def _question(self, facts: str = "") -> plugins.Question:
+        base = f"{self.base.__module__}:{self.base.__qualname__}"
+        return plugins.Question(base, self.noun, self.group, facts)
+
+    def _together(self) -> list[list[EntryPoint]]:
+        """Plugins by module: one child imports those of one module."""
+        of: dict[str, list[EntryPoint]] = {}
+        for _, entry in sorted(self._third_party().items()):
+            of.setdefault(entry.module, []).append(entry)
+        return list(of.values())
+
+    def _answer(self, name: str) -> plugins.Answer:
+        if name not in self._answers:
+            together = next(entries for entries in self._together() if name in {entry.name for entry in entries})
+            self._answers |= plugins.usable(self._question(), together)
+        return self._answers[name]
+
+    def _called(self, name: str) -> str:
+        return f"{self.noun} '{name}' from {self.origin(name)}"
+
+    def _says(self, name: str, answer: plugins.Answer) -> str:
+        begins = f"{self.noun} '{name}' "
+        return answer.error if answer.error.startswith(begins) else f"{self._called(name)} {answer.error}"
 
     def _third_party(self) -> dict[str, EntryPoint]:
         if self._plugins is None:
-            plugins: dict[str, EntryPoint] = {}
+            found: dict[str, EntryPoint] = {}
             for entry in entry_points(group=self.group):
-                other = self.builtins.get(entry.name) or (
-                    _origin(plugins[entry.name]) if entry.name in plugins else None
-                )
+                other = self.builtins.get(entry.name) or (_origin(found[entry.name]) if entry.name in found else None)
                 # A distribution may be listed twice (an editable install beside its metadata), which is no collision.
                 if other is not None and other != _origin(entry):
                     raise UsageError(
                         f"two {self.noun}s are called '{entry.name}': {other} and {_origin(entry)}; uninstall one"
                     )
-                plugins[entry.name] = entry
-            self._plugins = plugins
+                found[entry.name] = entry
+            self._plugins = found
         return self._plugins
 
     def _checked(self, name: str, loaded: object) -> type[T]:

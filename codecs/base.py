@@ -35,6 +35,7 @@ __all__ = [
     "SetCodec",
     "StreamLayout",
     "as_effort",
+    "bounded_decoding",
     "check_index",
     "decoded_mesh",
     "synchronise",
@@ -228,6 +229,26 @@ class Codec(ABC):
         """
 
 
+@contextmanager
+def bounded_decoding() -> Iterator[None]:
+    """Turn a failed allocation into BitstreamError; the engine decodes in this context.
+
+    A budget bounds what a decoder of ours allocates. A codec of somebody else may trust its stream, and the machine may
+    have less memory than the budget allows. Any other exception passes: it is a bug of the decoder.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise BitstreamError(_NO_MEMORY) from error
+    except RuntimeError as error:  # torch raises it for a failed allocation, with one of these texts
+        if not any(text in str(error) for text in ("DefaultCPUAllocator", "out of memory", "not enough memory")):
+            raise
+        raise BitstreamError(_NO_MEMORY) from error
+
+
+_NO_MEMORY = "decoding the stream takes more memory than the process may have"
+
+
 def check_index(index: int, count: int) -> None:
     """Raise BitstreamError unless a stream of ``count`` meshes has a mesh ``index``."""
     if not 0 <= index < count:
@@ -253,7 +274,8 @@ class ModelCodec(Codec):
 
     def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the one mesh of a stream."""
-        return [self.decode_mesh(stream, ctx)]
+        with bounded_decoding():
+            return [self.decode_mesh(stream, ctx)]
 
 
 class SetCodec(Codec):
@@ -292,4 +314,5 @@ class SetCodec(Codec):
 
     def decode(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the set."""
-        return self.decode_set(stream, ctx)
+        with bounded_decoding():
+            return self.decode_set(stream, ctx)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from gcbench.codecs.base import EFFORTS, Context, Effort, Rate, SetCodec, StreamLayout, as_effort, check_index
 from gcbench.errors import UsageError
 from gcbench.necgs import PACKAGES, VERSION, designs
+from gcbench.necgs.budget import BUDGET
 from gcbench.necgs.settings import Coder, one_of
 from gcbench.versions import file_digest, source_version
 
@@ -35,6 +36,7 @@ class NecgsCodec(SetCodec):
     deterministic = False
     packages = PACKAGES
     random_access = True
+    decode_budget = BUDGET
 
     def __init__(self, design: str, coder: str = "range", **choices: object) -> None:
         self._design = design

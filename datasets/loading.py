@@ -102,8 +102,8 @@ def _load(source: MeshSource, cache: Path | None) -> LoadedMesh:
     if cached:
         vertices, faces, sha256 = cached
     else:
-        as_read = (frame.vertices, frame.faces) if suffix == ".anime" else readers.read(data, suffix)
-        points, faces = clean(*as_read)
+        as_read = readers.FileMesh(frame.vertices, frame.faces) if suffix == ".anime" else readers.read(data, suffix)
+        points, faces = clean(as_read.vertices, as_read.faces)
         vertices = normalise(points, faces)
         sha256 = content_sha256(vertices, faces)
         if entry:

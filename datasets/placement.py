@@ -60,4 +60,5 @@ def _arrays(path: Path, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int
     if suffix == ".anime":
         found = AnimeFile(path).frame(frame)
         return found.vertices, found.faces
-    return files.read(path.read_bytes(), suffix)
+    read = files.read(path.read_bytes(), suffix)
+    return read.vertices, read.faces

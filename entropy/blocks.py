@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gcbench.entropy import varints
-from gcbench.entropy.container import CRC_BYTES, HEADER_BYTES, Fields, Writer, crc
+from gcbench.entropy.budget import Work
+from gcbench.entropy.container import CRC_BYTES, HEADER_BYTES, MARK_BYTES, Fields, Writer, crc
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
+    from gcbench.entropy.budget import Budget
     from gcbench.entropy.container import Container
 
 MOST_BLOCKS = 1 << 20
@@ -49,11 +51,15 @@ class Blocks:
     ----------
     container : Container
     stream : bytes
+    budget : Budget or None
+        What decoding may take; None is the container's.
 
     Attributes
     ----------
     checksum : int
         CRC-32 of the head; adding meshes does not change it.
+    work : Work
+        What head and blocks declare together. It begins with the number of meshes.
 
     Raises
     ------
@@ -61,8 +67,9 @@ class Blocks:
         The stream is too short or too long, of another codec or another version, or its head is damaged.
     """
 
-    def __init__(self, container: Container, stream: bytes) -> None:
+    def __init__(self, container: Container, stream: bytes, budget: Budget | None = None) -> None:
         container.check_mark(stream)
+        self.work = Work(budget or container.budget)
         fields = Fields(stream, HEADER_BYTES)
         self._stream = stream
         self._head = fields.block("head")
@@ -72,6 +79,7 @@ class Blocks:
         count = fields.number("number of meshes", 1, MOST_BLOCKS)
         if count * (1 + CRC_BYTES) > fields.left:
             raise BitstreamError(f"{count} meshes are declared in {fields.left} bytes")
+        self.work.spend(meshes=count)
         self._first = fields.at
         self._places: list[tuple[int, int, int]] = []  # positions of the length, the checksum and the body's end
         for i in range(count):
@@ -88,7 +96,7 @@ class Blocks:
 
     def head(self) -> Fields:
         """A reader at the first field of the head."""
-        return Fields(self._head)
+        return self._fields(self._head)
 
     def body(self, i: int) -> Fields:
         """A reader at the first field of block *i*; the method reads no other block.
@@ -106,7 +114,12 @@ class Blocks:
         body = self._stream[at + CRC_BYTES : end]
         if _checksum(body, i, self.checksum) != self._stream[at : at + CRC_BYTES]:
             raise BitstreamError(f"the checksum of mesh {i} is wrong")
-        return Fields(body)
+        return self._fields(body)
+
+    def _fields(self, data: bytes) -> Fields:
+        fields = Fields(data)
+        fields.work = self.work
+        return fields
 
     def with_added(self, bodies: Iterable[bytes]) -> bytes:
         """Return the stream with more blocks at the end; the bytes of head and present blocks do not change."""
@@ -119,7 +132,27 @@ class Blocks:
         return self._first, tuple(end - start for start, _, end in self._places)
 
 
-def _head_checksum(stream: bytes) -> int:
+def resealed(stream: bytes) -> bytes:
+    """The stream with the checksums that head and blocks should have, as far as their lengths can be read."""
+    fields = Fields(stream, HEADER_BYTES)
+    sealed = bytearray(stream)
+    try:
+        fields.block("head")
+    except BitstreamError:
+        fields.at = len(stream)
+    head = stream[HEADER_BYTES : fields.at]
+    sealed[MARK_BYTES:HEADER_BYTES] = crc(head, zlib.crc32(stream[:MARK_BYTES]))
+    try:
+        for i in range(fields.number("number of meshes")):
+            body_bytes, at = fields.number("length"), fields.at
+            body = fields.raw("mesh", CRC_BYTES + body_bytes)[CRC_BYTES:]
+            sealed[at : at + CRC_BYTES] = _checksum(body, i, _head_checksum(sealed))
+    except BitstreamError:  # the stream ends early
+        pass
+    return bytes(sealed)
+
+
+def _head_checksum(stream: bytes | bytearray) -> int:
     return int.from_bytes(stream[HEADER_BYTES - CRC_BYTES : HEADER_BYTES], "little")
 
 

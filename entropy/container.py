@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MAGIC_BYTES, CRC_BYTES = 3, 4
-_MARK_BYTES = MAGIC_BYTES + 1  # magic and version
-HEADER_BYTES = _MARK_BYTES + CRC_BYTES
+MARK_BYTES = MAGIC_BYTES + 1  # magic and version
+HEADER_BYTES = MARK_BYTES + CRC_BYTES
 
 Option = TypeVar("Option")
 _NAMES: dict[bytes, str] = {}  # magic → codec, for all containers made so far
+_OF_BLOCKS: set[bytes] = set()  # magics of the containers whose body is a head and blocks
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Container:
         Name of the codec, for error messages.
     budget : Budget
         What decoding one stream may take; a codec shows it as ``Codec.decode_budget``.
+    of_blocks : bool
+        Whether the body has checksums of its own, see :mod:`gcbench.entropy.blocks`.
 
     Raises
     ------
@@ -56,12 +59,15 @@ class Container:
     version: int
     name: str
     budget: Budget = field(default_factory=Budget)
+    of_blocks: bool = False
 
     def __post_init__(self) -> None:
         if len(self.magic) != MAGIC_BYTES:
             raise ValueError(f"the magic {self.magic!r} of {self.name} does not have {MAGIC_BYTES} bytes")
         if (other := _NAMES.setdefault(self.magic, self.name)) != self.name:
             raise ValueError(f"{self.name} has the magic {self.magic!r} of {other}")
+        if self.of_blocks:
+            _OF_BLOCKS.add(self.magic)
 
     def pack(self, body: bytes) -> bytes:
         """Put a body into the container."""
@@ -88,8 +94,8 @@ class Container:
             Same as :meth:`open`.
         """
         self.check_mark(stream)
-        mark, body = stream[:_MARK_BYTES], memoryview(stream)[HEADER_BYTES:end]
-        if crc(body, zlib.crc32(mark)) != stream[_MARK_BYTES:HEADER_BYTES]:
+        mark, body = stream[:MARK_BYTES], memoryview(stream)[HEADER_BYTES:end]
+        if crc(body, zlib.crc32(mark)) != stream[MARK_BYTES:HEADER_BYTES]:
             raise BitstreamError(f"the checksum is wrong: the stream of {self.name} is damaged or cut short")
 
     def check_mark(self, stream: bytes) -> None:
@@ -113,14 +119,18 @@ class Container:
 
 
 def resealed(stream: bytes) -> bytes | None:
-    """The stream with the checksum that its body should have; None if no container is known with its magic.
+    """The stream with the checksums that its contents should have; None if no container is known with its magic.
 
     Damaged streams are refused because of their checksum. A test that damages a stream and repairs the checksum sees
     whether the decoder defends itself.
     """
     if len(stream) < HEADER_BYTES or stream[:MAGIC_BYTES] not in _NAMES:
         return None
-    mark, body = stream[:_MARK_BYTES], stream[HEADER_BYTES:]
+    if stream[:MAGIC_BYTES] in _OF_BLOCKS:
+        from gcbench.entropy import blocks  # which imports this module
+
+        return blocks.resealed(stream)
+    mark, body = stream[:MARK_BYTES], stream[HEADER_BYTES:]
     return mark + crc(body, zlib.crc32(mark)) + body
 
 

@@ -26,6 +26,7 @@ from gcbench.entropy.tables import (
     frequencies,
     histogram_frequencies,
 )
+from gcbench.entropy.budget import check_budget
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 _FACTOR_MAX = 16  # a row, column or tap has a scale at most 2^(±16/4) times the tensor's
 _COUNT_CODE_MAX = 255
 _BELL, _HISTOGRAM = 0, 1  # first byte of a model
+# A likely symbol takes 2^-15 bits, so that a few bytes can hold any number of symbols. A source gives this many, which
+# take half a second; the largest of our networks has a fifth of the free symbols.
+_FREE_SYMBOLS, _SYMBOLS_PER_BYTE = 1 << 22, 1 << 10
 
 
 # --- constriction ----------------------------------------------------------------------------------------------------
@@ -90,15 +94,19 @@ class RangeSource:
 
     A range decoder decodes any words and does not find their proper end. A comparison of the words from the second
     encoding with the given words finds all errors; encoding takes a fifth of the time of decoding.
+
+    A source refuses to give more symbols than its bytes justify: 2^22 symbols, and 2^10 for each byte.
     """
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
+        self._given_symbols, self._most_symbols = 0, _FREE_SYMBOLS + _SYMBOLS_PER_BYTE * words.nbytes
         self._decoder: Any = constriction.stream.queue.RangeDecoder(words)
         self._given = words
         self._again = RangeSink()
 
     def get(self, count: int, categorical: Any) -> NDArray[np.int32]:
         """Read symbols that were written under the same model."""
+        self._take(count)
         try:
             symbols: NDArray[np.int32] = self._decoder.decode(categorical, count)
         except AssertionError as error:  # constriction's error for words that code no symbol
@@ -108,6 +116,7 @@ class RangeSource:
 
     def get_each(self, tables: NDArray[np.int64]) -> NDArray[np.int32]:
         """Read symbols that were written by :meth:`RangeSink.put_each` under the same tables."""
+        self._take(len(tables))
         try:
             symbols: NDArray[np.int32] = self._decoder.decode(_FAMILY, (tables - 1).astype(np.float64))
         except AssertionError as error:
@@ -118,6 +127,11 @@ class RangeSource:
     def get_bytes(self, count: int) -> list[int]:
         """Read bytes."""
         return [int(value) for value in self.get(count, _byte_model())]
+
+    def _take(self, count: int) -> None:
+        """Refuse to decode more symbols than the source may give."""
+        self._given_symbols += count
+        check_budget("symbols", self._given_symbols, self._most_symbols)
 
     def exhausted(self) -> bool:
         """Whether the given words are exactly the code of the symbols read so far."""

@@ -135,7 +135,8 @@ def _read_sparse(
 ) -> NDArray[np.int64]:
     gap_count, value_count = numbers
     size = prod(shape)
-    if not value_count <= gap_count <= value_count + size // (_GAP_LEVELS - 1) or value_count > size:
+    most_gaps = value_count + size // (_GAP_LEVELS - 1) if value_count else 0
+    if not value_count <= gap_count <= most_gaps or value_count > size:
         raise BitstreamError("the counts of sparse weights contradict each other")
     dense = np.zeros(size, np.int64)
     if not gap_count:

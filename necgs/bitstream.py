@@ -21,15 +21,14 @@ from gcbench.entropy.huffman import HuffmanCoder
 from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError
 from gcbench.necgs import designs
+from gcbench.necgs.budget import BUDGET, budget_of, most_symbols
 from gcbench.necgs.designs.base import Array, Design, FeatureCoding, Parameters, Present
 from gcbench.necgs.settings import Coder as CoderName
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-CONTAINER = Container(b"NCG", 1, "necgs")
-MAX_PARAMETERS = 2**23  # four times the largest decoder of the paper
-MAX_FEATURE_SYMBOLS = 2**26  # of all meshes together; the paper's largest set has 2^20
+CONTAINER = Container(b"NCG", 1, "necgs", BUDGET, of_blocks=True)
 MAX_SCALE = 1e6  # no training gives more, and networks stay finite
 _FIT_SYMBOLS = 2**22
 _KEPT_SYMBOLS = 2**22  # of decoded meshes that a reader keeps, where meshes refer to each other
@@ -110,7 +109,6 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
         The set is larger than what a reader accepts.
     """
     design, parameters, features = contents.design, contents.parameters, contents.features
-    _check_size(design, len(features))
     tensors = design.tensors()
     if list(parameters.tensors) != list(tensors):
         raise ValueError(f"parameters {list(parameters.tensors)} where the design has {list(tensors)}")
@@ -134,7 +132,9 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
     designs.write(design, head)
     head.floats(scales).raw(backend.finish(sink))
     bodies = _bodies(backend, coding, features, contents.placements, Present())
-    return blocks.pack(CONTAINER, head.data(), bodies)
+    stream = blocks.pack(CONTAINER, head.data(), bodies)
+    _check_work(stream)
+    return stream
 
 
 def append(stream: bytes, features: Array, placements: NDArray[np.float32] | None = None) -> bytes:
@@ -158,16 +158,18 @@ def append(stream: bytes, features: Array, placements: NDArray[np.float32] | Non
     reader = Reader(stream)
     old = reader.mesh_count
     _check_features(reader.design, features)
-    _check_size(reader.design, old + len(features))
-
     present = Present(old, reader.features, reader.needs)
-    return reader.blocks.with_added(
+    longer = reader.blocks.with_added(
         _bodies(_BACKENDS[reader.coder], reader.feature_coding, features, placements, present)
     )
+    _check_work(longer)
+    return longer
 
 
 class Reader:
     """A stream, its head and the sizes in it checked; everything else is decoded when it is asked for.
+
+    A stream declares little more than its bytes justify, see :mod:`gcbench.necgs.budget`.
 
     Parameters
     ----------
@@ -179,6 +181,8 @@ class Reader:
     coder : {"range", "huffman"}
     mesh_count : int
     blocks : Blocks
+    work : Work
+        What decoding the stream may take; :meth:`spend` adds to it.
 
     Raises
     ------
@@ -188,17 +192,29 @@ class Reader:
 
     def __init__(self, stream: bytes) -> None:
         self._length = len(stream)
-        self.blocks = blocks.Blocks(CONTAINER, stream)
+        self.blocks = blocks.Blocks(CONTAINER, stream, budget_of(len(stream)))
+        self.work = self.blocks.work
         self.mesh_count = len(self.blocks)
         head = self.blocks.head()
         self.coder: CoderName = head.choice("entropy coder", _CODERS)
         self.design = designs.read(head)
-        _check_size(self.design, self.mesh_count)
+        _check_symbols(self.design, self.mesh_count, len(stream))
         self._scales = head.floats("scales", self.design.scale_count)
         if (np.abs(self._scales) > MAX_SCALE).any():
             raise BitstreamError(f"a scale of the parameters is {np.abs(self._scales).max():g}")
         self._run = head.rest()
         self._kept: dict[int, tuple[Array, frozenset[int]]] = {}
+
+    def spend(self, meshes: int) -> None:
+        """Add the work of decoding so many meshes, one after the other; call this before the work.
+
+        Raises
+        ------
+        BitstreamError
+            Decoding would take more memory or time than a stream of this length may.
+        """
+        cost = self.design.cost()
+        self.work.spend(memory=cost.memory, voxels=meshes * cost.voxels, multiply_adds=meshes * cost.multiply_adds)
 
     def parameters(self) -> Parameters:
         """The decoder's.
@@ -385,7 +401,14 @@ def _check_features(design: Design[Any], features: Array) -> None:
         raise ValueError(f"features: symbols outside [0, {kind.levels - 1}]")
 
 
-def _check_size(design: Design[Any], mesh_count: int) -> None:
-    """Refuse what would take more memory than a decoder should have to offer."""
-    check_budget("parameters", sum(kind.size for kind in design.tensors().values()), MAX_PARAMETERS)
-    check_budget("feature symbols", mesh_count * design.features().size, MAX_FEATURE_SYMBOLS)
+def _check_symbols(design: Design[Any], mesh_count: int, stream_bytes: int) -> None:
+    """Refuse more symbols than so many bytes justify: a likely symbol takes almost nothing of a stream."""
+    most = most_symbols(stream_bytes)
+    check_budget("parameters", sum(kind.size for kind in design.tensors().values()), most)
+    check_budget("feature symbols", mesh_count * design.features().size, most)
+
+
+def _check_work(stream: bytes) -> None:
+    """Refuse to write what a reader would refuse."""
+    reader = Reader(stream)
+    reader.spend(reader.mesh_count)

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 import trimesh
 
-from gcbench.errors import BadMesh, UsageError
+from gcbench.entropy.budget import check_budget
+from gcbench.errors import BadMesh, BitstreamError, UsageError
 from gcbench.necgs.bitstream import Contents, Reader, append, write
+from gcbench.necgs.budget import most_triangles
 from gcbench.necgs.designs.base import Trained
 from gcbench.necgs.job import Job
 from gcbench.necgs.placement import into_cube, is_normalised, out_of_cube, placement
@@ -117,14 +119,20 @@ def decompress(
         for i in wanted:
             if not 0 <= i < reader.mesh_count:
                 raise UsageError(f"there is no mesh {i}: the stream holds {reader.mesh_count}, from 0")
+        reader.spend(len(wanted))
         decoder = reader.design.decoder(reader.parameters(), job.device)
+    triangles = 0
     for i in wanted:
         job.watch()
         with job.stage("coding"):
             features, place = reader.features(i), reader.placement(i)
-        vertices, faces = decoder.surface(features, job)
+        vertices, faces = decoder.surface(features, job, reader.work.budget.triangles)
+        triangles += len(faces)
+        check_budget("triangles of all meshes", triangles, most_triangles(len(stream)))
         if place is not None:
             vertices = out_of_cube(vertices, place)
+        if not np.isfinite(vertices).all():
+            raise BitstreamError(f"mesh {i} has a position that is not finite")
         yield i, trimesh.Trimesh(vertices, faces, process=False, validate=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from gcbench.bench.cli.output import print_tables
 from gcbench.bench.cli.runs import RUNS
 from gcbench.bench.tabular import Column, Table
 from gcbench.errors import BenchError
+from gcbench.registry import BrokenPlugin
 
 if TYPE_CHECKING:
     from gcbench.bench.metrics import Suite
@@ -47,7 +47,7 @@ def codecs_command(*, format_: TextOrJson = "text") -> None:
     """
     from gcbench.codecs import CODECS
 
-    rows = _entries(CODECS, "codec", _facts)
+    rows = _entries(CODECS, "codec", codec_facts)
     if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -86,21 +86,17 @@ def _broken(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
 
 
 def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Facts of every entry of a registry; for a broken entry, the error and the traceback."""
-    broken = {plugin.name: plugin for plugin in registry.broken()}
+    """Facts of every entry of a registry; for a plugin that is broken, the error and the traceback."""
     rows: list[dict[str, Any]] = []
+    asked = registry.asked(f"{facts.__module__}:{facts.__name__}")
     for name in registry.names():
-        if name in broken:
-            plugin = broken[name]
-            rows.append({noun: name, "origin": plugin.origin, "error": plugin.reason, "traceback": plugin.traceback})
-            continue
         row: dict[str, Any] = {noun: name, "origin": registry.origin(name)}
-        try:
+        if registry.is_builtin(name):
             row |= facts(registry.create(name))
-        except Exception as error:  # a plugin may fail in any way
-            if registry.is_builtin(name):
-                raise
-            row |= {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        elif isinstance(answer := asked[name], BrokenPlugin):
+            row |= {"error": answer.reason, "traceback": answer.traceback}
+        else:
+            row |= answer
         rows.append(row)
     return rows
 
@@ -113,7 +109,7 @@ def metrics_command(*, format_: TextOrJson = "text") -> None:
     """
     from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 
-    rows = _entries(SUITES, "suite", _suite_facts)
+    rows = _entries(SUITES, "suite", suite_facts)
     if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -136,13 +132,15 @@ def metrics_command(*, format_: TextOrJson = "text") -> None:
     typer.echo("\n* headline column, shown by default; show any other with: bench table -m NAME")
 
 
-def _suite_facts(suite: Suite[Any]) -> dict[str, Any]:
+def suite_facts(suite: Suite[Any]) -> dict[str, Any]:
+    """What a list of suites shows of one."""
     doc = (type(suite).__doc__ or "").strip().splitlines()
     columns = [asdict(column) for column in suite.columns]
     return {"version": suite.version(), "takes": suite.takes, "what": doc[0] if doc else "", "columns": columns}
 
 
-def _facts(codec: Codec) -> dict[str, Any]:
+def codec_facts(codec: Codec) -> dict[str, Any]:
+    """What a list of codecs shows of one."""
     available = codec.availability()
     row: dict[str, Any] = {"kind": codec.kind, "available": available.ok}
     if available.ok:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.bench.cli.options import (
     Cluster,
     Data,
@@ -31,6 +30,7 @@ from gcbench.bench.cli.options import (
 from gcbench.bench.cli.run import again, suites_of
 from gcbench.bench.cli.runs import opened, short_name
 from gcbench.errors import UsageError
+from gcbench.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from gcbench.bench.plan.units import MeasurementUnit

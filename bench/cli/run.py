@@ -15,7 +15,6 @@ import typer
 
 from gcbench.bench.cli.asked import asked_of
 from gcbench.bench.cli.estimated import estimated
-from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.bench.cli.options import (
     Cluster,
     Data,
@@ -35,6 +34,7 @@ from gcbench.bench.cli.options import (
 from gcbench.bench.cli.output import print_tables
 from gcbench.bench.cli.runs import RUNS, run_path, short_name
 from gcbench.errors import UsageError
+from gcbench.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     import pandas as pd

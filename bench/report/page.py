@@ -29,10 +29,12 @@ from gcbench.bench.plan.planning import Progress
 from gcbench.bench.report import cases, pair, scenes
 from gcbench.bench.report.carried import carried
 from gcbench.bench.report.content import content
+from gcbench.bench.store import safe_files
 from gcbench.bench.store.run import Run
-from gcbench.errors import StoreError, UsageError
+from gcbench.errors import UsageError
 
 DEFAULT_MAX_MB = 15.0
+_EXPERIMENT_BYTES = 1 << 20
 _NOT_CARRIED = "left out of the report of a large run"
 _SCRIPTS = (
     *("dom", "format", "data", "meshes", "chart", "painter", "viewer", "viewing", "grid"),
@@ -115,11 +117,7 @@ def build(
     else:
         left_out += [(case, "the report was made without meshes") for case in candidates]
     page = _html(said | _of_scenes(made, left_out, place), made.blobs)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(page)
-    except OSError as error:
-        raise StoreError(f"cannot write {out}: {error.strerror}") from error
+    safe_files.write_file(out, page)
     refused = Counter(reason for _, reason in [*made.refused, *(left_out if meshes else [])])
     return Built(out, len(page), len(every), len(made.scenes), refused, time.monotonic() - begin)
 
@@ -151,7 +149,9 @@ def _sessions(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _experiments(run: Run) -> list[dict[str, str]]:
     """The files that would make a run again, which the run keeps: one for each command that added to it."""
     texts = {
-        file.name: file.read_text(encoding="utf-8", errors="replace") for file in run.path.glob("experiment*.toml")
+        file.name: safe_files.read_file(file, _EXPERIMENT_BYTES).decode("utf-8", "replace")
+        for file in run.path.glob("experiment*.toml")
+        if safe_files.is_file(file) and file.lstat().st_nlink == 1  # a hard link could be any file of this machine
     }
     return [{"run": run.name, "file": name, "text": texts[name]} for name in sorted(texts)]
 
@@ -175,7 +175,7 @@ def _of_scenes(
 def _html(said: dict[str, Any], blobs: list[str]) -> bytes:
     """Assemble the page; ``said`` is deflated, so that it cannot be read as markup."""
     style, script = _asset("style.css"), "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
-    text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -198,7 +198,7 @@ def _html(said: dict[str, Any], blobs: list[str]) -> bytes:
     for part in parts[1:]:  # one pass, so that inserted text is not searched for slots
         slot, _, rest = part.partition("}}")
         out += [slots[slot], rest]
-    return "".join(out).encode()
+    return "".join(out).encode("utf-8", "replace")  # half of a surrogate pair, from a file name
 
 
 def _asset(name: str) -> str:

@@ -276,9 +276,9 @@ class _Workshop:
     def _work(self, slot: int, run: int, record: Record, source: MeshSource, packers: Executor) -> Prepared:
         stored = self._stored[run].run
         try:
-            stored.stream(record.stream_sha256 or "")
-        except StoreError:
-            raise NotShown("the stream is not here") from None
+            stored.stream(record.stream_sha256 or "", record.stream_size)
+        except StoreError as error:
+            raise NotShown(str(error)) from None
         except BitstreamError:
             pass  # the decoder says what is wrong with it
         decoder = self._decoders.setdefault((slot, run), Decoder(stored))

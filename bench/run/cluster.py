@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from gcbench.bench.plan.units import MeasurementUnit
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.work import Outcome, Task, TaskLimits
+from gcbench.bench.store import safe_files
 from gcbench.bench.store.run import Run
 from gcbench.errors import BenchError, StoreError, UsageError
 
@@ -192,8 +193,10 @@ class DaskExecutor:
         self._number = itertools.count()
         self._session = secrets.token_hex(6)
         self._without_worker: float | None = None
+        store.make()
         work = store.path.resolve() / "work"
-        work.mkdir(parents=True, exist_ok=True)
+        safe_files.require_folder(work)
+        work.mkdir(exist_ok=True)
         self._token = work / f"token-{self._session}"
         self._token.touch()
         settings = NodeSettings(self._identity, limit, threads, self._token)

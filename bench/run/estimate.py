@@ -7,7 +7,6 @@ which is a guess. A codec without any coding on this machine is not counted, and
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -21,8 +20,11 @@ from gcbench.bench.plan.units import CodingUnit
 from gcbench.bench.run import machine
 from gcbench.bench.run.slot import TIMING_REPEATS, TIMING_WARM_UP
 from gcbench.bench.run.stages import LONG_CALL_S
+from gcbench.bench.store import safe_files
+from gcbench.bench.store.fields import read_line
 from gcbench.bench.store.records import Coding, Measurement
 from gcbench.bench.store.run import Run
+from gcbench.errors import StoreError
 
 _TAIL_BYTES = 16 << 20  # of each file: the last results, so that a long history costs no more
 Key = tuple[str, str, str]  # codec address, rate, device
@@ -207,15 +209,15 @@ def _hashes(hashes: Iterable[str]) -> str:
 def _last_lines(path: Path) -> Iterator[Any]:
     """Values of the last complete lines of a file; what is unreadable is skipped."""
     try:
-        with path.open("rb") as file:
+        with safe_files.reading(path) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _TAIL_BYTES))
             lines = file.read().split(b"\n")
-    except OSError:
+    except (OSError, StoreError):
         return
     for line in lines[size > _TAIL_BYTES :]:
         try:
-            yield json.loads(line)
+            yield read_line(line)
         except ValueError:
             continue
 
@@ -223,7 +225,7 @@ def _last_lines(path: Path) -> Iterator[Any]:
 def _coding(data: Any) -> Coding | None:
     try:
         coding = Coding.from_json(data)
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except ValueError:
         return None
     usable = coding.status == "ok" and coding.encode is not None and coding.decode is not None
     return coding if usable and sum(mesh.faces for mesh in coding.coded) > 0 else None
@@ -232,6 +234,6 @@ def _coding(data: Any) -> Coding | None:
 def _measurement(data: Any) -> Measurement | None:
     try:
         measurement = Measurement.from_json(data)
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except ValueError:
         return None
     return measurement if measurement.status == "ok" else None

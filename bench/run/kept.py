@@ -7,6 +7,7 @@ run. `NotHere` says why a mesh is unavailable. Nothing here writes to the run.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,9 +25,9 @@ from gcbench.bench.run.slot import Folders, Slot
 from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.records import Record
 from gcbench.bench.store.run import Run
-from gcbench.datasets import MeshSource, cache_dir, data_root, load, open_dataset
+from gcbench.datasets import DATASETS, MeshSource, cache_dir, data_root, load, open_dataset
 from gcbench.datasets.base import as_split
-from gcbench.errors import BenchError
+from gcbench.errors import BenchError, DatasetMissing
 from gcbench.registry import split_address
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DECODE_LIMIT_S = 300.0
+_MOST_ENTRIES = 200_000  # of a folder that only the run names
 _MEMORY_LIMIT_BYTES = 8 << 30
 
 
@@ -58,9 +60,9 @@ class KeptInputs:
     def __init__(self, run: Run, data: Path | None = None, folders: Mapping[str, Path] | None = None) -> None:
         self._data = data_root(data)
         self._folders = {
-            name: place for session in run.sessions() for name, place in session.get("folders", {}).items()
+            name: place for session in run.sessions() for name, place in (session.get("folders") or {}).items()
         }
-        self._folders |= {name: str(place) for name, place in (folders or {}).items()}
+        self._given = {name: str(place) for name, place in (folders or {}).items()}
         self._of_split = lru_cache(maxsize=None)(self._select)
 
     def source(self, record: Record) -> MeshSource:
@@ -79,7 +81,7 @@ class KeptInputs:
 
     def _select(self, dataset: str, split: str) -> dict[str, MeshSource] | str:
         try:
-            opened = open_dataset(self._folders.get(dataset, dataset), self._data)
+            opened = open_dataset(self._place(dataset), self._data)
             known = as_split(split)
             opened.require_split(known)
             selection = opened.select(known, self._data)
@@ -87,6 +89,45 @@ class KeptInputs:
             return f"the input meshes are not here: {error}"
         # A folder that has moved may have another name now.
         return {source.mesh: replace(source, dataset=dataset) for source in selection.sources}
+
+    def _place(self, dataset: str) -> str:
+        """What to open for a dataset of the run: what the user gave, else a known dataset, else where the run says.
+
+        A run from a stranger may name any folder of this machine, so a folder that only the run names must be small,
+        and is said. Raises DatasetMissing for other names.
+        """
+        if dataset in self._given:
+            return self._given[dataset]
+        if dataset.partition("[")[0] in DATASETS.names():
+            return dataset
+        cure = f"name their folder: --folder {dataset if dataset.isprintable() else 'NAME'}=FOLDER"
+        named = self._folders.get(dataset)
+        if named is None:
+            parts = Path(dataset).parts
+            if not parts or Path(dataset).is_absolute() or ".." in parts or parts[0].startswith("~"):
+                raise DatasetMissing(f"the run calls them {dataset!r}, which is no name of a dataset", cure)
+            named = str(self._data / dataset)
+        folder = Path(named).expanduser().absolute()
+        if _entries(folder) > _MOST_ENTRIES:
+            raise DatasetMissing(f"the run says that they are in {folder}, which holds too many files to search", cure)
+        if not any(known in (folder, *folder.parents) for known in (self._data.absolute(), Path.cwd())):
+            log.warning("the run says that the meshes of %s are in %s; to look elsewhere, %s", dataset, folder, cure)
+        return str(folder)
+
+
+def _entries(folder: Path) -> int:
+    """Files and folders in a folder, at any depth; the count ends over the limit."""
+    seen: set[str] = set()
+    count = 0
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if (here := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        count += len(folders) + len(files)
+        if count > _MOST_ENTRIES:
+            break
+    return count
 
 
 def load_unchanged(source: MeshSource, sha256: str | None) -> trimesh.Trimesh:
@@ -176,7 +217,7 @@ class Decoder:
         if (unit.codec, unit.stream_sha256) in self._refused:
             raise NotHere(self._refused[unit.codec, unit.stream_sha256])
         try:
-            arrays = self._arrays(unit)
+            arrays = self._arrays(unit, record.stream_size)
         except (BenchError, UnitFailure, OSError) as error:
             why = f"decoding the stream failed: {error}"
             self._refused[unit.codec, unit.stream_sha256] = why
@@ -189,7 +230,7 @@ class Decoder:
             raise NotHere("the decoded mesh has faces with vertices that do not exist")
         return vertices, faces
 
-    def _arrays(self, unit: MeasurementUnit) -> MeshArrays:
+    def _arrays(self, unit: MeasurementUnit, size: int | None) -> MeshArrays:
         if self._slot is None or self._folders is None:
             self._folders = Folders.temporary()
             self._slot = Slot(self._folders, TaskLimits(DECODE_LIMIT_S, _MEMORY_LIMIT_BYTES))
@@ -197,7 +238,7 @@ class Decoder:
         # Decoding a whole set leaves its other meshes in the spool, under the hashes of the run.
         if unit.decoded_sha256 is not None and isinstance(found := spool.get(unit.decoded_sha256), MeshArrays):
             return found
-        sha256 = self._slot.decode_again(unit, self._run.stream(unit.stream_sha256))
+        sha256 = self._slot.decode_again(unit, self._run.stream(unit.stream_sha256, size))
         decoded = spool.get(sha256)
         if not isinstance(decoded, MeshArrays):
             raise OSError("no room for the decoded mesh")

@@ -22,7 +22,7 @@ from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.spool import Spool
 from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store import columnar, view
-from gcbench.bench.store.run import FORMAT, Run
+from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
 
@@ -209,7 +209,6 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "timing": plan.timing,
         "device": plan.device,
         "key_version": KEY_VERSION,
-        "format": FORMAT,
         "codecs": {unit.codec: unit.codec_version for unit in plan.codings},
         "unavailable": {u.codec: f"{u.reason}; {u.remedy}" for u in plan.unavailable},
         "datasets": {f"{name}/{split}": hashes.get(name) for name, split in plan.datasets},

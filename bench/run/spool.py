@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from gcbench.bench.run.arrays import CloudArrays, MeshArrays, pack, sha256_of, unpack
+from gcbench.bench.store import safe_files
+from gcbench.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +50,9 @@ class Spool:
         with contextlib.suppress(OSError):  # if the disk is full, the mesh is decoded again later
             self.path.mkdir(parents=True, exist_ok=True)
             if not file.exists() and (at_once or self._used() + len(data) <= self.max_bytes):
-                partial = file.with_suffix(f".{os.getpid()}")
+                partial = file.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
                 try:
-                    partial.write_bytes(data)
+                    safe_files.write_new(partial, data, to_disk=False)
                     partial.replace(file)
                 finally:
                     partial.unlink(missing_ok=True)
@@ -58,8 +61,9 @@ class Spool:
     def get(self, sha256: str) -> MeshArrays | CloudArrays | None:
         """Read arrays; None if the file is missing or does not have this hash."""
         try:
-            data = (self.path / sha256).read_bytes()
-        except OSError:
+            with safe_files.reading(self.path / sha256) as file:
+                data = file.read()
+        except (OSError, StoreError):
             return None
         if sha256_of(data) != sha256:
             log.warning("a decoded mesh in %s is damaged and is decoded again", self.path)
@@ -69,7 +73,7 @@ class Spool:
 
     def has(self, sha256: str | None) -> bool:
         """Whether there is a file of this name; :meth:`get` also checks its content."""
-        return sha256 is not None and (self.path / sha256).exists()
+        return sha256 is not None and safe_files.is_file(self.path / sha256)
 
     def drop(self, sha256: str) -> None:
         """Delete arrays that were measured."""

@@ -26,7 +26,7 @@ from gcbench.bench.run.arrays import CloudArrays, MeshArrays, unpack
 from gcbench.bench.run.spool import Spool
 from gcbench.bench.store.records import Cost
 from gcbench.codecs import CODECS, Codec, Context, Rate, SetCodec, StreamLayout
-from gcbench.codecs.base import synchronise
+from gcbench.codecs.base import bounded_decoding, synchronise
 from gcbench.datasets import MeshSource, cache_dir, load
 from gcbench.errors import BadMesh, CodecFailed, DatasetMissing, StoreError
 
@@ -167,14 +167,15 @@ def encode(job: EncodeJob) -> EncodeResult:
 def decode(job: DecodeJob) -> DecodeResult:
     """Decode a stream and put its meshes into the spool."""
     codec = loaded_codec(job.codec)
-    meshes, cost = _timed(lambda ctx: codec.decode(job.stream, ctx), job.settings)
+    with bounded_decoding():
+        meshes, cost = _timed(lambda ctx: codec.decode(job.stream, ctx), job.settings)
     return DecodeResult(tuple(job.spool.put(_arrays(mesh)) for mesh in meshes), cost)
 
 
 def decode_again(job: DecodeOneJob) -> str:
     """Decode one mesh (or the cloud) of a stored stream into the spool, and return its hash."""
     codec = loaded_codec(job.codec)
-    with _context(job.settings) as ctx:
+    with _context(job.settings) as ctx, bounded_decoding():
         if job.cloud:
             decode_cloud = getattr(codec, "decode_cloud", None)
             if decode_cloud is None:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 
+from gcbench import plugins
 from gcbench.bench.run.wire import Incoming, Kind, Message, header
 
 log = logging.getLogger("gcbench.worker")
@@ -133,7 +134,10 @@ def fork_on_request(control: socket.socket) -> None:
     """
     template = os.getpid()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 4096, 2)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, 4096, 2)
+        except ConnectionResetError:  # the parent was killed before it read the last answer
+            return
         if not message:
             return
         request = json.loads(message)
@@ -152,7 +156,10 @@ def fork_on_request(control: socket.socket) -> None:
                 os.setpgid(answer, answer)
             for descriptor in descriptors:
                 os.close(descriptor)
-        control.send(str(answer).encode())
+        try:
+            control.send(str(answer).encode())
+        except BrokenPipeError:  # the parent was killed; the workers end with this process
+            return
 
 
 def _become_worker(template: int, pipe: int, output: int, cores: list[int] | None) -> None:
@@ -194,6 +201,7 @@ def main(argv: list[str]) -> int:
     and a template outlives that thread.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    plugins.import_directly()
     for module in argv[1:]:
         with contextlib.suppress(ImportError):  # a call that needs the module reports the reason
             importlib.import_module(module)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 
 import duckdb
 import numpy as np
 
-from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn
+from gcbench.bench.store.fields import read_line
+from gcbench.bench.store.records import CODING, MEASUREMENT, CodedMesh, Coding, Cost, Measurement, RanOn
 
 log = logging.getLogger(__name__)
 Connection = duckdb.DuckDBPyConnection
@@ -41,13 +43,11 @@ _CODING = _columns(
 )
 _MEASUREMENT = _columns(Measurement, values="JSON")
 SIZES = ("vertices", "faces", "obj_bytes", "raw_bytes")
-#: Fields that every line has; a line without one of them is unreadable.
-_NEEDED = {
-    "coding": ("key", "session", "dataset", "split", "codec", "codec_version", "kind", "rate", "rate_index", "effort",
-               "seed", "meshes"),
-    "measurement": ("key", "session", "stream", "place", "codec", "decoder_version", "input", "suite", "suite_version",
-                    "seed"),
-}  # fmt: skip
+#: Lines as `Run` writes them, as many as follow each other, all of whose values are possible.
+_USUAL = {
+    what: re.compile(b"(?:" + kind.pattern.encode() + b"\n)*+")
+    for what, kind in {"coding": CODING, "measurement": MEASUREMENT}.items()
+}
 #: Names a decoded mesh by its stream, its place there, the decoder and the original.
 _DECODED = "md5(concat_ws(chr(31), {stream}, place, {input}, seed, {codec}, {version}))::UUID"
 _OF_CODING = {name: kind for name, kind in _CODING.items() if name not in {"meshes", "streams"}}
@@ -84,7 +84,7 @@ def add_codings(con: Connection, lines: bytes, first: int, where: str) -> None:
     where : str
         Name of the file, for the log.
     """
-    for number in _parsed(con, lines, first, "coding", where):
+    if _parsed(con, lines, first, "coding", where):
         decoded = _DECODED.format(
             stream="stream", input="coalesce(input_sha256, '')", codec="split_part(codec, '[', 1)",
             version="codec_version",
@@ -105,7 +105,7 @@ def add_codings(con: Connection, lines: bytes, first: int, where: str) -> None:
               SELECT * EXCLUDE (of_mesh, bad, meshes), of_mesh.*, meshes - len(bad) AS in_stream,
                 ordinal - len(list_filter(bad, lambda i: i < ordinal)) AS place
               FROM (
-                SELECT rowid + {number} AS line, streams[1] AS stream, {bad} AS bad, * EXCLUDE (meshes, streams),
+                SELECT rowid + {first} AS line, streams[1] AS stream, {bad} AS bad, * EXCLUDE (meshes, streams),
                   unnest(meshes) AS of_mesh, generate_subscripts(meshes, 1) - 1 AS ordinal, len(meshes) AS meshes
                 FROM parsed
               )
@@ -116,7 +116,7 @@ def add_codings(con: Connection, lines: bytes, first: int, where: str) -> None:
 
 def add_measurements(con: Connection, lines: bytes, first: int, where: str) -> None:
     """Parse lines of ``measurements.jsonl`` into the tables; parameters as for :func:`add_codings`."""
-    for number in _parsed(con, lines, first, "measurement", where):
+    if _parsed(con, lines, first, "measurement", where):
         found: dict[str, dict[str, set[str]]] = {}
         structures = 'SELECT DISTINCT suite, json_structure("values") FROM parsed WHERE suite IS NOT NULL'
         for suite, structure in con.execute(structures).fetchall():
@@ -137,7 +137,7 @@ def add_measurements(con: Connection, lines: bytes, first: int, where: str) -> N
                 INSERT INTO {table} BY NAME
                 SELECT * EXCLUDE (v){"".join(f", {of} AS c{place}" for place, of in value.items())}
                 FROM (
-                  SELECT rowid + {number} AS line, {decoded} AS decoded, key, suite_version,
+                  SELECT rowid + {first} AS line, {decoded} AS decoded, key, suite_version,
                     coalesce(status, 'ok') AS status, error, seconds, limit_s, limit_bytes,
                     {f'json_transform("values", {shape})' if columns and plain else '"values"'} AS v
                   FROM parsed WHERE suite = {text(suite)}
@@ -176,36 +176,50 @@ def _suite_table(con: Connection, suite: str, kinds: Mapping[str, set[str]]) -> 
     return table, columns
 
 
-def _parsed(con: Connection, lines: bytes, first: int, what: str, where: str) -> Iterator[int]:
-    """Parse lines into the table ``parsed``, in parts of neighbouring lines; yield the number of each first line."""
+def _parsed(con: Connection, lines: bytes, first: int, what: str, where: str) -> bool:
+    """Parse lines into the table ``parsed``, whose ``rowid`` counts lines; a line that is left out is a row of NULL."""
     if not lines:
-        return
+        return False
+    wrong: dict[int, str] = {}
     try:
-        missing = _parse(con, lines, what)
-    except duckdb.Error as error:
-        middle = lines.find(b"\n", len(lines) // 2, -1) + 1 or lines.rfind(b"\n", 0, len(lines) // 2) + 1
-        if middle:  # find the line at fault
-            yield from _parsed(con, lines[:middle], first, what, where)
-            yield from _parsed(con, lines[middle:], first + lines.count(b"\n", 0, middle), what, where)
-        elif (line := _rewritten(lines, what)) != lines:
-            yield from _parsed(con, line, first, what, where)
-        else:
-            _unreadable(where, first, str(error).splitlines()[0])
-        return
-    for row in missing:
-        _unreadable(where, first + row, "a field is missing")
-    yield first
+        twice = _parse(con, _checked(lines, what, wrong), what)
+    except (duckdb.ConversionException, duckdb.InvalidInputException):
+        # What the pattern does not see: a number that begins with 0, a name of a map that is there twice.
+        rewritten = enumerate(lines.split(b"\n")[:-1])
+        twice = _parse(con, b"".join([_rewritten(line, what, row, wrong) for row, line in rewritten]), what)
+    wrong |= dict.fromkeys(twice, "the line has a name twice")
+    for row, why in sorted(wrong.items()):
+        unreadable(where, first + row, why)
+    return True
 
 
-def _unreadable(where: str, number: int, why: str) -> None:
-    log.warning("%s line %d is unreadable and is ignored (%s)", where, number, why)
+def _checked(lines: bytes, what: str, wrong: dict[int, str]) -> bytes:
+    """Lines as DuckDB may read them; those that do not look usual are read in Python, see :func:`_rewritten`."""
+    usual, parts = _USUAL[what], list[bytes]()
+    done = row = 0
+    while done < len(lines):
+        found = usual.match(lines, done)
+        assert found is not None, "no lines at all match, too"
+        end = found.end()
+        if not done and end == len(lines):
+            return lines
+        parts.append(lines[done:end])
+        row += lines.count(b"\n", done, end)
+        done = end
+        if end < len(lines):
+            done = lines.index(b"\n", end) + 1
+            parts.append(_rewritten(lines[end : done - 1], what, row, wrong))
+            row += 1
+    return b"".join(parts)
+
+
+def unreadable(where: str, number: int, why: object) -> None:
+    """Log that a line is left out."""
+    log.warning("%s line %d is left out: %s", where, number, why)
 
 
 def _parse(con: Connection, lines: bytes, what: str) -> list[int]:
-    """Parse lines into the table ``parsed``; its ``rowid`` counts lines. Returns the lines without a needed field.
-
-    DuckDB leaves out lines of white space. Such a line would shift the numbers, so it counts as broken.
-    """
+    """Parse checked lines into the table ``parsed``; leave out lines that have a value twice, and return them."""
     columns = _CODING if what == "coding" else _MEASUREMENT
     kinds = ", ".join(f"'{name}': {text(kind)}" for name, kind in columns.items())
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
@@ -217,29 +231,29 @@ def _parse(con: Connection, lines: bytes, what: str) -> list[int]:
             f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT * FROM read_ndjson({text(file.name)}, "
             f"columns = {{{kinds}}}, maximum_object_size = {largest}, compression = 'uncompressed')"
         )
-    if con.execute("SELECT count(*) FROM parsed").fetchall() != [(len(ends),)]:
-        raise duckdb.InvalidInputException("an empty line")
-    bad = [f"{name} IS NULL" for name in _NEEDED[what]]
+    assert con.execute("SELECT count(*) FROM parsed").fetchall() == [(len(ends),)], "a row for each line"
     if what == "coding":
-        bad += ["list_bool_or(list_transform(meshes, lambda m: m IS NULL OR m.mesh IS NULL))"]
-        needed = [field.name for field in fields(Cost)][:4]
-        for cost in ("encode", "decode"):
-            bad += [f"({cost} IS NOT NULL AND ({' OR '.join(f'{cost}.{name} IS NULL' for name in needed)}))"]
-    else:
-        bad += ["json_type(\"values\") NOT IN ('OBJECT', 'NULL')"]
-    missing = [row for (row,) in con.execute(f"SELECT rowid FROM parsed WHERE {' OR '.join(bad)}").fetchall()]
-    if missing:
+        return []
+    keys = 'json_keys("values")'
+    twice = [
+        row for (row,) in con.execute(f"SELECT rowid FROM parsed WHERE len({keys}) > list_unique({keys})").fetchall()
+    ]
+    if twice:
         nothing = ", ".join(f'"{name}" = NULL' for name in columns)
-        con.execute(f"UPDATE parsed SET {nothing} WHERE {' OR '.join(bad)}")
-    return missing
+        con.execute(f"UPDATE parsed SET {nothing} WHERE len({keys}) > list_unique({keys})")
+    return twice
 
 
-def _rewritten(line: bytes, what: str) -> bytes:
-    """A line without what only Python can read, such as half of a surrogate pair; the same line if Python cannot."""
+def _rewritten(line: bytes, what: str, row: int, wrong: dict[int, str]) -> bytes:
+    """A line as DuckDB reads it, without what only Python can read, such as half of a surrogate pair.
+
+    A line with a wrong value becomes an empty object, and its row is in ``wrong``.
+    """
     try:
-        value = (Coding if what == "coding" else Measurement).from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return line
+        value = (CODING if what == "coding" else MEASUREMENT).take(read_line(line))
+    except ValueError as error:
+        wrong[row] = str(error)
+        return b"{}\n"
     return json.dumps(value.to_json(), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 

@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from gcbench.bench.store.fields import Kind, Named, OneOf, Part, Real, Several, Sha256, Text, Value, Whole
 
 Status = Literal["ok", "bad-input", "failed", "timeout", "out-of-memory", "crashed"]
 Stage = Literal["load", "encode", "decode", "measure"]
@@ -122,18 +124,25 @@ class Coding:
         """Plain JSON values; None and empty fields are left out."""
         return _filled(asdict(self))
 
+    @property
+    def stream_bytes(self) -> int | None:
+        """Size of the stream; None if nothing was encoded."""
+        if not self.streams or self.shared_bytes is None:
+            return None
+        return self.shared_bytes + sum(mesh.mesh_bytes or 0 for mesh in self.coded)
+
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Coding:
-        """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored."""
-        values = _known(cls, data)
-        values["meshes"] = tuple(CodedMesh(**_known(CodedMesh, m)) for m in values["meshes"])
-        values["streams"] = tuple(values.get("streams", ()))
-        for name in ("encode", "decode"):
-            if name in values:
-                values[name] = Cost(**_known(Cost, values[name]))
-        if "ran_on" in values:
-            values["ran_on"] = RanOn(**_known(RanOn, values["ran_on"]))
-        return cls(**values)
+    def from_json(cls, data: Any) -> Coding:
+        """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored.
+
+        Raises
+        ------
+        ValueError
+            A field is missing, or has a value that is none of :data:`CODING`.
+        """
+        made = CODING.take(data)
+        assert isinstance(made, cls)
+        return made
 
 
 @dataclass(frozen=True)
@@ -167,11 +176,56 @@ class Measurement:
         return _filled(asdict(self))
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored."""
-        if not isinstance(data.get("values", {}), Mapping):
-            raise TypeError("the values are not a mapping")
-        return cls(**_known(cls, data))
+    def from_json(cls, data: Any) -> Measurement:
+        """Inverse of :meth:`to_json`; unknown fields of a newer gcbench are ignored.
+
+        Raises
+        ------
+        ValueError
+            A field is missing, or has a value that is none of :data:`MEASUREMENT`.
+        """
+        made = MEASUREMENT.take(data)
+        assert isinstance(made, cls)
+        return made
+
+
+def _part(of: type[Any], **kinds: Kind) -> Part:
+    """The kinds of all fields of a dataclass, in their order; a field without a default is needed."""
+    names = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(of)}
+    assert list(names) == list(kinds), f"the fields of {of.__name__} are {', '.join(names)}"
+    return Part(of, kinds, frozenset(name for name, needed in names.items() if needed))
+
+
+# What the fields of a line may hold. A line with anything else is left out, with a warning.
+
+ERROR_CHARACTERS = 20_000  # of a reason; longer ones are cut when they are written
+_NAME = Text(1000, 1)
+_SECONDS = Real(1e9)  # 30 years
+_LIMIT = Real(1e12)
+_BYTES = Whole()
+_STATUS = OneOf(get_args(Status))
+COST = _part(
+    Cost, wall_s=_SECONDS, cpu_s=_SECONDS, peak_rss_bytes=_BYTES, rss_before_bytes=_BYTES, repeats=Whole(10**6),
+    gpu_bytes=_BYTES, stage_s=Named(_SECONDS, 1000),
+)  # fmt: skip
+RAN_ON = _part(RanOn, host=Text(), slot=Text(), threads=Whole(10**6), cpu=Text(), gpu=Text())
+CODED_MESH = _part(
+    CodedMesh, mesh=Text(10_000, 1), input_sha256=Sha256(empty=True), vertices=_BYTES, faces=_BYTES, obj_bytes=_BYTES,
+    raw_bytes=_BYTES, source_bytes=_BYTES, problem=Text(ERROR_CHARACTERS), mesh_bytes=_BYTES, decoded_sha256=Sha256(),
+)  # fmt: skip
+CODING = _part(
+    Coding, key=_NAME, session=_NAME, dataset=Text(10_000, 1), split=_NAME, codec=_NAME, codec_version=Text(10_000),
+    kind=OneOf(("model", "set")), rate=_NAME, rate_index=Whole(10**6), effort=_NAME, seed=Whole(2**63 - 1),
+    meshes=Several(CODED_MESH, 10**6, 1), device=_NAME, timing=Text(), decoder_bytes=_BYTES, status=_STATUS,
+    stage=OneOf(get_args(Stage)), error=Text(ERROR_CHARACTERS), limit_s=_LIMIT, limit_bytes=_BYTES, shared_bytes=_BYTES,
+    streams=Several(Sha256(), 1000), encode=COST, decode=COST, ran_on=RAN_ON,
+)  # fmt: skip
+MEASUREMENT = _part(
+    Measurement, key=_NAME, session=_NAME, stream=Sha256(), place=Whole(10**9), codec=_NAME,
+    decoder_version=Text(10_000), input=Sha256(), suite=_NAME, suite_version=Text(10_000), seed=Whole(2**63 - 1),
+    status=_STATUS, error=Text(ERROR_CHARACTERS), values=Named(Value(), 1000), seconds=_SECONDS, limit_s=_LIMIT,
+    limit_bytes=_BYTES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,6 +279,11 @@ class Record:
     metrics: Mapping[str, float | int | bool] = field(default_factory=dict)
     suites: Mapping[str, str] = field(default_factory=dict)  # suite → version
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # suite → "status: reason"
+
+    @property
+    def stream_size(self) -> int | None:
+        """Bytes of the stream that the mesh is in; None if that is not known from this record alone."""
+        return None if self.stream_bytes is None or self.set_size != 1 else int(self.stream_bytes)
 
     def flat(self) -> dict[str, Any]:
         """One row of a table: nested values become columns ``encode_s``, ``decode_peak_rss_bytes``, ``cd``, ...
@@ -286,7 +345,7 @@ def _sizes(coding: Coding, mesh: CodedMesh, place: int) -> dict[str, Any]:
         "set_size": in_stream,
         "stream_bytes": stream_bytes,
         "bits_per_vertex": 8 * stream_bytes / mesh.vertices if mesh.vertices else None,  # 0 in a damaged line only
-        "stream_sha256": coding.streams[0],
+        "stream_sha256": coding.streams[0] if coding.streams else None,
         "stream_place": place,
         "decoded_sha256": mesh.decoded_sha256,
         "encode": coding.encode,
@@ -313,11 +372,6 @@ _SHARED = (
 )
 _OF_INPUT = ("vertices", "faces", "obj_bytes", "raw_bytes", "input_sha256")
 _NESTED = frozenset({"encode", "decode", "metrics", "suites", "unmeasured", "ran_on"})
-
-
-def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}
-    return {name: value for name, value in data.items() if name in names}
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A run on disk: append-only files of codings and measurements, streams named by their hash, and provenance.
 
+    RUN/gcbench-run.json     says that the folder is a run, and in which format
     RUN/codings.jsonl        one line for each finished coding
     RUN/measurements.jsonl   one line for each metric suite on each decoded mesh
     RUN/sessions.jsonl       two lines for each `bench run`: provenance at the start, totals at the end
@@ -7,8 +8,12 @@
     RUN/spool/               decoded meshes that wait to be measured; may be deleted
     RUN/work/                checkpoints of unfinished codings
     RUN/logs/                what workers print
-    RUN/view.duckdb          the lines as tables, made from them (see `view.py`); may be deleted
+    RUN/view-*.duckdb        the lines as tables, made from them (see `view.py`); may be deleted
     RUN/lock                 held by the one process that writes
+
+A folder that is not empty and has no ``gcbench-run.json`` is not written to. Whatever the disk does while a run is read
+or written is a StoreError, and links in a run are never followed (`safe_files.py`). A run may come from a stranger: a
+line that holds anything but the values of :mod:`gcbench.bench.store.records` is left out with a warning.
 
 A line is written with one ``write`` and one ``fsync``, after the streams that the line names are on disk. A process
 that is killed loses only unfinished tasks. An incomplete last line is cut off when the run is next opened for writing.
@@ -16,11 +21,13 @@ that is killed loses only unfinished tasks. An incomplete last line is cut off w
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +35,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gcbench import __version__
-from gcbench.bench.store.records import Coding, Measurement, Record, records_of
+from gcbench.bench.store import safe_files
+from gcbench.bench.store.fields import LINE_BYTES, Kind, Named, Text, Value, Whole, read_line, require_shallow
+from gcbench.bench.store.records import ERROR_CHARACTERS, Coding, Measurement, Record, records_of
 from gcbench.errors import BitstreamError, StoreError
 
 log = logging.getLogger(__name__)
@@ -36,6 +45,20 @@ T = TypeVar("T")
 
 #: Raised when lines get a meaning that older readers would get wrong. New fields and new columns are no reason.
 FORMAT = 1
+#: Bytes of one stream. Where the size of a stream is recorded, that size counts.
+STREAM_BYTES = 1 << 30
+
+_LINES = ("codings.jsonl", "measurements.jsonl", "sessions.jsonl")
+_FOLDERS = ("streams", "spool", "work", "logs")
+#: Facts of a session that are looked at; other facts are shown only.
+_TEXTS = Named(Text(10_000), 10_000, Text(10_000, 1))
+_FACTS: Mapping[str, Kind] = {
+    "session": Text(1000, 1),
+    **{name: Text(200) for name in ("started", "finished", "gcbench")},
+    **dict.fromkeys(("folders", "suites", "codecs", "unavailable"), _TEXTS),
+    **{name: Whole() for name in ("coded", "measured", "coded_elsewhere", "measured_elsewhere")},
+    "wall_s": Value(),
+}
 
 
 @dataclass
@@ -55,16 +78,45 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether the folder has results."""
-        return (self.path / "codings.jsonl").exists()
+        return safe_files.is_file(self.path / "codings.jsonl")
 
     def require_known_format(self) -> None:
         """Raise StoreError if a newer gcbench has written to the run, in a format that this one would misread."""
-        newest = max(self.sessions(), key=_format, default={})
-        if (made := _format(newest)) > FORMAT:
+        marker = self._marker() or {}
+        if (made := marker.get("format", FORMAT)) > FORMAT:
             raise StoreError(
-                f"{self.path} was written by gcbench {newest.get('gcbench', '?')} in format {made}, and this is "
+                f"{self.path} was written by gcbench {marker.get('gcbench', '?')} in format {made}, and this is "
                 f"gcbench {__version__}, which knows format {FORMAT}: update gcbench; the run is as it was"
             )
+
+    def require_run(self) -> None:
+        """Raise StoreError if the folder is neither a run nor empty: nothing may be written to it then."""
+        safe_files.require_folder_or_link(self.path)
+        if self._marker() is not None:
+            return
+        try:
+            others = min((path.name for path in self.path.iterdir()), default=None)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise safe_files.trouble("read", self.path, error) from error
+        if others is not None:
+            raise StoreError(
+                f"{self.path} is no run: it holds {others!r} and no {safe_files.MARKER}; name a new or an empty folder"
+            )
+
+    def _marker(self) -> dict[str, Any] | None:
+        """What the marker says; None without a marker. An empty marker is one whose writing was cut short."""
+        path = self.path / safe_files.MARKER
+        try:
+            text = safe_files.read_file(path, 10_000)
+            found = read_line(text) if text else {}
+            made, by = found.get("format", FORMAT), found.get("gcbench", "?")
+            return {"format": Whole().take(made), "gcbench": Text().take(by)}
+        except FileNotFoundError:
+            return None
+        except (ValueError, AttributeError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from None
 
     # Reading.
 
@@ -75,7 +127,7 @@ class Run:
     def codings_at(self, lines: Collection[int]) -> dict[int, Coding]:
         """Codings by the numbers of their lines, which begin with 1."""
         texts = enumerate(_lines(self.path / "codings.jsonl"), start=1)
-        return {number: Coding.from_json(json.loads(text)) for number, text in texts if number in lines}
+        return {number: Coding.from_json(read_line(text)) for number, text in texts if number in lines}
 
     def measurements(self) -> Iterator[Measurement]:
         """Every measurement, oldest first; unreadable lines are logged and skipped."""
@@ -109,34 +161,47 @@ class Run:
     def sessions(self) -> list[dict[str, Any]]:
         """Provenance of every invocation, oldest first; a killed invocation has no ``finished``."""
         sessions: dict[str, dict[str, Any]] = {}
-        for line in _lines(self.path / "sessions.jsonl"):
-            try:
-                data = json.loads(line)
-                sessions.setdefault(data["session"], {}).update(data)
-            except (ValueError, KeyError, TypeError):
-                log.warning("a line of %s is unreadable and is ignored", self.path / "sessions.jsonl")
+        for data in self._parsed("sessions.jsonl", _facts):
+            sessions.setdefault(data["session"], {}).update(data)
         return list(sessions.values())
 
-    def stream(self, sha256: str) -> bytes:
-        """Read a stream.
+    def stream(self, sha256: str, size: int | None = None) -> bytes:
+        """Read a stream of ``size`` bytes, if a coding says so; else of at most :data:`STREAM_BYTES`.
 
         Raises
         ------
         StoreError
-            There is no such stream.
+            There is no such stream, or the file is a link or has another size.
         BitstreamError
             The bytes do not have the SHA-256 of the file name.
         """
-        path = self._stream_path(sha256)
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"no stream {sha256[:12]} in {self.path}: {error.strerror}") from error
+            path = self._stream_path(sha256)
+            for folder in (path.parent.parent, path.parent):
+                safe_files.require_folder(folder)
+            with safe_files.reading(path) as file:
+                there = os.fstat(file.fileno()).st_size
+                if there > (STREAM_BYTES if size is None else size):
+                    most = f"at most {STREAM_BYTES} are possible" if size is None else f"its coding says {size}"
+                    raise StoreError(f"the stream {sha256[:12]} in {self.path} has {there} bytes; {most}")
+                data = file.read()
+        except FileNotFoundError:
+            raise StoreError(f"no stream {sha256[:12]} in {self.path}") from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise BitstreamError(f"stream {path} was changed after it was written")
         return data
 
     # Writing.
+
+    def make(self) -> None:
+        """Make the folder, and its marker. Raises StoreError if the folder is no run and holds something."""
+        self.require_run()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                safe_files.write_new(self.path / safe_files.MARKER, _MARKER)
+        except (OSError, ValueError) as error:
+            raise safe_files.trouble("write to", self.path, error) from error
 
     def writing(self) -> Run:
         """Lock the run, cut off incomplete last lines, and open the files for appending; use as a context manager.
@@ -144,34 +209,55 @@ class Run:
         Raises
         ------
         StoreError
-            Another process is writing to this run, the folder cannot be written, or the run is by a newer gcbench.
+            Another process is writing to this run, the folder is no run or cannot be written, or the run is by a
+            newer gcbench.
         """
+        self.make()
+        self._lock = safe_files.open_file(self.path / "lock", os.O_RDWR | os.O_CREAT)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._hold()
+            self._open()
         except OSError as error:
-            raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._lock)
-            self._lock = None
-            raise StoreError(f"{self.path} is in use: process {holder} is writing to it; wait until it ends") from None
-        try:
-            self.require_known_format()
+            self.__exit__()
+            raise safe_files.trouble("write to", self.path, error) from error
         except StoreError:
             self.__exit__()
             raise
+        return self
+
+    def _hold(self) -> None:
+        """Lock the run."""
+        assert self._lock is not None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = holder if holder.isdigit() else "unknown"
+            raise StoreError(f"{self.path} is in use: process {holder} is writing to it; wait until it ends") from None
+        if not self._marker_is_whole():
+            safe_files.write_file(self.path / safe_files.MARKER, _MARKER)
+        self.require_known_format()
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        for name in ("codings.jsonl", "measurements.jsonl", "sessions.jsonl"):
+
+    def _marker_is_whole(self) -> bool:
+        return bool(safe_files.read_file(self.path / safe_files.MARKER, 10_000))
+
+    def _open(self) -> None:
+        """Remove what killed processes have left, and open the files for appending."""
+        for name in _FOLDERS:
+            safe_files.require_folder(self.path / name)
+            if name == "streams":  # may be large; every stream is looked at when it is read or written
+                continue
+            for path in safe_files.remove_links(self.path / name):
+                log.warning("%s was a link, a pipe or a device, which a run cannot hold; it was removed", path)
+        for name in _LINES:
             _cut_torn_line(self.path / name)
         for partial in self.path.glob("streams/*/*.partial"):  # left behind by a killed process
+            safe_files.require_folder(partial.parent)
             partial.unlink(missing_ok=True)
         self._codings_fd = _open_append(self.path / "codings.jsonl")
         self._measurements_fd = _open_append(self.path / "measurements.jsonl")
-        return self
 
     def __enter__(self) -> Run:
         return self
@@ -201,8 +287,10 @@ class Run:
         try:
             for stream in streams:
                 self._keep_stream(stream)
-            _write_lines(self._codings_fd, [replace(c, session=session).to_json() for c in codings])
-            _write_lines(self._measurements_fd, [replace(m, session=session).to_json() for m in measurements])
+            of_session = [replace(c, session=session, error=_cut(c.error)) for c in codings]
+            _write_lines(self._codings_fd, [c.to_json() for c in of_session])
+            measured = [replace(m, session=session, error=_cut(m.error)) for m in measurements]
+            _write_lines(self._measurements_fd, [m.to_json() for m in measured])
         except OSError as error:
             raise StoreError(
                 f"cannot write to {self.path}: {error.strerror}; finished results are kept, the same command resumes"
@@ -217,7 +305,7 @@ class Run:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
+            raise safe_files.trouble("write to", self.path, error) from error
 
     def adopt(self, other: Run) -> int:
         """Append the codings and measurements of another run that this run lacks, with their streams and sessions.
@@ -246,7 +334,9 @@ class Run:
         for coding in _last(other.codings(), lambda coding: (coding.key, *_address(coding))):
             name = (coding.key, *_address(coding))
             if name not in here and not (name in failed and coding.status != "ok"):
-                self.keep(coding.session, [coding], [other.stream(name) for name in coding.streams])
+                self.keep(
+                    coding.session, [coding], [other.stream(name, coding.stream_bytes) for name in coding.streams]
+                )
                 adopted += 1
         measured = {measurement.key for measurement in self.measurements()}
         for measurement in _last(other.measurements(), lambda measurement: measurement.key):
@@ -271,26 +361,28 @@ class Run:
             "measured": Counter(measurement.session for measurement in self.measurements()),
         }
 
-    def _parsed(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+    def _parsed(self, name: str, parse: Callable[[Any], T]) -> Iterator[T]:
         for number, line in enumerate(_lines(self.path / name), start=1):
             try:
-                yield parse(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                log.warning("%s line %d is unreadable and is ignored (%s)", self.path / name, number, error)
+                yield parse(read_line(line))
+            except ValueError as error:
+                log.warning("%s line %d is left out: %s", self.path / name, number, error)
 
     def _keep_stream(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())
-        # A power cut can leave a file with the right name and size and wrong bytes, so compare the bytes.
-        if path.exists() and path.read_bytes() == stream:
+        for folder in (path.parent.parent, path.parent):
+            safe_files.require_folder(folder)
+        # A power cut can leave a file with the right name and size and wrong bytes, so compare the bytes. A link is
+        # replaced by the stream.
+        same_size = safe_files.is_file(path) and path.lstat().st_size == len(stream)
+        if same_size and safe_files.read_file(path, len(stream)) == stream:
             return
         new = not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
-            with partial.open("wb") as file:
-                file.write(stream)
-                file.flush()
-                os.fsync(file.fileno())
+            partial.unlink(missing_ok=True)
+            safe_files.write_new(partial, stream)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -301,6 +393,8 @@ class Run:
             _sync_folder(self.path)
 
     def _stream_path(self, sha256: str) -> Path:
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise StoreError(f"a stream has a name of 64 hexadecimal digits, not {sha256[:80]!r}")
         return self.path / "streams" / sha256[:2] / sha256
 
 
@@ -319,9 +413,26 @@ def _address(c: Coding) -> tuple[Any, ...]:
     return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
 
 
-def _format(session: Mapping[str, Any]) -> int:
-    found = session.get("format", FORMAT)
-    return found if isinstance(found, int) else FORMAT
+_MARKER = json.dumps({"format": FORMAT, "gcbench": __version__}).encode() + b"\n"
+
+
+def _facts(data: Any) -> dict[str, Any]:
+    """A line of ``sessions.jsonl``. Raises ValueError if a fact that is looked at has an impossible value."""
+    if not isinstance(data, dict):
+        raise ValueError("the line is not an object")  # noqa: TRY004  (a wrong line, not a wrong call)
+    require_shallow(data)
+    for name, kind in _FACTS.items():
+        try:
+            if name == "session" or data.get(name) is not None:
+                kind.take(data.get(name))
+        except ValueError as error:
+            raise ValueError(f"'{name}' {error}") from None
+    return {name: value for name, value in data.items() if value is not None or name not in _FACTS}
+
+
+def _cut(error: str | None) -> str | None:
+    """A reason of a length that a line may have."""
+    return None if error is None else error.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
 
 
 def _order(r: Record) -> tuple[Any, ...]:
@@ -329,18 +440,25 @@ def _order(r: Record) -> tuple[Any, ...]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Complete lines; text after the last newline is still being written, or was cut short by a kill."""
+    """Complete lines; text after the last newline is still being written, or was cut short by a kill.
+
+    Of a line that is too long, only a part is read, which is itself too long.
+    """
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line
+        with safe_files.reading(path) as file:
+            while (line := file.readline(LINE_BYTES + 1)).endswith(b"\n") or len(line) > LINE_BYTES:
+                end = line
+                while end and not end.endswith(b"\n"):
+                    end = file.readline(1 << 20)
+                if not end:
+                    return
+                yield line
     except FileNotFoundError:
         return
 
 
 def _open_append(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    return safe_files.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def _write_lines(fd: int, values: Sequence[Mapping[str, Any]]) -> None:
@@ -353,10 +471,11 @@ def _write_lines(fd: int, values: Sequence[Mapping[str, Any]]) -> None:
         written = os.write(fd, data)
         while written < len(data):
             written += os.write(fd, data[written:])
+        os.fsync(fd)
     except OSError:
-        os.ftruncate(fd, before)
+        with contextlib.suppress(OSError):  # an incomplete line is cut off at the next opening
+            os.ftruncate(fd, before)
         raise
-    os.fsync(fd)
 
 
 def _sync_folder(path: Path) -> None:
@@ -368,9 +487,11 @@ def _sync_folder(path: Path) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
+    try:
+        fd = safe_files.open_file(path, os.O_RDWR)
+    except FileNotFoundError:
         return
-    with path.open("r+b") as file:
+    with os.fdopen(fd, "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         keep = end
         block = 1 << 16  # walk back to the last newline

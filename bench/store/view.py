@@ -1,4 +1,4 @@
-"""The columnar view of a run: ``RUN/view.duckdb``, the tables of :mod:`gcbench.bench.store.line_tables` on disk.
+"""The columnar view of a run: ``RUN/view-*.duckdb``, the tables of :mod:`gcbench.bench.store.line_tables` on disk.
 
 The lines of the run are the truth, and the view is made from them. The view says how many bytes of ``codings.jsonl``
 and ``measurements.jsonl`` it covers, and their SHA-256. Only bytes after those are parsed. If the covered bytes were
@@ -7,12 +7,16 @@ time, and it is not needed: where the folder cannot be written, the tables are m
 few megabytes have no view.
 
 The covered bytes are not hashed again while the size, the inode and the times of change of the file are the same.
+
+A view that somebody else made could say something else than the lines. So the name of a view is made from a secret of
+this user and from the inode of ``gcbench-run.json``; a view of another name is never opened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import json
 import logging
 import os
@@ -28,8 +32,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import duckdb
 
-from gcbench.bench.store import columnar, line_tables, records
+from gcbench.bench.store import columnar, fields, line_tables, records, safe_files
+from gcbench.bench.store.fields import LINE_BYTES
 from gcbench.bench.store.line_tables import Connection, text
+from gcbench.datasets import cache_dir
 from gcbench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NAME = "view.duckdb"
 _READERS = {"codings.jsonl": line_tables.add_codings, "measurements.jsonl": line_tables.add_measurements}
 _SMALL_BYTES = 4 << 20  # fewer bytes of lines are parsed each time, without a file
 _CHUNK_BYTES = 64 << 20
@@ -75,15 +80,41 @@ def opened(run: Run) -> Iterator[Connection]:
             con = _as_it_is(run.path)
             if con is None:
                 con = _brought_up_to_date(run.path, stack)
-        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise StoreError(f"cannot read {run.path}: {error}") from error
+        except (OSError, duckdb.Error) as error:
+            raise StoreError(f"cannot read {run.path}: {str(error).splitlines()[0]}") from error
         stack.callback(con.close)
         yield con
 
 
+def path_of(run: Path) -> Path | None:
+    """Where the view of a run is or will be; None if the folder is no run, or the user's secret cannot be kept."""
+    if not safe_files.is_file(run / safe_files.MARKER):
+        return None
+    try:
+        lines = (run / safe_files.MARKER).lstat()
+        name = hmac.digest(_secret(), f"{lines.st_dev} {lines.st_ino}".encode(), "sha256").hex()[:16]
+    except (OSError, StoreError):
+        return None
+    return run / f"view-{name}.duckdb"
+
+
+def _secret() -> bytes:
+    """32 random bytes in the user's cache folder, made at the first call. Raises OSError or StoreError."""
+    path = cache_dir() / "view-secret"
+    try:
+        secret = safe_files.read_file(path, 32)
+    except FileNotFoundError:
+        secret = b""
+    if len(secret) < 32:
+        safe_files.write_file(path, secrets.token_bytes(32))
+        secret = safe_files.read_file(path, 32)
+    return secret
+
+
 def _as_it_is(run: Path) -> Connection | None:
     """The view on disk, if it covers all lines and no file has changed since."""
-    opened = _open(run / NAME)
+    path = path_of(run)
+    opened = None if path is None else _open(path)
     if opened is None:
         return None
     con, covers = opened
@@ -95,30 +126,33 @@ def _as_it_is(run: Path) -> Connection | None:
 
 def _brought_up_to_date(run: Path, stack: contextlib.ExitStack) -> Connection:
     """Make a view of all lines, from the view on disk if it is right, and put it on disk if possible."""
-    if sum((run / name).stat().st_size for name in _READERS if (run / name).exists()) < _SMALL_BYTES:
+    if sum((run / name).lstat().st_size for name in _READERS if safe_files.is_file(run / name)) < _SMALL_BYTES:
         con = duckdb.connect(config=_config())
         _update(con, run, _created(con))
         return con
-    _remove_old_partials(run)
-    partial = run / f"{NAME}.{os.getpid()}-{secrets.token_hex(4)}.partial"
-    try:
-        con = _made(run, partial)
-    except (OSError, duckdb.IOException) as error:
-        log.debug("%s cannot be written: %s", partial, error)
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcbench-view-")))
-        return _made(run, folder / NAME)
-    try:
-        partial.replace(run / NAME)  # the connection has the file open
-    except OSError:
-        stack.callback(partial.unlink, missing_ok=True)
-    return con
+    path = path_of(run)
+    if path is not None:
+        _remove_old(run, path)
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        try:
+            con = _made(run, path, partial)
+        except (OSError, duckdb.IOException) as error:
+            log.debug("%s cannot be written: %s", partial, error)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        else:
+            try:
+                partial.replace(path)  # the connection has the file open
+            except OSError:
+                stack.callback(partial.unlink, missing_ok=True)
+            return con
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcbench-view-")))
+    return _made(run, path, folder / "view.duckdb")
 
 
-def _made(run: Path, path: Path) -> Connection:
-    """Write a view of all lines to a path that does not exist, and open it for reading."""
-    opened = _continued(run, path)
+def _made(run: Path, view: Path | None, path: Path) -> Connection:
+    """Write a view of all lines to a path that does not exist, from the view on disk, and open it for reading."""
+    opened = None if view is None else _continued(run, view, path)
     if opened is not None:
         con, covers = opened
     else:
@@ -131,17 +165,17 @@ def _made(run: Path, path: Path) -> Connection:
     return _connect(path)
 
 
-def _continued(run: Path, path: Path) -> tuple[Connection, Covers] | None:
+def _continued(run: Path, view: Path, path: Path) -> tuple[Connection, Covers] | None:
     """Copy the view on disk; None if there is none, or the view is no longer right."""
     with path.open("xb") as copy:
         try:
-            with (run / NAME).open("rb") as view:
-                shutil.copyfileobj(view, copy, 1 << 20)
+            with safe_files.reading(view) as file:
+                shutil.copyfileobj(file, copy, 1 << 20)
         except FileNotFoundError:
             return None
     opened = _open(path, writable=True)
     if opened is not None and (changed := _changed(run, opened[1])) is not None:
-        log.warning("%s is made again: %s", run / NAME, changed)
+        log.warning("%s is made again: %s", view, changed)
         opened[0].close()
         return None
     return opened
@@ -168,18 +202,41 @@ def _update(con: Connection, run: Path, covers: Covers) -> None:
 def _add(con: Connection, path: Path, covered: _Covered) -> _Covered:
     """Parse the lines that are not covered yet. Covered bytes are known to be right."""
     stamp = _stamp(path)
-    if not path.exists():
-        return covered
     size, lines = covered.size, covered.lines
-    with path.open("rb") as file:
-        digest = _digest(file, covered.size)
-        while chunk := file.read(_CHUNK_BYTES) + file.readline():
-            chunk = chunk[: chunk.rfind(b"\n") + 1]  # a rest is being written, or was cut short by a kill
-            digest.update(chunk)
-            _READERS[path.name](con, chunk, lines + 1, str(path))
-            size += len(chunk)
-            lines += chunk.count(b"\n")
+    try:
+        with safe_files.reading(path) as file:
+            digest = _digest(file, covered.size)
+            while block := file.read(_CHUNK_BYTES):
+                # The rest of the last line; of a whole last line, the next line.
+                block += file.readline(max(0, LINE_BYTES - (len(block) - block.rfind(b"\n") - 1)))
+                chunk = block[: block.rfind(b"\n") + 1]  # a rest is being written, or was cut short by a kill
+                digest.update(chunk)
+                _READERS[path.name](con, chunk, lines + 1, str(path))
+                size += len(chunk)
+                lines += chunk.count(b"\n")
+                if len(block) - len(chunk) >= LINE_BYTES:
+                    longer = _to_its_end(file, block[len(chunk) :], digest)
+                    if longer is None:
+                        break
+                    lines += 1
+                    size += longer[0]
+                    digest = longer[1]
+                    line_tables.unreadable(str(path), lines, f"the line has {longer[0]} bytes")
+    except FileNotFoundError:
+        return covered
     return _Covered(size, lines, digest.hexdigest(), stamp)
+
+
+def _to_its_end(file: BinaryIO, line: bytes, digest: hashlib._Hash) -> tuple[int, hashlib._Hash] | None:
+    """Read on to the end of a line that is too long: its size, and the hash with it; None without a newline."""
+    size, digest = len(line), digest.copy()
+    digest.update(line)
+    while part := file.readline(1 << 20):
+        size += len(part)
+        digest.update(part)
+        if part.endswith(b"\n"):
+            return size, digest
+    return None
 
 
 def _changed(run: Path, covers: Covers) -> str | None:
@@ -188,7 +245,7 @@ def _changed(run: Path, covers: Covers) -> str | None:
         if _stamp(run / name) == covered.stamp != "":
             continue
         try:
-            with (run / name).open("rb") as file:
+            with safe_files.reading(run / name) as file:
                 if os.fstat(file.fileno()).st_size < covered.size:
                     return f"{name} is shorter than before"
                 if _digest(file, covered.size).hexdigest() != covered.sha256:
@@ -211,7 +268,7 @@ def _digest(file: BinaryIO, size: int) -> hashlib._Hash:
 def _stamp(path: Path) -> str:
     """Changes when a file changes; empty if the file is missing or changed just now."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except FileNotFoundError:
         return ""
     if time.time() - max(found.st_mtime, found.st_ctime) < _TICK_S:
@@ -221,7 +278,7 @@ def _stamp(path: Path) -> str:
 
 def _open(path: Path, *, writable: bool = False) -> tuple[Connection, Covers] | None:
     """Open a view, and read what it covers; None if there is none, or the file is no view of this version."""
-    if not path.exists():
+    if not safe_files.is_file(path):
         return None
     con = None
     try:
@@ -237,7 +294,7 @@ def _open(path: Path, *, writable: bool = False) -> tuple[Connection, Covers] | 
     if con is not None:
         con.close()
     if writable:
-        log.warning("%s is made again: %s", path.parent / NAME, why)
+        log.warning("%s is made again: %s", path, why)
     return None
 
 
@@ -257,7 +314,7 @@ def _connect(path: Path, *, writable: bool = False) -> Connection:
 @cache
 def _version() -> str:
     """Changes with the code that makes and reads the tables."""
-    sources = (Path(module.__file__ or "").read_bytes() for module in (line_tables, columnar, records))
+    sources = (Path(module.__file__ or "").read_bytes() for module in (line_tables, columnar, records, fields))
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
@@ -270,9 +327,10 @@ def _config() -> dict[str, str | bool | int | float | list[str]]:
     }
 
 
-def _remove_old_partials(run: Path) -> None:
-    """Remove what killed processes have left."""
-    for path in run.glob(f"{NAME}.*.partial*"):
+def _remove_old(run: Path, current: Path) -> None:
+    """Remove what killed processes have left, and views that are no longer of this run."""
+    for path in run.glob("view*.duckdb*"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _OLD_S:
+            old = ".partial" not in path.name or time.time() - path.lstat().st_mtime > _OLD_S
+            if path.name != current.name and old and not path.is_dir():
                 path.unlink()

@@ -68,7 +68,7 @@ def kept_stream(run: Run, record: Record, inputs: KeptInputs) -> tuple[StreamFil
     name = record.mesh.replace("/", "_")
     mesh = CodedMesh(name, placement, bytes.fromhex(record.decoded_sha256)[:HASH_BYTES])
     codec = record.codec.partition("[")[0]
-    stream = run.stream(record.stream_sha256)
+    stream = run.stream(record.stream_sha256, record.stream_size)
     return StreamFile(codec, record.codec_version, record.codec, record.rate, (mesh,), stream), missing
 
 

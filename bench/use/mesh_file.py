@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gcbench.errors import StoreError
+from gcbench.bench.store.safe_files import write_file
 
 
 def write_mesh(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> None:
@@ -27,17 +26,3 @@ def write_mesh(path: Path, vertices: NDArray[np.float64], faces: NDArray[np.int6
     options: dict[str, Any] = {"digits": 9, "include_normals": False} if kind == "obj" else {}
     data = mesh.export(file_type=kind, **options)
     write_file(path, data.encode() if isinstance(data, str) else bytes(data))
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file in one step, and its folder. Raises StoreError if that is impossible."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

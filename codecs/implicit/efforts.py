@@ -6,6 +6,55 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gcbench.codecs.base import Context, Effort
+from gcbench.entropy.budget import Budget
+from gcbench.geometry.marching_cubes import evaluated_points
+
+FINEST = 256  # cells along a side of the finest grid
+_ARRAYS = 192 << 20  # bytes of arrays beside the weights: the volume, its marked points, and blocks of points
+_BYTES_OF_A_WEIGHT = 48  # while weights are decoded: symbols, their order, values, the network
+_MARGIN = 2  # over what the largest rate needs if the surface can pass through every cell of the grid
+MOST_TRIANGLES = 3 << 20  # of a surface on the finest grid; a sphere has 300 000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What decoding one stream of an implicit codec takes; see :class:`~gcbench.entropy.budget.Budget`."""
+
+    memory: int
+    voxels: int
+    multiply_adds: int
+
+
+def cost(resolution: int, weights: int, for_a_point: int) -> Cost:
+    """Upper bound of what evaluating a field on a grid takes.
+
+    Parameters
+    ----------
+    resolution : int
+        Cells along a side of the grid.
+    weights : int
+        Numbers that the stream stores.
+    for_a_point : int
+        Multiply-adds at one point.
+    """
+    return Cost(
+        memory=_ARRAYS * (resolution + 1) ** 3 // (FINEST + 1) ** 3 + _BYTES_OF_A_WEIGHT * weights,
+        voxels=(resolution + 1) ** 3,
+        multiply_adds=evaluated_points(resolution) * for_a_point,
+    )
+
+
+def implicit_budget(for_a_point: int) -> Budget:
+    """The budget of a codec whose largest rate takes some multiply-adds at one point of the finest grid."""
+    most = _MARGIN * evaluated_points(FINEST) * for_a_point
+    return Budget(
+        memory=256 << 20, voxels=(FINEST + 1) ** 3, multiply_adds=most, meshes=1, triangles=MOST_TRIANGLES
+    )
+
+
+def perceptron_size(inputs: int, layers: int, width: int) -> int:
+    """Parameters of a perceptron with one output: also its multiply-adds at one point."""
+    return (inputs + 1) * width + (layers - 1) * (width + 1) * width + width + 1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Context, Effort, Rate
-from gcbench.codecs.implicit.efforts import MARKS
+from gcbench.codecs.implicit.efforts import MARKS, implicit_budget, perceptron_size
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec
 from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, UsageError
@@ -42,6 +42,13 @@ _OF_EFFORT: dict[Effort, Sequence[tuple[int, int, int]]] = {
 _SCALE = 0.2
 _DISTANCES_AT_ONCE = 1 << 23
 _TINY = 1e-12  # avoids 0 / 0: at the centre of a single sphere, all distances are 0
+_FOR_A_SPHERE = 16  # multiply-adds, or what takes as long, at one point: a distance and its share
+
+
+def _most_for_a_point() -> int:
+    """Multiply-adds of the largest rate at one point; "distances" has the most inputs."""
+    ladder = [rate for rates in _OF_EFFORT.values() for rate in rates]
+    return max(perceptron_size(4 + n, layers, width) + _FOR_A_SPHERE * n for n, layers, width in ladder)
 
 
 class KeySpheres(PerceptronCodec):
@@ -65,7 +72,8 @@ class KeySpheres(PerceptronCodec):
 
     name = "keyspheres"
     packages = (*PerceptronCodec.packages, "scipy")
-    container = Container(b"KSP", 1, name)
+    decode_budget = implicit_budget(_most_for_a_point())
+    container = Container(b"KSP", 1, name, decode_budget)
 
     def __init__(
         self, *, architecture: str = "direct", coding: str = "range", bits: int = 9, steps: int = 0, seconds: int = 0
@@ -97,6 +105,12 @@ class KeySpheres(PerceptronCodec):
 
         del mesh
         return bytes([self._architecture]) + pack(extract(field, int(rate.params["spheres"]), ctx.seed))
+
+    def condition_cost(self, condition: bytes) -> int:
+        """Multiply-adds of the distances from one point to the spheres."""
+        from gcbench.codecs.implicit.spheres import count_of
+
+        return _FOR_A_SPHERE * count_of(condition[1:])
 
     def shown(self, conditions: Sequence[bytes], device: str) -> Callable[[Tensor], Tensor]:
         """Inputs of a point: its position and the inputs from the spheres, by the architecture in the conditions."""

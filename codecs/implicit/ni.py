@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
+from gcbench.codecs.implicit.efforts import implicit_budget, perceptron_size
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, ladder
 from gcbench.entropy.container import Container
 
@@ -35,7 +36,8 @@ class Ni(PerceptronCodec):
     """
 
     name = "ni"
-    container = Container(b"NIW", 1, name)
+    decode_budget = implicit_budget(max(perceptron_size(3, *network) for network in _LADDER))
+    container = Container(b"NIW", 1, name, decode_budget)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Hidden layers and width."""

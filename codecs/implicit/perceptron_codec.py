@@ -15,7 +15,7 @@ import numpy as np
 
 from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
-from gcbench.codecs.implicit.efforts import MARKS, Fit, watched
+from gcbench.codecs.implicit.efforts import MARKS, Fit, cost, perceptron_size, watched
 from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, UsageError
 from gcbench.versions import source_version
@@ -45,7 +45,9 @@ FITS: dict[Effort, Fit] = {
 # mesh, and a small network cannot learn them too. At equal steps the surface is 15 % nearer with the clamp.
 CLAMP = 0.1
 _NARROW = 16  # up to this many inputs of a network are computed once for all points; more would take gigabytes
-_INPUTS_AT_ONCE = 1 << 22  # of a decoder; without this bound, 4096 spheres take 2 GB for a chunk of the grid
+# Numbers in a layer, for all points that a decoder evaluates at once: 4096 inputs would take 2 GB for a chunk of the grid.
+_NUMBERS_AT_ONCE = 1 << 22
+_MOST_CONDITION = 1 << 16  # bytes; 4096 spheres take 12 000
 
 
 class PerceptronCodec(ModelCodec):
@@ -104,6 +106,17 @@ class PerceptronCodec(ModelCodec):
         if any(conditions):
             raise BitstreamError("bytes that nothing asks for")
         return lambda points: points
+
+    def condition_cost(self, condition: bytes) -> int:
+        """Multiply-adds that the inputs of one point take.
+
+        Raises
+        ------
+        BitstreamError
+            The condition is invalid.
+        """
+        del condition
+        return 0
 
     def finish(self, networks: Perceptrons, rate: Rate, schedule: Schedule, train: Train) -> None:
         """Change the networks after training, e.g. prune them; ``train`` trains on with a schedule and a mask."""
@@ -215,23 +228,34 @@ class PerceptronCodec(ModelCodec):
             layers = fields.byte("number of hidden layers", 1, MAX_LAYERS)
             width = fields.number("width of the hidden layers", 1, MAX_WIDTH)
             resolution = fields.choice("resolution", RESOLUTIONS)
-            shown = self.shown([fields.block("condition")], ctx.device)
+            condition = fields.block("condition", _MOST_CONDITION)
+            shown = self.shown([condition], ctx.device)
             wide = shown(torch.zeros(1, 1, 3, device=ctx.device)).shape[-1]
+            weights = perceptron_size(wide, layers, width)
+            declared = cost(resolution, weights, weights + self.condition_cost(condition))
+            fields.work.spend(
+                memory=declared.memory, voxels=declared.voxels, multiply_adds=declared.multiply_adds, meshes=1
+            )
             widths = (wide, *[width] * layers, 1)
             tensors = decode(fields.rest(), shapes(widths), coding, bits)
             networks = Perceptrons.of(tensors, widths).to(ctx.device)
 
+        points_at_once = max(1, _NUMBERS_AT_ONCE // max(widths))
+
         def distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
-            ctx.check_deadline()
+            found = []
             with torch.inference_mode():
-                parts = torch.split(torch.from_numpy(points)[None].to(ctx.device), _INPUTS_AT_ONCE // wide, dim=1)
-                found: NDArray[np.float32] = torch.cat([networks(shown(part))[0, :, 0] for part in parts]).cpu().numpy()
-            return found
+                for part in torch.split(torch.from_numpy(points)[None].to(ctx.device), points_at_once, dim=1):
+                    ctx.check_deadline()
+                    found.append(networks(shown(part))[0, :, 0])
+                values: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+            return values
 
         with ctx.stage("evaluation"):
             volume = evaluate(distance, resolution)
+        ctx.check_deadline()
         with ctx.stage("meshing"):
-            return decoded_mesh(*surface(volume))
+            return decoded_mesh(*surface(volume, self.decode_budget.triangles))
 
 
 def ladder(networks: Sequence[tuple[int, int]], effort: Effort) -> list[Rate]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gcbench.codecs.base import Effort, Rate
+from gcbench.codecs.implicit.efforts import implicit_budget, perceptron_size
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, Train
 from gcbench.entropy.container import Container
 from gcbench.errors import UsageError
@@ -45,7 +46,8 @@ class PrunedMlp(PerceptronCodec):
     """
 
     name = "pruned-mlp"
-    container = Container(b"PMP", 1, name)
+    decode_budget = implicit_budget(perceptron_size(3, _LAYERS, max(_WIDTH.values())))
+    container = Container(b"PMP", 1, name, decode_budget)
 
     def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         super().__init__(coding="sparse", bits=bits, steps=steps, seconds=seconds)

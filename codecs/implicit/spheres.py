@@ -196,6 +196,8 @@ def unpack(data: bytes) -> NDArray[np.float32]:
     """
     fields = Fields(data)
     count = fields.number("number of spheres", 1, MOST)
+    if count > 4 * fields.left:  # a sphere takes at least two bits
+        raise BitstreamError(f"{count} spheres are declared in {fields.left} bytes")
     parameters = [fields.byte("Rice parameter", 0, _MOST_RICE) for _ in range(2)]
     bits = "".join(f"{byte:08b}" for byte in fields.rest())
     place = code = radius = 0
@@ -211,6 +213,17 @@ def unpack(data: bytes) -> NDArray[np.float32]:
     if len(bits) - place >= 8 or "1" in bits[place:]:
         raise BitstreamError("bytes after the last sphere")
     return _spheres(_unmorton(codes), radii)
+
+
+def count_of(data: bytes) -> int:
+    """Number of spheres in the bytes of :func:`pack`.
+
+    Raises
+    ------
+    BitstreamError
+        The number is out of range.
+    """
+    return Fields(data).number("number of spheres", 1, MOST)
 
 
 def _distinct_levels(points: Floats) -> Ints:

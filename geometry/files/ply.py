@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gcbench.errors import BadMesh, BitstreamError
-from gcbench.geometry.files.fields import (
-    Positions,
-    Triangles,
-    integers,
-    no_faces,
-    numbers,
-    require_room,
-    require_triangles,
-)
+from gcbench.geometry.files.fields import no_faces, numbers, require_text, shown
+from gcbench.geometry.files.notes import FileMesh, Polygons
+from gcbench.geometry.files.polygons import as_triangles
 
 _TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -33,9 +28,15 @@ _TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
+_FORMATS = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f8": "d"}  # of numpy codes, for struct
 _ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 MAX_HEADER_BYTES = 1 << 16  # bytes; headers in the wild have a few hundred
 _CORNERS = ("vertex_indices", "vertex_index")
+_DROPPED = {
+    "colours": {"red", "green", "blue", "diffuse_red", "r"},
+    "normals": {"nx", "ny", "nz"},
+    "texture coordinates": {"u", "v", "s", "t", "texture_u", "texture_v", "texcoord"},
+}
 
 
 @dataclass(frozen=True)
@@ -59,51 +60,70 @@ class _Element:
 @dataclass(frozen=True)
 class _Column:
     values: NDArray[np.generic]  # of all rows, one after the other
-    sizes: Sequence[int] = ()  # values in each row of a list property; empty for a scalar property
+    sizes: NDArray[np.int64] | None = None  # values in each row of a list property; None for a scalar property
 
 
 _Columns = dict[str, _Column]
 
 
-def read_ply(data: bytes) -> tuple[Positions, Triangles]:
-    """Read positions and face indices of a mesh, text or binary of either byte order; ignore all other data."""
+def read_ply(data: bytes, polygons: Polygons) -> FileMesh:
+    """Read positions and face indices of a mesh, text or binary of either byte order; leave out all other data."""
     order, elements, offset = _header(data)
     named = {element.name: element for element in elements}
-    if "vertex" not in named or not {"x", "y", "z"} <= {p.name for p in named["vertex"].properties}:
-        raise BadMesh("the PLY header has no vertex element with x, y and z")
-    indexed = [p.name for p in named["face"].properties if _is_corner_list(p)] if "face" in named else []
-    corners = indexed[0] if indexed else ""
-    if not corners or not named["face"].count:
-        kinds = {e.name: e.count for e in elements if e.name in {"edge", "tristrips"} and e.count}
+    axes = [p.name for p in named["vertex"].properties if p.name in set("xyz")] if "vertex" in named else []
+    if sorted(axes) != ["x", "y", "z"]:
+        raise BadMesh("the PLY header has no vertex element with one x, one y and one z")
+    strips = named["tristrips"].count if "tristrips" in named else 0
+    if strips:
+        raise BadMesh(f"has {strips} triangle strips, which are not read; export triangles")
+    if "face" not in named or not named["face"].count:
+        kinds = {e.name: e.count for e in elements if e.name == "edge" and e.count}
         raise no_faces(named["vertex"].count, Counter(kinds))
-    wanted = {"vertex": ("x", "y", "z"), "face": (corners,)}
-    columns = _binary(data, offset, order, elements) if order else _text(data[offset:], elements, wanted)
-    if not all(axis in columns.get("vertex", {}) and not columns["vertex"][axis].sizes for axis in "xyz"):
+    corners = [p for p in named["face"].properties if p.name in _CORNERS]
+    if len(corners) != 1 or not corners[0].count_type or corners[0].type[0] == "f":
+        raise BadMesh("the PLY header gives faces no list 'vertex_indices' of whole numbers, or more than one")
+    columns = _rows(data, offset, order, elements) if order else _text(data[offset:], elements)
+    if not all(axis in columns.get("vertex", {}) and columns["vertex"][axis].sizes is None for axis in "xyz"):
         raise BadMesh("the PLY file has faces and no vertices")
-    faces = columns["face"][corners]
-    require_triangles(faces.sizes)
+    faces = columns["face"][corners[0].name]
+    assert faces.sizes is not None  # checked above: a list
+    indices = _whole(faces.values)
     vertices = np.stack([columns["vertex"][axis].values.astype(np.float64) for axis in "xyz"], axis=1)
-    return vertices, faces.values.astype(np.int64).reshape(-1, 3)
+    has = {p.name for element in (named["vertex"], named["face"]) for p in element.properties}
+    dropped = tuple(sorted(what for what, names in _DROPPED.items() if names & has))
+    return as_triangles(vertices, indices, faces.sizes, polygons, dropped=dropped)
 
 
-def _is_corner_list(prop: _Property) -> bool:
-    return bool(prop.name in _CORNERS and prop.count_type and prop.type[0] != "f")
+def _whole(values: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Whole numbers as integers; those of a text were read as float64, which holds all of 32 bits exactly."""
+    if values.dtype.kind == "f":
+        as_float = values.astype(np.float64)
+        wrong = ~(np.abs(as_float) < 1 << 53) | (np.floor(as_float) != as_float)
+        if wrong.any():
+            raise BadMesh(f"'{as_float[wrong][0]:.9g}' stands where a whole number is due")
+    return values.astype(np.int64)
 
 
 def _header(data: bytes) -> tuple[str, list[_Element], int]:
-    """Byte order (empty for text), elements in file order, and the offset of the body."""
-    end = data.find(b"end_header", 0, MAX_HEADER_BYTES)
-    newline = data.find(b"\n", end, end + 16)
-    if data[:3] != b"ply" or end < 0 or newline < 0:
-        raise BadMesh("not a PLY file: it does not begin with 'ply' … 'end_header'")
+    """Byte order (empty for text), elements in file order, and the offset of the body.
+
+    All lines of a header end as its first line does, so a body may begin with a byte that looks like the end of a line.
+    """
+    first = re.match(rb"ply[ \t]*(\r\n|\n|\r)", data)
+    if not first:
+        raise BadMesh("not a PLY file: the first line is not 'ply'")
+    newline = b"\r" if first.group(1) == b"\r" else b"\n"
+    end = re.compile(newline + rb"[ \t]*end_header[ \t\r]*?" + newline).search(data, 0, MAX_HEADER_BYTES)
+    if not end:
+        raise BadMesh("the PLY header has no line 'end_header'")
     order = None
     elements: list[_Element] = []
-    for line in data[:end].decode("latin-1").splitlines()[1:]:
+    for line in data[first.end(1) : end.start()].decode("latin-1").split(newline.decode()):
         match line.split():
             case ["format", name, _] if name in _ORDERS:
                 order = _ORDERS[name]
             case ["element", name, count] if count.isdecimal() and name not in {e.name for e in elements}:
-                elements.append(_Element(name, int(count), []))
+                elements.append(_Element(name, _count(count), []))
             case ["property", "list", count_type, kind, name] if (
                 elements and kind in _TYPES and _TYPES.get(count_type, "f")[0] != "f"
             ):
@@ -113,62 +133,57 @@ def _header(data: bytes) -> tuple[str, list[_Element], int]:
             case [] | ["comment" | "obj_info", *_]:
                 pass
             case _:
-                raise BadMesh(f"the PLY header has a line that is not understood: '{line[:60]}'")
+                raise BadMesh(f"the PLY header has a line that is not understood: '{shown(line[:60].encode())}'")
     if order is None:
         raise BadMesh("the PLY header names no format")
-    return order, elements, newline + 1
+    return order, elements, end.end()
 
 
-def _text(body: bytes, elements: Sequence[_Element], wanted: dict[str, tuple[str, ...]]) -> dict[str, _Columns]:
-    """Read text rows, one line each, into {element: {property: column}}."""
-    lines = [fields for line in body.splitlines() if (fields := line.split())]
-    columns: dict[str, _Columns] = {}
-    for element in elements:
-        require_room(element.count, len(lines), f"lines of element '{element.name}'")
-        rows, lines = lines[: element.count], lines[element.count :]
-        taken: dict[str, list[list[bytes]]] = {name: [] for name in wanted.get(element.name, ())}
-        if not taken:
-            continue
-        for row in rows:
-            at = 0
-            for prop in element.properties:
-                length = int(row[at]) if prop.count_type else 1
-                at += bool(prop.count_type)
-                if length < 0 or at + length > len(row):
-                    raise BadMesh(f"a line of element '{element.name}' is too short")
-                if prop.name in taken:
-                    taken[prop.name].append(row[at : at + length])
-                at += length
-        is_list = {prop.name: bool(prop.count_type) for prop in element.properties}
-        for name, cells in taken.items():
-            flat = chain.from_iterable(cells)
-            sizes = [len(cell) for cell in cells]
-            values: NDArray[np.generic] = integers(flat, sum(sizes)) if is_list[name] else numbers(flat, sum(sizes))
-            columns.setdefault(element.name, {})[name] = _Column(values, sizes if is_list[name] else ())
-    return columns
+def _count(digits: str) -> int:
+    return int(digits[:20]) if len(digits) > 20 else int(digits)  # larger than any file
 
 
-def _binary(data: bytes, offset: int, order: str, elements: Sequence[_Element]) -> dict[str, _Columns]:
+def _text(body: bytes, elements: Sequence[_Element]) -> dict[str, _Columns]:
+    """Read the values of a text, wherever its lines end, as if they were a binary body of float64."""
+    require_text(body)
+    values = numbers(body.split()).astype("<f8")
+    as_doubles = [
+        _Element(e.name, e.count, [_Property(p.name, "f8", "f8" if p.count_type else "") for p in e.properties])
+        for e in elements
+    ]
+    return _rows(values.tobytes(), 0, "<", as_doubles, padding=b"")
+
+
+def _rows(
+    data: bytes, offset: int, order: str, elements: Sequence[_Element], *, padding: bytes = b" \t\r\n\0"
+) -> dict[str, _Columns]:
+    """Read a body into {element: {property: column}}. Nothing but padding may follow the last row."""
     columns: dict[str, _Columns] = {}
     for element in elements:
         smallest = sum(np.dtype(prop.count_type or prop.type).itemsize for prop in element.properties)
-        require_room(element.count * smallest, len(data) - offset, f"bytes of element '{element.name}'")
+        if element.count * smallest > len(data) - offset:
+            raise BadMesh(
+                f"declares {element.count} rows of '{shown(element.name.encode())}', more than the file can hold: "
+                "the file is cut off, or the count is wrong"
+            )
         if not smallest or not element.count:
             continue
         column, offset = _uniform(data, offset, order, element) or _ragged(data, offset, order, element)
         columns[element.name] = column
+    if data[offset:].strip(padding):
+        raise BadMesh("more data follow the rows that the PLY header declares: a count is wrong")
     return columns
 
 
 def _uniform(data: bytes, offset: int, order: str, element: _Element) -> tuple[_Columns, int] | None:
     """Read all rows at once, with list lengths from the first row; None if a later row has other lengths."""
     fields: list[tuple[str, str] | tuple[str, str, int]] = []
-    lengths: dict[str, int] = {}
+    lengths: dict[int, int] = {}
     at = offset
     for number, prop in enumerate(element.properties):
         if prop.count_type:
             length = _length(data, at, order + prop.count_type)
-            lengths[prop.name] = length
+            lengths[number] = length
             fields += [(f"n{number}", order + prop.count_type), (f"p{number}", order + prop.type, length)]
             at += np.dtype(prop.count_type).itemsize + length * np.dtype(prop.type).itemsize
         else:
@@ -180,10 +195,10 @@ def _uniform(data: bytes, offset: int, order: str, element: _Element) -> tuple[_
     column: _Columns = {}
     for number, prop in enumerate(element.properties):
         values = rows[f"p{number}"]
-        if prop.count_type:
-            if (rows[f"n{number}"] != lengths[prop.name]).any():
+        if number in lengths:
+            if (rows[f"n{number}"] != lengths[number]).any():
                 return None
-            column[prop.name] = _Column(values.reshape(-1), [lengths[prop.name]] * element.count)
+            column[prop.name] = _Column(values.reshape(-1), np.full(element.count, lengths[number]))
         else:
             column[prop.name] = _Column(values)
     return column, offset + element.count * (at - offset)
@@ -191,32 +206,41 @@ def _uniform(data: bytes, offset: int, order: str, element: _Element) -> tuple[_
 
 def _ragged(data: bytes, offset: int, order: str, element: _Element) -> tuple[_Columns, int]:
     """Read rows whose lists differ in length; check every length against the file before use."""
-    sizes: dict[str, list[int]] = {prop.name: [] for prop in element.properties}
-    chunks: dict[str, list[bytes]] = {prop.name: [] for prop in element.properties}
+    sizes: list[list[int]] = [[] for _ in element.properties]
+    chunks: list[list[bytes]] = [[] for _ in element.properties]
+    widths = [np.dtype(prop.type).itemsize for prop in element.properties]
+    counts = [struct.Struct(order + _FORMATS[p.count_type]) if p.count_type else None for p in element.properties]
     for _ in range(element.count):
-        for prop in element.properties:
+        for number, (width, count) in enumerate(zip(widths, counts, strict=True)):
             length = 1
-            if prop.count_type:
-                length = _length(data, offset, order + prop.count_type)
-                offset += np.dtype(prop.count_type).itemsize
-            end = offset + length * np.dtype(prop.type).itemsize
+            if count is not None:
+                if offset + count.size > len(data):
+                    raise BadMesh(f"the rows of element '{element.name}' are cut off")
+                length = _checked(count.unpack_from(data, offset)[0], data)
+                offset += count.size
+            end = offset + length * width
             if end > len(data):
                 raise BadMesh(f"the rows of element '{element.name}' are cut off")
-            sizes[prop.name].append(length)
-            chunks[prop.name].append(data[offset:end])
+            sizes[number].append(length)
+            chunks[number].append(data[offset:end])
             offset = end
     column: _Columns = {}
-    for prop in element.properties:
-        values = np.frombuffer(b"".join(chunks[prop.name]), order + prop.type)
-        column[prop.name] = _Column(values, sizes[prop.name] if prop.count_type else ())
+    for number, prop in enumerate(element.properties):
+        values = np.frombuffer(b"".join(chunks[number]), order + prop.type)
+        column[prop.name] = _Column(values, np.array(sizes[number]) if prop.count_type else None)
     return column, offset
 
 
 def _length(data: bytes, offset: int, kind: str) -> int:
-    length = int(np.frombuffer(data, kind, count=1, offset=offset)[0])
-    if not 0 <= length <= len(data):
-        raise BadMesh(f"a list declares {length} values")
-    return length
+    if offset + np.dtype(kind).itemsize > len(data):
+        raise BadMesh("the rows are cut off")
+    return _checked(np.frombuffer(data, kind, count=1, offset=offset)[0].item(), data)
+
+
+def _checked(length: float, data: bytes) -> int:
+    if not 0 <= length <= len(data) or length != int(length):
+        raise BadMesh(f"a list declares {length:.10g} values: the file is damaged, or differs from its header")
+    return int(length)
 
 
 def write_points(path: Path, points: NDArray[np.int32], *, grey: int | None = None) -> None:

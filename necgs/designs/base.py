@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from gcbench.entropy.budget import check_budget
+from gcbench.necgs.budget import BUDGET
 from gcbench.necgs.settings import EFFORT_RESOLUTION, Coder, Effort
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Array: TypeAlias = "NDArray[np.int16]"
 Known: TypeAlias = Callable[[int], Array]
+
+EXTRACTION_BYTES = 14  # for each vertex of a volume, while its surface is extracted
+_DENSE_BYTES = 80  # for each vertex of a volume of four channels that is evaluated part by part
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,23 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What decoding one mesh takes.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes of arrays at one time: the decoder, and what it computes of a mesh.
+    voxels, multiply_adds : int
+        Grid vertices of the volume, and what the network computes.
+    """
+
+    memory: int
+    voxels: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
 class Plan(Generic[T]):
     """Everything that decides a stream but the meshes and the seed."""
 
@@ -104,10 +126,17 @@ class Decoder(ABC):
     def volume(self, features: Array, watch: Callable[[], None]) -> NDArray[np.float32]:
         """The volume of a mesh, (channels, K, K, K), in [-1, 1]; ``watch`` may raise, to stop."""
 
-    def surface(self, features: Array, job: Job) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def surface(
+        self, features: Array, job: Job, most_triangles: int = BUDGET.triangles
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Vertices (V, 3) and faces (F, 3) of a mesh in the cube [-1, 1]³, by deformable marching cubes on its volume.
 
         A design without dense volumes overrides this method, and times its own stages.
+
+        Raises
+        ------
+        BitstreamError
+            The surface would have more triangles.
         """
         import torch
 
@@ -116,9 +145,20 @@ class Decoder(ABC):
 
         with job.stage("network"):
             volume = self.volume(features, job.watch)
+        job.watch()
         with job.stage("meshing"):
+            # A closed surface has two triangles for each vertex, up to its genus.
+            check_budget("triangles", 2 * crossings(volume[0]), most_triangles)
             vertices, faces = extract(torch.from_numpy(volume), Grid(self.resolution))
         return vertices.numpy().astype(np.float64), faces.numpy()
+
+
+def crossings(tsdf: NDArray[np.float32]) -> int:
+    """Grid edges with an end inside and an end outside: the vertices of the surface of a volume, (K, K, K)."""
+    inside = np.zeros(tsdf.shape, bool)
+    inside[1:-1, 1:-1, 1:-1] = tsdf[1:-1, 1:-1, 1:-1] < 0  # the border counts as outside
+    along = (inside, inside.transpose(1, 0, 2), inside.transpose(2, 0, 1))
+    return sum(int(np.count_nonzero(each[1:] != each[:-1])) for each in along)
 
 
 class Design(ABC, Generic[T]):
@@ -131,6 +171,7 @@ class Design(ABC, Generic[T]):
     name: ClassVar[str]
     tag: ClassVar[int]  # in streams, for ever
     ladder: ClassVar[Mapping[Effort, Sequence[int]]]  # what tells the rates of an effort apart, low to high quality
+    resolution: int  # K, grid vertices along each axis of a volume
     shipped: ClassVar[Path | None] = None  # a file of weights that decoding needs beside the stream
     starts: ClassVar[bool] = False  # whether training can start from another stream, :attr:`Job.start`
 
@@ -192,6 +233,16 @@ class Design(ABC, Generic[T]):
     @abstractmethod
     def describe(self) -> str:
         """The configuration in one line for people."""
+
+    def cost(self) -> Cost:
+        """What decoding one mesh takes, from the configuration alone.
+
+        Here: of a perceptron that is evaluated at every second vertex along each axis, and around the surface, which
+        together is a quarter of the vertices.
+        """
+        voxels = self.resolution**3
+        parameters = sum(kind.size for kind in self.tensors().values())
+        return Cost(_DENSE_BYTES * voxels + 12 * parameters, voxels, voxels // 4 * parameters)
 
     # --- Work ---------------------------------------------------------------------------------------------------------
 

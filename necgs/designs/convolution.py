@@ -14,7 +14,7 @@ from math import log2, prod
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from gcbench.errors import UsageError
-from gcbench.necgs.designs.base import Decoder, Design, Parameters, Symbols, Trained
+from gcbench.necgs.designs.base import EXTRACTION_BYTES, Cost, Decoder, Design, Parameters, Symbols, Trained
 from gcbench.necgs.settings import EFFORT_RESOLUTION, RESOLUTIONS, Effort, Objective, effort_objective, one_of
 from gcbench.training.precision import Precision
 
@@ -244,6 +244,19 @@ class Convolution(Design[Training]):
     def features(self) -> Symbols:
         """One embedded feature."""
         return Symbols(self.feature_shape, self.levels)
+
+    def cost(self) -> Cost:
+        """Of all convolutions, each over a grid twice as fine as the one before."""
+        side, inputs, adds, largest = self.feature_resolution, self.feature_channels, 0, 0
+        for width in self.widths:
+            outputs = width * UPSCALING**3
+            adds += side**3 * inputs * outputs * KERNEL**3
+            largest = max(largest, side**3 * (inputs + 3 * outputs))  # before and after GELU, and shuffled
+            side, inputs = UPSCALING * side, width
+        voxels = self.resolution**3
+        adds += voxels * inputs * self.channels * KERNEL**3
+        largest = max(largest, voxels * (inputs + 2 * self.channels))
+        return Cost(4 * largest + 12 * self.parameter_count() + EXTRACTION_BYTES * voxels, voxels, adds)
 
     def describe(self) -> str:
         """The configuration in one line."""

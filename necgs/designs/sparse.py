@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from gcbench.errors import BenchError, BitstreamError, UsageError
-from gcbench.necgs.designs.base import Decoder, Design, FeatureCoding, Parameters, Symbols, Trained
+from gcbench.necgs.designs.base import Cost, Decoder, Design, FeatureCoding, Parameters, Symbols, Trained
 from gcbench.necgs.settings import Effort, one_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _DIGEST_BYTES = 4
 _PRICES = (1, 100_000)
 PRICE_UNIT = 1e-7
 _OWN_PRICE = 160
+_BLOCK_BYTES, _VERTEX_BYTES = 2048, 16  # that a decoder holds for each block and each grid vertex
 
 
 @cache
@@ -264,6 +265,18 @@ class Sparse(Design[Training]):
         from gcbench.necgs.designs.sparse_coding import TreeCoding
 
         return TreeCoding
+
+    def cost(self) -> Cost:
+        """Of a volume in which every block is near the surface."""
+        *dense, last = self.widths
+        grids = ((4, self.channels, 0), (8, dense[0], 1), (16, dense[1], 1))
+        adds = 0
+        for (side, inputs, doubled), width in zip(grids, dense, strict=True):
+            adds += side**3 * width * (inputs * doubled + (width if doubled else inputs) * 27)
+        side_adds = last * last * 27 + last * dense[-1] + last * self.hidden + self.vertices_per_block * self.hidden
+        voxels = self.resolution**3
+        memory = _BLOCK_BYTES * BLOCKS**3 + _VERTEX_BYTES * voxels
+        return Cost(memory, voxels, adds + BLOCKS**3 * side_adds)
 
     def describe(self) -> str:
         """The configuration in one line."""

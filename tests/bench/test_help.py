@@ -7,7 +7,7 @@ import re
 import pytest
 import typer
 
-from gcbench.bench.cli import app
+from gcbench.bench.cli.verbs import app
 
 COMMAND = typer.main.get_command(app)
 VERBS = {

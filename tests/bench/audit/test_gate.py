@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import re
 import shlex
 
@@ -16,7 +18,7 @@ from gcbench.bench.audit import Baseline, Subset, cell_results, compare_results,
 from gcbench.bench.audit.baseline import BaselineUnreadable, CodecFacts, Timing, TimingRatio
 from gcbench.bench.audit.comparison import EXACT, OTHER_INPUT, TRAINED, CellId, CellResult, compare
 from gcbench.bench.audit.gate import _ratios, judge
-from gcbench.bench.cli import app
+from gcbench.bench.cli.verbs import app
 from gcbench.bench.metrics import DEFAULT_SUITES, SUITES, columns
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.runner import run_plan
@@ -249,19 +251,81 @@ class TestBaseline:
         ("text", "message"),
         [
             ("nonsense", "cannot be read as a baseline"),
-            ("[]", "has format None, this gcbench reads 2"),
+            ("[]", "names no format, this gcbench reads 2"),
             ('{"format": 99}', "has format 99"),
-            ('{"format": 2}', "not a complete baseline"),
-            ('{"format": 2, "tolerances": {"exact": {"name": 1}}}', "known: exact"),
-            ('{"format": 2, "tolerances": {"sloppy": {}}}', "tolerances of 'sloppy'"),
+            ('{"format": "2"}', "names no format"),
+            ('{"format": 2}', r"not a baseline as --update writes it: subset is missing"),
+            ("[" * 100_000, "nested too deeply"),
+            ('{"format": NaN}', "the file has NaN, which is no number"),
+            ('{"format": 2, "format": 2}', "the file has a name twice"),
+            ('{"format": ' + "2" * 5000 + "}", "too many digits"),
+            ("\udcff", "not UTF-8"),
         ],
     )
     def test_what_is_no_baseline(self, tmp_path, text, message):
-        (tmp_path / "b.json").write_text(text)
-        with pytest.raises((BaselineUnreadable, UsageError), match=message):
+        (tmp_path / "b.json").write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(BaselineUnreadable, match=message):
             Baseline.read(tmp_path / "b.json")
         with pytest.raises(BaselineUnreadable, match="there is no baseline"):
             Baseline.read(tmp_path / "nowhere.json")
+
+    @pytest.mark.parametrize(
+        ("place", "value", "message"),
+        [
+            (("cells", 0, "bytes"), math.nan, "the file has NaN, which is no number"),
+            (("cells", 0, "bytes"), -1, r"cell 1: bytes: is -1, not a number from 0"),
+            (("cells", 0, "bytes"), "1000", r'cell 1: bytes: is "1000", not a number'),
+            (("cells", 0, "bytes"), True, r"cell 1: bytes: is true"),
+            (("cells", 0, "bytes"), None, "cell 1: is ok and has no bytes"),
+            (("cells", 0, "cd"), math.inf, "the file has Infinity"),
+            (("cells", 0, "cd"), -0.5, r"cell 1: cd: is -0\.5, which is not possible"),
+            (("cells", 0, "nc"), 1.5, r"cell 1: nc: is 1\.5, which is not possible"),
+            (("cells", 0, "out_components"), 1.5, r"cell 1: out_components: is 1\.5"),
+            (("cells", 0, "cd"), [1], r"cell 1: cd: is a list of 1 values"),
+            (("cells", 0, "status"), "fine", r'cell 1: status: is "fine"; possible are ok'),
+            (("cells", 0, "codec"), "nobody", "cell 1 is of nobody, which is not among the codecs"),
+            (("cells", 0, "mesh"), "nobody", "is of the mesh mixed/nobody, which is not among the inputs"),
+            (("cells", 0), 5, "not a list of at most"),
+            (("cells", 1), None, "not a list of at most"),
+            (("subset", "seed"), -1, r"subset: seed: is -1"),
+            (("subset", "effort"), "huge", r'subset: effort: is "huge"'),
+            (("subset", "datasets"), "mixed", r'subset: datasets: is "mixed", not a list'),
+            (("subset", "rates"), [["q10"]], r"subset: rates: .*: is a list"),
+            (("inputs", "mixed/m0"), "../../x", r"inputs: .*mixed/m0.*: is .* not a SHA-256"),
+            (("tolerances",), {"exact": {"name": 1}}, "unknown tolerances of 'exact'; known: exact"),
+            (("tolerances",), {"sloppy": {}}, "unknown tolerances of 'sloppy'"),
+            (("tolerances", "trained", "mean_bytes"), 1e9, r"mean_bytes.?: is .* not a number from 0 to 10"),
+            (("codecs", "draco", "deterministic"), 1, "deterministic: is neither true nor false"),
+            (("timing", "necgs q10", "encode"), 0, "encode: is 0, not a positive number"),
+            (("suites",), [], "suites: is a list"),
+        ],
+    )
+    def test_no_value_of_a_stranger_is_believed(self, baseline, tmp_path, place, value, message):
+        """A NaN in ``bytes`` compared as better."""
+        file = tmp_path / "b.json"
+        baseline.write(file)
+        data = json.loads(file.read_text())
+        inner = data
+        for name in place[:-1]:
+            inner = inner[name]
+        inner[place[-1]] = value
+        file.write_text(json.dumps(data))
+        with pytest.raises(BaselineUnreadable, match=message) as caught:
+            Baseline.read(file)
+        assert "\n" not in str(caught.value)
+
+    def test_a_row_twice_and_what_is_no_file(self, baseline, tmp_path):
+        file = tmp_path / "b.json"
+        baseline.write(file)
+        data = json.loads(file.read_text())
+        data["cells"].append(data["cells"][0])
+        file.write_text(json.dumps(data))
+        with pytest.raises(BaselineUnreadable, match="draco q10 on mixed/m0 is there twice"):
+            Baseline.read(file)
+        os.mkfifo(tmp_path / "pipe")
+        for name in ("pipe", "."):
+            with pytest.raises(BaselineUnreadable, match="is not a file"):
+                Baseline.read(tmp_path / name)
 
     def test_packages_are_those_that_a_codec_says_whatever_they_are_called_in_its_version(self, monkeypatch):
         """Versions such as 2.13.0+cpu and distributions such as open3d-cpu cannot be read from a version's text."""

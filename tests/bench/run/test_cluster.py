@@ -19,13 +19,13 @@ import psutil
 import pytest
 import trimesh
 
-from gcbench.bench.cli.interruption import INTERRUPTED
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.runner import run_plan
 from gcbench.bench.run.work import Task, TaskLimits
 from gcbench.bench.store.run import Run
 from gcbench.errors import BenchError, StoreError, UsageError
+from gcbench.interrupts import INTERRUPTED
 
 distributed = pytest.importorskip("distributed")
 from gcbench.bench.run import cluster, node  # noqa: E402 (they need distributed)

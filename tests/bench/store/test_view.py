@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -19,10 +20,12 @@ from gcbench.bench.analysis.frame import frame
 from gcbench.bench.store import columnar, view
 from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn
 from gcbench.bench.store.run import Run
+from gcbench.bench.store.safe_files import MARKER
 from gcbench.errors import StoreError
 
 EXAMPLES = int(os.environ.get("GCBENCH_EXAMPLES", "8"))  # an example takes half a second
 LINES = ("codings.jsonl", "measurements.jsonl")
+HASH, OTHER = "a" * 64, "b" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -53,22 +56,23 @@ def coding(**more) -> Coding:
     values = {
         "key": "k", "session": "s", "dataset": "d", "split": "all", "codec": "c", "codec_version": "1",
         "kind": "model", "rate": "r0", "rate_index": 0, "effort": "quick", "seed": 0, "shared_bytes": 7,
-        "meshes": (CodedMesh("m", "hash", 3, 1, 40, 48, 50, mesh_bytes=5, decoded_sha256="back"),),
-        "streams": ("stream",), "encode": cost, "decode": cost, "ran_on": RanOn("host", "3", 2, "cpu"),
+        "meshes": (CodedMesh("m", HASH, 3, 1, 40, 48, 50, mesh_bytes=5, decoded_sha256=HASH),),
+        "streams": (HASH,), "encode": cost, "decode": cost, "ran_on": RanOn("host", "3", 2, "cpu"),
     }  # fmt: skip
     return Coding(**(values | more))
 
 
 def measurement(**more) -> Measurement:
     values = {
-        "key": "k", "session": "s", "stream": "stream", "place": 0, "codec": "c", "decoder_version": "1",
-        "input": "hash", "suite": "suite", "suite_version": "1", "seed": 0, "values": {"x": 1.5}, "seconds": 0.1,
+        "key": "k", "session": "s", "stream": HASH, "place": 0, "codec": "c", "decoder_version": "1",
+        "input": HASH, "suite": "suite", "suite_version": "1", "seed": 0, "values": {"x": 1.5}, "seconds": 0.1,
     }  # fmt: skip
     return Measurement(**(values | more))
 
 
 def write(folder: Path, codings=(), measurements=(), mode="w") -> Run:
     folder.mkdir(exist_ok=True)
+    (folder / MARKER).write_text("{}")
     for name, values in zip(LINES, (codings, measurements), strict=True):
         with (folder / name).open(mode) as file:
             file.writelines(json.dumps(value.to_json()) + "\n" for value in values)
@@ -77,7 +81,7 @@ def write(folder: Path, codings=(), measurements=(), mode="w") -> Run:
 
 STATUS = st.sampled_from(["ok", "ok", "ok", "failed", "timeout", "bad-input"])
 MESH = st.builds(
-    CodedMesh, st.sampled_from("abé"), st.sampled_from(["h1", "h2", ""]), st.sampled_from([0, 3, 7]), faces=st.just(2),
+    CodedMesh, st.sampled_from("abé"), st.sampled_from([HASH, OTHER, ""]), st.sampled_from([0, 3, 7]), faces=st.just(2),
     problem=st.sampled_from([None, None, None, "no faces"]), mesh_bytes=st.sampled_from([None, 0, 100]),
 )  # fmt: skip
 COST = st.none() | st.builds(
@@ -87,6 +91,41 @@ COST = st.none() | st.builds(
 VALUES = st.dictionaries(
     st.sampled_from(["x", "X", "n", "yes", 'a "b".c']), st.floats(-9, 9) | st.integers(0, 9), max_size=3
 )
+
+
+WRONG = (
+    *("NaN", "-Infinity", "1e400", "9" * 30, "-1", "01", "-0", "1.0", "1e3", "true", "null", '""', '"7"', "[]", "{}"),
+    *(
+        '{"a": 1}',
+        "[[1]]",
+        '"\\u0000"',
+        '"\\ud800"',
+        '"' + "x" * 20_000 + '"',
+        '"../../dev/zero"',
+        "2.5",
+        "1e999",
+        "1.",
+    ),
+    *('{"a": 1, "a": 2}', '["' + HASH + '"]', "[" * 2000, '{"x": {"y": 1}}', '"\xff"', "'a'", '"a\tb"', "[null]"),
+)
+
+
+def hostile(draw, text: bytes, damage: int) -> bytes:
+    """The line with a wrong value, a name twice, a value that is missing, or in other bytes."""
+    values = list(re.finditer(rb'"([^"]+)": ("[^"]*"|[-\d.e]+|true|false|\[[^\[\]]*\]|\{[^{}]*\})', text))
+    found = draw(st.sampled_from(values))
+    if damage < 5:
+        return text[: found.start(2)] + draw(st.sampled_from(WRONG)).encode("latin-1") + text[found.end(2) :]
+    if damage == 5:
+        return text[: found.end()] + b", " + found[0] + text[found.end() :]
+    if damage == 6:
+        return text[: found.start()] + text[found.end() :].removeprefix(b", ")
+    return draw(
+        st.sampled_from(
+            [b"\xef\xbb\xbf" + text, text[:-1] + b"\r\n", b" " + text, text.replace(b": ", b":"), text[:-1].ljust(4000)
+             + b"\n", text.decode().encode("utf-16")[:-2] + b"\n", text.replace(b'"key"', b'"k\\u0065y"')]
+        )
+    )  # fmt: skip
 
 
 @st.composite
@@ -107,15 +146,17 @@ def lines(draw) -> list[tuple[int, bytes]]:
             )  # fmt: skip
         else:
             one = measurement(
-                key=f"m{key}", place=draw(st.integers(0, 2)), input=draw(st.sampled_from(["h1", "h2"])),
+                key=f"m{key}", place=draw(st.integers(0, 2)), input=draw(st.sampled_from([HASH, OTHER])),
                 decoder_version=draw(st.sampled_from("12")), suite=draw(st.sampled_from(["s", "t", "S"])),
                 status=draw(STATUS), values=draw(VALUES), error=draw(st.none() | st.text()),
                 seconds=draw(st.none() | st.floats(0, 9)), seed=draw(st.integers(0, 1)),
             )  # fmt: skip
         text = json.dumps(one.to_json()).encode() + b"\n"
-        damage = draw(st.integers(0, 11))
+        damage = draw(st.integers(0, 19))
         if damage == 0:
             text = text[: draw(st.integers(0, len(text) - 2))] + b"\n"
+        elif damage < 8:
+            text = hostile(draw, text, damage)
         found.append((isinstance(one, Measurement), text))
     return found
 
@@ -133,7 +174,9 @@ def test_the_view_has_the_records_of_the_run_at_every_moment(tmp_path_factory, m
             for name, text, cut in zip(LINES, texts, cuts, strict=True):
                 (folder / name).write_bytes(text[: [*cut, len(text)][step]])
             rows = same(Run(folder))
-            assert (folder / view.NAME).exists()
+            path = view.path_of(folder)
+            assert path is not None
+            assert path.exists()
         assert rows.equals(read(Run(folder)))
     finally:
         logging.disable(logging.NOTSET)
@@ -158,7 +201,7 @@ def test_a_column_that_no_suite_knows_is_kept(tmp_path):
 
 def test_what_only_python_can_read_is_read(tmp_path):
     """A file name that is no text is half of a surrogate pair in JSON."""
-    odd = CodedMesh("m\udcff", "hash", 3, 1, 40, 48, 50, mesh_bytes=5)
+    odd = CodedMesh("m\udcff", HASH, 3, 1, 40, 48, 50, mesh_bytes=5)
     run = write(tmp_path, [coding(), coding(rate="r1", meshes=(odd,)), coding(rate="r2")])
     assert [*read(run)["mesh"]] == ["m", "m?", "m"]
 
@@ -171,7 +214,7 @@ def test_unreadable_lines_are_left_out_and_said(tmp_path, caplog):
     (tmp_path / LINES[0]).write_text("\n".join([texts[0], json.dumps(lost), texts[2], "", "{", "[]", texts[0]]) + "\n")
     assert [*same(run)["rate"]] == ["r0", "r2"]
     caplog.clear()
-    (tmp_path / view.NAME).unlink()
+    view.path_of(tmp_path).unlink()
     read(run)
     said = sorted({record.getMessage().split("line ")[1].split()[0] for record in caplog.records})
     assert said == ["2", "4", "5", "6"]
@@ -229,7 +272,7 @@ def test_files_that_have_not_changed_are_not_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["half", "foreign", "empty", "version", "tables"])
 def test_a_damaged_or_foreign_view_is_made_again_with_one_line(tmp_path, caplog, monkeypatch, damage):
     run = write(tmp_path, [coding()], [measurement()])
-    before, path = read(run), tmp_path / view.NAME
+    before, path = read(run), view.path_of(tmp_path)
     if damage == "version":
         monkeypatch.setattr(view, "_version", lambda: "2")
     elif damage == "tables":
@@ -253,7 +296,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path, monkeypatch):
     run = write(tmp_path / "run", [coding()], [measurement()])
     monkeypatch.setattr(Path, "open", _read_only(Path.open, tmp_path / "run"))
     assert len(same(run)) == 1
-    assert not (tmp_path / "run" / view.NAME).exists()
+    assert not (view.path_of(tmp_path / "run")).exists()
 
 
 def _read_only(real, folder):
@@ -274,7 +317,7 @@ def test_readers_at_once_do_no_harm(tmp_path):
         try:
             for _ in range(5):
                 assert len(read(run)) == 20
-                (tmp_path / view.NAME).unlink(missing_ok=True)
+                view.path_of(tmp_path).unlink(missing_ok=True)
         except BaseException as error:  # noqa: BLE001  # shown below
             failed.append(error)
 
@@ -296,7 +339,7 @@ def test_a_copied_run_has_a_right_view(tmp_path):
 
 def test_a_run_of_a_newer_gcbench_is_refused_and_stays_as_it_is(tmp_path):
     run = write(tmp_path, [coding()], [measurement()])
-    (tmp_path / "sessions.jsonl").write_text('{"session": "s", "gcbench": "9.0", "format": 99}\n')
+    (tmp_path / MARKER).write_text('{"gcbench": "9.0", "format": 99}\n')
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for use in (lambda: read(run), run.writing):
         with pytest.raises(StoreError, match=r"by gcbench 9.0 in format 99, .* knows format 1: update gcbench") as info:

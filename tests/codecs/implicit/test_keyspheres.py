@@ -113,7 +113,7 @@ def test_a_decoder_holds_few_inputs_at_a_time(monkeypatch):
         return real(points, spheres)
 
     monkeypatch.setattr("gcbench.codecs.implicit.keyspheres.distances", features)
-    monkeypatch.setattr("gcbench.codecs.implicit.perceptron_codec._INPUTS_AT_ONCE", 5 * 1000)
+    monkeypatch.setattr("gcbench.codecs.implicit.perceptron_codec._NUMBERS_AT_ONCE", 5 * 1000)
     mesh = KeySpheres().decode_mesh(stream, Context())
     assert max(seen) == 1000
     np.testing.assert_allclose(mesh.vertices, whole.vertices, atol=1e-6)
