@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench import native
-from gcbench.codecs import draco
+from gcbench.codecs import decimation, draco
 from gcbench.codecs.arrays import checked_faces
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
 from gcbench.errors import CodecFailed, SystemLibraryMissing
@@ -21,21 +21,6 @@ from gcbench.versions import source_version
 if TYPE_CHECKING:
     import trimesh
     from numpy.typing import ArrayLike, NDArray
-
-# (face budget, quantisation bits), low to high quality. DracoQem explains the choice.
-_LADDER = (
-    (250, 8),
-    (500, 8),
-    (1000, 8),
-    (1500, 8),
-    (2500, 8),
-    (2500, 10),
-    (5000, 10),
-    (5000, 12),
-    (10000, 12),
-    (20000, 12),
-)
-_QUICK = frozenset({(250, 8), (1000, 8), (2500, 8), (5000, 10), (10000, 12)})
 
 # Every option is given: for a missing option, MeshLab takes the value of the *previous* call in this process.
 # preservenormal refuses collapses that flip a face; with preservenormal, the streams equal those of the reference
@@ -62,15 +47,12 @@ class DracoQem(ModelCodec):
     A mesh within the budget is not decimated. The caller must merge vertices at equal positions, as the loader does:
     MeshLab collapses edges along shared vertices only.
 
-    **The ladder.** Budgets 250 … 20 000 × bits 7 … 14 were measured on 14 meshes (4 AMA frames, 4 animals, 6 of
-    Thingi10K of 1 660 to 36 518 faces; exact point-to-surface distance). The excess of a rate is its bytes over those
-    of the Pareto front of the mesh at the same distance. The chosen ladder has steps of at most 2× in bytes, rising
-    budget and bits, and includes the reference measurements' 2 500 faces at 8 bits. Its mean excess is 0.5 % on AMA,
-    1.6 % on animals and 29 % on Thingi10K; bytes and distance are monotone on all but three meshes. These three are
-    simple CAD parts, where few faces at many bits are better (72214: 250 faces at 11 bits) and the excess is 42–66 %.
-    One ladder cannot fit both kinds of mesh; the ladder fits organic meshes, which are the majority.
-    Crane frame 0000: 461, 752, 1215, 1599, 2324, 3354, 5808, 7962, 14122, 25359 bytes at a distance of
-    .0082, .0049, .0030, .0022, .0017, .0011, .00065, .00055, .00026, .00008.
+    **The ladder.** A rate is a target of the mean point-to-surface distance, and the encoder searches for the budget
+    and the bits of the smallest stream (:mod:`gcbench.codecs.decimation`). The search is part of the encoding time.
+    Measured on 4 AMA frames, 4 animals and 8 models of Thingi10K, over budgets on a grid of 2^(1/4) × 6 to 14 bits, in
+    bytes above the smallest at the same distance: 0.1 % on AMA and animals, 2.2 % on Thingi10K.
+    ``draco-qem[ladder=faces]`` has fixed pairs of budget and bits, without a search: 7 % on AMA and animals, 62 % on
+    Thingi10K, where few faces at many bits are better on simple parts.
 
     **Rejected alternatives**, mean change at equal budget and bits over these meshes (AMA, animals, Thingi10K):
     planarquadric: bytes −1.8, −2.0, +1.5 %, distance +2.2, +5.8, +2.2 %; preserveboundary: bytes 0, +0.9, +0.3 %,
@@ -82,9 +64,11 @@ class DracoQem(ModelCodec):
 
     name = "draco-qem"
     packages = ("pymeshlab", *draco.Draco.packages)
+    decode_budget = draco.BUDGET
 
-    def __init__(self) -> None:
+    def __init__(self, ladder: str = "distance") -> None:
         self._draco = draco.Draco()
+        self._ladder = decimation.as_ladder(ladder)
 
     def version(self) -> str:
         """Version of this module, of ``draco``, pymeshlab and DracoPy."""
@@ -109,12 +93,8 @@ class DracoQem(ModelCodec):
         return Availability(ok=True)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``f00250q08`` (250 faces, 8 bits) to ``f20000q12``; every second one for ``quick``."""
-        return [
-            Rate(f"f{faces:05d}q{bits:02d}", {"face_budget": faces, "quantization_bits": bits})
-            for faces, bits in _LADDER
-            if effort != "quick" or (faces, bits) in _QUICK
-        ]
+        """``d1600`` to ``d0012``, target distances in 10⁻⁵; of the ladder of faces ``f00250q08`` to ``f20000q12``."""
+        return decimation.rates(self._ladder, effort)
 
     def prepare(self) -> None:
         """Import pymeshlab and DracoPy."""
@@ -124,8 +104,14 @@ class DracoQem(ModelCodec):
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
         """Decimate and encode one mesh."""
-        vertices, faces = decimate(mesh.vertices, mesh.faces, int(rate.params["face_budget"]))
-        return draco.encode(vertices, faces, int(rate.params["quantization_bits"]))
+        return decimation.encode(
+            mesh,
+            rate,
+            ctx,
+            decimate=lambda budget: decimate(mesh.vertices, mesh.faces, budget),
+            code=lambda arrays, bits: draco.encode(*arrays, bits),
+            decode=draco.decode,
+        )
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh, as ``draco`` does."""

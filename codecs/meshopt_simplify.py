@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench import native
-from gcbench.codecs import meshopt
+from gcbench.codecs import decimation, meshopt
 from gcbench.codecs.arrays import checked_faces
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
 from gcbench.entropy.container import Container
@@ -21,20 +21,6 @@ if TYPE_CHECKING:
     import trimesh
     from numpy.typing import ArrayLike, NDArray
 
-# (face budget, quantisation bits), low to high quality: see MeshoptSimplify.
-_LADDER = (
-    (250, 8),
-    (500, 8),
-    (1000, 8),
-    (1500, 8),
-    (2500, 8),
-    (2500, 10),
-    (5000, 10),
-    (5000, 12),
-    (10000, 12),
-    (20000, 12),
-)
-_QUICK = frozenset({(250, 8), (1000, 8), (2500, 8), (5000, 10), (10000, 12)})
 _LIBRARY = ("meshoptimizer", "libmeshoptimizer2d")  # name, and package of Debian 12
 _ANY_ERROR = 3e38  # only the budget ends the collapses
 
@@ -44,8 +30,8 @@ class MeshoptSimplify(ModelCodec):
 
     The simplifier keeps vertices where they are, so that a collapse chooses one of two ends. It takes 10 ms for a mesh
     of 20 000 faces, where MeshLab takes 300 ms, and leaves 1.4 times the distance at an equal number of faces (AMA;
-    1.5–2 times on CAD models). A mesh within the budget is not simplified. The ladder is that of ``draco-qem``, so
-    that rates can be compared by their labels.
+    1.5–2 times on CAD models). A mesh within the budget is not simplified. The ladders are those of ``draco-qem``:
+    target distances, or fixed pairs of faces and bits.
 
     The simplifier comes from the system library libmeshoptimizer: the package meshopt does not have it.
 
@@ -56,6 +42,9 @@ class MeshoptSimplify(ModelCodec):
     packages = meshopt.Meshopt.packages
     container = Container(b"MSS", 1, name)
     decode_budget = container.budget
+
+    def __init__(self, ladder: str = "distance") -> None:
+        self._ladder = decimation.as_ladder(ladder)
 
     def version(self) -> str:
         """Version of the format, of this module, of the packages, and of libmeshoptimizer."""
@@ -85,12 +74,8 @@ class MeshoptSimplify(ModelCodec):
         return Availability(ok=True)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``f00250q08`` (250 faces, 8 bits) to ``f20000q12``; every second one for ``quick``."""
-        return [
-            Rate(f"f{faces:05d}q{bits:02d}", {"face_budget": faces, "quantization_bits": bits})
-            for faces, bits in _LADDER
-            if effort != "quick" or (faces, bits) in _QUICK
-        ]
+        """``d1600`` to ``d0012``, target distances in 10⁻⁵; of the ladder of faces ``f00250q08`` to ``f20000q12``."""
+        return decimation.rates(self._ladder, effort)
 
     def prepare(self) -> None:
         """Import the packages and load the library."""
@@ -101,8 +86,14 @@ class MeshoptSimplify(ModelCodec):
 
     def encode_mesh(self, mesh: trimesh.Trimesh, rate: Rate, ctx: Context) -> bytes:
         """Simplify and encode one mesh."""
-        faces = simplify(mesh.vertices, mesh.faces, int(rate.params["face_budget"]))
-        return meshopt.encode(self.container, mesh.vertices, faces, int(rate.params["quantization_bits"]))
+        return decimation.encode(
+            mesh,
+            rate,
+            ctx,
+            decimate=lambda budget: (np.asarray(mesh.vertices), simplify(mesh.vertices, mesh.faces, budget)),
+            code=lambda arrays, bits: meshopt.encode(self.container, *arrays, bits),
+            decode=lambda stream: meshopt.decode(self.container, stream),
+        )
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh, as ``meshopt`` does."""

@@ -10,6 +10,7 @@ import typer
 
 from gcbench.bench.cli.encode import slot
 from gcbench.bench.cli.options import AllThreads, Data, Deadline, Device, Memory, limit_of, names
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.runs import opened, run_path
 from gcbench.errors import BenchError, UsageError
 
@@ -46,7 +47,7 @@ def decode_command(
     [bold]Examples[/bold]
 
         bench decode out/bunny.draco.q10.gcb -o meshes --format ply
-        bench decode my-run --mesh crane/mesh_0002 -c draco-qem --rate f02500q08
+        bench decode my-run --mesh crane/mesh_0002 -c draco-qem --rate d0140
 
     A stream file says how to decode it, and where the mesh was: the decoded mesh is in the coordinates of the original
     file. A set becomes a folder of meshes. A file of another version of a codec is refused, unless it decodes to the
@@ -76,7 +77,7 @@ def decode_command(
                 target = (out / path).with_name(f"{path.name}.{format_}")
                 vertices = decoded.vertices if normalised else decoded.placement.restore(decoded.vertices)
                 write_mesh(target, vertices, decoded.faces)
-                typer.echo(f"{target}: {len(vertices)} vertices, {len(decoded.faces)} faces")
+                say(f"{target}: {len(vertices)} vertices, {len(decoded.faces)} faces")
             return
         for text in streams:
             source = Path(text)
@@ -89,10 +90,10 @@ def decode_command(
                     )
                     vertices = decoded.vertices if normalised else decoded.placement.restore(decoded.vertices)
                     write_mesh(target, vertices, decoded.faces)
-                    typer.echo(f"{target}: {len(vertices)} vertices, {len(decoded.faces)} faces")
+                    say(f"{target}: {len(vertices)} vertices, {len(decoded.faces)} faces")
             except BenchError as error:
                 failed = error
-                typer.echo(f"error: {error}" if text in str(error) else f"error: {text}: {error}", err=True)
+                say(f"error: {error}" if text in str(error) else f"error: {text}: {error}", err=True)
     if failed is not None:
         raise typer.Exit(failed.exit_code)
 
@@ -118,9 +119,9 @@ def _of_run(
     inputs = KeptInputs(store, data)
     for record in found.values():
         if record.status != "ok" and record.decoded_sha256 is None:
-            typer.echo(f"{record.mesh} {record.codec} {record.rate}: {record.status}: {record.error}", err=True)
+            say(f"{record.mesh} {record.codec} {record.rate}: {record.status}: {record.error}", err=True)
             continue
         file, missing = kept_stream(store, record, inputs)
         if missing:
-            typer.echo(f"{record.mesh} stays normalised: {missing}", err=True)
+            say(f"{record.mesh} stays normalised: {missing}", err=True)
         yield Path(file_stem(record.mesh, record.codec, record.rate)), file, record.stream_place

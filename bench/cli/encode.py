@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench import plain_text
 from gcbench.bench.cli.options import AllThreads, Deadline, Device, Memory, limit_of
+from gcbench.bench.cli.output import say
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def encode_command(
 
     [bold]Examples[/bold]
 
-        bench encode bunny.ply -c draco-qem --rate f02500q08 -o out
+        bench encode bunny.ply -c draco-qem --rate d0140 -o out
         bench encode scans/*.obj -c draco-qem --max-kb 20 -o out
 
     Each mesh becomes a file out/NAME.CODEC.RATE.gcb; a set codec codes all meshes into one file. Each stream is
@@ -94,17 +95,17 @@ def encode_command(
                 search = encoder.search(group, bounds, lambda trial: None)
                 found, tried = search.chosen and encoder.measured(search.chosen), list(search.tried)
             if found is None or found.failed:
-                typer.echo(f"{name}: {_why(encoder, tried, bounds)}", err=True)
+                say(f"{name}: {_why(encoder, tried, bounds)}", err=True)
                 good = False
                 continue
             path = out / f"{file_stem(name, address, found.rate)}{SUFFIX}"
             write_file(path, found.data)
-            typer.echo(_said(path, found))
+            say(_said(path, found))
             if one is None:
-                typer.echo(f"    tried: {'; '.join(map(str, tried))}")
+                say(f"    tried: {'; '.join(map(str, tried))}")
     if not good:
         raise typer.Exit(1)
-    typer.echo(f"next: bench decode {shlex.quote(str(path))} -o {shlex.quote(str(out))}")
+    say(f"next: bench decode {plain_text.shell_word(path)} -o {plain_text.shell_word(out)}")
 
 
 def _said(path: Path, trial: Trial) -> str:

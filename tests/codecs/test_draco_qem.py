@@ -17,7 +17,8 @@ from gcbench.codecs.draco import Draco, decode
 from gcbench.codecs.draco_qem import DracoQem, decimate
 from gcbench.errors import BadMesh, SystemLibraryMissing
 
-CODEC = DracoQem()
+CODEC = DracoQem("faces")
+SEARCHING = DracoQem()
 RATES = {rate.label: rate for rate in CODEC.rates("standard")}
 
 # Measured with draco_encoder's library and MeshLab's quadric decimation on two AMA frames, normalised to [-1, 1]:

@@ -38,7 +38,7 @@ def triangles(mesh: trimesh.Trimesh, decimals: int = 9) -> set[tuple[tuple[float
 
 @pytest.mark.parametrize("address", ["meshopt", pytest.param("meshopt-simplify", marks=needs_library)])
 def test_round_trip_and_damage(address):
-    stream = common.check_round_trip(address, distance=0.01)
+    stream = common.check_round_trip(address, distance=0.03)
     common.check_damage(address, stream)
 
 
@@ -163,8 +163,8 @@ def test_a_closed_mesh_meets_its_budget_and_stays_closed(budget):
 @needs_library
 def test_a_mesh_within_the_budget_is_coded_as_by_meshopt():
     mesh, ctx = common.torus(), Context()
-    rates = {rate.label: rate for rate in MeshoptSimplify().rates("standard")}
-    simple = MeshoptSimplify().encode_mesh(mesh, rates["f10000q12"], ctx)
+    rates = {rate.label: rate for rate in MeshoptSimplify("faces").rates("standard")}
+    simple = MeshoptSimplify("faces").encode_mesh(mesh, rates["f10000q12"], ctx)
     assert simple[HEADER_BYTES:] == encode(CONTAINER, mesh.vertices, mesh.faces, 12)[HEADER_BYTES:]
 
 

@@ -237,7 +237,7 @@ def test_another_version_decodes_only_if_the_mesh_is_the_same(bench, meshes, tmp
 EVERY = (
     ("raw-zstd", "z19", 1e-6),
     ("draco", "q10", 0.002),
-    ("draco-qem", "f00250q08", 0.05),
+    ("draco-qem", "d0400", 0.05),
     ("pcgcv2", "b8r2", 0.03),
     ("ni", "l4w16q", 0.2),
     ("keyspheres", "n32l6w16q", 0.2),
