@@ -184,7 +184,7 @@ def _key(question: Question, entry: EntryPoint) -> str:
     version = f"{dist.name} {dist.version}" if dist else ""
     # Folders of packages change when pip installs something.
     folders = [(path, _mtime(path)) for path in sys.path if path.endswith("-packages")]
-    what = [asdict(question), entry.name, entry.value, version, sys.version, folders, _files(entry.module)]
+    what: list[Any] = [asdict(question), entry.name, entry.value, version, sys.version, folders, _files(entry.module)]
     what += [_mtime(__file__), _mtime(str(Path(__file__).with_name("registry.py")))]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -228,7 +228,7 @@ def _read() -> dict[str, Answer]:
         return {}
 
 
-def _keep(answers: Mapping[str, Answer]) -> None:
+def _keep(answers: dict[str, Answer]) -> None:
     """Keep answers for the next process; a disk that is full costs only time."""
     file = _kept_in()
     partial = file.with_name(f".{file.name}.{os.getpid()}")

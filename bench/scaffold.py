@@ -31,7 +31,7 @@ def new_codec(name: str, parent: Path) -> list[Path]:
     StoreError
         The folder cannot be written.
     """
-    return _new("codec", name, parent, CODECS, {'b"XMPL"': f'b"{_magic(name)}"'})
+    return _new("codec", name, parent, CODECS, {'b"XMP"': f'b"{_magic(name)}"'})
 
 
 def new_metric(name: str, parent: Path) -> list[Path]:
@@ -74,7 +74,7 @@ def _new(kind: str, name: str, parent: Path, taken: Registry[Any], replaced: dic
 
 
 def _magic(name: str) -> str:
-    """Four letters of the name for the start of a stream; vowels are dropped if the name is too long."""
+    """Three letters of the name for the start of a stream; vowels are dropped if the name is too long."""
     letters = name.replace("-", "").upper() or "X"
     short = letters[0] + "".join(c for c in letters[1:] if c not in "AEIOU")
-    return (short if len(short) >= 4 else letters)[:4].ljust(4, "0")
+    return (short if len(short) >= 3 else letters)[:3].ljust(3, "0")

@@ -15,6 +15,7 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
+from gcbench.entropy.budget import Budget, Work
 from gcbench.entropy.container import Fields
 from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
@@ -33,9 +34,14 @@ _HEADER = b"DRACO\x02\x02\x01\x01\x00\x00"
 _TRAVERSALS = {0, 2}  # standard, valence; encoders no longer write 1 (predictive)
 
 # Draco allocates memory for the declared counts before it reads the data: a header of 20 bytes that declares 2^30 faces
-# gets the process killed. The densest streams that we found have 683 faces per byte (a flat grid at one bit).
+# gets the process killed. Decoding takes 120 bytes for a face. The densest streams that we found have 683 faces per
+# byte (a flat grid at one bit); streams of real meshes have fewer than 10. So any stream may declare 4096 faces per
+# byte up to 2^21 faces, and then 64 per byte.
 MAX_FACES = 1 << 24
 MAX_FACES_PER_BYTE = 4096
+_FREE_FACES, _FURTHER_FACES_PER_BYTE = 1 << 21, 64
+_BYTES_OF_A_FACE = 128
+BUDGET = Budget(memory=_BYTES_OF_A_FACE * MAX_FACES, voxels=0, multiply_adds=0, meshes=1, triangles=MAX_FACES)
 
 
 class Draco(ModelCodec):
@@ -54,6 +60,7 @@ class Draco(ModelCodec):
 
     name = "draco"
     packages = ("DracoPy",)
+    decode_budget = BUDGET
 
     def version(self) -> str:
         """Version of this module and of DracoPy."""
@@ -109,8 +116,8 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
     Raises
     ------
     CodecFailed
-        Every face is degenerate, a face uses a vertex that does not exist, there are more than 2^24 faces, or Draco
-        refuses the mesh.
+        Every face is degenerate, a face uses a vertex that does not exist, there are more than 2^24 faces, Draco
+        refuses the mesh, or the stream is too short for so many faces.
     """
     import DracoPy
 
@@ -139,6 +146,8 @@ def encode(vertices: ArrayLike, faces: ArrayLike, quantization_bits: int) -> byt
         if _all_degenerate(points, triangles):
             raise CodecFailed("every face has two corners at one position: Draco drops such faces") from error
         raise CodecFailed(f"Draco refuses the mesh: {error}") from error
+    if len(triangles) > most_faces(len(stream)):
+        raise CodecFailed(f"{len(triangles)} faces take {len(stream)} bytes: a decoder accepts fewer faces for a byte")
     return bytes(stream)
 
 
@@ -182,12 +191,18 @@ def read_header(stream: bytes) -> StreamHeader:
     fields.byte("number of attribute seams")
     symbols, splits = fields.number("number of symbols"), fields.number("number of split symbols")
     header = StreamHeader(vertices, faces, symbols, splits)
-    limit = min(MAX_FACES, MAX_FACES_PER_BYTE * len(stream))
+    limit = most_faces(len(stream))
     if not 0 < header.faces <= limit:
         raise BitstreamError(f"{header.faces} faces are declared in {len(stream)} bytes; the limit is {limit}")
     if not (3 <= header.vertices <= 3 * header.faces and header.split_symbols <= header.symbols <= header.faces):
         raise BitstreamError("the declared counts contradict each other")
+    Work(BUDGET).spend(memory=_BYTES_OF_A_FACE * faces, meshes=1, triangles=faces)
     return header
+
+
+def most_faces(stream_bytes: int) -> int:
+    """Faces that a stream of this length may declare."""
+    return min(MAX_FACES, MAX_FACES_PER_BYTE * stream_bytes, _FREE_FACES + _FURTHER_FACES_PER_BYTE * stream_bytes)
 
 
 def _all_degenerate(points: np.ndarray, triangles: np.ndarray) -> bool:

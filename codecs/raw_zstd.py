@@ -15,7 +15,7 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
-from gcbench.entropy.budget import check_budget
+from gcbench.entropy.budget import Budget, check_budget
 from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 _ROW_BYTES = 12  # three float32, or three int32
 MAX_PAYLOAD_BYTES = 1 << 31
+_DECODED = 3  # bytes of all arrays for one of the payload: the payload itself, float64 positions, int64 indices
 # A zstd block makes at most 128 KiB, and the smallest (run-length) takes 4 bytes. Source: RFC 8878, section 3.1.1.2.
 _MAX_EXPANSION = (128 << 10) // 4
+# So 33 kB of zstd can become 1 GiB. Meshes take a third to a twentieth of their arrays; beyond 64 MiB, a stream may be
+# at most 64 times smaller than its arrays.
+_FREE_BYTES, _MOST_EXPANSION = 1 << 26, 64
 
 
 class RawZstd(ModelCodec):
@@ -34,7 +38,14 @@ class RawZstd(ModelCodec):
 
     name = "raw-zstd"
     packages = ("zstandard",)
-    container = Container(b"RZS", 1, name)
+    decode_budget = Budget(
+        memory=_DECODED * MAX_PAYLOAD_BYTES,
+        voxels=0,
+        multiply_adds=0,
+        meshes=1,
+        triangles=MAX_PAYLOAD_BYTES // _ROW_BYTES,
+    )
+    container = Container(b"RZS", 1, name, decode_budget)
 
     def version(self) -> str:
         """Version of the format, of this module, and of the package zstandard, which contains zstd."""
@@ -81,6 +92,11 @@ class RawZstd(ModelCodec):
             level=int(rate.params["level"]), write_checksum=False, write_content_size=True, threads=0
         )
         frame = compressor.compress(vertices.tobytes() + faces.astype("<i4").tobytes())
+        if payload_bytes > most_payload_bytes(len(frame)):
+            raise CodecFailed(
+                f"{payload_bytes} bytes of arrays take {len(frame)} bytes: a decoder accepts only "
+                f"{most_payload_bytes(len(frame))}"
+            )
         return self.container.pack(Writer().number(len(vertices), len(faces)).raw(frame).data())
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
@@ -97,7 +113,8 @@ class RawZstd(ModelCodec):
         n_vertices, n_faces = fields.number("number of vertices"), fields.number("number of faces")
         frame = fields.rest()
         payload_bytes = _ROW_BYTES * (n_vertices + n_faces)
-        check_budget("bytes of arrays", payload_bytes, min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * len(frame)))
+        check_budget("bytes of arrays", payload_bytes, most_payload_bytes(len(frame)))
+        fields.work.spend(memory=_DECODED * payload_bytes, meshes=1, triangles=n_faces)
         try:
             # zstd allocates as much memory as the frame declares. If the frame declares no size, the size here is -1.
             content_bytes = zstandard.frame_content_size(frame)
@@ -113,3 +130,8 @@ class RawZstd(ModelCodec):
         vertices = np.frombuffer(payload, "<f4", 3 * n_vertices).reshape(-1, 3)
         faces = np.frombuffer(payload, "<i4", 3 * n_faces, _ROW_BYTES * n_vertices).reshape(-1, 3)
         return decoded_mesh(vertices, faces)
+
+
+def most_payload_bytes(frame_bytes: int) -> int:
+    """Bytes of arrays that a frame of this length may become."""
+    return min(MAX_PAYLOAD_BYTES, _MAX_EXPANSION * frame_bytes, _FREE_BYTES + _MOST_EXPANSION * frame_bytes)

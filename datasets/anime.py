@@ -9,6 +9,7 @@ Source: the format description of github.com/rabbityl/DeformingThings4D.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench.datasets.regular import open_regular
 from gcbench.errors import BadMesh
 
 _HEADER_BYTES = 12
@@ -51,8 +53,8 @@ class AnimeFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES:
             raise BadMesh(f"{size} bytes are too short for an .anime file")

@@ -46,6 +46,7 @@ class Selection:
     sources: tuple[MeshSource, ...]
     missing: tuple[MissingMesh, ...] = ()
     remedy: str = ""  # how to get the missing meshes
+    notes: tuple[str, ...] = ()  # what the user should know: folders that cannot be listed, files of other formats
 
 
 class Dataset(ABC):

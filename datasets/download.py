@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in total if known
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
+MOST_BYTES = 64 << 30
+"""Of any download. Thingi10K, the largest, has 10 GB."""
+
 _CONNECT_S, _READ_S = 15.0, 60.0
 _CHUNK = 1 << 15  # an interruption loses one chunk at most: requests drops an incomplete one
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -32,7 +35,13 @@ def no_progress(_file: str, _done: int, _total: int | None) -> None:
 
 
 def download(
-    url: str, target: Path, sha256: str | None, *, progress: Progress = no_progress, pause_s: float = 1.0
+    url: str,
+    target: Path,
+    sha256: str | None,
+    *,
+    progress: Progress = no_progress,
+    pause_s: float = 1.0,
+    most_bytes: int = MOST_BYTES,
 ) -> Path:
     """Download a file; it appears at ``target`` complete and checked, or not at all.
 
@@ -52,11 +61,14 @@ def download(
         Called every 32 kB.
     pause_s : float
         Seconds before the first repeated attempt; doubled after every attempt without progress.
+    most_bytes : int
+        A larger file is refused, and what has come of it is deleted.
 
     Raises
     ------
     DownloadFailed
-        The server refuses, the connection keeps breaking, the checksum is wrong, or the disk is full.
+        The server refuses, the connection keeps breaking, the file is too large, the checksum is wrong, or the disk is
+        full.
     """
     import pooch
 
@@ -69,7 +81,7 @@ def download(
                 known_hash=f"sha256:{sha256}" if sha256 else None,
                 fname=target.name,
                 path=target.parent,
-                downloader=_Resuming(target, progress, pause_s),
+                downloader=_Resuming(target, progress, pause_s, most_bytes),
             )
         except ValueError as error:
             found = re.search(r"[0-9a-f]{64}(?=\D*$)", str(error).split("Expected")[0])
@@ -97,12 +109,13 @@ def _writing_to(target: Path) -> Iterator[None]:
 class _Resuming:
     """A downloader for pooch: writes ``<target>.part``, and moves it to where pooch checks the hash."""
 
-    def __init__(self, target: Path, progress: Progress, pause_s: float) -> None:
+    def __init__(self, target: Path, progress: Progress, pause_s: float, most_bytes: int) -> None:
         self._name = target.name
         self._part = target.with_name(target.name + ".part")
         self._validator = target.with_name(target.name + ".part.etag")  # identifies the version of the part
         self._progress = progress
         self._pause_s = pause_s
+        self._most_bytes = most_bytes
 
     def __call__(self, url: str, output_file: str, _pooch: object, check_only: bool = False) -> bool | None:
         import requests
@@ -163,11 +176,13 @@ class _Resuming:
         elif start != offset:
             self._part.unlink(missing_ok=True)
             return "the server sent another range than asked for; starting over"
+        self._require_bounded(url, total)
         self._require_room(None if total is None else total - offset)
         self._keep_validator(response)
         done = offset
         with self._part.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(_CHUNK):
+                self._require_bounded(url, done + len(chunk))
                 file.write(chunk)
                 done += len(chunk)
                 self._progress(self._name, done, total)
@@ -180,6 +195,14 @@ class _Resuming:
             self._validator.write_text(validator, encoding="latin-1")
         else:
             self._validator.unlink(missing_ok=True)
+
+    def _require_bounded(self, url: str, size: int | None) -> None:
+        if size is not None and size > self._most_bytes:
+            self._part.unlink(missing_ok=True)
+            self._validator.unlink(missing_ok=True)
+            raise DownloadFailed(
+                f"{url} has more than {self._most_bytes} bytes, the most that this file may have; it was deleted"
+            )
 
     def _require_room(self, needed: int | None) -> None:
         if needed is not None and needed > shutil.disk_usage(self._part.parent).free:

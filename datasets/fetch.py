@@ -11,7 +11,7 @@ from typing import Literal
 
 from gcbench.datasets.ama import OFFICIAL_NAMES
 from gcbench.datasets.checksums import file_sha256, read_checksums, record_checksums
-from gcbench.datasets.download import Progress, download, no_progress
+from gcbench.datasets.download import MOST_BYTES, Progress, download, no_progress
 from gcbench.datasets.dt4d import Dt4d
 from gcbench.datasets.lists import FOLDER as LISTS_FOLDER
 from gcbench.datasets.lists import LISTS, OfficialList
@@ -24,6 +24,7 @@ AMA_URL = "http://groups.csail.mit.edu/graphics/mesh_animation/"
 # Source: README of github.com/Thingi10K/Thingi10K.
 THINGI10K_URL = "https://huggingface.co/datasets/Thingi10K/Thingi10K/resolve/main/"
 _AMA_MESH = re.compile(r"mesh_\d+\.obj")
+_LIST_BYTES = 64 << 20  # the published selections have less than a megabyte
 DOWNLOADS = "downloads"  # folder under the root for archives, which are deleted after unpacking
 
 Trust = Literal["published", "recorded", "first use"]
@@ -134,7 +135,7 @@ class _Job:
 
     def fetch_list(self, spec: OfficialList) -> Fetched:
         target = self.root / LISTS_FOLDER / spec.file
-        self._download(spec.url, target, spec.sha256)
+        self._download(spec.url, target, spec.sha256, _LIST_BYTES)
         record_checksums(self.root, {f"{LISTS_FOLDER}/{spec.file}": spec.sha256})
         return Fetched(spec.file, target, spec.sha256, "published", 1)
 
@@ -168,10 +169,10 @@ class _Job:
             n_files += self._move_in(meshes, folder / "raw_meshes")  # last: its presence means that everything is here
         return Fetched(file, folder, archive.sha256, archive.trust, n_files)
 
-    def _download(self, url: str, target: Path, sha256: str | None) -> None:
+    def _download(self, url: str, target: Path, sha256: str | None, most_bytes: int = MOST_BYTES) -> None:
         if self.url_base:
             url = f"{self.url_base.rstrip('/')}/{url.rpartition('/')[2]}"
-        download(url, target, sha256, progress=self.progress, pause_s=self.pause_s)
+        download(url, target, sha256, progress=self.progress, pause_s=self.pause_s, most_bytes=most_bytes)
 
     @contextmanager
     def _unpacked(self, url: str, wanted: Callable[[PurePosixPath], bool]) -> Iterator[_Archive]:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcbench.datasets.regular import read_regular
 from gcbench.errors import DatasetMissing
 
 FOLDER = "official_lists"
@@ -49,7 +50,7 @@ def official_list(dataset: str, root: Path | None, cache: Path) -> tuple[str, ..
     for path in (folder / spec.file for folder in folders):
         if not path.is_file():
             continue
-        data = path.read_bytes()
+        data = _read(path)
         found = hashlib.sha256(data).hexdigest()
         if found != spec.sha256:
             raise DatasetMissing(
@@ -58,3 +59,10 @@ def official_list(dataset: str, root: Path | None, cache: Path) -> tuple[str, ..
             )
         return tuple(data.decode("ascii").split("\n")[:-1])
     raise DatasetMissing(f"the published selection list {spec.file} is not here", "get it with: bench data fetch lists")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise DatasetMissing(f"{path} cannot be read: {error.strerror or error}", "make it readable") from error

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from gcbench.datasets.anime import AnimeFile
 from gcbench.datasets.base import MeshSource
+from gcbench.datasets.mesh_bytes import MeshBytes
 from gcbench.datasets.normalise import clean
 from gcbench.errors import BadMesh
-from gcbench.geometry import files
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,5 @@ def _arrays(path: Path, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int
     if suffix == ".anime":
         found = AnimeFile(path).frame(frame)
         return found.vertices, found.faces
-    read = files.read(path.read_bytes(), suffix)
+    read = MeshBytes.of(path).read()
     return read.vertices, read.faces

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gcbench.errors import UsageError
+
 
 def data_root(given: Path | None = None) -> Path:
     """Folder of datasets: ``given``, else ``BENCH_DATA``, else the user's data folder; it need not exist."""
@@ -17,10 +19,12 @@ def cache_dir(given: Path | None = None) -> Path:
 
 
 def _resolve(given: Path | None, variable: str, kind: str) -> Path:
-    if given is not None:
-        return given.expanduser()
-    if os.environ.get(variable):
-        return Path(os.environ[variable]).expanduser()
+    if given is not None or os.environ.get(variable):
+        chosen = Path(os.environ[variable]) if given is None else given
+        try:
+            return chosen.expanduser()
+        except RuntimeError as error:  # ~NOBODY
+            raise UsageError(f"{chosen}: {error}") from None
     import platformdirs
 
     return Path(platformdirs.user_data_dir("gcbench") if kind == "data" else platformdirs.user_cache_dir("gcbench"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 from pathlib import Path
 
+from gcbench import plain_text
 from gcbench.datasets.base import Dataset
 from gcbench.datasets.folder import FolderDataset
 from gcbench.errors import UsageError
@@ -39,20 +42,58 @@ def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
     UsageError
         There is neither a dataset nor a folder of that name.
     """
-    if name_or_path.partition("[")[0].strip() in DATASETS.names():
+    if _is_registered(name_or_path):
         return DATASETS.create(name_or_path)
-    given = Path(name_or_path).expanduser()
-    places = [given] if root is None or given.is_absolute() else [given, root / given]
-    for place in places:
-        if place.is_dir():
+    # Results and experiment files have names with escapes.
+    unescaped = plain_text.path_of_name(name_or_path)
+    for place in (place for given in dict.fromkeys([name_or_path, unescaped]) for place in _places(given, root)):
+        if os.path.isdir(place):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
             # Absolute: workers may have another working directory.
             return FolderDataset(place.absolute(), _folder_name(place, root))
-        if place.is_file():
+        if os.path.isfile(place):  # noqa: PTH113
             raise UsageError(f"'{name_or_path}' is a file; give the folder that it is in")
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
+    folders: list[str] = []
+    if root is not None:
+        with contextlib.suppress(OSError):
+            folders = sorted(p.name for p in root.iterdir() if p.is_dir())
     close = difflib.get_close_matches(name_or_path, [*DATASETS.names(), *folders], n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"datasets: {', '.join(DATASETS.names())}"
     raise UsageError(f"'{name_or_path}' is neither a dataset nor a folder; {hint}")
+
+
+def split_names(text: str, root: Path | None = None) -> list[str]:
+    """Split names of datasets at commas, but not at the commas of a folder that is there.
+
+    Example: with a folder ``parts, old``, the text ``ama,parts, old`` names two datasets. Where every part is a dataset
+    or a folder by itself, the parts count.
+    """
+    parts = text.split(",")
+    names: list[str] = []
+    start = 0
+    while start < len(parts):
+        end = start + 1
+        if not _is_there(parts[start].strip(), root):
+            longer = range(len(parts), start + 1, -1)
+            end = next((e for e in longer if _is_there(",".join(parts[start:e]).strip(), root)), end)
+        names.append(",".join(parts[start:end]).strip())
+        start = end
+    return [name for name in names if name]
+
+
+def _is_there(name: str, root: Path | None) -> bool:
+    return bool(name) and (_is_registered(name) or any(map(os.path.isdir, _places(name, root))))
+
+
+def _is_registered(name: str) -> bool:
+    return name.partition("[")[0].strip() in DATASETS.names()
+
+
+def _places(name: str, root: Path | None) -> list[Path]:
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError:  # ~NOBODY
+        given = Path(name)
+    return [given] if root is None or given.is_absolute() else [given, root / given]
 
 
 def _folder_name(folder: Path, root: Path | None) -> str:
@@ -62,4 +103,4 @@ def _folder_name(folder: Path, root: Path | None) -> str:
     if root is not None and root.resolve() in resolved.parents:
         name = resolved.relative_to(root.resolve()).as_posix()
     # Results of a folder called `ama` must not look like results on AMA.
-    return f"folder-{name}" if name in DATASETS.names() else name
+    return f"folder-{name}" if name in DATASETS.names() else plain_text.name_of_path(name)

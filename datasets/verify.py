@@ -12,6 +12,7 @@ from gcbench.datasets.base import Dataset, MeshSource
 from gcbench.datasets.checksums import file_sha256, read_checksums
 from gcbench.datasets.folder import FolderDataset
 from gcbench.datasets.loading import load
+from gcbench.datasets.regular import irregular
 from gcbench.errors import BadMesh, DatasetMissing, UsageError
 
 MANIFEST = "MANIFEST.csv"
@@ -70,6 +71,9 @@ def verify(dataset: Dataset, root: Path, progress: Callable[[int, int, str], Non
     for done, (path, source) in enumerate(by_file.items()):
         progress(done, len(by_file), source.mesh)
         name = _relative(path, root)
+        if (why := irregular(path)) is not None:
+            unusable.append((source.mesh, why))
+            continue
         if name not in listed:
             unlisted += 1
         elif listed[name] == file_sha256(path):

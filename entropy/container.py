@@ -127,7 +127,7 @@ def resealed(stream: bytes) -> bytes | None:
     if len(stream) < HEADER_BYTES or stream[:MAGIC_BYTES] not in _NAMES:
         return None
     if stream[:MAGIC_BYTES] in _OF_BLOCKS:
-        from gcbench.entropy import blocks  # which imports this module
+        from gcbench.entropy import blocks  # noqa: PLC0415 - blocks imports this module
 
         return blocks.resealed(stream)
     mark, body = stream[:MARK_BYTES], stream[HEADER_BYTES:]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import constriction
 import numpy as np
 
+from gcbench.entropy.budget import check_budget
 from gcbench.entropy.coder import Coder, Model, Shape3
 from gcbench.entropy.tables import (
     LOCATION_STEPS,
@@ -26,7 +27,6 @@ from gcbench.entropy.tables import (
     frequencies,
     histogram_frequencies,
 )
-from gcbench.entropy.budget import check_budget
 from gcbench.errors import BitstreamError
 
 if TYPE_CHECKING:

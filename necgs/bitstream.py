@@ -105,8 +105,6 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
     ------
     ValueError
         Arrays that are not the design's, symbols out of range, no mesh, numbers that are not finite.
-    BitstreamError
-        The set is larger than what a reader accepts.
     """
     design, parameters, features = contents.design, contents.parameters, contents.features
     tensors = design.tensors()
@@ -132,9 +130,7 @@ def write(contents: Contents, coder: CoderName = "range") -> bytes:
     designs.write(design, head)
     head.floats(scales).raw(backend.finish(sink))
     bodies = _bodies(backend, coding, features, contents.placements, Present())
-    stream = blocks.pack(CONTAINER, head.data(), bodies)
-    _check_work(stream)
-    return stream
+    return blocks.pack(CONTAINER, head.data(), bodies)
 
 
 def append(stream: bytes, features: Array, placements: NDArray[np.float32] | None = None) -> bytes:
@@ -151,7 +147,7 @@ def append(stream: bytes, features: Array, placements: NDArray[np.float32] | Non
     Raises
     ------
     BitstreamError
-        The stream is damaged, or the set gets too large.
+        The stream is damaged.
     ValueError
         As of :func:`write`.
     """
@@ -159,11 +155,9 @@ def append(stream: bytes, features: Array, placements: NDArray[np.float32] | Non
     old = reader.mesh_count
     _check_features(reader.design, features)
     present = Present(old, reader.features, reader.needs)
-    longer = reader.blocks.with_added(
+    return reader.blocks.with_added(
         _bodies(_BACKENDS[reader.coder], reader.feature_coding, features, placements, present)
     )
-    _check_work(longer)
-    return longer
 
 
 class Reader:
@@ -406,9 +400,3 @@ def _check_symbols(design: Design[Any], mesh_count: int, stream_bytes: int) -> N
     most = most_symbols(stream_bytes)
     check_budget("parameters", sum(kind.size for kind in design.tensors().values()), most)
     check_budget("feature symbols", mesh_count * design.features().size, most)
-
-
-def _check_work(stream: bytes) -> None:
-    """Refuse to write what a reader would refuse."""
-    reader = Reader(stream)
-    reader.spend(reader.mesh_count)

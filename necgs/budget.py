@@ -2,11 +2,11 @@
 
 A few bytes can describe a decoder of gigabytes, or a thousand meshes of hours. A stream that training made has bytes
 for its meshes and its decoder, so the work of a decoder grows with the length of the stream. Example: 659 bytes may
-declare 2^26 + 659 · 2^18 voxels, which are 14 volumes of 256³.
+declare 2^25 + 659 · 2^17 voxels, which are 7 volumes of 256³.
 
-The shares are those of sets of 500 meshes at the effort ``paper``, times two or more. The set with the fewest bytes a
+The shares are those of sets of 500 meshes at the effort ``paper``, times 1.4 or more. The set with the fewest bytes a
 mesh is the perceptron's: 75 bytes a mesh, with the decoder, for 128³ voxels, 2 · 10^10 multiply-adds and some 200 000
-triangles. ``sparse`` takes half a kilobyte for a mesh at 256³ with a memory of 300 MB.
+triangles.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def budget_of(stream_bytes: int) -> Budget:
 
     return Budget(
         memory=share(BUDGET.memory, 256 << 20, 1 << 14),
-        voxels=share(BUDGET.voxels, 1 << 26, 1 << 18),
+        voxels=share(BUDGET.voxels, 1 << 25, 1 << 17),
         multiply_adds=share(BUDGET.multiply_adds, 10**11, 5 * 10**8),
         meshes=BUDGET.meshes,
         triangles=share(BUDGET.triangles, 1 << 20, 1 << 6),

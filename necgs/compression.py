@@ -56,7 +56,7 @@ def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job(
     UsageError
         No meshes, a checkpoint that is refused, or a start that is of another design or of other meshes.
     BitstreamError
-        The start is no stream.
+        The start is no stream; or the new stream takes more work than a decoder accepts of so few bytes.
     """
     if not meshes:
         raise UsageError("no meshes to compress")
@@ -65,7 +65,7 @@ def compress(meshes: Sequence[trimesh.Trimesh], plan: Plan[Any], job: Job = Job(
     cubes, places = _placed(meshes)
     trained = plan.design.train(cubes, plan.training, job)
     with job.stage("coding"):
-        return write(Contents(plan.design, trained.parameters, trained.features, places), plan.coder)
+        return _decodable(write(Contents(plan.design, trained.parameters, trained.features, places), plan.coder))
 
 
 def _start(stream: bytes, plan: Plan[Any], meshes: int) -> Trained:
@@ -164,7 +164,14 @@ def add(stream: bytes, meshes: Sequence[trimesh.Trimesh], training: object = Non
     cubes, places = _placed(meshes)
     present = np.stack([reader.features(i) for i in range(reader.mesh_count)])
     training = training or design.plan("standard")[1]
-    return append(stream, design.add(reader.parameters(), present, cubes, training, job), places)
+    return _decodable(append(stream, design.add(reader.parameters(), present, cubes, training, job), places))
+
+
+def _decodable(stream: bytes) -> bytes:
+    """The stream, if a reader decodes so many meshes of so many bytes."""
+    reader = Reader(stream)
+    reader.spend(reader.mesh_count)
+    return stream
 
 
 def _placed(meshes: Sequence[trimesh.Trimesh]) -> tuple[list[trimesh.Trimesh], NDArray[np.float32] | None]:

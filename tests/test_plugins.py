@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -25,7 +24,7 @@ class Good(RawZstd):
     name = "{name}"
 """
 WAYS = {
-    "exits": ("import sys; sys.exit(0)", "fails to import: SystemExit(0)|fails to import: SystemExit: 0"),
+    "exits": ("import sys; sys.exit(0)", r"fails to import: SystemExit\(0\)"),
     "ends": ("import os; os._exit(0)", r"ends the process when it is imported \(exit code 0\)"),
     "crashes": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"crashes when it is imported \(SIGSEGV\)"),
     "hangs": ("import time; time.sleep(600)", "takes longer than 3 s to import"),
@@ -154,4 +153,3 @@ def test_a_listing_goes_on_after_plugins_that_end_and_hang(install, tmp_path):
     assert "ends the process" in rows["ends"]["error"]
     assert "crashes" in rows["crashes"]["error"]
     assert "SystemExit" in rows["exits"]["error"]
-    assert Path(tmp_path / "cache").exists()

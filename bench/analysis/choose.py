@@ -161,6 +161,8 @@ def choose_from(rows: pd.DataFrame, limits: Sequence[Requirement]) -> Choice:
     names = ["codec", "rate"]
     failed = pd.MultiIndex.from_frame(every.loc[(every["failed"] > 0) | (every["ok"] == 0), names])
     usable = rows[~pd.MultiIndex.from_frame(rows[names]).isin(failed)]
+    if usable.empty:
+        return Choice(every.iloc[:0].assign(pareto=False), excluded=len(failed))
     summary = summarise(common(usable).rows)
     return replace(
         choose(summary, limits),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gcbench.bench.analysis.gone import read_names, without_gone
 from gcbench.bench.store import columnar, view
 from gcbench.bench.store.run import Run
 
@@ -36,7 +37,7 @@ class Newest:
     notes: tuple[str, ...] = ()
 
 
-def newest(run: Run, names: Collection[str] = ()) -> Newest:
+def newest(run: Run, names: Collection[str] = (), *, gone: bool = False) -> Newest:
     """Read a run without the rates that the newest version of a codec has not coded; datasets are treated separately.
 
     The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
@@ -46,7 +47,9 @@ def newest(run: Run, names: Collection[str] = ()) -> Newest:
     ----------
     run : Run
     names : collection of str
-        Columns that are wanted; none is all. The columns that tell versions apart are always there.
+        Columns that are wanted; none is all. The columns that tell versions and meshes apart are always there.
+    gone : bool
+        Whether meshes count that are no longer in their dataset (:mod:`gcbench.bench.analysis.gone`).
 
     Raises
     ------
@@ -55,10 +58,14 @@ def newest(run: Run, names: Collection[str] = ()) -> Newest:
     """
     with view.opened(run) as con:
         rows, last = (
-            columnar.frame(con, {*LADDER, "rate", "codec_version", *names} if names else ()),
+            columnar.frame(con, {*LADDER, "rate", "mesh", "codec_version", *names} if names else ()),
             columnar.newest_versions(con),
         )
-    return by_newest_versions(rows, last)
+    left_out: tuple[str, ...] = ()
+    if not gone:
+        rows, left_out = without_gone(rows, read_names(run))
+    found = by_newest_versions(rows, last)
+    return Newest(_trimmed(found.rows) if left_out else found.rows, (*left_out, *found.notes))
 
 
 def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, str]) -> Newest:
@@ -81,7 +88,12 @@ def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, str]) -> Newest
             f"{', '.join(sorted(set(rates)))} on {dataset}/{split}, coded by its version {version}; the newest here is "
             f"{last[dataset, split, effort, device, codec]}"
         )
-    kept = rows[stays].reset_index(drop=True)
+    return Newest(_trimmed(rows[stays]), tuple(sorted(notes)))
+
+
+def _trimmed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Some records with numbers from 0, and without names that are not theirs."""
+    kept = rows.reset_index(drop=True)
     for column in kept.select_dtypes("category"):
         kept[column] = kept[column].cat.remove_unused_categories()
-    return Newest(kept, tuple(sorted(notes)))
+    return kept

@@ -35,11 +35,18 @@ def asked_of(ctx: typer.Context, file: Path | None) -> Experiment:
 
 def _given(ctx: typer.Context, read: Experiment) -> dict[str, Any]:
     """The options that were typed, as fields of an experiment; suites that begin with + add to those of the file."""
+    from gcbench.datasets import data_root
+    from gcbench.datasets.registry import split_names
     from gcbench.registry import split_addresses
 
     given = {name: value for name, value in ctx.params.items() if _is_typed(ctx, name)}
     for name in {"dataset", "codec", "rate", "suite"} & set(given):
-        given[name] = tuple(split_addresses(given[name]) if name == "codec" else names(given[name]))
+        text = given[name]
+        if name == "dataset":
+            parts = split_names(text, data_root(ctx.params.get("data")))
+        else:
+            parts = split_addresses(text) if name == "codec" else names(text)
+        given[name] = tuple(parts)
     if read.suite and given.get("suite", ("",))[0].startswith("+"):
         given["suite"] = (*read.suite, given["suite"][0].removeprefix("+"), *given["suite"][1:])
     if "deadline" in given:

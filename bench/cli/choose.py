@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from gcbench.bench.cli.options import RunArgument, TableFormat
-from gcbench.bench.cli.output import print_tables
+from gcbench import plain_text
+from gcbench.bench.cli.options import Gone, RunArgument, TableFormat
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.runs import read_run
 from gcbench.errors import UsageError
 
@@ -30,6 +31,7 @@ def choose_command(
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Only this dataset. Default: each by itself.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    gone: Gone = False,
     format_: TableFormat = "text",
 ) -> None:
     """Find the codecs and rates that meet all constraints, smallest first; or say which constraint to relax.
@@ -55,10 +57,16 @@ def choose_command(
         ("decode_added_mib", max_decode_mib, False),
     )
     texts = [f"{column}{'>=' if at_least else '<='}{bound!r}" for column, bound, at_least in asked if bound is not None]
-    path, rows = read_run(run)
+    path, rows = read_run(run, gone=gone)
     rows = rows[(rows["device"] == device) & ((rows["dataset"] == dataset) | (not dataset))]
     if rows.empty:
         raise UsageError(f"{path} has no record of {dataset or 'any dataset'} on {device}")
+    if not (rows["status"] == "ok").any():
+        if format_ in {"csv", "json"}:
+            print_tables([], format_)
+        why = f"bench table {plain_text.shell_word(run or path)} --failures"
+        say(f"{path} has no coding that is ok, so there is nothing to choose from; the reasons: {why}", err=True)
+        raise typer.Exit(1)
     known = summarise(rows)
     limits = [requirement_from(text, known, str(run or path)) for text in [*texts, *(where or [])]]
     tables = [
@@ -69,5 +77,5 @@ def choose_command(
     if not any(table.names for table in tables):
         if format_ in {"csv", "json"}:
             for note in (note for table in tables for note in table.notes):
-                typer.echo(note, err=True)
+                say(note, err=True)
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcbench.bench.cli.options import Data, TextOrJson
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.progress import counter
 from gcbench.errors import UsageError
 
@@ -95,7 +96,7 @@ def fetch_command(
                     continue
                 progress.console.print(f"{item.file}: {item.files} file(s) in {item.path}")
                 progress.console.print(f"    SHA-256 {item.sha256}: {_TRUST[item.trust]}")
-    typer.echo("next: bench list datasets" if names == ["lists"] else f"next: bench data verify {names[0]}")
+    say("next: bench list datasets" if names == ["lists"] else f"next: bench data verify {names[0]}")
 
 
 _TRUST = {
@@ -144,14 +145,14 @@ def import_command(
     with counter("checking") as step:
         report = import_dt4d(folder, root, link=link, progress=step)
     for path, reason in report.bad:
-        typer.echo(f"bad: {path}: {reason}", err=True)
-    typer.echo(
+        say(f"bad: {path}: {reason}", err=True)
+    say(
         f"{len(report.imported)} animations {'linked' if link else 'copied'} to {root / 'dt4d'}, "
         f"{len(report.unchanged)} were there already, {len(report.bad)} bad; {report.frames} frames in all"
     )
     if report.bad:
         raise typer.Exit(1)
-    typer.echo("next: bench run --dataset dt4d --split paper")
+    say("next: bench run --dataset dt4d --split paper")
 
 
 @app.command("verify")
@@ -185,10 +186,10 @@ def verify_command(
     with counter("reading") as step:
         report = verify(dataset, root, progress=step)
     if format_ == "json":
-        typer.echo(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
+        say(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
     else:
         for line in _lines(report):
-            typer.echo(line)
+            say(line)
     raise typer.Exit(report.exit_code)
 
 

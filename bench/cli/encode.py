@@ -72,8 +72,8 @@ def encode_command(
     code is 1 and nothing is written for that mesh.
     """
     from gcbench.bench.run import machine
+    from gcbench.bench.store.safe_files import write_file
     from gcbench.bench.use.encoding import Bounds, Encoder, codec_here, planned, rate_named
-    from gcbench.bench.use.mesh_file import write_file
     from gcbench.bench.use.stream_file import SUFFIX, file_stem
     from gcbench.codecs.base import as_effort
 

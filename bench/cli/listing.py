@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from gcbench.bench.cli.options import Data, TextOrJson
-from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.runs import RUNS
 from gcbench.bench.tabular import Column, Table
 from gcbench.errors import BenchError
-from gcbench.registry import BrokenPlugin
 
 if TYPE_CHECKING:
     from gcbench.bench.metrics import Suite
@@ -49,7 +48,7 @@ def codecs_command(*, format_: TextOrJson = "text") -> None:
 
     rows = _entries(CODECS, "codec", codec_facts)
     if format_ == "json":
-        typer.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
         return
     here = [row for row in rows if row.get("available")]
     absent = [row for row in rows if row.get("available") is False]
@@ -82,11 +81,13 @@ def _broken(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
     """Print the entries that cannot be imported or made, each with its traceback."""
     for row in rows:
         if "traceback" in row:
-            typer.echo(f"\n{row[noun]}  BROKEN  {row['error']}\n{row['traceback'].rstrip()}")
+            say(f"\n{row[noun]}  BROKEN  {row['error']}\n{row['traceback'].rstrip()}")
 
 
 def _entries(registry: Registry[T], noun: str, facts: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
     """Facts of every entry of a registry; for a plugin that is broken, the error and the traceback."""
+    from gcbench.registry import BrokenPlugin
+
     rows: list[dict[str, Any]] = []
     asked = registry.asked(f"{facts.__module__}:{facts.__name__}")
     for name in registry.names():
@@ -111,7 +112,7 @@ def metrics_command(*, format_: TextOrJson = "text") -> None:
 
     rows = _entries(SUITES, "suite", suite_facts)
     if format_ == "json":
-        typer.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
         return
     heads = ("*", "column", "better", "ranks", "floor", "definition")
     tables = []
@@ -129,7 +130,7 @@ def metrics_command(*, format_: TextOrJson = "text") -> None:
         tables.append(replace(table, notes=facts))
     print_tables(tables)
     _broken(rows, "suite")
-    typer.echo("\n* headline column, shown by default; show any other with: bench table -m NAME")
+    say("\n* headline column, shown by default; show any other with: bench table -m NAME")
 
 
 def suite_facts(suite: Suite[Any]) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def datasets_command(*, data: Data = None, format_: TextOrJson = "text") -> None
                 }
         rows.append({"dataset": name, "what": dataset.describe(), "splits": splits})
     if format_ == "json":
-        typer.echo(json.dumps({"root": str(root), "datasets": rows}, indent=1))
+        say(json.dumps({"root": str(root), "datasets": rows}, indent=1))
         return
     lines = [
         {"dataset": row["dataset"], "split": split} | facts
@@ -198,7 +199,7 @@ def datasets_command(*, data: Data = None, format_: TextOrJson = "text") -> None
             Table("to get the others", (), {}, tuple(remedies)),
         ][: 3 if remedies else 2]
     )
-    typer.echo("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
+    say("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
 
 
 @app.command("runs")
@@ -226,10 +227,10 @@ def runs_command(*, format_: TextOrJson = "text") -> None:
         row |= {"failed": counts.total(), "codecs": sorted(map(str, of["codec"].unique()))}
         rows.append(row | {"last_started": last.get("started"), "last_finished": last.get("finished")})
     if format_ == "json":
-        typer.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
         return
     if not rows:
-        typer.echo(f"no run in {RUNS}; make one with: bench run")
+        say(f"no run in {RUNS}; make one with: bench run")
         return
     for row in rows:
         row["codecs"] = row.get("error") or ", ".join(row["codecs"])
@@ -238,4 +239,4 @@ def runs_command(*, format_: TextOrJson = "text") -> None:
     rest = [Column("last_finished", "finished"), Column("codecs", "codecs")]
     print_tables([Table.of_rows("", [Column("run", "run", key=True), *counted, *rest], rows)])
     if files := [file for row in rows for file in row["experiments"]]:
-        typer.echo(f"to make a run again: bench run {files[-1]}")
+        say(f"to make a run again: bench run {files[-1]}")

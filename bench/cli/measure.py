@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 
+from gcbench import plain_text
 from gcbench.bench.cli.options import (
     Cluster,
     Data,
@@ -27,6 +27,7 @@ from gcbench.bench.cli.options import (
     moved,
     names,
 )
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.run import again, suites_of
 from gcbench.bench.cli.runs import opened, short_name
 from gcbench.errors import UsageError
@@ -81,7 +82,7 @@ def measure_command(
         else:
             units.append(found)
     for why, count in left.most_common():
-        typer.echo(f"not measured: {count} codings: {why}", err=True)
+        say(f"not measured: {count} codings: {why}", err=True)
     jobs = jobs or default_threads(1)
     limit = limit_of(deadline, memory, jobs, cluster=cluster)
     with Progress(quiet=False) as progress:
@@ -98,13 +99,11 @@ def measure_command(
             )
         except KeyboardInterrupt:
             progress.close()
-            typer.echo(f"interrupted: finished measurements are kept; resume with: {again()}", err=True)
+            say(f"interrupted: finished measurements are kept; resume with: {again()}", err=True)
             raise typer.Exit(INTERRUPTED) from None
     wanted = sum(len(unit.suites) for unit in units)
-    typer.echo(
-        f"{wanted} measurements of {len(units)} decoded meshes: {wanted - measured} kept from before, {measured} now"
-    )
-    typer.echo(f"next: bench table {shlex.quote(short_name(store))}")
+    say(f"{wanted} measurements of {len(units)} decoded meshes: {wanted - measured} kept from before, {measured} now")
+    say(f"next: bench table {plain_text.shell_word(short_name(store))}")
     if left and not units:
         raise typer.Exit(3)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.runs import run_path
 
 
@@ -28,6 +29,7 @@ def merge_command(
     same, and in timing passes the kind of machine. If only the version
     differs, the coding of the later argument counts.
     """
+    from gcbench.bench.analysis.gone import join_names
     from gcbench.bench.store.run import Run
     from gcbench.errors import StoreError
 
@@ -36,10 +38,10 @@ def merge_command(
         if not source.exists:
             raise StoreError(f"there is no run in {source.path}")
     with Run(run_path(out)).writing() as target:
-        for source in sources:
-            if source.path.resolve() == target.path.resolve():
-                continue
+        others = [source for source in sources if source.path.resolve() != target.path.resolve()]
+        join_names(target, others)
+        for source in others:
             adopted = target.adopt(source)
             there = sum(1 for _ in source.codings()) - adopted
-            typer.echo(f"{source.path}: {adopted} codings copied, {there} were there already")
-        typer.echo(f"{sum(1 for _ in target.codings())} codings \u2192 {target.path}")
+            say(f"{source.path}: {adopted} codings copied, {there} were there already")
+        say(f"{sum(1 for _ in target.codings())} codings \u2192 {target.path}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gcbench import plain_text
+from gcbench.bench.cli.output import say
 
 Name = Annotated[str, typer.Argument(help="Name of plugin and package: lower-case words joined by hyphens.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where to make the folder NAME.")]
@@ -39,8 +41,8 @@ def codec_command(name: Name, *, out: Out = Path()) -> None:
     from gcbench.bench.scaffold import new_codec
 
     _written(new_codec(name, out))
-    typer.echo(f"      bench check {name}")
-    typer.echo(f"      bench run --dataset mixed --codec draco,{name}; bench plot")
+    say(f"      bench check {name}")
+    say(f"      bench run --dataset mixed --codec draco,{name}; bench plot")
 
 
 @app.command("metric")
@@ -58,11 +60,11 @@ def metric_command(name: Name, *, out: Out = Path()) -> None:
     from gcbench.bench.scaffold import new_metric
 
     _written(new_metric(name, out))
-    typer.echo(f"      bench check --suite {name}")
-    typer.echo(f"      bench run --dataset mixed --codec draco --suite surface,{name}; bench table")
+    say(f"      bench check --suite {name}")
+    say(f"      bench run --dataset mixed --codec draco --suite surface,{name}; bench table")
 
 
 def _written(files: list[Path]) -> None:
     home = files[0].parent
-    typer.echo(f"{home}: {', '.join(path.name for path in files)}")
-    typer.echo(f"next: pip install -e {shlex.quote(str(home))}")
+    say(f"{home}: {', '.join(path.name for path in files)}")
+    say(f"next: pip install -e {plain_text.shell_word(home)}")

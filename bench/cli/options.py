@@ -81,6 +81,10 @@ Moved = Annotated[
     list[str] | None,
     typer.Option("--folder", help="DATASET=FOLDER: new path of a dataset that is a folder and has moved. Repeatable."),
 ]
+Gone = Annotated[
+    bool,
+    typer.Option("--gone", help="Count meshes too that are no longer in the dataset: deleted, renamed or moved."),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed codings and measurements again.")]
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import typer
+from gcbench import plain_text
+from gcbench.bench.cli.output import say
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -56,7 +57,7 @@ class Progress:
 
     def reading(self, done: int, total: int, what: str) -> None:
         """Progress of reading meshes."""
-        self._update("reading meshes", done, total, "", what)
+        self._update("reading meshes", done, total, "", plain_text.visible(what))
 
     def tick(self, tick: Tick) -> None:
         """Progress of codings and measurements."""
@@ -66,7 +67,7 @@ class Progress:
             self._say(line)
         left = "" if tick.seconds_left is None else f"{_clock(tick.seconds_left)} left"
         failed = f"{self._failed} failed  " if self._failed else ""
-        what = "; ".join(tick.under_way) or tick.unit
+        what = plain_text.visible("; ".join(tick.under_way) or tick.unit)
         self._update("coding and measuring", tick.done, tick.total, left, failed + what)
 
     def _update(self, name: str, done: int, total: int, left: str, what: str) -> None:
@@ -74,7 +75,7 @@ class Progress:
             now = time.monotonic()
             if now - self._last_line >= _PLAIN_PERIOD_S:
                 self._last_line = now
-                typer.echo(f"{name}: {done}/{total}  {left}  {what}".rstrip(), err=True)
+                say(f"{name}: {done}/{total}  {left}  {what}".rstrip(), err=True)
             return
         if name not in self._task:
             self._task[name] = self._bars.add_task(name, total=total, left="", what="")
@@ -86,9 +87,9 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if self._plain:
-            typer.echo(line, err=True)
+            say(line, err=True)
         else:
-            self._bars.console.print(line, markup=False, highlight=False)
+            self._bars.console.print(plain_text.visible(line), markup=False, highlight=False)
 
 
 def _clock(seconds: float) -> str:
@@ -107,5 +108,5 @@ def counter(verb: str, *, quiet: bool = False) -> Iterator[Callable[[int, int, s
     with Bars(console=Console(stderr=True), transient=True, disable=quiet or not os.isatty(2)) as bars:
         task = bars.add_task(verb, total=None)
         yield lambda done, total, what: bars.update(
-            task, completed=done, total=total, description=f"{verb} {escape(what)}"
+            task, completed=done, total=total, description=f"{verb} {escape(plain_text.visible(what))}"
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gcbench import plain_text
 from gcbench.bench.cli.options import Data, OnlyCodecs, TextOrJson, names
-from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.progress import Progress
 from gcbench.bench.cli.run import suites_of
 from gcbench.bench.cli.runs import opened
@@ -80,11 +82,11 @@ def compare_command(
     ]
     if format_ == "json":
         report = {"verdict": comparison.verdict, **render.as_json(comparison, (), notes)}
-        typer.echo(json.dumps(report, indent=1))
+        say(json.dumps(report, indent=1))
     else:
         print_tables(render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes), format_)
         if format_ == "text":
-            typer.echo(f"\n{_SAYS[comparison.verdict]}")
+            say(f"\n{_SAYS[comparison.verdict]}")
     raise typer.Exit(_EXIT_CODES[comparison.verdict])
 
 
@@ -191,7 +193,7 @@ def gate_command(
             if not old and (unknown := set(subset.rates) - {cell.rate for cell in new.cells}):
                 raise UsageError(f"no chosen codec has a rate called {' or '.join(sorted(unknown))}")
             (old.updated(new) if old else new).write(baseline)
-            typer.echo(f"{baseline}: {len(new.cells)} cells of {', '.join(new.codecs)}, in {wall_s:.0f} s")
+            say(f"{baseline}: {len(new.cells)} cells of {', '.join(new.codecs)}, in {wall_s:.0f} s")
             return
         report = gate(
             Baseline.read(baseline), codecs, timing=timing, jobs=jobs, data=data, keep=keep, on_tick=progress.tick
@@ -203,12 +205,12 @@ def gate_command(
             _append(markdown, "".join(rendered(tables, "markdown")))
     if format_ == "json":
         everything = {"verdict": report.verdict, "wall_s": report.wall_s, **render.as_json(*parts)}
-        typer.echo(json.dumps(everything, indent=1))
+        say(json.dumps(everything, indent=1))
     else:
         print_tables(tables)
-        typer.echo(f"\n{_SAYS[report.verdict]}; {report.wall_s:.0f} s")
+        say(f"\n{_SAYS[report.verdict]}; {report.wall_s:.0f} s")
         if report.verdict == "better":
-            typer.echo(f"to make this the baseline: bench gate --baseline {baseline} --update")
+            say(f"to make this the baseline: bench gate --baseline {shlex.quote(str(baseline))} --update")
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
@@ -218,10 +220,11 @@ def _cannot_measure(markdown: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (BenchError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        say(f"error: {plain_text.line(why)}", err=True)
         if markdown is not None:
             with contextlib.suppress(OSError):
-                _append(markdown, f"### bench gate: could not be measured\n\n    {error}\n")
+                _append(markdown, f"### bench gate: could not be measured\n\n    {plain_text.line(why)}\n")
         raise typer.Exit(NOT_MEASURED) from None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gcbench import plain_text
 from gcbench.bench.cli.options import Data, RunArgument
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.progress import counter
 from gcbench.bench.cli.runs import opened
 
@@ -48,11 +49,11 @@ def report_command(
         built = report.build(
             store, out or store.path / name, other=second, max_mb=max_mb, meshes=meshes, data=data, progress=progress
         )
-    typer.echo(f"{built.path}: {built.size_bytes / 1e6:.1f} MB in {built.wall_s:.0f} s")
+    say(f"{built.path}: {built.size_bytes / 1e6:.1f} MB in {built.wall_s:.0f} s")
     if meshes:
-        typer.echo(f"3-D views: {built.shown} of {built.codings} codings")
+        say(f"3-D views: {built.shown} of {built.codings} codings")
         for reason, codings in sorted(built.refused.items(), key=lambda item: -item[1])[:5]:
-            typer.echo(f"  {codings} without: {reason}")
+            say(f"  {codings} without: {reason}")
     if built.size_bytes > max_mb * 1e6:
-        typer.echo(f"over --max-mb {max_mb:g}: the records alone take that much", err=True)
-    typer.echo(f"next: open {shlex.quote(str(built.path))} in a browser")
+        say(f"over --max-mb {max_mb:g}: the records alone take that much", err=True)
+    say(f"next: open {plain_text.shell_word(built.path)} in a browser")

@@ -7,12 +7,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gcbench import plain_text
 from gcbench.bench.cli.asked import asked_of
 from gcbench.bench.cli.estimated import estimated
 from gcbench.bench.cli.options import (
@@ -31,9 +32,9 @@ from gcbench.bench.cli.options import (
     limit_of,
     names,
 )
-from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.runs import RUNS, run_path, short_name
-from gcbench.errors import UsageError
+from gcbench.errors import BenchError, UsageError
 from gcbench.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def run_command(
     The keys of FILE.toml are the names of the options, such as codec = \["draco", "necgs\[k=64]"]; see docs/running.md.
     Every run keeps such a file, RUN/experiment.toml.
     """
-    from gcbench.bench.analysis.frame import summarise
-    from gcbench.bench.analysis.tables.rate_distortion import rate_distortion
+    from gcbench.bench.analysis.gone import keep_names
     from gcbench.bench.cli.progress import Progress
     from gcbench.bench.plan.experiment import keep
     from gcbench.bench.plan.planning import make_plan
@@ -167,11 +167,15 @@ def run_command(
             found = estimate(plan, store, suites, history([*RUNS.glob("*"), store.path]), jobs)
             progress.close()
             known = {"run": str(store.path), **asdict(found), "wall_s": found.wall_s}
-            typer.echo(json.dumps(known, indent=1) if as_json else "\n".join(estimated(found)))
+            say(json.dumps(known, indent=1) if as_json else "\n".join(estimated(found)))
             return
         sets = sum(unit.kind == "set" for unit in plan.codings)
         limits = limit_of(str(asked.deadline or deadline), asked.memory, jobs, sets=sets, cluster=cluster)
-        keeping = cache(partial(keep, _again(asked, plan, suites, store), store.path))
+
+        @cache
+        def keeping() -> None:
+            keep(_again(asked, plan, suites, store), store.path)
+            keep_names(store, plan.names)
 
         def on_tick(tick: Tick) -> None:
             keeping()  # the first time: the run is open for writing now
@@ -192,23 +196,38 @@ def run_command(
             keeping()
         except KeyboardInterrupt:
             progress.close()
-            typer.echo(
+            say(
                 f"interrupted: {progress.done} of {progress.total} codings and measurements are kept in {store.path}; "
                 f"resume with: {again()}",
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
+    if code := _show(plan, store, summary, as_json=as_json):
+        raise typer.Exit(code)
+
+
+def _show(plan: Plan, store: Run, summary: Summary, *, as_json: bool) -> int:
+    """Print what a run did, and what to type next; returns the exit code."""
+    from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.tables.rate_distortion import rate_distortion
+
+    rows = _of_plan(plan, store)
+    named = plain_text.shell_word(short_name(store))
     if as_json:
-        typer.echo(json.dumps(_summary_json(plan, store, summary), indent=1))
+        say(json.dumps(_summary_json(plan, store, summary), indent=1))
     else:
-        typer.echo()
-        rows = _of_plan(plan, store)
+        say()
         print_tables(rate_distortion(summarise(rows), rows=rows))
-        typer.echo()
-        typer.echo(said(summary))
-        typer.echo(f"next: bench plot {shlex.quote(short_name(store))}")
-    if summary.failed:
-        raise typer.Exit(1)
+        say()
+        say(said(summary))
+    if not (rows["status"] == "ok").any():
+        bad = len(plan.bad_inputs) == len(plan.meshes)
+        what = f"none of the {len(plan.meshes)} meshes can be used" if bad else "no coding is ok"
+        say(f"error: {what}; the reasons: bench table {named} --failures", err=True)
+        return BenchError.exit_code if bad else 1
+    if not as_json:
+        say(f"next: bench plot {named}")
+    return 1 if summary.failed else 0
 
 
 def _again(asked: Experiment, plan: Plan, suites: Sequence[str], store: Run) -> Experiment:
@@ -262,16 +281,18 @@ def _of_plan(plan: Plan, store: Run) -> pd.DataFrame:
 
 def _announce(plan: Plan, store: Run) -> None:
     datasets = ", ".join(f"{name} ({split})" for name, split in plan.datasets)
-    typer.echo(f"{datasets}: {len(plan.meshes)} meshes; codecs: {', '.join(plan.codecs)}; effort {plan.effort}")
-    typer.echo(f"{len(plan.codings)} codings{' of a timing pass' if plan.timing else ''} → {store.path}")
+    say(f"{datasets}: {len(plan.meshes)} meshes; codecs: {', '.join(plan.codecs)}; effort {plan.effort}")
+    say(f"{len(plan.codings)} codings{' of a timing pass' if plan.timing else ''} → {store.path}")
     for missing in plan.unavailable:
-        typer.echo(f"not available: {missing.codec}: {missing.reason}; {missing.remedy}")
+        say(f"not available: {missing.codec}: {missing.reason}; {missing.remedy}")
     if plan.missing:
-        typer.echo(f"missing: {len(plan.missing)} meshes of the split are not on this machine and are left out")
+        say(f"missing: {len(plan.missing)} meshes of the split are not on this machine and are left out")
+    for note in plan.notes:
+        say(note)
     for mesh in plan.bad_inputs[:5]:
-        typer.echo(f"bad input: {mesh.source.dataset}/{mesh.source.mesh}: {mesh.problem}")
+        say(f"bad input: {mesh.source.dataset}/{mesh.source.mesh}: {mesh.problem}")
     if len(plan.bad_inputs) > 5:
-        typer.echo(f"bad input: ... and {len(plan.bad_inputs) - 5} more")
+        say(f"bad input: ... and {len(plan.bad_inputs) - 5} more")
 
 
 def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]:
@@ -283,6 +304,7 @@ def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]
         "codecs": list(plan.codecs),
         "unavailable": [asdict(u) for u in plan.unavailable],
         "missing": [f"{m.dataset}/{m.mesh}" for m in plan.missing],
+        "notes": list(plan.notes),
         "bad_inputs": {f"{m.source.dataset}/{m.source.mesh}": m.problem for m in plan.bad_inputs},
     }
 

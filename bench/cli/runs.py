@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from gcbench.bench.cli.output import say
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ def run_path(run: str) -> Path:
 
 
 def short_name(store: Run) -> str:
-    """What to type to name a run."""
-    if store.path.parent == RUNS:
+    """What to type to name a run, before it is quoted for a shell."""
+    if store.path.parent == RUNS and not store.name.startswith("-"):
         return store.name
     return f"./{store.path}" if str(store.path) == store.name else str(store.path)
 
@@ -49,14 +48,19 @@ def opened(run: str | None) -> Run:
     return store
 
 
-def read_run(run: str | None) -> tuple[Path, pd.DataFrame]:
-    """Folder and records of a run, or of the last one; prints which results of older codec versions are left out."""
+def read_run(run: str | None, *, gone: bool = False) -> tuple[Path, pd.DataFrame]:
+    """Folder and records of a run, or of the last one; prints which results are left out.
+
+    Left out are results of older codec versions, and those of meshes that are no longer in the dataset.
+    """
     from gcbench.bench.analysis.versions import newest
 
     store = opened(run)
-    found = newest(store)
+    found = newest(store, gone=gone)
     for line in found.notes:
-        typer.echo(line, err=True)
+        say(line, err=True)
+    if found.rows.empty and found.notes:
+        raise UsageError(f"{store.path} has no result of a mesh that is still in the dataset; to see all: --gone")
     if found.rows.empty:
         raise UsageError(f"{store.path} has no results yet; resume it with: bench run")
     return store.path, found.rows

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.options import RunArgument, TableFormat, names
-from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.options import Gone, RunArgument, TableFormat, names
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.runs import read_run
 from gcbench.errors import UsageError
 
@@ -55,6 +55,7 @@ def table_command(
         bool, typer.Option("--per-mesh", help="Every record, as CSV or JSON, instead of means.")
     ] = False,
     failures: Annotated[bool, typer.Option("--failures", help="List what failed: pass, stage and reason.")] = False,
+    gone: Gone = False,
 ) -> None:
     """Show the results of a run as a table: means over the meshes for each codec and rate, and failures.
 
@@ -97,14 +98,14 @@ def table_command(
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
     if per_mesh and format_ not in {"text", "csv", "json"}:
         raise UsageError("--per-mesh prints CSV or JSON: -f csv (the default) or -f json")
-    path, rows = read_run(run)
+    path, rows = read_run(run, gone=gone)
     named = names(metric)
     columns = chosen(rows, named, str(run or path))
     if means == "common":
         shared = common(rows)
         rows = shared.rows
         for line in shared.notes:
-            typer.echo(line, err=True)
+            say(line, err=True)
     if failures:
         print_tables([failed(rows)], format_)
     elif per_mesh:
@@ -159,6 +160,7 @@ def plot_command(
         str, typer.Option("--kind", "-k", help="rd, timing, pareto, scatter, amortisation, comma-separated, or all.")
     ] = "all",
     metric: MetricOption = "",
+    gone: Gone = False,
 ) -> None:
     """Draw the results of a run as figures (PNG and PDF), one of each kind for each dataset.
 
@@ -190,7 +192,7 @@ def plot_command(
     if unknown := sorted(wanted - set(KINDS)):
         raise UsageError(f"unknown kind '{', '.join(unknown)}'; known: {', '.join(KINDS)}")
     kinds = [k for k in KINDS if k in wanted]
-    path, rows = read_run(run)
+    path, rows = read_run(run, gone=gone)
     if codec:
         codecs = split_addresses(codec)
         if absent := sorted(set(codecs) - set(rows["codec"])):
@@ -204,9 +206,9 @@ def plot_command(
     columns = chosen(rows, named, str(run or path)) if named else None
     shared = common(rows)
     for line in shared.notes:
-        typer.echo(line, err=True)
+        say(line, err=True)
     figures = save_figures(rows, out or path / "figures", path.name, kinds, columns, shared=shared)
     if not figures:
         raise UsageError(f"{path} has nothing to draw of kind {kind}")
     for figure in figures:
-        typer.echo(figure)
+        say(figure)

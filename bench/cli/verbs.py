@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 import gcbench
+from gcbench import plain_text
 from gcbench.bench.cli import data, show
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
@@ -20,6 +23,7 @@ from gcbench.bench.cli.listing import app as list_app
 from gcbench.bench.cli.measure import measure_command
 from gcbench.bench.cli.merge import merge_command
 from gcbench.bench.cli.new import app as new_app
+from gcbench.bench.cli.output import say
 from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
@@ -90,13 +94,13 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            say("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             if ctx.invoked_subcommand == "run":  # the run was cut short, which is an error
                 raise
             # Without a reader, the interpreter would complain about the rest of the buffer when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             raise typer.Exit from None
 
 
@@ -136,7 +140,7 @@ app.command("merge")(merge_command)
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"gcbench {gcbench.__version__}")
+        say(f"gcbench {gcbench.__version__}")
         raise typer.Exit
 
 
@@ -148,18 +152,60 @@ def _main(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and log messages.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, handlers=[handler])
     logging.getLogger("gcbench").setLevel(logging.DEBUG if verbose else logging.WARNING)
     for chatty in ("matplotlib", "numba", "PIL", "trimesh"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
+class _OneLine(logging.Formatter):
+    """Log messages without characters that a terminal obeys; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return plain_text.visible(super().format(record), keep="\n\t")
+
+
 def run() -> None:
     """Run the command line and exit. An error is one line; ``--verbose`` adds the traceback."""
+    plain_text.use_plain_streams()
     try:
         app(prog_name="bench")  # exits with 2 for wrong usage
     except BenchError as error:
-        if logging.getLogger("gcbench").isEnabledFor(logging.DEBUG):
-            logging.getLogger("gcbench").exception("the error in full")
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(plain_text.visible(str(error)), error.exit_code)
+    except (OSError, MemoryError, UnicodeEncodeError) as error:
+        _end(_of_the_system(error), BenchError.exit_code)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if logging.getLogger("gcbench").isEnabledFor(logging.DEBUG):
+        logging.getLogger("gcbench").exception("the error in full")
+    with contextlib.suppress(OSError):  # nobody reads standard error any more
+        say(f"error: {message}", err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # it is what failed: the interpreter would fail again when it ends
+        _discard_output()
+    sys.exit(code)
+
+
+def _of_the_system(error: OSError | MemoryError | UnicodeEncodeError) -> str:
+    """One line for what the system refused. Example: ``figures/rd.png: No space left on device``."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, UnicodeEncodeError):
+        return f"the name {plain_text.visible(error.object[:200])} cannot be written as {error.encoding}; rename it"
+    if isinstance(error, BrokenPipeError):
+        return "nobody reads the output any more; what is finished is kept"
+    why = error.strerror or str(error) or type(error).__name__
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        why += "; make room, then type the same command again"
+    path = error.filename if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    return plain_text.visible(f"{os.fsdecode(path)}: {why}" if path else f"the system says: {why}")
+
+
+def _discard_output() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

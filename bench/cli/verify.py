@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gcbench.bench.cli.options import Data, Moved, RunArgument, TextOrJson, moved
-from gcbench.bench.cli.output import print_tables
+from gcbench.bench.cli.output import print_tables, say
 from gcbench.bench.cli.progress import counter
 from gcbench.bench.cli.runs import last_run, run_path
 
@@ -79,8 +79,8 @@ def verify_command(
             progress=progress,
         )
     if format_ == "json":
-        typer.echo(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
+        say(json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=1))
     else:
         print_tables(verification_tables(report))
-        typer.echo(f"\n{_SAYS[report.exit_code]}")
+        say(f"\n{_SAYS[report.exit_code]}")
     raise typer.Exit(report.exit_code)

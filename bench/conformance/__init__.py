@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gcbench.bench.conformance.checks import CHECKS
@@ -53,8 +54,12 @@ def check(
     device: str = "cpu",
     threads: int = 1,
     seed: int = 0,
+    mutants: int | None = None,
+    streams: Sequence[bytes] = (),
+    keep: Path | None = None,
     on_start: OnStart | None = None,
     on_finding: Callable[[CheckResult], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
     crew: Crew | None = None,
 ) -> Report:
     """Check whether a codec keeps the contract.
@@ -77,10 +82,18 @@ def check(
         Limit of each call.
     memory_bytes : int, optional
         Limit of each worker. Default: half of the usable memory.
+    mutants : int, optional
+        How many mutants the check ``hostile`` decodes, however long it takes. Default: some hundreds, for 30 s at most.
+    streams : sequence of bytes
+        Streams for the check ``hostile`` to make mutants of. Default: those that the trial encodes.
+    keep : Path, optional
+        Folder for the streams that fail the check ``hostile``.
     on_start : callable, optional
         Called before each check with the check, its number and the number of checks.
     on_finding : callable, optional
         Called with each result.
+    on_progress : callable, optional
+        Called with a text that says how far a long check has come.
     crew : Crew, optional
         Processes that several calls share, which saves the seconds that an interpreter takes to start.
 
@@ -107,9 +120,13 @@ def check(
         deadline_s=deadline_s,
         memory_bytes=memory_bytes or machine.memory_bytes() // 2,
         quick=quick,
+        mutants=mutants,
+        streams=tuple(streams),
+        keep=keep,
     )
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(Lab(codec, settings, crew or stack.enter_context(Crew(threads))))
+        lab.on_progress = on_progress
         claims = lab.claims()
         if isinstance(claims, Trouble) and claims.kind == "UsageError":
             raise UsageError(claims.message.removeprefix("UsageError: "))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gcbench.bench.conformance import claims, coding, damage, robustness
+from gcbench.bench.conformance import claims, coding, damage, hostile, robustness
 from gcbench.bench.conformance.lab import Lab
 from gcbench.bench.conformance.report import Check
 from gcbench.bench.conformance.shapes import HARD_MESHES
@@ -61,6 +61,11 @@ def _all() -> Iterator[Check[Lab]]:
     never = "a damaged stream raises BitstreamError or decodes to some mesh; never another error, a crash or a hang"
     yield Check("damaged-cut", never, robustness.damaged("cut", damage.cuts))
     yield Check("damaged-changed", never, robustness.damaged("changed", damage.changes))
+    yield Check(
+        "hostile",
+        "a stream with a right checksum raises BitstreamError, or decodes within the time and memory of a good stream",
+        hostile.hostile,
+    )
     yield Check("foreign", "bytes that are not a stream of the codec raise BitstreamError", robustness.foreign)
     yield Check(
         "deadline",

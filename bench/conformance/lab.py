@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -17,11 +18,12 @@ from gcbench.bench.conformance.attempt import Raised
 from gcbench.bench.conformance.report import Unmet
 from gcbench.bench.conformance.sandbox import Crew, Sandbox, Trouble
 from gcbench.bench.conformance.shapes import good_meshes
-from gcbench.bench.conformance.trial import CodecClaims, DecodeTrialResult, EncodeTrialResult
+from gcbench.bench.conformance.trial import CodecClaims, DecodeTrialResult, EncodeTrialResult, HostileResult
 from gcbench.bench.run.arrays import MeshArrays
 from gcbench.bench.run.process import CallLimits
 from gcbench.codecs import Rate
 from gcbench.codecs.base import Effort
+from gcbench.entropy.container import HEADER_BYTES
 from gcbench.registry import split_address
 
 A = TypeVar("A")
@@ -44,6 +46,9 @@ class TrialSettings:
     deadline_s: float = 120.0
     memory_bytes: int = 4 << 30
     quick: bool = False
+    mutants: int | None = None  # of the check `hostile`; None is as many as its time allows
+    streams: tuple[bytes, ...] = ()  # good streams for `hostile`; empty is those of the trial
+    keep: Path | None = None  # folder for what fails `hostile`
 
 
 class Lab(Sandbox):
@@ -56,6 +61,7 @@ class Lab(Sandbox):
         self.codec = codec
         self.decoder = split_address(codec, "codec")[0]
         self.settings = settings
+        self.on_progress: Callable[[str], None] | None = None  # gets how far a long check has come
         self._judge = crew.judge
         self._claims: dict[Role, CodecClaims | Trouble] = {}
         self._encoded: dict[str, EncodeTrialResult | Trouble] = {}
@@ -135,6 +141,29 @@ class Lab(Sandbox):
             written=written,
         )
         return self._call(by, self.decoder, trial.decode, job, limits or self.limits)
+
+    def attack(self, mutant: bytes, limits: CallLimits) -> HostileResult | Trouble:
+        """Decode a mutant in the reader, after its checksum is made right."""
+        job = trial.HostileTrial(
+            codec=self.decoder,
+            mutant=mutant,
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+            device=self.settings.device,
+            seconds=limits.deadline_s or self.settings.deadline_s,
+            temporary=self.folder / "tmp",
+        )
+        return self._call("reader", self.decoder, trial.hostile, job, limits)
+
+    def seal(self, stream: bytes) -> bytes:
+        """The stream with a right checksum."""
+        sealed = self._call("reader", self.decoder, trial.seal, (self.decoder, stream), self.limits)
+        return stream if isinstance(sealed, Trouble) else sealed
+
+    def fixed_bytes(self, stream: bytes) -> int:
+        """How many bytes of a stream are its container's: 0 if gcbench does not know the container."""
+        known = self._call("reader", self.decoder, trial.known_container, (self.decoder, stream), self.limits)
+        return HEADER_BYTES if known is True else 0
 
     def encoded(self, rate: Rate) -> EncodeTrialResult | Trouble:
         """The two closed meshes at a rate; encoded once."""

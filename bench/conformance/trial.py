@@ -13,17 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gcbench.bench.conformance.attempt import Raised, attempt, differs, version_of
-from gcbench.bench.conformance.place import call_place, watch_files
+from gcbench.bench.conformance.place import call_place, kept_place, watch_files
 from gcbench.bench.metrics import ranking
 from gcbench.bench.run.arrays import MeshArrays
-from gcbench.bench.run.stages import copied, loaded_codec, loaded_suite, peak_rss_bytes
+from gcbench.bench.run.stages import copied, loaded_codec, loaded_suite, peak_rss_bytes, reset_peak_rss
 from gcbench.codecs import CODECS, Availability, Codec, Context, Rate, SetCodec, StreamLayout
 from gcbench.codecs.base import EFFORTS, Effort
+from gcbench.entropy.container import resealed
 from gcbench.registry import split_address
 
 SUITE = "surface"
@@ -95,6 +96,29 @@ class DecodeTrialResult:
     read: frozenset[str]
     wall_s: float
     peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class HostileTrial:
+    """A mutant to decode, after its checksum is made right."""
+
+    codec: str
+    mutant: bytes
+    seed: int
+    threads: int
+    device: str
+    seconds: float
+    temporary: Path
+
+
+@dataclass(frozen=True)
+class HostileResult:
+    """What decoding a mutant did; ``grown_bytes`` is the resident memory beyond what the worker held before."""
+
+    outcome: Literal["error", "mesh", "crash", "late"]
+    message: str  # of the exception; what is wrong with the meshes
+    wall_s: float
+    grown_bytes: int
 
 
 @dataclass(frozen=True)
@@ -192,6 +216,58 @@ def decode(trial: DecodeTrial) -> DecodeTrialResult | Raised:
     return DecodeTrialResult(tuple(meshes), "", read, wall_s, peak)
 
 
+def seal(job: tuple[str, bytes]) -> bytes | Raised:
+    """Make the checksum of a codec's stream right; without a known container, the stream as it is."""
+    codec, stream = job
+    loaded_codec(codec)  # makes its container known
+    return attempt(lambda: resealed(stream) or stream)
+
+
+def known_container(job: tuple[str, bytes]) -> bool | Raised:
+    """Whether a stream of a codec begins with a container of gcbench."""
+    codec, stream = job
+    loaded_codec(codec)
+    return attempt(lambda: resealed(stream) == stream)
+
+
+def hostile(trial: HostileTrial) -> HostileResult:
+    """Decode a mutant, ask for the layout of a set's, and say what came of it; the meshes are not sent back.
+
+    Memory is measured, not limited: under a limit (RLIMIT_AS) an allocation that is too large fails, and a decoder that
+    makes a BitstreamError of this failure would look as if it had looked at the size.
+    """
+    codec = loaded_codec(trial.codec)
+    stream = seal((trial.codec, trial.mutant))
+    if isinstance(stream, Raised):
+        return HostileResult("crash", f"resealed() {stream}", 0.0, 0)
+    with kept_place(trial.temporary.with_name("hostile")) as scratch:
+        ctx = _context(trial, scratch)
+        held = reset_peak_rss()
+        begin = time.perf_counter()
+        value: object = attempt(lambda: _decoded(codec, stream, ctx))
+        wall_s = time.perf_counter() - begin
+        grown = max(0, peak_rss_bytes() - held)
+    if isinstance(value, Raised):
+        outcomes: dict[str, Literal["error", "late"]] = {"BitstreamError": "error", "CodecTimeout": "late"}
+        return HostileResult(outcomes.get(value.kind, "crash"), str(value), wall_s, grown)
+    if not isinstance(value, (list, tuple)):
+        return HostileResult("crash", f"decode() returned {_name(value)}, not a list of meshes", wall_s, grown)
+    most = codec.decode_budget.triangles
+    for mesh in value:
+        arrays = _arrays(mesh)
+        if isinstance(arrays, MeshArrays) and len(arrays.faces) > most:
+            arrays = f"decode() returned {len(arrays.faces)} triangles; the codec's decode_budget says {most}"
+        if isinstance(arrays, str):
+            return HostileResult("crash", arrays, wall_s, grown)
+    return HostileResult("mesh", "", wall_s, grown)
+
+
+def _decoded(codec: Codec, stream: bytes, ctx: Context) -> object:
+    if isinstance(codec, SetCodec):
+        codec.layout(stream)
+    return codec.decode(stream, ctx)
+
+
 def distance(pair: DistanceTrial) -> float | Raised:
     """Distance between two surfaces by the ranking column of `SUITE`, after normalising both as the original."""
     vertices = pair.original.vertices
@@ -259,7 +335,7 @@ def _parameters(cls: type[Codec]) -> Iterator[str]:
             yield f"'{name}' has a default of type {_name(parameter.default)}, not bool, int, float or str"
 
 
-def _context(trial: EncodeTrial | DecodeTrial, scratch: Path) -> Context:
+def _context(trial: EncodeTrial | DecodeTrial | HostileTrial, scratch: Path) -> Context:
     return Context(
         device=trial.device,
         seed=trial.seed,

@@ -16,12 +16,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gcbench import plain_text
 from gcbench.errors import StoreError, UsageError
 
 FILE = "experiment.toml"
@@ -109,8 +111,8 @@ def read_experiment(path: Path) -> Experiment:
 
 def kept(run: Path) -> list[Path]:
     """The experiment files of a run folder, in order."""
-    later = ((_number(path), path) for path in run.glob("experiment-*.toml"))
-    first = [run / FILE] if (run / FILE).exists() else []
+    later = ((_number(path), path) for path in run.glob("experiment-*.toml") if _is_file(path))
+    first = [run / FILE] if _is_file(run / FILE) else []
     return [*first, *(path for number, path in sorted(later) if number is not None)]
 
 
@@ -141,7 +143,7 @@ def keep(experiment: Experiment, run: Path) -> Path:
     text = experiment.to_toml(place.name)
     partial = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        if not place.exists() or place.read_text(encoding="utf-8") != text:
+        if not _is_file(place) or place.read_text(encoding="utf-8") != text:
             partial.write_text(text, encoding="utf-8")
             partial.replace(place)
     except OSError as error:
@@ -186,8 +188,22 @@ def _checked(path: Path, name: str, value: Any) -> Any:
     return value
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is a file: a run from a stranger may have a link or a pipe of that name, which is not opened."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _toml(value: Any) -> str:
     """A TOML value; JSON's texts and numbers are TOML's, but for DEL."""
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, str) and not _is_unicode(value):  # which TOML cannot hold: `open_dataset` takes escapes too
+        value = plain_text.name_of_path(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

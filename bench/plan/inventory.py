@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gcbench import plain_text
 from gcbench.bench.plan.units import PlannedMesh
 from gcbench.datasets import MeshSource, load
 from gcbench.datasets.loading import LOADER_VERSION
@@ -47,7 +48,7 @@ class Inventory:
 
     def read(self, source: MeshSource) -> PlannedMesh:
         """Facts of one mesh; a file is read only if it is new or has changed. Raises DatasetMissing without a file."""
-        name, state = f"{source.frame}:{source.path.absolute()}", _state(source.path)
+        name, state = f"{source.frame}:{plain_text.name_of_path(source.path.absolute())}", _state(source.path)
         if state is not None and (known := self._known(name, state)) is not None:
             return PlannedMesh(source, **known)
         mesh = _read(source, self._cache)
@@ -103,7 +104,7 @@ def _read(source: MeshSource, cache: Path) -> PlannedMesh:
         loaded = load(source, cache)
     except BadMesh as error:
         size = source.path.stat().st_size if source.path.exists() else 0
-        return PlannedMesh(source, source_bytes=size, problem=str(error))
+        return PlannedMesh(source, source_bytes=size, problem=plain_text.line(str(error)))
     return PlannedMesh(
         source=source,
         sha256=loaded.sha256,
@@ -112,4 +113,6 @@ def _read(source: MeshSource, cache: Path) -> PlannedMesh:
         obj_bytes=loaded.obj_bytes,
         raw_bytes=loaded.raw_bytes,
         source_bytes=loaded.source_bytes,
+        polygons=loaded.notes.polygons or None,
+        remarks="; ".join(loaded.notes.remarks) or None,
     )

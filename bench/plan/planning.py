@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gcbench import plain_text
 from gcbench.bench.plan.inventory import Inventory
 from gcbench.bench.plan.units import CodingUnit, PlannedMesh
 from gcbench.codecs import CODECS, Codec, Rate
 from gcbench.codecs.base import Effort, as_effort
 from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, open_dataset
-from gcbench.datasets.base import Split, as_split
+from gcbench.datasets.base import Selection, Split, as_split
 from gcbench.datasets.folder import FolderDataset
 from gcbench.errors import CodecUnavailable, DatasetMissing, UsageError
 from gcbench.registry import split_address
 
 Progress = Callable[[int, int, str], None]  # done, total, what
+_SLUG_BYTES = 160  # of the default name of a run; file systems take 255
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Plan:
     unavailable: tuple[Unavailable, ...] = ()
     missing: tuple[MissingMesh, ...] = ()
     folders: tuple[tuple[str, str], ...] = ()  # name and path of each dataset that is a folder
+    notes: tuple[str, ...] = ()  # what the user should know about the datasets, a line each
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "dataset/split" → all its meshes, in order
 
     @property
     def bad_inputs(self) -> tuple[PlannedMesh, ...]:
@@ -56,7 +61,7 @@ class Plan:
     def default_name(self) -> str:
         """Such as ``ama+thingi10k-all-standard``; the same command gives the same name, and so resumes the run."""
         splits = sorted({split for _, split in self.datasets})
-        names = "+".join(self.slugs)
+        names = plain_text.as_file_name("+".join(self.slugs), _SLUG_BYTES)
         first = "" if self.limit is None else f"-first{self.limit}"
         return f"{names}-{'+'.join(splits)}-{self.effort}{first}"
 
@@ -65,7 +70,7 @@ class Plan:
         hashes: dict[str, Any] = {}
         for m in self.meshes:
             digest = hashes.setdefault(m.source.dataset, hashlib.sha256())
-            digest.update(f"{m.source.mesh} {m.sha256}\n".encode())
+            digest.update(f"{m.source.mesh} {m.sha256}\n".encode("utf-8", "surrogatepass"))
         return {name: digest.hexdigest() for name, digest in hashes.items()}
 
 
@@ -156,7 +161,8 @@ def make_plan(
             "see: bench list codecs"
         )
 
-    sources, missing = _select(opened, splits, root, allow_missing=allow_missing, limit=limit)
+    selected = _select(opened, splits, root, allow_missing=allow_missing)
+    sources = [selection.sources[:limit] for selection in selected]
     every = [source for per_dataset in sources for source in per_dataset]
     planned: dict[MeshSource, PlannedMesh] = {}
     inventory = Inventory(cache_dir())
@@ -204,7 +210,12 @@ def make_plan(
         timing=timing,
         limit=limit,
         unavailable=tuple(chosen.unavailable),
-        missing=tuple(missing),
+        missing=tuple(missing for selection in selected for missing in selection.missing),
+        notes=tuple(note for selection in selected for note in selection.notes),
+        names={
+            f"{d.name}/{s}": (*(s.mesh for s in selection.sources), *(m.mesh for m in selection.missing))
+            for d, s, selection in zip(opened, splits, selected, strict=True)
+        },
         folders=tuple((d.name, str(d.path.resolve())) for d in opened if isinstance(d, FolderDataset)),
     )
 
@@ -215,8 +226,8 @@ def _slug(dataset: Dataset, root: Path) -> str:
         return dataset.name.replace("/", "_")
     path = dataset.path.resolve()
     if path.is_relative_to(Path.cwd()) and path != Path.cwd():
-        return path.relative_to(Path.cwd()).as_posix().replace("/", "_")
-    return f"{dataset.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+        return plain_text.name_of_path(path.relative_to(Path.cwd())).replace("/", "_")
+    return f"{dataset.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"
 
 
 def _mesh_by_mesh(codings: list[CodingUnit]) -> list[CodingUnit]:
@@ -274,10 +285,9 @@ def _ladder(address: str, codec: Codec, effort: Effort, only: Sequence[str]) -> 
 
 
 def _select(
-    datasets: Sequence[Dataset], splits: Sequence[Split], root: Path, *, allow_missing: bool, limit: int | None
-) -> tuple[list[tuple[MeshSource, ...]], list[MissingMesh]]:
-    sources: list[tuple[MeshSource, ...]] = []
-    missing: list[MissingMesh] = []
+    datasets: Sequence[Dataset], splits: Sequence[Split], root: Path, *, allow_missing: bool
+) -> list[Selection]:
+    selected = []
     for dataset, split in zip(datasets, splits, strict=True):
         dataset.require_split(split)
         selection = dataset.select(split, root)
@@ -290,6 +300,5 @@ def _select(
             )
         if not selection.sources:
             raise DatasetMissing(f"no mesh of {dataset.name}/{split} is here", selection.remedy)
-        sources.append(selection.sources[:limit])
-        missing += selection.missing
-    return sources, missing
+        selected.append(selection)
+    return selected

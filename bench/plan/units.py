@@ -36,6 +36,8 @@ class PlannedMesh:
     raw_bytes: int = 0  # 12 V + 12 F
     source_bytes: int = 0  # the file as distributed
     problem: str | None = None  # why the mesh cannot be used
+    polygons: int | None = None  # faces of the file that were cut into triangles; None if there were none
+    remarks: str | None = None  # what else the reader did to the file's content
 
 
 @dataclass(frozen=True)

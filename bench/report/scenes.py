@@ -277,8 +277,8 @@ class _Workshop:
         stored = self._stored[run].run
         try:
             stored.stream(record.stream_sha256 or "", record.stream_size)
-        except StoreError as error:
-            raise NotShown(str(error)) from None
+        except StoreError:  # it is missing, a link, or larger than recorded
+            raise NotShown("the stream is not here") from None
         except BitstreamError:
             pass  # the decoder says what is wrong with it
         decoder = self._decoders.setdefault((slot, run), Decoder(stored))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench import plain_text
 from gcbench.bench.plan.units import MeasurementUnit, PlannedMesh, SuiteId
 from gcbench.bench.run.arrays import MeshArrays
 from gcbench.bench.run.failures import UnitFailure
@@ -108,6 +109,8 @@ class KeptInputs:
                 raise DatasetMissing(f"the run calls them {dataset!r}, which is no name of a dataset", cure)
             named = str(self._data / dataset)
         folder = Path(named).expanduser().absolute()
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+            folder = Path(plain_text.path_of_name(named)).expanduser().absolute()  # as `open_dataset` does
         if _entries(folder) > _MOST_ENTRIES:
             raise DatasetMissing(f"the run says that they are in {folder}, which holds too many files to search", cure)
         if not any(known in (folder, *folder.parents) for known in (self._data.absolute(), Path.cwd())):

@@ -423,6 +423,8 @@ def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
         raw_bytes=mesh.raw_bytes,
         source_bytes=mesh.source_bytes,
         problem=mesh.problem,
+        polygons=mesh.polygons,
+        remarks=mesh.remarks,
     )
 
 

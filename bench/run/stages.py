@@ -306,7 +306,7 @@ def _timed(call: Callable[[Context], T], settings: CallSettings) -> tuple[T, Cos
     costs = []
     for turn in range(settings.warm_up + settings.repeats):
         with _context(settings, deadline) as ctx:
-            rss_before = _reset_peak_rss()
+            rss_before = reset_peak_rss()
             _reset_gpu_peak(settings.device)
             synchronise(settings.device)
             cpu, wall = _cpu_s(), time.perf_counter()
@@ -398,7 +398,7 @@ def _gpu_peak(device: str) -> int | None:
     return None if cuda is None else int(cuda.max_memory_allocated(device))
 
 
-def _reset_peak_rss() -> int:
+def reset_peak_rss() -> int:
     """Reset the peak of earlier calls (Linux only), and return the resident bytes now.
 
     First return memory that earlier calls freed (glibc): a call that reuses freed memory would seem to need none.

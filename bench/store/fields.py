@@ -2,8 +2,8 @@
 
 A kind of field does two things, and a test compares them. ``take`` checks a JSON value and returns it as the
 dataclasses hold it. ``pattern`` is a regular expression for the text of values that ``take`` accepts, as `Run` writes
-them: a line that matches, and that is JSON, needs no other check, which makes reading of large runs fast
-The expression may miss odd ways to write a value, such as an escaped character; then ``take`` decides.
+them: a line that matches, and that is JSON, needs no other check. So large runs are read fast (`line_tables.py`). The
+expression may miss odd ways to write a value, such as an escaped character; then ``take`` decides.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ class Run:
     _lock: int | None = field(default=None, init=False, repr=False)
     _codings_fd: int | None = field(default=None, init=False, repr=False)
     _measurements_fd: int | None = field(default=None, init=False, repr=False)
+    _said: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -366,7 +367,9 @@ class Run:
             try:
                 yield parse(read_line(line))
             except ValueError as error:
-                log.warning("%s line %d is left out: %s", self.path / name, number, error)
+                if (name, number) not in self._said:
+                    log.warning("%s line %d is left out: %s", self.path / name, number, error)
+                    self._said.add((name, number))
 
     def _keep_stream(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())

@@ -140,7 +140,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise trouble("make", path, error) from error
+        raise trouble("write to", path, error) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -157,8 +157,8 @@ def write_file(path: Path, data: bytes) -> None:
     make_folder(path.parent)
     partial = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        write_new(partial, data)
         try:
+            write_new(partial, data)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gcbench import plain_text
+
 Kind = Literal["text", "number", "integer", "flag"]
 CHUNK = 5000  # rows that are converted at a time: a frame of records may be larger than memory allows as objects
 
@@ -122,7 +124,7 @@ class Table:
             if column.label:
                 values = plain(self.values[column.name], column.kind)
                 missing = "" if column.kind == "text" else "–"
-                cells = [missing if value is None else _line(column.show(value)) for value in values]
+                cells = [missing if value is None else plain_text.line(column.show(value)) for value in values]
                 found.append(Shown(column, cells, list(self.marks.get(column.name, nothing))))
         return found
 
@@ -164,9 +166,3 @@ def _or_none(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return None if type(value).__name__ in {"NAType", "NaTType"} else value
-
-
-def _line(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))

@@ -10,7 +10,9 @@ from gcbench.entropy.budget import Budget
 from gcbench.geometry.marching_cubes import evaluated_points
 
 FINEST = 256  # cells along a side of the finest grid
-_ARRAYS = 192 << 20  # bytes of arrays beside the weights: the volume, its marked points, and blocks of points
+# Bytes of arrays beside the weights, on the finest grid: the volume, its marked points, and blocks of points. Coarser
+# grids count as much, so that a coarse grid does not make room for a network that no rate has.
+_ARRAYS = 192 << 20
 _BYTES_OF_A_WEIGHT = 48  # while weights are decoded: symbols, their order, values, the network
 _MARGIN = 2  # over what the largest rate needs if the surface can pass through every cell of the grid
 MOST_TRIANGLES = 3 << 20  # of a surface on the finest grid; a sphere has 300 000
@@ -38,17 +40,21 @@ def cost(resolution: int, weights: int, for_a_point: int) -> Cost:
         Multiply-adds at one point.
     """
     return Cost(
-        memory=_ARRAYS * (resolution + 1) ** 3 // (FINEST + 1) ** 3 + _BYTES_OF_A_WEIGHT * weights,
+        memory=_ARRAYS + _BYTES_OF_A_WEIGHT * weights,
         voxels=(resolution + 1) ** 3,
         multiply_adds=evaluated_points(resolution) * for_a_point,
     )
 
 
-def implicit_budget(for_a_point: int) -> Budget:
-    """The budget of a codec whose largest rate takes some multiply-adds at one point of the finest grid."""
-    most = _MARGIN * evaluated_points(FINEST) * for_a_point
+def implicit_budget(weights: int, for_a_point: int) -> Budget:
+    """The budget of a codec whose largest rate has some weights, and takes some multiply-adds at one point."""
+    most = cost(FINEST, weights, for_a_point)
     return Budget(
-        memory=256 << 20, voxels=(FINEST + 1) ** 3, multiply_adds=most, meshes=1, triangles=MOST_TRIANGLES
+        memory=most.memory + (_MARGIN - 1) * _BYTES_OF_A_WEIGHT * weights,
+        voxels=most.voxels,
+        multiply_adds=_MARGIN * most.multiply_adds,
+        meshes=1,
+        triangles=MOST_TRIANGLES,
     )
 
 

@@ -42,13 +42,15 @@ _OF_EFFORT: dict[Effort, Sequence[tuple[int, int, int]]] = {
 _SCALE = 0.2
 _DISTANCES_AT_ONCE = 1 << 23
 _TINY = 1e-12  # avoids 0 / 0: at the centre of a single sphere, all distances are 0
-_FOR_A_SPHERE = 16  # multiply-adds, or what takes as long, at one point: a distance and its share
+_FOR_A_SPHERE = 32  # multiply-adds, or what takes as long, at one point: a distance and its share
 
 
-def _most_for_a_point() -> int:
-    """Multiply-adds of the largest rate at one point; "distances" has the most inputs."""
-    ladder = [rate for rates in _OF_EFFORT.values() for rate in rates]
-    return max(perceptron_size(4 + n, layers, width) + _FOR_A_SPHERE * n for n, layers, width in ladder)
+_LADDER = [rate for rates in _OF_EFFORT.values() for rate in rates]
+# "distances" has the most inputs: the position, a mean, and a distance for each sphere.
+_BUDGET = implicit_budget(
+    max(perceptron_size(4 + n, layers, width) for n, layers, width in _LADDER),
+    max(perceptron_size(4 + n, layers, width) + _FOR_A_SPHERE * n for n, layers, width in _LADDER),
+)
 
 
 class KeySpheres(PerceptronCodec):
@@ -72,7 +74,7 @@ class KeySpheres(PerceptronCodec):
 
     name = "keyspheres"
     packages = (*PerceptronCodec.packages, "scipy")
-    decode_budget = implicit_budget(_most_for_a_point())
+    decode_budget = _BUDGET
     container = Container(b"KSP", 1, name, decode_budget)
 
     def __init__(

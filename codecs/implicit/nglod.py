@@ -29,9 +29,9 @@ import numpy as np
 
 from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Context, Effort, ModelCodec, Rate, as_effort
-from gcbench.codecs.implicit.efforts import Fit, watched
+from gcbench.codecs.implicit.efforts import FINEST, MOST_TRIANGLES, Fit, cost, perceptron_size, watched
 from gcbench.codecs.implicit.perceptron_codec import MAX_BITS, MIN_BITS, RESOLUTIONS, PerceptronCodec
-from gcbench.entropy.budget import check_budget
+from gcbench.entropy.budget import Budget
 from gcbench.entropy.container import Container, Writer
 from gcbench.errors import UsageError
 from gcbench.versions import source_version
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     Floats32 = NDArray[np.float32]
 
 CODINGS: tuple[Coding, ...] = ("range", "float16", "float32")  # a stream holds an index into this tuple
-MAX_CHANNELS, MAX_WIDTH = 32, 256
+MAX_CHANNELS, MAX_WIDTH = 32, 128  # those of the paper
 _DEPTH_OF_LOD_0 = 3
 _LEARNING_RATE = 2e-3  # features are rounded to 1/16: they need not move far from their initial values
 _NEAR = 0.25  # voxels: standard deviation of points near the surface; the paper has 0.01 at all levels of detail
@@ -58,7 +58,9 @@ _SAMPLES_PER_VOXEL, _FEWEST_SAMPLES = 40, 50_000
 # Weight of one bit per finest voxel, relative to a squared error in voxels. Of 1e-4, 4e-4 and 1e-3, 4e-4 has the least
 # product of bytes and error on an AMA frame at lod2 to lod4.
 _BIT_WEIGHT = 4e-4
-_MOST_SYMBOLS = 1 << 23  # features of all corners; bounds the memory of a decoder
+_BYTES_OF_A_VOXEL = 160  # while the octree is decoded: of the finest level, for all levels and their corners
+_BYTES_OF_A_CORNER = 260  # while features are decoded: places, neighbours, mixers
+_BYTES_OF_A_FEATURE = 40
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
@@ -66,6 +68,19 @@ FITS: dict[Effort, Fit] = {
     "standard": Fit(400_000, 1000, 4096, 256),
     "paper": Fit(2_000_000, 5000, 8192, 256),
 }
+
+
+def _for_a_point(depth: int, channels: int, width: int) -> int:
+    """Multiply-adds at one point: at each level, eight corners and their weights; then the decoder."""
+    return 8 * (depth - 1) * (channels + 4) + perceptron_size(3 + channels, 1, width)
+
+
+def _budget() -> Budget:
+    """What the largest octree takes with the channels and the width of the paper."""
+    most = cost(FINEST, 0, _for_a_point(8, MAX_CHANNELS, MAX_WIDTH))
+    return Budget(
+        memory=1 << 30, voxels=most.voxels, multiply_adds=most.multiply_adds, meshes=1, triangles=MOST_TRIANGLES
+    )
 
 
 class Nglod(ModelCodec):
@@ -96,7 +111,8 @@ class Nglod(ModelCodec):
     name = "nglod"
     deterministic: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = (*PerceptronCodec.packages, "scipy")
-    container = Container(b"NGL", 1, name)
+    decode_budget = _budget()
+    container = Container(b"NGL", 1, name, decode_budget)
 
     def __init__(
         self,
@@ -225,8 +241,15 @@ class Nglod(ModelCodec):
             channels = fields.byte("number of channels", 1, MAX_CHANNELS)
             width = fields.number("width of the decoder", 1, MAX_WIDTH)
             resolution = fields.choice("resolution", RESOLUTIONS)
-            tree = Octree.decode(fields.block("octree"), depth)
-            check_budget("features", tree.corner_count * channels, _MOST_SYMBOLS)
+            declared = cost(resolution, 0, _for_a_point(depth, channels, width))
+            fields.work.spend(
+                memory=declared.memory, voxels=declared.voxels, multiply_adds=declared.multiply_adds, meshes=1
+            )
+            octree = fields.block("octree")
+            fields.work.spend(memory=_BYTES_OF_A_VOXEL * Octree.declared_voxels(octree))
+            tree = Octree.decode(octree, depth)
+            ctx.check_deadline()
+            fields.work.spend(memory=(_BYTES_OF_A_CORNER + _BYTES_OF_A_FEATURE * channels) * tree.corner_count)
             model = OctreeField(tree, channels, width)
             model.read(fields.rest(), coding, bits)
 
@@ -236,8 +259,9 @@ class Nglod(ModelCodec):
 
         with ctx.stage("evaluation"):
             volume = evaluate(distance, resolution)
+        ctx.check_deadline()
         with ctx.stage("meshing"):
-            return decoded_mesh(*_kept(tree, *surface(volume)))
+            return decoded_mesh(*_kept(tree, *surface(volume, self.decode_budget.triangles)))
 
 
 def _kept(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # (hidden layers, width), low to high quality; each rate takes about twice the bytes of the rate before.
 _LADDER = ((4, 16), (4, 24), (4, 32), (8, 32), (4, 64), (8, 64), (8, 96))
+_LARGEST = max(perceptron_size(3, *network) for network in _LADDER)
 _OF_EFFORT: dict[Effort, Sequence[tuple[int, int]]] = {
     "quick": ((4, 16), (4, 32), (8, 32)),
     "standard": ((4, 16), (4, 32), (8, 32), (4, 64), (8, 64)),
@@ -36,7 +37,7 @@ class Ni(PerceptronCodec):
     """
 
     name = "ni"
-    decode_budget = implicit_budget(max(perceptron_size(3, *network) for network in _LADDER))
+    decode_budget = implicit_budget(_LARGEST, _LARGEST)
     container = Container(b"NIW", 1, name, decode_budget)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:

@@ -15,6 +15,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from gcbench.entropy.container import Fields
 from gcbench.entropy.octree import decode_octree, encode_octree
 from gcbench.errors import BitstreamError
 from gcbench.geometry.marching_cubes import HALF_SIDE
@@ -89,6 +90,17 @@ class Octree:
         if not BASE <= depth <= MAX_DEPTH:
             raise BitstreamError(f"an octree of depth {depth}")
         return cls(decode_octree(data, depth, MAX_VOXELS), depth)
+
+    @staticmethod
+    def declared_voxels(data: bytes) -> int:
+        """Number of voxels of the finest level that :meth:`decode` would read.
+
+        Raises
+        ------
+        BitstreamError
+            The data declares none, or more than MAX_VOXELS.
+        """
+        return Fields(data).number("number of voxels", 1, MAX_VOXELS)
 
     def encode(self) -> bytes:
         """Occupancy of the children of all nodes, with mixed contexts."""

@@ -45,7 +45,8 @@ FITS: dict[Effort, Fit] = {
 # mesh, and a small network cannot learn them too. At equal steps the surface is 15 % nearer with the clamp.
 CLAMP = 0.1
 _NARROW = 16  # up to this many inputs of a network are computed once for all points; more would take gigabytes
-# Numbers in a layer, for all points that a decoder evaluates at once: 4096 inputs would take 2 GB for a chunk of the grid.
+# Numbers in a layer, for all points that a decoder evaluates at once: with 4096 inputs, a chunk of the grid would take
+# 2 GB.
 _NUMBERS_AT_ONCE = 1 << 22
 _MOST_CONDITION = 1 << 16  # bytes; 4096 spheres take 12 000
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LAYERS = 8
 _WIDTH: dict[Effort, int] = {"quick": 32, "standard": 48, "paper": 128}
+_LARGEST = perceptron_size(3, _LAYERS, max(_WIDTH.values()))
 _SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality: the paper's, and 0
 
 
@@ -46,7 +47,7 @@ class PrunedMlp(PerceptronCodec):
     """
 
     name = "pruned-mlp"
-    decode_budget = implicit_budget(perceptron_size(3, _LAYERS, max(_WIDTH.values())))
+    decode_budget = implicit_budget(_LARGEST, _LARGEST)
     container = Container(b"PMP", 1, name, decode_budget)
 
     def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:

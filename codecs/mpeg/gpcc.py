@@ -10,7 +10,7 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.mpeg.programs import TMC3, Bounds, found, work_folder
-from gcbench.codecs.points import PointCodec
+from gcbench.codecs.points import MAX_BITS, PointCodec
 from gcbench.entropy.container import Container, Fields, Writer
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 from gcbench.geometry.files.ply import read_points, write_points
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # A surface of the whole cube at 12 bits, six sides of 4096², is 1e8 points.
 MAX_POINTS = 1 << 27
-# tmc3 decodes a million points in a second and 0.5 GiB; points on a grid of 12 bits take sixteen times that.
-DECODER_BOUNDS = Bounds(seconds=600, memory_bytes=12 << 30)
+# A point of a text PLY takes up to 40 bytes.
+_BYTES_OF_A_POINT = 40
 DEFAULT_BITS = 10
 SCALE_DENOMINATOR = 32  # of every position scale in use: 1/32 … 1
 
@@ -103,8 +103,20 @@ def encode_points(points: NDArray[np.int32], options: Sequence[str], ctx: Contex
         return (folder / "out.bin").read_bytes()
 
 
-def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
-    """Decode a stream of tmc3 to positions in the units of the encoded points.
+def decoder_bounds(bits: int) -> Bounds:
+    """Limits of tmc3 for points on a grid of some bits.
+
+    tmc3 decodes a million points in a second and 0.5 GiB. Points on a grid of 10 bits get 60 s and 3 GiB; those on a
+    finer grid get four times as much for each bit, up to 12 GiB.
+    """
+    finer = 4 ** max(bits - DEFAULT_BITS, 0)
+    return Bounds(
+        seconds=min(60 * finer, 600), memory_bytes=min(3 * finer, 12) << 30, file_bytes=_BYTES_OF_A_POINT * MAX_POINTS
+    )
+
+
+def decode_points(stream: bytes, ctx: Context, bits: int = MAX_BITS) -> NDArray[np.float64]:
+    """Decode a stream of tmc3 to positions in the units of the encoded points, on a grid of some bits.
 
     Raises
     ------
@@ -121,7 +133,9 @@ def decode_points(stream: bytes, ctx: Context) -> NDArray[np.float64]:
             "--reconstructedDataPath=out.ply",
             "--outputBinaryPly=1",
         ]
-        TMC3.find().run(arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError, bounds=DECODER_BOUNDS)
+        TMC3.find().run(
+            arguments, folder, ctx, outputs=["out.ply"], failure=BitstreamError, bounds=decoder_bounds(bits)
+        )
         points = read_points((folder / "out.ply").read_bytes(), MAX_POINTS)
     if not len(points):  # tmc3 does not fail then, e.g. for a triangle soup of points that are far apart
         raise BitstreamError("the stream holds no points")
@@ -204,7 +218,7 @@ class _Gpcc(PointCodec):
         """
         fields = Fields(stream)
         scale = fields.byte("position scale in 1/32", 1, SCALE_DENOMINATOR) / SCALE_DENOMINATOR
-        points = decode_points(fields.rest(), ctx) + centre_offset(scale)
+        points = decode_points(fields.rest(), ctx, bits) + centre_offset(scale)
         reach = 1 / scale + 64  # rounding, and a triangle soup's largest node
         if not -reach <= points.min() <= points.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")

@@ -117,16 +117,21 @@ class Bounds:
         Wall time.
     memory_bytes : int or None
         Address space; set only on Linux; elsewhere only the engine's limit holds.
+    file_bytes : int or None
+        Size of each file that the program writes; set only on Linux.
     """
 
     seconds: float = float("inf")
     memory_bytes: int | None = None
+    file_bytes: int | None = None
 
-    def impose_memory(self, pid: int) -> None:
-        """Make allocations of a process fail beyond ``memory_bytes``."""
-        if self.memory_bytes is not None and sys.platform == "linux":
-            with contextlib.suppress(OSError):  # the process has ended, or setting its limit is not permitted
-                resource.prlimit(pid, resource.RLIMIT_AS, (self.memory_bytes, self.memory_bytes))
+    def impose(self, pid: int) -> None:
+        """Make allocations of a process fail beyond ``memory_bytes``, and writing beyond ``file_bytes``."""
+        if sys.platform == "linux":
+            for kind, most in ((resource.RLIMIT_AS, self.memory_bytes), (resource.RLIMIT_FSIZE, self.file_bytes)):
+                if most is not None:
+                    with contextlib.suppress(OSError):  # the process has ended, or may not be limited
+                        resource.prlimit(pid, kind, (most, most))
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class Installed:
             raise CodecFailed(f"{self.name} cannot be started: {error}") from error
         said = _Said()
         try:
-            bounds.impose_memory(process.pid)
+            bounds.impose(process.pid)
             _listen(process, said, min(begin + bounds.seconds, time.monotonic() + ctx.seconds_left()))
         except TimeoutError:
             late = ctx.seconds_left() <= 0

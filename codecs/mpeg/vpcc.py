@@ -29,6 +29,8 @@ FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
 _GREY = 128  # the encoder crashes on points without colours, although colours are not coded
 _OUTSIDE_VOXELS = 64  # smoothing may move a point this far out of the cube
 MAX_FRAMES = (1 << 16) - 1
+_BYTES_OF_A_POINT = 64  # of a PLY, in text
+_LEAST_FRAME_BYTES = 8  # of a V3C stream; a frame has at least the heads of its units
 
 # Files in cfg/ of the upstream repository. The sequence file sets the number of bits and how patches are made; the
 # command line overrides its frame numbers and file names.
@@ -212,7 +214,11 @@ class Vpcc(PointCodec, SetCodec):
             ]
             names = [f"out_{number:04d}.ply" for number in range(count)]
             # Decoding takes three seconds and 0.3 GiB for a frame.
-            bounds = Bounds(seconds=600 + 60 * count, memory_bytes=(4 + min(count, FRAMES_IN_GROUP)) << 30)
+            bounds = Bounds(
+                seconds=600 + 60 * count,
+                memory_bytes=(4 + min(count, FRAMES_IN_GROUP)) << 30,
+                file_bytes=_BYTES_OF_A_POINT * MAX_POINTS,
+            )
             decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError, bounds=bounds)
             return [_distinct(read_points((folder / name).read_bytes(), MAX_POINTS), bits) + 0.5 for name in names]
 
@@ -255,6 +261,8 @@ def _parts(contents: bytes) -> tuple[int, bytes]:
     count = fields.number("number of frames", 1, MAX_FRAMES)
     if not fields.left:
         raise BitstreamError("the stream holds no video")
+    if count * _LEAST_FRAME_BYTES > fields.left:
+        raise BitstreamError(f"{count} frames are declared in {fields.left} bytes")
     return count, fields.rest()
 
 

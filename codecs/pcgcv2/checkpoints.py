@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from gcbench.codecs.pcgcv2.network import PCGCv2
+from gcbench.codecs.pcgcv2.weights import network
 from gcbench.errors import CodecUnavailable
 
 _ENTROPY_MODEL = {"_matrices": "matrices", "_biases": "biases", "_factors": "factors"}
@@ -33,17 +33,18 @@ def load_checkpoint(path: Path) -> PCGCv2:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise CodecUnavailable(f"cannot read checkpoint {path.name}: {error}") from error
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CodecUnavailable(f"cannot read checkpoint {path.name}: {reason}") from error
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, Mapping):
         raise CodecUnavailable(f"checkpoint {path.name} has no entry 'model'")
-    model = PCGCv2()
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise CodecUnavailable(f"checkpoint {path.name} is not of PCGCv2: it has something else than tensors")
     try:
-        model.load_state_dict(translate(state))
+        return network(translate(state))
     except (RuntimeError, ValueError) as error:
-        raise CodecUnavailable(f"checkpoint {path.name} is not of PCGCv2: {error}") from error
-    return model.eval()
+        raise CodecUnavailable(f"checkpoint {path.name} is not of PCGCv2: it {error}") from error
 
 
 def import_checkpoints(source: Path, folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.pcgcv2 import ladder
-from gcbench.codecs.pcgcv2.stream import FEATURE_CODERS, Cloud, unpack
+from gcbench.codecs.pcgcv2.stream import BUDGET, FEATURE_CODERS, MAX_COARSEST, Cloud, check_work, unpack
 from gcbench.codecs.points import PointCodec
 from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
 MAX_BLOCK_VOXELS = 1_500_000  # coded at once; PCGCv2Codec gives the memory that this takes
+_SMALLEST_SHARE = 32  # of MAX_BLOCK_VOXELS in the mean block, where there are several; an encoder writes a third or so
 DEFAULT_BITS = 10
 _COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # further rates on a coarser grid, also for quick
 _NEEDED = ("torch", "safetensors", "numba")
@@ -62,7 +63,8 @@ class PCGCv2Codec(PointCodec):
     """
 
     name = "pcgcv2"
-    container = Container(b"PCG", 2, name)
+    container = Container(b"PCG", 2, name, BUDGET)
+    decode_budget = BUDGET
     deterministic = False
     packages = ("torch", "constriction", *PointCodec.packages)
     decoder_bytes = max((path.stat().st_size for path in ladder.files().values()), default=0)  # one rate's
@@ -131,7 +133,7 @@ class PCGCv2Codec(PointCodec):
         UsageError
             There are no weights for this rate.
         """
-        from gcbench.entropy.octree import MAX_POINTS, encode_octree
+        from gcbench.entropy.octree import encode_octree
         from gcbench.entropy.voxel_features import LARGEST
 
         path = ladder.files().get(str(rate.params["weights"]))
@@ -140,7 +142,7 @@ class PCGCv2Codec(PointCodec):
         weights = ladder.load(path)
         key = _keys(voxels >> STRIDE_BITS)
         coarsest, owner, sizes = np.unique(key, return_inverse=True, return_counts=True)
-        if len(coarsest) > MAX_POINTS:
+        if len(coarsest) > MAX_COARSEST or len(voxels) > BUDGET.voxels:
             raise CodecFailed(f"{len(voxels)} voxels are too many")
         coordinates = _positions(coarsest)
         blocks = _cut_for(coordinates, sizes)
@@ -157,6 +159,10 @@ class PCGCv2Codec(PointCodec):
             assert np.array_equal(found, coordinates[block])
             latent[block] = np.rint(y).clip(-LARGEST, LARGEST)
             counts.append(count)
+        try:
+            check_work([len(block) for block in blocks], counts)
+        except BitstreamError as error:
+            raise CodecFailed(f"a decoder would refuse the cloud: {error}") from error
         return Cloud(
             ladder.fingerprint(path),
             self._features,
@@ -176,17 +182,18 @@ class PCGCv2Codec(PointCodec):
         from gcbench.entropy.octree import decode_octree
 
         cloud = unpack(stream)
+        _check_blocks(cloud.counts)
         path = ladder.fingerprints().get(cloud.fingerprint)
         if path is None:
             raise BitstreamError(
                 f"the stream was made with weights {cloud.fingerprint.hex()}, which are not in {ladder.folder()}"
             )
         weights = ladder.load(path)
-        coordinates = decode_octree(cloud.coordinates, bits - STRIDE_BITS)
-        latent = _decode_features(cloud.coder, cloud.features, coordinates, weights)
+        coordinates = decode_octree(cloud.coordinates, bits - STRIDE_BITS, MAX_COARSEST)
         blocks = _cut(coordinates, len(cloud.counts))
-        for block, count in zip(blocks, cloud.counts, strict=True):
-            _check_counts(len(block), count)
+        check_work([len(block) for block in blocks], cloud.counts)
+        ctx.check_deadline()
+        latent = _decode_features(cloud.coder, cloud.features, coordinates, weights)
         decoded = []
         for done, (block, count) in enumerate(zip(blocks, cloud.counts, strict=True)):
             ctx.check_deadline()
@@ -236,15 +243,13 @@ def _network(weights: Weights, ctx: Context) -> Iterator[PCGCv2]:
         torch.set_num_threads(threads)
 
 
-def _check_counts(coarsest: int, counts: tuple[int, int, int]) -> None:
-    """Refuse impossible counts: each voxel has one to eight children."""
-    places = coarsest
-    for count in counts:
-        if not places <= count <= 8 * places:
-            raise BitstreamError(f"{count} voxels are declared in {places} of twice the size")
-        places = count
-    if places > MAX_BLOCK_VOXELS:
-        raise BitstreamError(f"a block of {places} voxels is declared; the limit is {MAX_BLOCK_VOXELS}")
+def _check_blocks(counts: Sequence[tuple[int, int, int]]) -> None:
+    """Refuse blocks that are too large, and many blocks of few voxels: the network takes a while for any block."""
+    sizes = [voxels for _, _, voxels in counts]
+    if max(sizes) > MAX_BLOCK_VOXELS:
+        raise BitstreamError(f"a block of {max(sizes)} voxels is declared; the limit is {MAX_BLOCK_VOXELS}")
+    if len(sizes) > 1 and sum(sizes) < len(sizes) * (MAX_BLOCK_VOXELS // _SMALLEST_SHARE):
+        raise BitstreamError(f"{len(sizes)} blocks are declared of only {sum(sizes)} voxels")
 
 
 def _cut_for(coordinates: NDArray[np.int32], sizes: NDArray[np.integer]) -> list[NDArray[np.int64]]:

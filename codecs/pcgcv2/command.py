@@ -126,7 +126,8 @@ def read_meshes(folder: Path | None) -> Iterator[NamedMesh]:
         raise UsageError(f"no mesh files in {folder}")
     for path in paths:
         try:
-            vertices, faces = files.read(path.read_bytes(), path.suffix.lower())
+            read = files.read(path.read_bytes(), path.suffix.lower())
+            vertices, faces = read.vertices, read.faces
         except BadMesh as error:
             raise BadMesh(f"{path}: {error}") from error
         yield path.relative_to(folder or Path()).with_suffix("").as_posix(), vertices, faces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ FINGERPRINT_BYTES = 4
 _SHIPPED = Path(__file__).parent / "rates"
 _SUFFIX = ".safetensors"
 _TABLES = "tables"
+_LABEL = re.compile(r"r[1-9][0-9]{0,2}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def folder() -> Path:
 
 def files() -> dict[str, Path]:
     """Files by rate label, low to high quality: r1, r2, ..."""
-    found = [path for path in folder().glob(f"r*{_SUFFIX}") if path.stem[1:].isdigit()]
+    found = [path for path in folder().glob(f"r*{_SUFFIX}") if _LABEL.fullmatch(path.stem) and path.is_file()]
     return {path.stem: path for path in sorted(found, key=lambda path: int(path.stem[1:]))}
 
 
@@ -64,7 +66,8 @@ def fingerprint(path: Path) -> bytes:
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, _modified_ns: int, _size: int) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def publish(trained: Path, path: Path) -> None:
@@ -102,16 +105,17 @@ def load(path: Path) -> Weights:
 @lru_cache(maxsize=16)
 def _load(path: Path, _fingerprint: bytes) -> Weights:
     from gcbench.codecs.pcgcv2.features import checked
-    from gcbench.codecs.pcgcv2.network import PCGCv2
-    from gcbench.codecs.pcgcv2.weights import read_tensors
+    from gcbench.codecs.pcgcv2.weights import network, read_tensors
 
     tensors, _ = read_tensors(path)
     try:
         tables = checked(tensors.pop(_TABLES).numpy())
-        model = PCGCv2()
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise CodecUnavailable(
-            f"{path.name} is not a file of weights with tables: {error!r}", "make one with pcgcv2.ladder.publish"
+            f"the file of weights {path.name} has no usable tables of frequencies",
+            "make one with pcgcv2.ladder.publish",
         ) from error
-    return Weights(model.eval(), tables)
+    try:
+        return Weights(network(tensors), tables)
+    except ValueError as error:
+        raise CodecUnavailable(f"the file of weights {path.name} {error}") from error

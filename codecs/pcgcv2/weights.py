@@ -1,4 +1,4 @@
-"""Reads and writes files of trained weights: safetensors, with metadata on the training."""
+"""Reads and writes files of trained weights of PCGCv2: safetensors, with metadata on the training."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.errors import CodecUnavailable
-from gcbench.training import checkpoints
+from gcbench.training import checkpoints, weights
+
+_REMEDY = "train them with python -m gcbench.codecs.pcgcv2.training"
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -23,16 +24,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         The file is missing or is not a safetensors file.
     """
     try:
-        return checkpoints.read_tensors(path)
-    except (OSError, SafetensorError) as error:
-        raise CodecUnavailable(
-            f"cannot read weights {path.name}: {error}", "train them with python -m gcbench.codecs.pcgcv2.training"
-        ) from error
+        return weights.read(path)
+    except ValueError as error:
+        raise CodecUnavailable(f"the file of weights {path.name} {error}", _REMEDY) from error
 
 
 def save_weights(path: Path, model: PCGCv2, metadata: Mapping[str, str], dtype: torch.dtype = torch.float16) -> None:
     """Write the weights of a model, rounded to ``dtype``."""
     checkpoints.write_tensors(path, {name: value.to(dtype) for name, value in model.state_dict().items()}, metadata)
+
+
+def network(tensors: Mapping[str, object]) -> PCGCv2:
+    """A network in float32, ready for inference.
+
+    Raises
+    ------
+    ValueError
+        The tensors are not those of this network, or are not finite: the reason, which continues the file's name.
+    """
+    model = PCGCv2()
+    model.load_state_dict(weights.require(tensors, {name: t.shape for name, t in model.state_dict().items()}))
+    return model.eval()
 
 
 def load_weights(path: Path) -> tuple[PCGCv2, dict[str, str]]:
@@ -44,9 +56,7 @@ def load_weights(path: Path) -> tuple[PCGCv2, dict[str, str]]:
         The file is missing, is not a safetensors file, or is not of this network.
     """
     tensors, metadata = read_tensors(path)
-    model = PCGCv2()
     try:
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except RuntimeError as error:
-        raise CodecUnavailable(f"{path.name} does not hold the weights of this network", str(error)) from error
-    return model.eval(), metadata
+        return network(tensors), metadata
+    except ValueError as error:
+        raise CodecUnavailable(f"the file of weights {path.name} {error}", _REMEDY) from error

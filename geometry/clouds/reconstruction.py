@@ -37,6 +37,10 @@ _POINT_WEIGHT = 1.5
 # (`overhang`) reaches its value at the edge of a half-plane.
 _BESIDE_RADIUS = 3.0
 _EDGE = 32 / (35 * math.pi)
+# Points of no surface, such as a dense cluster with a few far points, would take hours without these bounds.
+_MOST_STEPS = 1 << 13  # spacings along the longest side of the points; voxels of 12 bits have half as many
+_CROWD = 512.0  # mean number of points in a point's neighbourhood from which points are thinned; surfaces have 30
+_MOST_CUBES = 1 << 16
 _WIDEST_GAP = 1.2  # in spacings, to the next point along the surface; wider gaps are bridges between edges
 
 
@@ -74,7 +78,9 @@ def reconstruct(points: NDArray[np.float64], watch: Watch) -> tuple[NDArray[np.f
 
     with watch.stage("normals"):
         points = _distinct(points)
-        step = spacing(points)
+        step = max(spacing(points), float(np.ptp(points, axis=0).max()) / _MOST_STEPS)
+        if _crowding(points, _BESIDE_RADIUS * step) > _CROWD:
+            points = _thinned(points, step / 2)
         if len(points) < _FEWEST_POINTS or _breadth(points) < step:
             return _cubes(points, step)
         origin = points.min(axis=0)
@@ -94,6 +100,24 @@ def _distinct(points: Floats) -> Floats:
     new = np.ones(len(points), bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return np.ascontiguousarray(ordered[new])
+
+
+def _cells(points: Floats, side: float) -> Ints:
+    """Key of the cell of a grid that each point is in, (N,), for at most 2^20 cells along a side."""
+    x, y, z = ((points - points.min(axis=0)) / side).astype(np.int64).T
+    return np.asarray((x << 42) | (y << 21) | z, np.int64)
+
+
+def _crowding(points: Floats, side: float) -> float:
+    """Mean number of points in the cell of a point."""
+    _, count = np.unique(_cells(points, side), return_counts=True)
+    return float(np.square(count.astype(np.float64)).sum() / len(points))
+
+
+def _thinned(points: Floats, side: float) -> Floats:
+    """The first point in each cell of a grid, in the order of the points."""
+    _, first = np.unique(_cells(points, side), return_index=True)
+    return np.ascontiguousarray(points[np.sort(first)])
 
 
 def _breadth(points: Floats) -> float:
@@ -186,7 +210,10 @@ def _clip(vertices: Floats, faces: Ints, level: Floats) -> Triangles:
 
 
 def _cubes(points: Floats, side: float) -> Triangles:
-    """A cube around each point."""
+    """A cube around each point; of very many points, larger cubes around some of them."""
+    while len(points) > _MOST_CUBES:
+        side *= 2
+        points = _thinned(points, side)
     corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(8, 3) - 0.5
     quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])

@@ -1,26 +1,28 @@
-"""Readers of OBJ, STL, PLY and OFF files: bytes of one file to positions and triangles, exactly as written.
+"""Readers of OBJ, STL, PLY, OFF, glTF and 3MF files: bytes of one file to positions and triangles, exactly as written.
 
 The readers keep vertices, check every declared count, cut polygons into triangles (`polygons`) and say what they did
 (`notes`). No reader returns another mesh than the file says: what a reader does not understand is refused. `ply` also
 reads and writes clouds of points.
 
-trimesh, meshio, PyMeshLab and Open3D were tried on the cases of ``tests/geometry/files/test_cases.py``; each returns other
-meshes than some files say (a face lost to a backslash, 1.#INF read as 1, a part of an STL), so the readers are ours.
+trimesh, meshio, PyMeshLab and Open3D were tried on the cases of ``tests/geometry/files/test_cases.py``; each returns
+other meshes than some files say (a face lost to a backslash, 1.#INF read as 1, a part of an STL): the readers are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from gcbench.errors import BadMesh
+from gcbench.geometry.files.gltf import read_gltf
 from gcbench.geometry.files.notes import FileMesh, FileNotes, Polygons
 from gcbench.geometry.files.obj import read_obj
 from gcbench.geometry.files.off import read_off
 from gcbench.geometry.files.ply import read_ply
 from gcbench.geometry.files.recognise import refuse_other_formats, without_mark
 from gcbench.geometry.files.stl import is_exact_binary, read_stl
+from gcbench.geometry.files.threemf import read_3mf
 
 __all__ = ["SUFFIXES", "FileMesh", "FileNotes", "Polygons", "read"]
 
@@ -30,10 +32,16 @@ _READERS: dict[str, Callable[[bytes, Polygons], FileMesh]] = {
     ".ply": read_ply,
     ".off": read_off,
 }
-SUFFIXES = tuple(_READERS)
+SUFFIXES = (*_READERS, ".gltf", ".glb", ".3mf")
 
 
-def read(data: bytes, suffix: str, *, polygons: Polygons = "triangulate") -> FileMesh:
+def read(
+    data: bytes,
+    suffix: str,
+    *,
+    polygons: Polygons = "triangulate",
+    beside: Mapping[str, bytes] | None = None,
+) -> FileMesh:
     """Parse the bytes of a mesh file.
 
     Memory stays proportional to ``len(data)``: the readers first compare every declared count with the data's length.
@@ -43,15 +51,17 @@ def read(data: bytes, suffix: str, *, polygons: Polygons = "triangulate") -> Fil
     data : bytes
         The whole file.
     suffix : str
-        ``.obj``, ``.stl``, ``.ply`` or ``.off``, in any case.
+        One of `SUFFIXES`, in any case.
     polygons : {"triangulate", "refuse"}
         What to do with faces of more than three corners.
+    beside : mapping, optional
+        Files that a glTF file names, by name.
 
     Returns
     -------
     FileMesh
-        Positions as written, triangles, and notes. The three corners of each STL facet are not merged yet; positions may
-        be NaN or infinite.
+        Positions as written, triangles, and notes. The three corners of each STL facet are not merged yet; positions
+        may be NaN or infinite.
 
     Raises
     ------
@@ -59,8 +69,7 @@ def read(data: bytes, suffix: str, *, polygons: Polygons = "triangulate") -> Fil
         Unknown suffix, another format, broken syntax, counts that the file does not hold, or no faces.
     """
     suffix = suffix.lower()
-    reader = _READERS.get(suffix)
-    if reader is None:
+    if suffix not in SUFFIXES:
         raise BadMesh(f"unknown format '{suffix}'; readable: {', '.join(SUFFIXES)}")
     if not data:
         raise BadMesh("the file is empty")
@@ -68,4 +77,6 @@ def read(data: bytes, suffix: str, *, polygons: Polygons = "triangulate") -> Fil
         data = without_mark(data)
         refuse_other_formats(data, suffix)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are refused later, with a sentence
-        return reader(data, polygons)
+        if suffix in _READERS:
+            return _READERS[suffix](data, polygons)
+        return read_3mf(data) if suffix == ".3mf" else read_gltf(data, beside)

@@ -13,7 +13,7 @@ from gcbench.errors import BadMesh
 from gcbench.geometry.files.notes import Positions
 
 # What C libraries print for NaN and infinities, besides "nan" and "inf": nan(ind), -nan(0x8), 1.#QNAN, -1.#IND, 1.#J.
-_NOT_FINITE = re.compile(rb"[+-]?(nan\(\w*\)|1\.?#[a-z0-9]*)", re.IGNORECASE)
+_NOT_FINITE = re.compile(rb"[+-]?(nan\(\w*\)|1\.?#(?:ind|qnan|snan|inf|j)\w*)", re.IGNORECASE)
 _COMMENT = re.compile(rb"(?:(?<=\s)|^)#[^\r\n]*", re.MULTILINE)
 
 
@@ -79,10 +79,10 @@ def require_room(declared: int, available: int, what: str) -> None:
         raise BadMesh(f"declares {declared} {what} and has {available}: the file is cut off, or the count is wrong")
 
 
-def require_in_range(indices: NDArray[np.int64], vertices: Positions, sizes: Sequence[int]) -> None:
+def require_in_range(indices: NDArray[np.int64], vertices: Positions, sizes: NDArray[np.int64]) -> None:
     """Refuse faces that name a vertex that does not exist."""
-    wrong = (indices < 0) | (indices >= len(vertices))
-    if wrong.any():
+    if len(indices) and (indices.min() < 0 or indices.max() >= len(vertices)):
+        wrong = (indices < 0) | (indices >= len(vertices))
         faces = len(np.unique(np.repeat(np.arange(len(sizes)), sizes)[wrong]))
         raise BadMesh(f"{faces} of {len(sizes)} faces have an index outside the {len(vertices)} vertices")
 

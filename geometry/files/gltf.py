@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -24,8 +24,6 @@ from gcbench.errors import BadMesh
 from gcbench.geometry.files import gltf_compression
 from gcbench.geometry.files.notes import FileMesh, FileNotes, Positions, Triangles
 
-#: Bytes of a file beside this one, by the name that this one gives. Raises BadMesh if there is no such file.
-Beside = Callable[[str], bytes]
 _Json = Mapping[str, Any]
 
 _GLB, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
@@ -45,15 +43,20 @@ _MOST_NODES, _DEEPEST = 100_000, 1000
 _MOST_VALUES_PER_BYTE = 4096  # what compressed or sparse accessors may declare
 
 
-def read_gltf(data: bytes, beside: Beside | None = None) -> FileMesh:
+def names_beside(data: bytes) -> list[str]:
+    """Names of the files that a glTF file needs, relative to its folder. Raises BadMesh."""
+    return _Document(data, {}).names()
+
+
+def read_gltf(data: bytes, beside: Mapping[str, bytes] | None = None) -> FileMesh:
     """Read a glTF file; leave out normals, colours, texture coordinates, skins, morph targets and animations.
 
     Parameters
     ----------
     data : bytes
         The file, in text or binary form.
-    beside : callable, optional
-        Gives the buffers that lie in files of their own. Without it such a file is refused.
+    beside : mapping, optional
+        Buffers that lie in files of their own, by the names of :func:`names_beside`.
 
     Raises
     ------
@@ -61,11 +64,11 @@ def read_gltf(data: bytes, beside: Beside | None = None) -> FileMesh:
         Broken syntax, an extension that is required and unknown here, buffers that are missing or too short, values
         that do not fit together, or no triangles.
     """
-    return _Document(data, beside).mesh()
+    return _Document(data, beside or {}).mesh()
 
 
 class _Document:
-    def __init__(self, data: bytes, beside: Beside | None) -> None:
+    def __init__(self, data: bytes, beside: Mapping[str, bytes]) -> None:
         text, self._binary = _chunks(data) if data[:4] == b"glTF" else (data, None)
         try:
             self._json = _of(json.loads(text.decode("utf-8-sig")), dict, "the file")
@@ -83,6 +86,11 @@ class _Document:
         for key, what in (("animations", "animations"), ("skins", "skin"), ("images", "textures")):
             if self._json.get(key):
                 self._dropped.add(what)
+
+    def names(self) -> list[str]:
+        """Names of files that buffers lie in."""
+        uris = [_of(buffer, dict, "a buffer").get("uri") for buffer in self._list("buffers")]
+        return [_file_name(uri) for uri in uris if isinstance(uri, str) and not uri.startswith("data:")]
 
     def mesh(self) -> FileMesh:
         """All triangles of the scene."""
@@ -270,9 +278,10 @@ class _Document:
                 return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
             except (binascii.Error, ValueError) as error:
                 raise BadMesh(f"the data of buffer {number} are no base64: {error}") from error
-        if self._beside is None:
-            raise BadMesh(f"buffer {number} lies in another file")
-        return self._beside(unquote_to_bytes(name).decode("utf-8", "surrogateescape"))
+        name = _file_name(name)
+        if name not in self._beside:
+            raise BadMesh(f"buffer {number} lies in another file, {name[:80]!r}")
+        return self._beside[name]
 
     def _list(self, key: str) -> list[Any]:
         entries: list[Any] = _of(self._json.get(key, []), list, key)
@@ -314,6 +323,10 @@ def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
         raise BadMesh("the first part of the file is not JSON")
     binary = next((body for kind, body in chunks[1:2] if kind == _BINARY_CHUNK), None)
     return chunks[0][1], binary
+
+
+def _file_name(uri: str) -> str:
+    return unquote_to_bytes(uri).decode("utf-8", "surrogateescape")
 
 
 def _transform(node: _Json) -> NDArray[np.float64]:

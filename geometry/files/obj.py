@@ -69,31 +69,34 @@ def read_obj(data: bytes, polygons: Polygons) -> FileMesh:
     strange = [word for word in other if word not in _IGNORED and word not in _DROPPED]
     if strange:
         count = sum(other[word] for word in strange)
-        remarks += (f"{count} lines begin with words that OBJ does not have, such as '{shown(strange[0])}'",)
+        remarks += (f"lines that begin with words that OBJ does not have, such as '{shown(strange[0])}': {count}",)
     return as_triangles(vertices, indices, sizes, polygons, dropped=tuple(sorted(dropped)), remarks=remarks)
 
 
 def _positions(rows: list[list[bytes]]) -> tuple[Positions, bool, tuple[str, ...]]:
-    """Positions, whether there are colours, and remarks. A line has x y z, then a weight, a colour, or a colour and alpha."""
+    """Positions, whether there are colours, and remarks. A line has x y z, perhaps w, r g b, or r g b a."""
     widths = set(map(len, rows))
     wrong = sorted(widths - {3, 4, 6, 7})
     if wrong:
-        count = sum(len(row) == wrong[0] for row in rows)
-        raise BadMesh(f"{count} vertex lines have {wrong[0]} values; a vertex has three, or three and a colour")
+        count = sum(len(row) in wrong for row in rows)
+        raise BadMesh(
+            f"vertex lines with {' or '.join(map(str, wrong))} values: {count} of {len(rows)}; "
+            "a vertex has three coordinates, and may have a weight or a colour after them"
+        )
     if widths == {3}:
         return numbers(list(chain.from_iterable(rows))).reshape(-1, 3), False, ()
     vertices = numbers([field for row in rows for field in row[:3]]).reshape(-1, 3)
     more = numbers([field for row in rows for field in row[3:]])
     weights = more if widths <= {3, 4} else numbers([row[3] for row in rows if len(row) == 4])
     weighted = int((weights != 1).sum())
-    remarks = (f"{weighted} vertices have a weight other than 1, which polygons do not use",) if weighted else ()
+    remarks = (f"vertices with a weight other than 1, which polygons do not use: {weighted}",) if weighted else ()
     return vertices, bool(widths & {6, 7}), remarks
 
 
 def _refuse_surfaces(other: _OTHER) -> None:
     surfaces = sum(other[kind] for kind in _SURFACES)
     if surfaces:
-        raise BadMesh(f"has {surfaces} free-form surfaces, which are not read; export the surfaces as polygons")
+        raise BadMesh(f"free-form surfaces, which are not read: {surfaces}; export the surfaces as polygons")
     if other[b"call"]:
         raise BadMesh("includes other files ('call'), which are not read; export all geometry to one file")
 
@@ -107,9 +110,9 @@ def _before_comment(fields: list[bytes]) -> list[bytes]:
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
-    """Lines, where a backslash at the end of a line of numbers joins the next line to it.
+    r"""Lines, where a backslash at the end of a line of numbers joins the next line to it.
 
-    In comments, names and paths a backslash at the end of the line is a character like others: ``mtllib C:\\meshes\\``.
+    In comments, names and paths a backslash at the end of the line is a character like others: ``mtllib C:\meshes\``.
     """
     lines = data.splitlines()
     if len(max(lines, key=len, default=b"")) > MAX_LINE_BYTES:

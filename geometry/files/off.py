@@ -29,6 +29,8 @@ def read_off(data: bytes, polygons: Polygons) -> FileMesh:
     Where each vertex and each face has a line, lines may end in colours. Elsewhere the values are read one after the
     other, and must be as many as the counts ask for.
     """
+    if b"BINARY" in data[:64].split():
+        raise BadMesh("binary OFF is not read; convert it to text OFF or PLY")
     require_text(data)
     kinds, lines = _keyword([fields for line in without_comments(data).splitlines() if (fields := line.split())])
     n_points, n_faces, body = _counts(lines)
@@ -54,8 +56,6 @@ def _keyword(lines: _Lines) -> tuple[bytes, _Lines]:
     kinds, dimensions, glued = found.groups()
     if dimensions:
         raise BadMesh(f"'{shown(lines[0][0])}' has coordinates in another number of dimensions; only 3-D OFF is read")
-    if b"BINARY" in lines[0]:
-        raise BadMesh("binary OFF is not read; convert it to text OFF or PLY")
     first = ([glued] if glued else []) + lines[0][1:]  # ModelNet has files that begin with "OFF490 518 0"
     return kinds, [first, *lines[1:]] if first else lines[1:]
 

@@ -75,7 +75,7 @@ def read_ply(data: bytes, polygons: Polygons) -> FileMesh:
         raise BadMesh("the PLY header has no vertex element with one x, one y and one z")
     strips = named["tristrips"].count if "tristrips" in named else 0
     if strips:
-        raise BadMesh(f"has {strips} triangle strips, which are not read; export triangles")
+        raise BadMesh(f"triangle strips, which are not read: {strips}; export triangles")
     if "face" not in named or not named["face"].count:
         kinds = {e.name: e.count for e in elements if e.name == "edge" and e.count}
         raise no_faces(named["vertex"].count, Counter(kinds))
@@ -115,7 +115,7 @@ def _header(data: bytes) -> tuple[str, list[_Element], int]:
     newline = b"\r" if first.group(1) == b"\r" else b"\n"
     end = re.compile(newline + rb"[ \t]*end_header[ \t\r]*?" + newline).search(data, 0, MAX_HEADER_BYTES)
     if not end:
-        raise BadMesh("the PLY header has no line 'end_header'")
+        raise BadMesh("not a PLY file: the header does not end with a line 'end_header'")
     order = None
     elements: list[_Element] = []
     for line in data[first.end(1) : end.start()].decode("latin-1").split(newline.decode()):
@@ -293,7 +293,7 @@ def read_points(data: bytes, max_points: int) -> NDArray[np.float64]:
     """
     try:
         order, elements, begin = _header(data)
-    except (BadMesh, ValueError) as error:  # ValueError: a count of more than 4300 digits
+    except BadMesh as error:
         raise BitstreamError(str(error)) from None
     if order == ">":
         raise BitstreamError("the PLY is neither ascii nor binary_little_endian")

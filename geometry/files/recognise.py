@@ -7,7 +7,7 @@ from gcbench.errors import BadMesh
 _BOM = b"\xef\xbb\xbf"
 _BINARY = {
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"PK\x03\x04": "is a ZIP archive; unpack it first",
+    b"PK\x03\x04": "is a ZIP archive; unpack it first, or give it the ending .3mf if it is one",
     b"\xfd7zXZ\0": "is compressed with xz; unpack it first",
     b"BZh": "is compressed with bzip2; unpack it first",
     b"7z\xbc\xaf": "is a 7-Zip archive; unpack it first",
@@ -23,8 +23,9 @@ _TEXT = {
     b"<!doctype html": "is a web page (HTML) and not a mesh; download the mesh again",
     b"<html": "is a web page (HTML) and not a mesh; download the mesh again",
     b"<?xml": "is an XML document",
-    b"{": "is a JSON document",
+    b"{": "is a JSON document; give it the ending .gltf if it is glTF",
 }
+_OWN = {".glb": b"glTF", ".gltf": b"{", ".3mf": b"PK\x03\x04"}  # formats that begin like others
 _MESHES = {b"ply": ".ply", b"OFF": ".off", b"solid": ".stl"}  # first lines, which are no lines of other formats
 
 
@@ -35,6 +36,8 @@ def without_mark(data: bytes) -> bytes:
 
 def refuse_other_formats(data: bytes, suffix: str) -> None:
     """Raise BadMesh with the cure if the file is known to be no mesh of the format that its suffix says."""
+    if suffix in _OWN and data[:512].lstrip().startswith(_OWN[suffix]):
+        return
     for magic, what in _BINARY.items():
         if data.startswith(magic):
             raise BadMesh(f"the file {what}")

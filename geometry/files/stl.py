@@ -21,7 +21,7 @@ from gcbench.geometry.files.polygons import as_triangles
 _HEADER = 84
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 # A solid's name ends with its line, or where a facet begins if the whole file is one line.
-_NAME = re.compile(rb"(?<!\S)(end)?solid\b[^\r\n]*?(?=\sfacet\s+(?:normal|outer)\s|\sendsolid|[\r\n]|$)")
+_NAME = re.compile(rb"solid\b[^\r\n]*?(?=\sfacet\s+(?:normal|outer)\s|\ssolid\x01|[\r\n]|$)")
 _WORDS = {0: b"facet", 1: b"normal", 5: b"outer", 6: b"loop", 19: b"endloop", 20: b"endfacet"} | dict.fromkeys(
     (7, 11, 15), b"vertex"
 )
@@ -31,7 +31,7 @@ def is_exact_binary(data: bytes) -> bool:
     """Whether the size is exactly what the count of a binary STL file asks for."""
     if len(data) <= _HEADER:
         return False
-    return len(data) == _HEADER + struct.unpack_from("<I", data, 80)[0] * _FACET.itemsize
+    return bool(len(data) == _HEADER + struct.unpack_from("<I", data, 80)[0] * _FACET.itemsize)
 
 
 def read_stl(data: bytes, polygons: Polygons) -> FileMesh:
@@ -60,10 +60,10 @@ def read_stl(data: bytes, polygons: Polygons) -> FileMesh:
 
 def _read_text(data: bytes, polygons: Polygons) -> FileMesh:
     require_text(data)
-    text = data.lower()
-    names = [match.group(1) for match in _NAME.finditer(text)]
+    text = data.lower().replace(b"endsolid", b"solid\1")
+    names: list[bytes] = _NAME.findall(text)
     fields = _NAME.sub(b"", text).split()
-    if not names or names[-1] is None:
+    if not names[-1].startswith(b"solid\1"):
         raise BadMesh("the file ends without 'endsolid': it is cut off")
     if not fields:
         raise no_faces(0, Counter())

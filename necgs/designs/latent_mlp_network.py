@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gcbench.entropy.tensors import dequantise, levels
+from gcbench.errors import BitstreamError
 from gcbench.necgs.designs.base import Array, Decoder, Parameters
 from gcbench.necgs.designs.latent_mlp import SKIP, SYMBOL_BITS, LatentMlp
 from gcbench.training import straight_through
@@ -25,6 +26,8 @@ Evaluate = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 #: lattice of every second one, where the TSDF is at most √3 / 2.
 _SETTLED = 0.95
 _CHUNK = 1 << 14  # vertices evaluated at a time
+_MOST_ROUNDS = 64  # in which a surface is followed; shapes take two. A surface of noise can take thousands.
+_NEAR_SQUARES = 64  # vertices near the surface, in units of K²; a sphere has 11 K², the largest surfaces some 45 K²
 
 
 class Autodecoder(Decoder):
@@ -111,6 +114,8 @@ class Autodecoder(Decoder):
                     watch()
                     parts.append(self(part, values.expand(len(part), -1)))
                 found: NDArray[np.float32] = torch.cat(parts).clamp(-1, 1).cpu().numpy()
+            if not np.isfinite(found).all():
+                raise BitstreamError("the network of the stream overflows: a value of the volume is not finite")
             return found.T
 
         return sparse_volume(evaluate, self.design.resolution)
@@ -141,8 +146,14 @@ def sparse_volume(evaluate: Evaluate, resolution: int) -> NDArray[np.float32]:
     Returns
     -------
     (4, K, K, K) float32
+
+    Raises
+    ------
+    BitstreamError
+        A surface comes near to more vertices than a shape's does, or is too long to be followed.
     """
     shape = (resolution,) * 3
+    left = resolution**3 // 8 + _NEAR_SQUARES * resolution**2
     index = np.arange(resolution**3).reshape(shape)
     known = np.zeros(shape, bool)
     known[::2, ::2, ::2] = True
@@ -154,14 +165,19 @@ def sparse_volume(evaluate: Evaluate, resolution: int) -> NDArray[np.float32]:
     corners = np.pad(coarse[0], (0, 1), mode="edge")
     settled = (_over_corners(corners, np.minimum) >= _SETTLED) | (_over_corners(corners, np.maximum) <= -_SETTLED)
     cells = (~settled).repeat(2, 0).repeat(2, 1).repeat(2, 2)[:-1, :-1, :-1]
-    while cells.any():
+    for _ in range(_MOST_ROUNDS):
+        if not cells.any():
+            return volume
         wanted = _corners_of(cells) & ~known
+        left -= int(np.count_nonzero(wanted))
+        if left < 0:
+            raise BitstreamError("the surface comes near to more of the volume than the surface of a shape does")
         volume.reshape(4, -1)[:, wanted.reshape(-1)] = evaluate(index[wanted])
         known |= wanted
         inside = volume[0] < 0
         crossed = _over_corners(inside, np.logical_or) & ~_over_corners(inside, np.logical_and)
         cells = crossed & ~_over_corners(known, np.logical_and)
-    return volume
+    raise BitstreamError(f"the surface does not end after {_MOST_ROUNDS} steps")
 
 
 def _over_corners(values: NDArray[Any], reduce: np.ufunc) -> NDArray[Any]:

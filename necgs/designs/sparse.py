@@ -51,7 +51,7 @@ _DIGEST_BYTES = 4
 _PRICES = (1, 100_000)
 PRICE_UNIT = 1e-7
 _OWN_PRICE = 160
-_BLOCK_BYTES, _VERTEX_BYTES = 2048, 16  # that a decoder holds for each block and each grid vertex
+_BLOCK_BYTES, _VERTEX_BYTES = 512, 15  # that a decoder holds for each block and each grid vertex
 
 
 @cache

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from gcbench.errors import BenchError
 from gcbench.necgs.designs import sparse_encoder
 from gcbench.necgs.designs.sparse import BLOCKS, PRIOR, Sparse
-from gcbench.training import checkpoints
+from gcbench.training import weights
 
 if TYPE_CHECKING:
     from gcbench.necgs.designs.sparse_targets import Target
@@ -36,15 +35,15 @@ class Prior:
     Raises
     ------
     BenchError
-        The file is missing or torn.
+        The file is missing or torn, or has a value that is not finite.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            tensors, _ = checkpoints.read_tensors(path)
-        except (OSError, SafetensorError) as error:
-            raise BenchError(f"cannot read the prior of sparse, {path.name}: {error}") from error
-        self._tensors = {name: tensor.float() for name, tensor in tensors.items()}
+            tensors, _ = weights.read(path)
+            self._tensors = weights.require(tensors, {name: tensor.shape for name, tensor in tensors.items()})
+        except ValueError as error:
+            raise BenchError(f"the prior of sparse, {path.name}, {error}") from error
 
     def decoder(self, design: Sparse) -> dict[str, Tensor]:
         """Parameters of a design's decoder by name.
@@ -52,7 +51,9 @@ class Prior:
         The prior has values at 4³ vertices of a block. A coarser grid has every second of them, or the first; a finer
         one has values between, along straight lines.
         """
-        found = {name: self._tensors[name] for name in design.parameter_shapes()}
+        found = {name: self._tensors[name] for name in design.parameter_shapes() if name in self._tensors}
+        if missing := design.parameter_shapes().keys() - found.keys():
+            raise BenchError(f"the prior of sparse has no tensor {min(missing)}")
         side = design.resolution // BLOCKS
         places = torch.arange(side) * (_SIDE / side)
         low = places.floor().clamp_max(_SIDE - 2)

@@ -51,7 +51,7 @@ def test_everything_bears_the_new_name(tmp_path):
     source = (folder / "wave_3d_coder.py").read_text()
     classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     assert classes == ["Wave3dCoder"]
-    assert 'b"WV3D"' in source
+    assert 'b"WV3"' in source
     for path in written:
         assert "example" not in path.read_text().lower()
 

@@ -24,6 +24,7 @@ import numpy as np
 from gcbench.bench.metrics import SUITES, Column
 from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId, measurement_key
 from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn
+from gcbench.bench.store.run import Run
 from gcbench.codecs import Rate
 from gcbench.datasets import MeshSource
 
@@ -103,7 +104,7 @@ def units(planned: Sequence[PlannedMesh], *, timing: bool = True, version: str =
 
 def write(folder: Path, records: int) -> None:
     """Write the three files of a run of about so many records; equal arguments give equal bytes."""
-    folder.mkdir(parents=True)
+    Run(folder).make()
     planned = meshes(records)
     values = _Values(planned)
     old = [mesh for mesh in planned[: len(planned) // 50] if mesh.problem is None]

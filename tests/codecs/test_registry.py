@@ -179,7 +179,11 @@ def test_broken_plugins_are_reported_and_the_rest_goes_on(install):
             "their-codec": "wrong_kind:Tunable",
         },
     )
-    broken = {plugin.name: plugin for plugin in registry.asked().values() if isinstance(plugin, BrokenPlugin) and not plugin.name.startswith("test-")}
+    broken = {
+        plugin.name: plugin
+        for plugin in registry.asked().values()
+        if isinstance(plugin, BrokenPlugin) and not plugin.name.startswith("test-")
+    }
     reasons = {
         "import-fails": "fails to import: ZeroDivisionError",
         "no-attribute": "fails to import: AttributeError",

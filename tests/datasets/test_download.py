@@ -158,3 +158,19 @@ def test_a_folder_that_cannot_be_written(get, tmp_path):
     (tmp_path / "to").write_text("a file where the folder should be")
     with pytest.raises(DownloadFailed, match="cannot write"):
         get()
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(get, site, tmp_path, said, monkeypatch):
+    """A server may say the size, or send bytes for ever."""
+    if not said:
+        monkeypatch.setattr("gcbench.datasets.download._content_range", lambda response: (None, None))
+        monkeypatch.setattr("requests.models.CaseInsensitiveDict.get", _without_length, raising=False)
+    with pytest.raises(DownloadFailed, match="has more than 100000 bytes, the most that this file may have"):
+        get(most_bytes=100_000)
+    assert _left(tmp_path) == []
+    assert get(most_bytes=1_000_000).read_bytes() == DATA
+
+
+def _without_length(headers, name, default=None):
+    return default if name == "Content-Length" else dict.get(dict(headers.items()), name, default)

@@ -9,7 +9,9 @@ import trimesh
 from gcbench.datasets import loading
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.loading import LOADER_VERSION, load
+from gcbench.datasets.mesh_bytes import MeshBytes
 from gcbench.errors import BadMesh, DatasetMissing
+from gcbench.geometry.files import FileNotes
 
 
 def _written_obj_size(mesh, path):
@@ -45,8 +47,8 @@ def test_the_same_surface_has_one_hash_in_every_format(cube, source, tmp_path):
 
 
 def test_reasons_are_one_line_and_name_the_mesh(source, tmp_path):
-    with pytest.raises(BadMesh, match=r"^quad \(quad\.obj\): 1 of 1 faces are not triangles; triangulate"):
-        load(source(tmp_path / "quad.obj", b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n"))
+    with pytest.raises(BadMesh, match=r"^edge \(edge\.obj\): 1 of 1 faces have fewer than three corners"):
+        load(source(tmp_path / "edge.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n"))
     with pytest.raises(BadMesh, match=r"^x \(x\.dae\): unknown format '\.dae'; readable: \.obj, \.stl, \.ply, \.off"):
         load(source(tmp_path / "x.dae", b"x"))
 
@@ -55,8 +57,24 @@ def test_missing_file_and_folder(tmp_path):
     with pytest.raises(DatasetMissing, match=r"no file .*gone\.obj"):
         load(MeshSource("test", "gone", tmp_path / "gone.obj"))
     (tmp_path / "folder.obj").mkdir()
-    with pytest.raises(BadMesh, match="cannot be read: Is a directory"):
+    with pytest.raises(BadMesh, match="is a folder, not a file"):
         load(MeshSource("test", "folder", tmp_path / "folder.obj"))
+
+
+QUAD = b"v 0 0 0 1\nv 1 0 0\nv 1 1 0\nv 0 1 0 2\nf 1 2 3 4\nvn 0 0 1\n"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_notes_say_what_the_reader_did_from_the_file_and_from_the_cache(cached, source, tmp_path, caplog):
+    quad = source(tmp_path / "quad.obj", QUAD)
+    notes = load(quad, tmp_path / "cache").notes
+    if cached:
+        notes = load(quad, tmp_path / "cache").notes
+    remark = "vertices with a weight other than 1, which polygons do not use: 1"
+    assert notes == FileNotes(polygons=1, dropped=("normals",), remarks=(remark,))
+    assert caplog.text.count(remark) == 1
+    with pytest.raises(BadMesh, match=r"^quad \(quad\.obj\): 1 face is larger than a triangle; polygons are refused$"):
+        load(quad, tmp_path / "cache", polygons="refuse")
 
 
 def _entries(cache):
@@ -66,7 +84,7 @@ def _entries(cache):
 def test_cache_gives_the_same_and_spares_the_parsing(cube_obj, source, tmp_path, monkeypatch):
     src = source(tmp_path / "cube.obj", cube_obj)
     fresh = load(src, tmp_path / "cache")
-    monkeypatch.setattr(loading.readers, "read", None)  # would raise if it were called
+    monkeypatch.setattr(MeshBytes, "read", None)  # would raise if it were called
     again = load(src, tmp_path / "cache")
     assert again.mesh.vertices.tobytes() == fresh.mesh.vertices.tobytes()
     assert again.mesh.faces.tobytes() == fresh.mesh.faces.tobytes()
@@ -77,7 +95,8 @@ def test_cache_gives_the_same_and_spares_the_parsing(cube_obj, source, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:60] + b"\1" + b[61:], lambda b: b * 2]
+    "damage",
+    [lambda b: b[:-1], lambda b: b"", lambda b: b[:80] + b"\1" + b[81:], lambda b: b[:-1] + b"!", lambda b: b * 2],
 )
 def test_a_damaged_cache_entry_is_made_again(damage, cube_obj, source, tmp_path, caplog):
     src = source(tmp_path / "cube.obj", cube_obj)

@@ -1,9 +1,12 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gcbench.datasets import DATASETS, open_dataset
+from gcbench.datasets.registry import split_names
 from gcbench.errors import UsageError
 
 
@@ -54,3 +57,31 @@ def test_importing_the_datasets_imports_nothing_heavy():
     code = f"import sys, gcbench.datasets; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_commas_in_names_of_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a, b", "c", "root/d,e,f"):
+        (tmp_path / name).mkdir(parents=True)
+    assert split_names("a, b,c") == ["a, b", "c"]
+    assert split_names("ama,a, b") == ["ama", "a, b"]
+    assert split_names("d,e,f,ama", tmp_path / "root") == ["d,e,f", "ama"]
+    assert split_names("no,such,one") == ["no", "such", "one"]
+    (tmp_path / "ama,c").mkdir()
+    assert split_names("ama,c") == ["ama", "c"], "where every part is there, the parts count"
+    assert split_names("./ama,c") == ["./ama,c"]
+
+
+def test_a_folder_with_an_odd_name_is_found_by_its_name_in_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = Path(os.fsdecode(b"caf\xe9\x1b"))
+    odd.mkdir()
+    dataset = open_dataset(str(odd))
+    assert dataset.name == "caf\\xe9\\x1b"
+    assert open_dataset(dataset.name).path == tmp_path / odd
+
+
+def test_names_that_no_path_can_have_are_one_line(tmp_path):
+    for name in ("x" * 5000, "~nobody-has-this-name/x", "a\0b"):
+        with pytest.raises(UsageError, match="is neither a dataset nor a folder"):
+            open_dataset(name, tmp_path)

@@ -20,7 +20,7 @@ from gcbench.datasets.minis.sculpt import Loft, surface
 from gcbench.datasets.minis.skeleton import Bone, pose_bones
 from gcbench.datasets.minis.variations import Subject, make, planned
 from gcbench.datasets.minis.varied_cad import random_part
-from gcbench.geometry.files import read
+from gcbench.geometry import files
 
 KINDS = ("human", "animal", "cad", "shape")
 
@@ -113,9 +113,9 @@ class TestCommand:
         assert sorted(hashes[0]) == sorted(f"{name}.ply" for name in names)
         expected = {name: (vertices, faces) for name, vertices, faces in variations.variations(6, 4)}
         for name in names:
-            vertices, faces = read((tmp_path / "1" / f"{name}.ply").read_bytes(), ".ply")
-            assert np.array_equal(vertices, expected[name][0].astype(np.float32))
-            assert np.array_equal(faces, expected[name][1])
+            mesh = files.read((tmp_path / "1" / f"{name}.ply").read_bytes(), ".ply")
+            assert np.array_equal(mesh.vertices, expected[name][0].astype(np.float32))
+            assert np.array_equal(mesh.faces, expected[name][1])
 
 
 class TestFigures:

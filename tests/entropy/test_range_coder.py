@@ -374,3 +374,17 @@ def test_range_models_out_of_bounds_are_refused(description, words):
     sink.put_bytes(*description)
     with pytest.raises(BitstreamError, match=words):
         coder.read(coder.source(coder.finish(sink)), (2, 1, 1), 257)
+
+
+def test_a_source_gives_no_more_symbols_than_its_bytes_justify():
+    """A symbol whose chance is almost 1 takes 2^-15 bits: a few bytes would hold a thousand million."""
+    likely = categorical(frequencies(np.array([1, 0])))
+    source = RangeCoder().source(bytes(8))
+    most = (1 << 22) + 8 * 1024
+    with pytest.raises(BitstreamError, match=f"declares {most + 1} symbols; the limit is {most}"):
+        source.get(most + 1, likely)
+    source = RangeCoder().source(bytes(8))
+    assert not source.get(most - 1, likely).any()
+    source.get_each(np.ones((1, 2), np.int64) << 23)
+    with pytest.raises(BitstreamError, match="symbols; the limit"):
+        source.get_each(np.ones((1, 2), np.int64) << 23)

@@ -8,6 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from gcbench.codecs.implicit.perceptron_codec import CODINGS
 from gcbench.entropy import tensors as weights
+from gcbench.entropy.container import Writer
+from gcbench.entropy.range_coder import RangeCoder, RangeSink
 from gcbench.errors import BitstreamError
 
 MATRIX = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -73,3 +75,16 @@ def test_damaged_weights_are_refused_or_other_weights(coding):
             continue
         assert decoded.shape == tensor.shape
         assert np.isfinite(decoded).all()
+
+
+def test_gaps_that_no_value_follows_are_refused():
+    """Their encoder writes none: where there is no value, there are no gaps."""
+    coder, sink = RangeCoder(), RangeSink()
+    gaps = np.full((1, 1, 2, 1), 255)
+    model = coder.fit(gaps, 256)
+    model.write(sink)
+    model.encode(gaps[0], sink)
+    sink.put_bytes(0, 0, 0, 0, 16)  # a bell for no values
+    data = Writer().floats([1.0]).number(2, 0).raw(coder.finish(sink)).data()
+    with pytest.raises(BitstreamError, match="counts of sparse weights contradict"):
+        weights.decode(data, [(40, 100)], "sparse", 8)

@@ -207,7 +207,7 @@ class _Boxes(designs.base.Decoder):
     def volume(self, features, watch):
         raise NotImplementedError
 
-    def surface(self, features, job):
+    def surface(self, features, job, most_triangles):
         box = trimesh.creation.box(features / 64)
         return np.asarray(box.vertices), np.asarray(box.faces)
 
@@ -269,6 +269,9 @@ class _BoxDesign(designs.base.Design[None]):
 
     def describe(self):
         return "boxes"
+
+    def cost(self):
+        return designs.base.Cost(0, 0, 0)
 
     def train(self, meshes, training, job):
         extents = np.array([np.rint(64 * mesh.extents) for mesh in meshes], np.int16)

@@ -16,6 +16,7 @@ import numpy as np
 import trimesh
 
 from gcbench.codecs import Availability, ModelCodec, Rate, SetCodec, StreamLayout
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable
 
 
@@ -339,7 +340,9 @@ class Faulty(ModelCodec):
     accepts_text = False
 
     def _file(self, key):
-        return Path(os.environ["GCBENCH_CACHE"]) / f"faulty-{key.hex()}.bin"
+        folder = Path(os.environ["GCBENCH_CACHE"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"faulty-{key.hex()}.bin"
 
     def _at_the_deadline(self, ctx):
         if ctx.seconds_left() > 0:
@@ -382,6 +385,43 @@ FAULTS = (
     "version",
     "version-int",
 )
+
+
+class Hostage(ModelCodec):
+    """Has a checksum, and trusts what is behind it: each rate in its own way."""
+
+    name = "test-hostage"
+    container = Container(b"HST", 1, name)
+    ways = ("careful", "raises", "hangs", "grows", "dies", "nan")
+
+    def version(self):
+        return "1"
+
+    def rates(self, effort):
+        return [Rate(way) for way in self.ways]
+
+    def encode_mesh(self, mesh, rate, ctx):
+        return self.container.pack(Writer().choice(rate.label, self.ways).number(3).data())
+
+    def decode_mesh(self, stream, ctx):
+        fields = self.container.open(stream)
+        way, count = fields.choice("way", self.ways), fields.number("count")
+        fields.end()
+        vertices = np.eye(3)
+        if count != 3 and way == "careful":
+            raise BitstreamError("the count is not 3")
+        if count > 100:
+            if way == "raises":
+                vertices[count]
+            if way == "hangs":
+                time.sleep(600)
+            if way == "grows":
+                np.ones(50 << 20)
+            if way == "dies":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if way == "nan":
+                vertices[0] = np.nan
+        return trimesh.Trimesh(vertices, [[0, 1, 2]], process=False)
 
 
 class Gullible(Faulty):

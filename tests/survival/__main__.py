@@ -58,14 +58,17 @@ def _survive(root: Path, seed: int, kills: int, disks: int, clocks: int) -> list
         rounds.append(made)
         with log.open("a") as file:
             file.write(json.dumps(asdict(made)) + "\n")
-        for wrong in made.wrong:
+        for wrong in made.wrong + [f"left behind: {name}" for name in made.left]:
             sys.stderr.write(f"{kind} {i} ({scenario}; {', '.join(made.disturbed)}): {wrong}\n")
     return rounds
 
 
 def table(rounds: list[Round]) -> str:
     """The figures as a Markdown table."""
-    lines = ["| disturbance | runs | rounds | disturbances | rounds with a loss |", "|---|---|---:|---:|---:|"]
+    lines = [
+        "| disturbance | runs | rounds | disturbances | with a loss | with files left |",
+        "|---|---|---:|---|---:|---:|",
+    ]
     for kind in ("kill", "disk", "clock"):
         for scenario in SCENARIOS:
             of = [made for made in rounds if (made.kind, made.scenario) == (kind, scenario)]
@@ -73,7 +76,8 @@ def table(rounds: list[Round]) -> str:
                 what = Counter(one for made in of for one in made.disturbed if kind != "clock")
                 said = ", ".join(f"{count} {one}" for one, count in sorted(what.items()))
                 count = said or f"{sum(len(made.disturbed) for made in of)} jumps"
-                lines.append(f"| {kind} | {scenario} | {len(of)} | {count} | {sum(bool(m.wrong) for m in of)} |")
+                lost, left = sum(bool(made.wrong) for made in of), sum(bool(made.left) for made in of)
+                lines.append(f"| {kind} | {scenario} | {len(of)} | {count} | {lost} | {left} |")
     return "\n".join(lines) + "\n"
 
 

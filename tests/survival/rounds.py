@@ -31,7 +31,8 @@ class Round:
     kind: str  # "kill", "disk" or "clock"
     scenario: str
     disturbed: list[str] = field(default_factory=list)  # such as "runner", or "run folder full"
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # what was lost, doubled or changed; tracebacks
+    left: list[str] = field(default_factory=list)  # files that are of no use
     wall_s: float = 0.0
 
 
@@ -41,6 +42,9 @@ def kill_round(site: Site, scenario: str, name: str, rng: random.Random) -> Roun
     wall_s, kills = site.reference(scenario).wall_s, rng.choice((1, 1, 2, 3))
     with _checked(made, site, run):
         for _ in range(_MOST_STARTS):
+            if run.exists() and not made.disturbed:  # it was done before it was killed
+                shutil.rmtree(run)
+                wall_s /= 2
             process = site.start(scenario, run)
             while kills and process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -48,7 +52,7 @@ def kill_round(site: Site, scenario: str, name: str, rng: random.Random) -> Roun
                 if process.poll() is None:
                     kills -= 1
                     made.disturbed.append(_kill(process, rng, made, run))
-            if _ended(process, made) == 0:
+            if _ended(process, made) == 0 and made.disturbed:
                 break
     return made
 
@@ -108,7 +112,11 @@ def _checked(made: Round, site: Site, run: Path) -> Iterator[None]:
     begin = time.monotonic()
     site.reference(made.scenario)
     yield
-    made.wrong += site.differences(made.scenario, run) if run.exists() else ["there is no run"]
+    if run.exists():
+        made.wrong += site.differences(made.scenario, run)
+        made.left += site.left_behind(run)
+    else:
+        made.wrong.append("there is no run")
     said = site.said(run).read_text()
     if "Traceback" in said:
         made.wrong.append("a traceback: " + said[said.index("Traceback") :][:900])

@@ -126,9 +126,13 @@ class Site:
                 wrong.append(f"a negative duration: {line['key'][:12]}")
         if self.table(run) != reference.table:
             wrong.append("another table")
+        return wrong
+
+    def left_behind(self, run: Path) -> list[str]:
+        """Files that a finished run has no use for."""
         left = [str(file.relative_to(run)) for name in ("spool", "work") for file in (run / name).rglob("*")]
-        left += [file.name for file in self.temporary(run).glob("gcbench-*")]
-        return wrong + [f"left behind: {name}" for name in left]
+        left += [file.name for file in self.temporary(run).glob(f"gcbench-{'[0-9a-f]' * 12}")]
+        return left
 
 
 BENCH = [sys.executable, "-m", "gcbench.bench.cli"]

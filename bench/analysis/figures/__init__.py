@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from gcbench import plain_text
 from gcbench.bench.analysis.coverage import Common, common
 from gcbench.bench.analysis.figures.costs import pareto, timing
 from gcbench.bench.analysis.figures.curves import amortisation, rate_distortion
@@ -58,7 +59,7 @@ def save_figures(
     look = looks(rows["codec"].unique())
     for block in _blocks(rows, kinds, shared):
         for kind in kinds:
-            figure = _draw(kind, block, f"run {name}", look=look, columns=columns)
+            figure = _draw(kind, block, f"run {plain_text.visible(name)}", look=look, columns=columns)
             if figure is not None:
                 paths += save(figure, folder, f"{kind}-{block.stem}")
     return paths
@@ -81,7 +82,7 @@ class _Block:
     @property
     def stem(self) -> str:
         dataset, split, effort, device = self.key
-        return f"{dataset.replace('/', '_')}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
+        return f"{plain_text.as_file_name(dataset)}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
 
 
 def _blocks(rows: pd.DataFrame, kinds: Sequence[Kind], shared: Common | None) -> Iterator[_Block]:
@@ -114,7 +115,10 @@ def _draw(
     kind: Kind, block: _Block, run: str, *, look: Mapping[str, Look], columns: Sequence[Column] | None
 ) -> Figure | None:
     dataset, split, effort, device = block.key
-    what, how = f"{dataset}, split {split}", f"({effort}{'' if device == 'cpu' else f', {device}'}, {run})"
+    what, how = (
+        f"{plain_text.visible(dataset)}, split {split}",
+        f"({effort}{'' if device == 'cpu' else f', {device}'}, {run})",
+    )
     rows, every = block.rows, block.meshes
     if kind != "timing":
         ok = rows.loc[(rows["status"] == "ok") & ~rows["timing"], "mesh"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from gcbench.bench.store.safe_files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,6 +113,7 @@ STYLE: Any = {
     "axes.axisbelow": True, "axes.edgecolor": "0.8", "axes.grid": True, "axes.labelcolor": "0.15",
     "axes.labelsize": 11, "axes.linewidth": 1.0, "axes.titlesize": 11, "figure.facecolor": "white",
     "font.family": ["sans-serif"], "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans"], "font.size": 11,
+    "text.parse_math": False,  # names of files and codecs may have dollar signs
     "grid.color": "0.9", "grid.linestyle": "-", "grid.linewidth": 0.8, "legend.fontsize": 10,
     "lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True, "text.color": "0.15",
     "xtick.bottom": False, "xtick.color": "0.15", "xtick.labelsize": 10, "xtick.major.size": 4.8,
@@ -187,11 +191,14 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-    folder.mkdir(parents=True, exist_ok=True)
     png, pdf = folder / f"{stem}.png", folder / f"{stem}.pdf"
+    data = io.BytesIO()
     as_png: Any = FigureCanvasAgg(figure)
-    as_png.print_png(png)  # Figure.savefig would draw each file twice
+    as_png.print_png(data)  # Figure.savefig would draw each file twice
+    write_file(png, data.getvalue())
     figure.set_layout_engine("none")
+    data = io.BytesIO()
     as_pdf: Any = FigureCanvasPdf(figure)
-    as_pdf.print_pdf(pdf, metadata={"CreationDate": None})  # the same records give the same bytes
+    as_pdf.print_pdf(data, metadata={"CreationDate": None})  # the same records give the same bytes
+    write_file(pdf, data.getvalue())
     return [png, pdf]

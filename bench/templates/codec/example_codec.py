@@ -1,7 +1,7 @@
 """A mesh codec to start from: positions on a grid, differences of neighbours, zlib.
 
-Stream, little-endian: magic (4 bytes), version and bits (1 byte each), V and F (uint32), origin (3 × float64), step
-(float64), CRC-32 of everything else (uint32), then zlib over the planes of bytes of the differences.
+Stream, little-endian: gcbench's container (magic, version, CRC-32), bits (1 byte), V and F (LEB128), origin
+(3 × float64) and step (float64), then zlib over the planes of bytes of the differences.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import trimesh
 
 from gcbench.codecs import Context, ModelCodec, Rate
 from gcbench.codecs.base import Effort, decoded_mesh
+from gcbench.entropy.budget import Budget
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BitstreamError, CodecFailed
 
-_MAGIC, _VERSION = b"XMPL", 1
-_HEADER = struct.Struct("<4sBBII4d")
-_CHECKSUM = struct.Struct("<I")
+_VERSION = 1
+_BUDGET = Budget(memory=256 << 20, triangles=1 << 22)
+_CONTAINER = Container(b"XMP", _VERSION, "example-codec", budget=_BUDGET)
+_PLACE = struct.Struct("<4d")
+_BYTES_PER_ROW = 60  # while a row of three numbers is decoded: bytes of zlib, integers, float64
 _ZLIB_MAX_EXPANSION = 1032  # Source: zlib technical details, "Maximum Compression Factor"
 
 
@@ -26,6 +30,7 @@ class ExampleCodec(ModelCodec):
     """Vertices on a grid of 2^bits steps and faces as they are, both as differences, through zlib."""
 
     name = "example-codec"
+    decode_budget = _BUDGET
 
     def version(self) -> str:
         """Change this when the bytes or the decoded meshes change; stored results are then computed again."""
@@ -47,21 +52,17 @@ class ExampleCodec(ModelCodec):
         step = float(np.ptp(vertices, axis=0).max()) / (2**bits - 1) or 1.0
         grid = np.rint((vertices - origin) / step).astype(np.int32)
         payload = zlib.compress(_pack(grid) + _pack(faces.astype(np.int32)), 9)
-        header = _HEADER.pack(_MAGIC, _VERSION, bits, len(vertices), len(faces), *origin, step)
-        return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
+        return _packed(bits, len(vertices), len(faces), [*origin, step], payload)
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh from its stream. Raise BitstreamError if anything is wrong with the stream."""
-        start = _HEADER.size + _CHECKSUM.size
-        if len(stream) < start or not stream.startswith(_MAGIC):
-            raise BitstreamError("not an example-codec stream")
-        _, version, _, n_vertices, n_faces, *origin, step = _HEADER.unpack_from(stream)
-        if version != _VERSION:
-            raise BitstreamError(f"version {version} is not version {_VERSION}, the one known here")
-        payload = stream[start:]
-        if _CHECKSUM.unpack_from(stream, _HEADER.size) != (zlib.crc32(payload, zlib.crc32(stream[: _HEADER.size])),):
-            raise BitstreamError("the checksum is wrong")
-        # Check sizes before memory is allocated: a forged stream can have a right checksum.
+        fields = _CONTAINER.open(stream)
+        fields.byte("number of bits", 1, 30)
+        n_vertices, n_faces = fields.number("number of vertices"), fields.number("number of faces")
+        *origin, step = _PLACE.unpack(fields.raw("place", _PLACE.size))
+        # Say what decoding costs before it takes memory: a forged stream can have a right checksum.
+        fields.work.spend(memory=_BYTES_PER_ROW * (n_vertices + n_faces), triangles=n_faces)
+        payload = fields.rest()
         grid_bytes, size = 12 * n_vertices, 12 * (n_vertices + n_faces)
         if size > _ZLIB_MAX_EXPANSION * len(payload):
             raise BitstreamError(f"{size} bytes are declared, {len(payload)} bytes of zlib cannot hold as many")
@@ -73,6 +74,12 @@ class ExampleCodec(ModelCodec):
         if len(data) != size or not inflate.eof or inflate.unused_data:
             raise BitstreamError(f"{size} bytes are declared, the stream holds others")
         return decoded_mesh(_unpack(data[:grid_bytes]) * step + origin, _unpack(data[grid_bytes:]))
+
+
+def _packed(bits: int, n_vertices: int, n_faces: int, place: list[float], payload: bytes) -> bytes:
+    """Put the fields of a stream and the compressed differences into the container."""
+    fields = Writer().byte(bits).number(n_vertices, n_faces).raw(_PLACE.pack(*place))
+    return _CONTAINER.pack(fields.raw(payload).data())
 
 
 def _pack(rows: np.ndarray) -> bytes:

@@ -67,7 +67,7 @@ def other_store(store):
         lines.append(json.dumps(dataclasses.replace(coding, **changed).to_json()) + "\n")
     (other.path / "codings.jsonl").write_text("".join(lines))
     (other.path / "experiment.toml").write_text('datasets = ["</pre><script>window.harm=6</script>"]\n')
-    for view in other.path.glob("view.duckdb*"):
+    for view in other.path.glob("view*.duckdb*"):
         view.unlink()
     return other
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -74,3 +75,25 @@ def test_records_are_chosen_by_dataset_codec_and_rate(store):
     assert {r.rate for r in chosen(records, rates=["d3"])} == {"d3"}
     assert chosen(records, datasets=["shapes"]) == records
     assert chosen(records, datasets=["other"]) == []
+
+
+@pytest.mark.parametrize("dataset", ["/", "/etc", "..", "../..", ".", "~", "~root", "a/../../..", "x" * 5000, "a\x1bb"])
+def test_a_record_does_not_choose_the_folder_that_is_searched(store, monkeypatch, dataset):
+    record = next(r for r in store.records() if r.mesh == "shape0")
+    walked = []
+    monkeypatch.setattr("os.walk", lambda folder, **_: walked.append(str(folder)) or [])
+    with pytest.raises(NotHere, match="the input meshes are not here"):
+        KeptInputs(store, store.path / "data").source(dataclasses.replace(record, dataset=dataset))
+    assert all(folder.startswith(str(store.path / "data")) for folder in walked)
+
+
+def test_a_folder_that_only_the_run_names_is_said_and_must_be_small(store, folder, caplog, monkeypatch):
+    record = next(r for r in store.records() if r.mesh == "shape0")
+    assert KeptInputs(store).source(record).path.parent == folder
+    assert f"the run says that the meshes of shapes are in {folder}; to look elsewhere, name their" in caplog.text
+    monkeypatch.setattr("gcbench.bench.run.kept._MOST_ENTRIES", 3)
+    with pytest.raises(NotHere, match=r"too many files to search; name their folder: --folder shapes=FOLDER"):
+        KeptInputs(store).source(record)
+    caplog.clear()
+    assert KeptInputs(store, folders={"shapes": folder}).source(record).path.parent == folder
+    assert not caplog.text

@@ -1,4 +1,4 @@
-"""What a field may hold: wrong values are refused with a reason, and the fast pattern accepts no value that is wrong."""
+"""What a field may hold: wrong values are refused with a reason, and the fast pattern accepts no wrong value."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_streams_and_hashes_are_64_hexadecimal_digits(value):
 @pytest.mark.parametrize("wall_s", [1e10, float("nan"), float("inf"), -1.0, True, "1"])
 def test_a_time_is_possible(wall_s):
     cost = {"wall_s": wall_s, "cpu_s": 1, "peak_rss_bytes": 1, "rss_before_bytes": 1}
-    with pytest.raises(ValueError, match="decode: wall_s: is .*, not a number from 0"):
+    with pytest.raises(ValueError, match=r"decode: wall_s: is .*, not a number from 0"):
         Coding.from_json(CODED.to_json() | {"decode": cost})
 
 
@@ -85,7 +85,8 @@ def test_a_time_is_possible(wall_s):
     ("line", "why"),
     [
         (b'{"a": NaN}', "NaN, which is no number"), (b'{"a": -Infinity}', "no number"), (b'{"a": 1, "a": 2}', "twice"),
-        (b"\xef\xbb\xbf{}", "no JSON from character 1"), ('{"a": 1}'.encode("utf-16"), "not UTF-8"), (b"\xff", "not UTF-8"),
+        (b"\xef\xbb\xbf{}", "no JSON from character 1"), ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
+        (b"\xff", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"), (b'{"a": ' + b"9" * 5000 + b"}", "too many digits"), (b"", "no JSON"),
     ],
 )  # fmt: skip

@@ -166,6 +166,7 @@ def lines(draw) -> list[tuple[int, bytes]]:
 def test_the_view_has_the_records_of_the_run_at_every_moment(tmp_path_factory, made, data):
     """Lines are appended in steps, in which a line may be half written, and the view is read after every step."""
     folder = tmp_path_factory.mktemp("run")
+    (folder / MARKER).write_text("{}")
     logging.disable(logging.WARNING)
     try:
         texts = [b"".join(text for of, text in made if of == which) for which in (0, 1)]

@@ -244,8 +244,8 @@ def test_mutations_behind_a_right_checksum_give_a_mesh_or_an_error(stream):
 
 
 def test_a_header_that_asks_for_much_memory_is_refused(monkeypatch, stream):
-    monkeypatch.setattr(nglod, "_MOST_SYMBOLS", 100)
-    with pytest.raises(BitstreamError, match="features; the limit is 100"):
+    monkeypatch.setattr(nglod, "_BYTES_OF_A_FEATURE", 1 << 30)
+    with pytest.raises(BitstreamError, match="bytes of memory; the limit is"):
         Nglod().decode_mesh(stream, Context())
 
 

@@ -231,7 +231,7 @@ def test_features_that_are_not_finite_are_an_error(codec, voxels, ctx, untrained
     from gcbench.training.checkpoints import read_tensors, write_tensors
 
     tensors, card = read_tensors(untrained / "r1.safetensors")
-    tensors["encoder.conv3.bias"] = torch.full_like(tensors["encoder.conv3.bias"], float("nan"))
+    tensors["encoder.conv3.weight"] = torch.full(tensors["encoder.conv3.weight"].shape, 3e38)
     write_tensors(tmp_path / "r1.safetensors", tensors, card)
     monkeypatch.setenv(ladder.ENVIRONMENT, str(tmp_path))
     with pytest.raises(CodecFailed, match="finite"):

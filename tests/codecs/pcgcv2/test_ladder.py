@@ -105,3 +105,26 @@ def load_weights_without_tables(path):
     tensors, card = read_tensors(path)
     tensors.pop("tables")
     return tensors, card
+
+
+@pytest.mark.parametrize("name", ["r²", "r٣", "r0", "r-1", "r1 copy", "r1\n", "r\udcff", "r12345"])
+def test_files_with_odd_names_are_no_rates(tmp_path, monkeypatch, name):
+    """``int("²")`` raises, although ``"²".isdigit()``."""
+    monkeypatch.setenv(ladder.ENVIRONMENT, str(tmp_path))
+    (tmp_path / f"{name}.safetensors").write_bytes(b"x")
+    (tmp_path / "r2.safetensors").mkdir()
+    assert ladder.files() == {}
+    (tmp_path / "r1.safetensors").write_bytes(b"x")
+    assert list(ladder.files()) == ["r1"]
+    with pytest.raises(CodecUnavailable, match=r"the file of weights r1\.safetensors is not a whole safetensors file"):
+        ladder.load(tmp_path / "r1.safetensors")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    shipped = next(iter(ladder.files().values()))
+    tensors, card = read_tensors(shipped)
+    name = next(name for name in tensors if name.endswith("conv0.weight"))
+    tensors[name][0, 0, 0] = torch.nan
+    write_tensors(tmp_path / "r1.safetensors", tensors, card)
+    with pytest.raises(CodecUnavailable, match=rf"has a value in {name} that is not finite"):
+        ladder.load(tmp_path / "r1.safetensors")

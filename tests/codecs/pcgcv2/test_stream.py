@@ -43,13 +43,13 @@ def test_cut_before_the_features():
         (b"", "ends in its coder"),
         (b"\x02" + bytes(20), "coder of the features is 2"),
         (b"\x00" * 20, "number of blocks is 0"),
-        (b"\x00\x80\x40" + bytes(40), f"number of blocks is {MAX_BLOCKS * 2}"),
-        (b"\x00\x80\x20" + bytes(40), f"{MAX_BLOCKS} blocks are declared in 47 bytes"),
+        (b"\x00\x80\x10" + bytes(40), f"number of blocks is {MAX_BLOCKS * 2}"),
+        (b"\x00\x80\x08" + bytes(40), f"{MAX_BLOCKS} blocks are declared in 47 bytes"),
         (b"\x00" + b"\xff" * 20, "more than 5 bytes"),
         (b"\x00\x01\x01\x01\x01", "ends in its length of the coordinates"),
         (b"\x00\x01\x01\x01\x01\x05abcd", "5 bytes are declared, 4 are left"),
         (b"\x00\x01" + b"\x81\x80\x80\x80\x01" * 3 + b"\x00", "number of voxels is 268435457"),
-        (b"\x00\x02" + b"\x80\x80\x80\x80\x01" * 6 + b"\x00", "declares 536870912 voxels; the limit is 268435456"),
+        (b"\x00\x02" + b"\x80\x80\x80\x10" * 6 + b"\x00", "declares 67108864 voxels; the limit is 33554432"),
     ],
 )
 def test_declared_sizes_are_checked(fields, message):

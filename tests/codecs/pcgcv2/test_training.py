@@ -168,12 +168,12 @@ def test_weights_come_back(finished, tmp_path):
     stored = read_tensors(out / "r6.safetensors")[0]
     assert {value.dtype for value in stored.values()} == {torch.float16}
     assert all(torch.equal(value, stored[name].float()) for name, value in model.state_dict().items())
-    with pytest.raises(CodecUnavailable, match=r"cannot read weights none\.safetensors"):
+    with pytest.raises(CodecUnavailable, match=r"file of weights none\.safetensors is not there"):
         load_weights(tmp_path / "none.safetensors")
     (tmp_path / "junk.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(CodecUnavailable, match="cannot read weights"):
+    with pytest.raises(CodecUnavailable, match="is not a whole safetensors file"):
         load_weights(tmp_path / "junk.safetensors")
-    with pytest.raises(CodecUnavailable, match="does not hold the weights of this network"):
+    with pytest.raises(CodecUnavailable, match=r"has (no|a) tensor"):
         load_weights(out / "r6.checkpoint.safetensors")
 
 

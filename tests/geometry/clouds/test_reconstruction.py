@@ -195,3 +195,26 @@ def test_real_frames_are_no_worse_than_the_reference(reference_frames, name, bit
     mesh = reference_frames[name]
     decoded = rebuilt(mesh, bits)
     assert p2s(mesh, decoded) < 1.05 * reference
+
+
+def crowd(points: int, far: int, *, side: float, extent: float) -> np.ndarray:
+    """A solid cluster of random points in a cube, and points scattered far off it."""
+    rng = np.random.default_rng(5)
+    return np.concatenate([rng.uniform(0, side, (points, 3)), rng.uniform(0, extent, (far, 3))])
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        crowd(100_000, 3, side=1e-3, extent=4096),  # columns of the cluster's spacing: 10^12
+        crowd(200_000, 14_000, side=40, extent=4096),  # a spacing of the far points: thousands of neighbours
+        crowd(100_000, 0, side=1e-6, extent=1) * [1, 0, 0] + [[0, 0, 0]],  # a line
+    ],
+    ids=["a dense cluster and three far points", "a cluster among scattered points", "a dense line"],
+)
+def test_points_of_no_surface_take_no_more_time_than_others(points):
+    begin = time.monotonic()
+    vertices, faces = reconstruct(points, Context(deadline=begin + 60))
+    assert time.monotonic() - begin < 60
+    assert np.isfinite(vertices).all()
+    assert 0 < len(faces) < 1 << 20

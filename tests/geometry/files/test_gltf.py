@@ -12,7 +12,7 @@ import trimesh
 from gltf_files import Gltf, plain, primitive, rich, sphere
 
 from gcbench.errors import BadMesh
-from gcbench.geometry.files.gltf import read_gltf
+from gcbench.geometry.files.gltf import names_beside, read_gltf
 
 VERTICES, FACES = sphere()
 
@@ -38,15 +38,10 @@ def test_binary_and_text():
 
 def test_a_buffer_beside_the_file():
     file = plain()
-    wanted = []
-
-    def beside(name: str) -> bytes:
-        wanted.append(name)
-        return file.binary
-
-    check(file.text("a%20b.bin"), SPHERE, beside=beside)
-    assert wanted == ["a b.bin"]
-    with pytest.raises(BadMesh, match="buffer 0 lies in another file"):
+    assert names_beside(file.text("a%20b.bin")) == ["a b.bin"]
+    assert names_beside(file.glb()) == names_beside(file.text()) == []
+    check(file.text("a%20b.bin"), SPHERE, beside={"a b.bin": file.binary})
+    with pytest.raises(BadMesh, match="buffer 0 lies in another file, 'a.bin'"):
         read_gltf(file.text("a.bin"))
 
 
