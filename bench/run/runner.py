@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,6 +128,7 @@ def run_plan(
             [CODECS.create(address) for address in plan.codecs],
             on_tick,
         )
+        shutil.rmtree(folders_of(store).scratch, ignore_errors=True)  # of a run that was killed after its last task
         of_plan = _records_of(work.wanted.values(), store)
     status = of_plan["status"]
     lacking = of_plan["unmeasured"][(status == "ok") & of_plan["unmeasured"].notna()]
