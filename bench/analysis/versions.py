@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gcbench.bench.analysis.gone import read_names, without_gone
+from gcbench.bench.analysis.gone import without_gone
 from gcbench.bench.store import columnar, view
+from gcbench.bench.store.mesh_names import read_names
 from gcbench.bench.store.run import Run
 
 Ladder = tuple[str, str, str, str, str]

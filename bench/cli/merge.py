@@ -29,7 +29,7 @@ def merge_command(
     same, and in timing passes the kind of machine. If only the version
     differs, the coding of the later argument counts.
     """
-    from gcbench.bench.analysis.gone import join_names
+    from gcbench.bench.store.mesh_names import join_names
     from gcbench.bench.store.run import Run
     from gcbench.errors import StoreError
 

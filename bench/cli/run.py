@@ -131,7 +131,6 @@ def run_command(
     The keys of FILE.toml are the names of the options, such as codec = \["draco", "necgs\[k=64]"]; see docs/running.md.
     Every run keeps such a file, RUN/experiment.toml.
     """
-    from gcbench.bench.analysis.gone import keep_names
     from gcbench.bench.cli.progress import Progress
     from gcbench.bench.plan.experiment import keep
     from gcbench.bench.plan.planning import make_plan
@@ -175,7 +174,6 @@ def run_command(
         @cache
         def keeping() -> None:
             keep(_again(asked, plan, suites, store), store.path)
-            keep_names(store, plan.names)
 
         def on_tick(tick: Tick) -> None:
             keeping()  # the first time: the run is open for writing now
@@ -311,4 +309,5 @@ def _summary_json(plan: Plan, store: Run, summary: Summary) -> dict[str, object]
 
 def again() -> str:
     """The command that was typed."""
-    return shlex.join(["bench", *sys.argv[1:]])
+    words = (shlex.quote(word) if word.startswith("-") else plain_text.shell_word(word) for word in sys.argv[1:])
+    return " ".join(["bench", *words])

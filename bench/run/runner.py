@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -23,6 +24,7 @@ from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.spool import Spool
 from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store import columnar, view
+from gcbench.bench.store.mesh_names import keep_names
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
@@ -57,7 +59,7 @@ def suite_ids(names: Iterable[str] = DEFAULT_SUITES) -> tuple[SuiteId, ...]:
 
 def folders_of(store: Run) -> Folders:
     """Folders of a run. Scratch is a temporary folder with a fixed name, so that leftovers are found and removed."""
-    name = hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:12]
+    name = hashlib.sha256(os.fsencode(store.path.resolve())).hexdigest()[:12]
     root = store.path.resolve()
     return Folders(
         Spool(root / "spool"), Path(tempfile.gettempdir()) / f"gcbench-{name}", root / "work", store.path / "logs"
@@ -109,6 +111,7 @@ def run_plan(
     begin = time.monotonic()
     chosen = () if plan.timing else suite_ids(suites)
     with _closing(executor), store.writing():
+        keep_names(store, plan.names)
         work = Outstanding(store, chosen, limit, retry_failed=retry_failed)
         for unit in plan.codings:
             work.want(unit)

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gcbench import __version__
+from gcbench import __version__, plain_text
 from gcbench.bench.store import safe_files
 from gcbench.bench.store.fields import LINE_BYTES, Kind, Named, Text, Value, Whole, read_line, require_shallow
 from gcbench.bench.store.records import ERROR_CHARACTERS, Coding, Measurement, Record, records_of
@@ -435,7 +435,7 @@ def _facts(data: Any) -> dict[str, Any]:
 
 def _cut(error: str | None) -> str | None:
     """A reason of a length that a line may have."""
-    return None if error is None else error.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
+    return None if error is None else plain_text.visible(error, "\n\t")[:ERROR_CHARACTERS]
 
 
 def _order(r: Record) -> tuple[Any, ...]:

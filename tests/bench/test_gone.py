@@ -7,7 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from gcbench.bench.analysis.gone import FILE, join_names, keep_names, read_names, without_gone
+from gcbench.bench.analysis.gone import without_gone
+from gcbench.bench.store.mesh_names import FILE, join_names, keep_names, read_names
 from gcbench.bench.store.run import Run
 
 RUN = ("run", "-d", "shapes", "-c", "test-exact,test-set", "--rate", "d1,only", "--suite", "topology")

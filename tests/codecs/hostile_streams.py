@@ -76,6 +76,12 @@ def zero_weights(widths: tuple[int, ...], coding: Coding = "range") -> bytes:
     return Writer().floats([0.01] * len(shapes(widths))).raw(coder.finish(sink)).data()
 
 
+@hostile("ni: 16 layers of 512")
+def ni_wide() -> bytes:
+    """4 million weights of 0, coded in next to nothing, on the finest grid: 10^14 multiply-adds."""
+    return perceptron(Ni.container, zero_weights((3, *[512] * 16, 1)), layers=16, width=512)
+
+
 def everywhere() -> bytes:
     """A network of an honest size that says 0 everywhere, so that no cell of the finest grid is passed over."""
     return perceptron(Ni.container, zero_weights((3, *[96] * 8, 1)), layers=8, width=96)

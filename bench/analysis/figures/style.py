@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,8 +128,16 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with rc_context(STYLE), _boxes_for_missing_glyphs():
         yield Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+
+
+@contextmanager
+def _boxes_for_missing_glyphs() -> Iterator[None]:
+    """Draw a box for a character that the fonts lack, such as in the name of a folder, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def legend_below(figure: Figure, ax: Axes, *, marker_scale: float = 1.0, more: Mapping[str, str] | None = None) -> None:
@@ -194,11 +203,13 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     png, pdf = folder / f"{stem}.png", folder / f"{stem}.pdf"
     data = io.BytesIO()
     as_png: Any = FigureCanvasAgg(figure)
-    as_png.print_png(data)  # Figure.savefig would draw each file twice
+    with _boxes_for_missing_glyphs():
+        as_png.print_png(data)  # Figure.savefig would draw each file twice
     write_file(png, data.getvalue())
     figure.set_layout_engine("none")
     data = io.BytesIO()
     as_pdf: Any = FigureCanvasPdf(figure)
-    as_pdf.print_pdf(data, metadata={"CreationDate": None})  # the same records give the same bytes
+    with _boxes_for_missing_glyphs():
+        as_pdf.print_pdf(data, metadata={"CreationDate": None})  # the same records give the same bytes
     write_file(pdf, data.getvalue())
     return [png, pdf]
