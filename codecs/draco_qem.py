@@ -1,6 +1,6 @@
 """Quadric decimation, then Draco: the baseline that a learned mesh codec has to beat at low rates.
 
-The streams are plain Draco streams.
+The streams are those of ``draco``, under another name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gcbench import native
 from gcbench.codecs import decimation, draco
 from gcbench.codecs.arrays import checked_faces
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate
+from gcbench.entropy.container import Container
 from gcbench.errors import CodecFailed, SystemLibraryMissing
 from gcbench.versions import source_version
 
@@ -63,7 +64,8 @@ class DracoQem(ModelCodec):
     """
 
     name = "draco-qem"
-    packages = ("pymeshlab", *draco.Draco.packages)
+    packages = ("pymeshlab", "numba", *draco.Draco.packages)
+    container = Container(b"DRQ", 1, name, draco.BUDGET)
     decode_budget = draco.BUDGET
 
     def __init__(self, ladder: str = "distance") -> None:
@@ -71,8 +73,8 @@ class DracoQem(ModelCodec):
         self._ladder = decimation.as_ladder(ladder)
 
     def version(self) -> str:
-        """Version of this module, of ``draco``, pymeshlab and DracoPy."""
-        return source_version(1, __name__, packages=self.packages)
+        """Version of the format, of this module, of ``draco``, pymeshlab and DracoPy."""
+        return source_version(self.container.version, __name__, packages=self.packages)
 
     def availability(self) -> Availability:
         """Whether DracoPy, pymeshlab and the system libraries of pymeshlab are installed."""
@@ -109,13 +111,13 @@ class DracoQem(ModelCodec):
             rate,
             ctx,
             decimate=lambda budget: decimate(mesh.vertices, mesh.faces, budget),
-            code=lambda arrays, bits: draco.encode(*arrays, bits),
-            decode=draco.decode,
+            code=lambda arrays, bits: draco.pack(self.container, draco.encode(*arrays, bits)),
+            decode=lambda stream: self.decode_mesh(stream, ctx),
         )
 
     def decode_mesh(self, stream: bytes, ctx: Context) -> trimesh.Trimesh:
         """Decode one mesh, as ``draco`` does."""
-        return draco.decode(stream)
+        return draco.decode(draco.unpack(self.container, stream))
 
 
 def decimate(vertices: ArrayLike, faces: ArrayLike, face_budget: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -39,7 +39,7 @@ class MeshoptSimplify(ModelCodec):
     """
 
     name = "meshopt-simplify"
-    packages = meshopt.Meshopt.packages
+    packages = ("numba", *meshopt.Meshopt.packages)
     container = Container(b"MSS", 1, name)
     decode_budget = container.budget
 

@@ -11,7 +11,7 @@ import numpy as np
 import zstandard
 from common import STREAMS
 
-from gcbench.codecs.draco import _HEADER
+from gcbench.codecs.draco import _HEADER, Draco, pack
 from gcbench.codecs.implicit import nglod, octree
 from gcbench.codecs.implicit.keyspheres import KeySpheres
 from gcbench.codecs.implicit.ni import Ni
@@ -235,11 +235,12 @@ def draco_faces() -> bytes:
     """Counts of 16 million in a stream of 4 kB."""
     count = (1 << 24) - 1
     body = Writer().byte(0).number(count, count).byte(0).number(count - 1, 0).raw(bytes(4200)).data()
-    return _HEADER + body
+    return pack(Draco.container, _HEADER + body)
 
 
 @hostile("draco: faces that no bytes describe")
 def draco_no_symbols() -> bytes:
     """Counts of a million in a stream of 300 bytes."""
     count = 1 << 20
-    return _HEADER + Writer().byte(0).number(count // 2, count).byte(0).number(count, 0).raw(bytes(300)).data()
+    body = Writer().byte(0).number(count // 2, count).byte(0).number(count, 0).raw(bytes(300)).data()
+    return pack(Draco.container, _HEADER + body)

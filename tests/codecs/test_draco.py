@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcbench.codecs import Context
-from gcbench.codecs.draco import MAX_FACES, Draco, StreamHeader, decode, encode, read_header
+from gcbench.codecs.draco import MAX_FACES, Draco, StreamHeader, decode, encode, read_header, unpack
 from gcbench.errors import BitstreamError, CodecFailed
 
 CODEC = Draco()
@@ -191,6 +191,24 @@ def test_the_densest_stream_is_within_the_limit():
     stream = encode(np.pad(grid, ((0, 0), (0, 1))), faces, 1)
     assert len(faces) / len(stream) > 100
     assert len(decode(stream).faces) == len(faces)
+
+
+def test_a_stream_is_three_bytes_more_than_draco_and_holds_a_bitstream_that_draco_reads(torus):
+    (rate,) = (rate for rate in CODEC.rates("quick") if rate.label == "q10")
+    stream, plain = CODEC.encode_mesh(torus, rate, Context()), encode(torus.vertices, torus.faces, 10)
+    assert len(stream) == len(plain) + 3
+    assert unpack(Draco.container, stream) == b"DRACO" + stream[8:] == plain
+    assert len(DracoPy.decode(b"DRACO" + stream[8:]).faces) == len(torus.faces)
+
+
+@pytest.mark.parametrize("at", [3, 5, 9, 20, -1])
+def test_every_changed_byte_is_found(torus, at):
+    stream = bytearray(CODEC.encode_mesh(torus, CODEC.rates("quick")[0], Context()))
+    stream[at] ^= 1
+    with pytest.raises(BitstreamError):
+        CODEC.decode_mesh(bytes(stream), Context())
+    with pytest.raises(BitstreamError):
+        CODEC.decode_mesh(bytes(stream) + b"\0", Context())
 
 
 _FUZZ = """

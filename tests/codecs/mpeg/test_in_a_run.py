@@ -149,7 +149,7 @@ def test_all_runs_everything_else_and_says_what_is_missing(tmp_path, sliver, mon
         assert f"{program} is not on PATH and {variable} is not set; build release" in line
         assert repository in line
         assert "docs/mpeg.md" in line
-    assert "codecs: raw-zstd, draco, draco-qem, necgs" in done.stdout
+    assert "codecs: raw-zstd, draco, draco-qem, meshopt, " in done.stdout
     assert "1 codings: 0 kept from before, 1 coded now" in done.stdout
 
 
