@@ -26,7 +26,7 @@ from gcbench.geometry.files.polygons import refused
 if TYPE_CHECKING:
     import trimesh
 
-LOADER_VERSION = "2"  # part of the cache's path: raise it if the arrays of a file change
+LOADER_VERSION = "3"  # part of the cache's path: raise it if the arrays of a file change
 _log = logging.getLogger(__name__)
 _CACHE_HEADER = struct.Struct("<8sQQ32sII")  # magic, vertices, faces, hash of both, bytes and CRC-32 of the notes
 _CACHE_MAGIC = b"gcbmesh2"

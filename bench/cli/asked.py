@@ -41,11 +41,12 @@ def _given(ctx: typer.Context, read: Experiment) -> dict[str, Any]:
 
     given = {name: value for name, value in ctx.params.items() if _is_typed(ctx, name)}
     for name in {"dataset", "codec", "rate", "suite"} & set(given):
-        text = given[name]
-        if name == "dataset":
-            parts = split_names(text, data_root(ctx.params.get("data")))
-        else:
-            parts = split_addresses(text) if name == "codec" else names(text)
+        parts: list[str] = []
+        for text in [given[name]] if isinstance(given[name], str) else given[name]:  # -d a,b and -d a -d b
+            if name == "dataset":
+                parts += split_names(text, data_root(ctx.params.get("data")))
+            else:
+                parts += split_addresses(text) if name == "codec" else names(text)
         given[name] = tuple(parts)
     if read.suite and given.get("suite", ("",))[0].startswith("+"):
         given["suite"] = (*read.suite, given["suite"][0].removeprefix("+"), *given["suite"][1:])

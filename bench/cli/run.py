@@ -55,12 +55,15 @@ def run_command(
     ] = None,
     *,
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="Names or folders, comma-separated; see: bench list datasets.")
-    ] = "mixed",
+        list[str] | None,
+        typer.Option(
+            "--dataset", "-d", help="Names or folders, comma-separated; see: bench list datasets. Default: mixed."
+        ),
+    ] = None,
     codec: Annotated[
-        str,
-        typer.Option("--codec", "-c", help="Names, comma-separated, or all; with parameters: NAME\\[key=value]."),
-    ] = "all",
+        list[str] | None,
+        typer.Option("--codec", "-c", help="Names, comma-separated; with parameters: NAME\\[key=value]. Default: all."),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="mini (built in), paper (published selection) or all. Default: mini; all for a folder."),
@@ -92,6 +95,10 @@ def run_command(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out meshes of the split that are not on this machine.")
     ] = False,
+    polygons: Annotated[
+        str,
+        typer.Option(help="triangulate: cut faces larger than a triangle; refuse: such a mesh is bad input."),
+    ] = "triangulate",
     retry_failed: RetryFailed = False,
     run: Annotated[
         str | None,
@@ -145,8 +152,8 @@ def run_command(
     suites, as_json = suites_of(",".join(asked.suite)), format_ == "json"
     with Progress(quiet=as_json) as progress:
         plan = make_plan(
-            asked.dataset or (dataset,),
-            asked.codec or codec,
+            asked.dataset or ("mixed",),
+            asked.codec or ("all",),
             split=asked.split,
             effort=asked.effort,
             seed=asked.seed or 0,
@@ -154,6 +161,7 @@ def run_command(
             limit=asked.limit,
             data=data,
             allow_missing=asked.allow_missing,
+            polygons=asked.polygons or polygons,
             timing=machine.kind(asked.device or device) if asked.timing else None,
             device=asked.device or device,
             progress=progress.reading,

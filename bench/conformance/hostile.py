@@ -209,7 +209,7 @@ class _Watch:
             self._warm = self._reader.pid
             self._held = 0 if self._warm is None else tree_rss_bytes(self._warm)
         most = self._held + limits.memory_bytes + _KILL_BYTES
-        result = self._lab.attack(mutant, CallLimits(limits.seconds + _GRACE_S, most))
+        result = self._lab.attack(mutant, CallLimits(limits.seconds + _GRACE_S, most), limits.seconds)
         if isinstance(result, Trouble):
             outcomes: dict[str, Outcome] = {"timeout": "hangs", "out-of-memory": "memory"}
             return outcomes.get(result.what, "crashes"), str(result)
@@ -217,7 +217,9 @@ class _Watch:
         tally.most_bytes = max(tally.most_bytes, result.grown_bytes)
         if result.outcome == "crash":
             return "crashes", result.message
-        if result.outcome == "late" or result.wall_s > limits.seconds:
+        if result.outcome == "late":
+            return "hangs", f"had not ended at its deadline of {limits.seconds:.1f} s, and then ended with CodecTimeout"
+        if result.wall_s > limits.seconds:
             return "hangs", f"took {result.wall_s:.1f} s, the limit is {limits.seconds:.1f} s"
         if result.grown_bytes > limits.memory_bytes:
             return "memory", f"took {result.grown_bytes >> 20} MiB more than the worker held"

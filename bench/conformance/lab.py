@@ -142,15 +142,15 @@ class Lab(Sandbox):
         )
         return self._call(by, self.decoder, trial.decode, job, limits or self.limits)
 
-    def attack(self, mutant: bytes, limits: CallLimits) -> HostileResult | Trouble:
-        """Decode a mutant in the reader, after its checksum is made right."""
+    def attack(self, mutant: bytes, limits: CallLimits, seconds: float | None = None) -> HostileResult | Trouble:
+        """Decode a mutant with a right checksum in the reader; ``seconds`` is the time until its deadline."""
         job = trial.HostileTrial(
             codec=self.decoder,
             mutant=mutant,
             seed=self.settings.seed,
             threads=self.settings.threads,
             device=self.settings.device,
-            seconds=limits.deadline_s or self.settings.deadline_s,
+            seconds=self.settings.deadline_s if seconds is None else seconds,
             temporary=self.folder / "tmp",
         )
         return self._call("reader", self.decoder, trial.hostile, job, limits)

@@ -29,7 +29,7 @@ from gcbench.errors import StoreError, UsageError
 FILE = "experiment.toml"
 _HEAD = "# What this run was asked for. To make the run again: bench run {name}\n"
 _LISTS = ("dataset", "codec", "rate", "suite")
-_TEXTS = ("split", "effort", "device", "run")
+_TEXTS = ("split", "effort", "device", "polygons", "run")
 _WHOLE = {"limit": 1, "seed": 0}  # the least value
 _SWITCHES = ("timing", "allow_missing")
 _POSITIVE = ("deadline", "memory")
@@ -63,6 +63,7 @@ class Experiment:
     device: str | None = None
     timing: bool = False
     allow_missing: bool = False
+    polygons: str | None = None
     deadline: float | str | None = None
     memory: float | None = None
     run: str | None = None

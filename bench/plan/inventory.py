@@ -114,5 +114,6 @@ def _read(source: MeshSource, cache: Path) -> PlannedMesh:
         raw_bytes=loaded.raw_bytes,
         source_bytes=loaded.source_bytes,
         polygons=loaded.notes.polygons or None,
+        dropped=", ".join(loaded.notes.dropped) or None,
         remarks="; ".join(loaded.notes.remarks) or None,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_r
 from gcbench.datasets.base import Selection, Split, as_split
 from gcbench.datasets.folder import FolderDataset
 from gcbench.errors import CodecUnavailable, DatasetMissing, UsageError
+from gcbench.geometry.files.polygons import refused
 from gcbench.registry import split_address
 
 Progress = Callable[[int, int, str], None]  # done, total, what
@@ -93,6 +95,7 @@ def make_plan(
     limit: int | None = None,
     data: Path | None = None,
     allow_missing: bool = False,
+    polygons: str = "triangulate",
     timing: str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -119,6 +122,8 @@ def make_plan(
         Data root; default: ``BENCH_DATA``, else the user's data folder.
     allow_missing : bool
         Leave out the meshes of a split that are not on this machine, instead of raising DatasetMissing.
+    polygons : str
+        ``triangulate`` or ``refuse``: what to do with meshes whose files have faces larger than a triangle.
     timing : str, optional
         Plan a timing pass (repeated calls, no metrics). The value is the kind of machine that the pass runs on, from
         :func:`gcbench.bench.run.machine.kind`. Default: a quality pass.
@@ -130,7 +135,7 @@ def make_plan(
     Raises
     ------
     UsageError
-        Unknown names, splits, rates or parameters.
+        Unknown names, splits, rates or parameters, or an unknown value of ``polygons``.
     DatasetMissing
         Meshes are not on this machine, and ``allow_missing`` is False.
     CodecUnavailable
@@ -141,6 +146,8 @@ def make_plan(
     asked_effort = None if effort is None else as_effort(effort)
     if seed < 0:
         raise UsageError("a seed is not negative")
+    if polygons not in ("triangulate", "refuse"):
+        raise UsageError(f"polygons are triangulated or refused, not '{polygons}': --polygons triangulate, or refuse")
     root = data_root(data)
     opened = [open_dataset(name, root) for name in dict.fromkeys(names)]
     if not opened:
@@ -169,7 +176,10 @@ def make_plan(
     for done, source in enumerate(every):
         if progress is not None:
             progress(done, len(every), f"{source.dataset}/{source.mesh}")
-        planned[source] = inventory.read(source)
+        mesh = inventory.read(source)
+        if polygons == "refuse" and mesh.polygons:
+            mesh = PlannedMesh(source, source_bytes=mesh.source_bytes, problem=str(refused(mesh.polygons)))
+        planned[source] = mesh
     inventory.close()
     if progress is not None:
         progress(len(every), len(every), "")
@@ -211,7 +221,7 @@ def make_plan(
         limit=limit,
         unavailable=tuple(chosen.unavailable),
         missing=tuple(missing for selection in selected for missing in selection.missing),
-        notes=tuple(note for selection in selected for note in selection.notes),
+        notes=(*(note for selection in selected for note in selection.notes), *_of_files(planned.values())),
         names={
             f"{d.name}/{s}": (*(s.mesh for s in selection.sources), *(m.mesh for m in selection.missing))
             for d, s, selection in zip(opened, splits, selected, strict=True)
@@ -282,6 +292,25 @@ def _ladder(address: str, codec: Codec, effort: Effort, only: Sequence[str]) -> 
     if len(set(labels)) != len(labels):
         raise UsageError(f"codec '{address}' has two rates of the same label: {labels}")
     return [(index, rate) for index, rate in enumerate(ladder) if not only or rate.label in only]
+
+
+def _of_files(meshes: Iterable[PlannedMesh]) -> list[str]:
+    """What the readers did to the files, one line for each kind."""
+    read = [mesh for mesh in meshes if mesh.problem is None]
+    cut = [mesh.polygons for mesh in read if mesh.polygons]
+    lines = []
+    if cut:
+        lines.append(
+            f"{_meshes(len(cut))} faces larger than a triangle, {sum(cut)} in all, which were cut into triangles"
+        )
+    left = Counter(mesh.dropped for mesh in read if mesh.dropped)
+    lines += [f"{_meshes(count)} content that is left out: {what}" for what, count in sorted(left.items())]
+    remarks = Counter(mesh.remarks for mesh in read if mesh.remarks)
+    return lines + [f"{_meshes(count)} a remark of the reader: {what}" for what, count in sorted(remarks.items())]
+
+
+def _meshes(count: int) -> str:
+    return "1 mesh has" if count == 1 else f"{count} meshes have"
 
 
 def _select(

@@ -37,6 +37,7 @@ class PlannedMesh:
     source_bytes: int = 0  # the file as distributed
     problem: str | None = None  # why the mesh cannot be used
     polygons: int | None = None  # faces of the file that were cut into triangles; None if there were none
+    dropped: str | None = None  # what the reader left out, such as "colours, normals"; its bytes are in source_bytes
     remarks: str | None = None  # what else the reader did to the file's content
 
 

@@ -424,6 +424,7 @@ def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
         source_bytes=mesh.source_bytes,
         problem=mesh.problem,
         polygons=mesh.polygons,
+        dropped=mesh.dropped,
         remarks=mesh.remarks,
     )
 

@@ -80,6 +80,7 @@ class CodedMesh:
     mesh_bytes: int | None = None  # bytes of the stream that serve this mesh alone
     decoded_sha256: str | None = None
     polygons: int | None = None  # faces of the file that were cut into triangles; None if there were none
+    dropped: str | None = None  # what the reader left out, such as "colours, normals"; its bytes are in source_bytes
     remarks: str | None = None  # what else the reader did to the file's content
 
 
@@ -214,7 +215,7 @@ RAN_ON = _part(RanOn, host=Text(), slot=Text(), threads=Whole(10**6), cpu=Text()
 CODED_MESH = _part(
     CodedMesh, mesh=Text(10_000, 1), input_sha256=Sha256(empty=True), vertices=_BYTES, faces=_BYTES, obj_bytes=_BYTES,
     raw_bytes=_BYTES, source_bytes=_BYTES, problem=Text(ERROR_CHARACTERS), mesh_bytes=_BYTES, decoded_sha256=Sha256(),
-    polygons=_BYTES, remarks=Text(ERROR_CHARACTERS),
+    polygons=_BYTES, dropped=Text(ERROR_CHARACTERS), remarks=Text(ERROR_CHARACTERS),
 )  # fmt: skip
 CODING = _part(
     Coding, key=_NAME, session=_NAME, dataset=Text(10_000, 1), split=_NAME, codec=_NAME, codec_version=Text(10_000),
