@@ -1,4 +1,4 @@
-"""Any folder of OBJ, STL, PLY or OFF files as a dataset."""
+"""Any folder of mesh files as a dataset."""
 
 from __future__ import annotations
 

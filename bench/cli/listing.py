@@ -199,7 +199,7 @@ def datasets_command(*, data: Data = None, format_: TextOrJson = "text") -> None
             Table("to get the others", (), {}, tuple(remedies)),
         ][: 3 if remedies else 2]
     )
-    say("\nany folder of OBJ, STL, PLY or OFF files is a dataset too: bench run --dataset FOLDER")
+    say("\nany folder of OBJ, STL, PLY, OFF, glTF or 3MF files is a dataset too: bench run --dataset FOLDER")
 
 
 @app.command("runs")

@@ -27,8 +27,8 @@ from gcbench.errors import StoreError
 MEMORY_BYTES = 256 << 20
 """What decoding a mutant may take beyond what the worker held."""
 
-LEAST_LIMIT_S, TIMES_GOOD = 2.0, 5.0
-"""A mutant may take 2 s, or 5 times as long as the good streams, whichever is longer."""
+LEAST_LIMIT_S, TIMES_GOOD = 10.0, 5.0
+"""A mutant may take 10 s, or 5 times as long as the good streams, whichever is longer."""
 
 _COUNT, _QUICK_COUNT = 600, 60
 _BUDGET_S, _QUICK_BUDGET_S = 30.0, 10.0
