@@ -25,7 +25,7 @@ _POLL_S = 1.0
 
 
 def encode_command(
-    meshes: Annotated[list[Path], typer.Argument(help="Mesh files: OBJ, STL, PLY, OFF, glTF or 3MF.", metavar="MESH...")],
+    meshes: Annotated[list[Path], typer.Argument(help="OBJ, STL, PLY, OFF, glTF or 3MF files.", metavar="MESH...")],
     *,
     codec: Annotated[
         str, typer.Option("--codec", "-c", help="Name, or with parameters: NAME\\[key=value]; see: bench list codecs.")

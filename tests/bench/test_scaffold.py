@@ -195,4 +195,5 @@ def test_the_tutorial_can_be_followed(tmp_path):
     path = installed(module.parent, tmp_path / "site")
     assert "30 checks of my-codec: 30 passed" in bench("check", "my-codec", PYTHONPATH=path)
     commands = re.findall(r"^bench (new codec|list|check|run|plot)\b", text, re.MULTILINE)
-    assert commands == ["new codec", "list", "check", "run", "plot", "check", "run", "plot", "run", "run", *["check"] * 3]
+    assert commands[:5] == ["new codec", "list", "check", "run", "plot"]
+    assert commands[5:] == ["check", "run", "plot", "run", "run", *["check"] * 3]
