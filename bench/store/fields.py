@@ -30,6 +30,9 @@ class Kind(Protocol):
         """The value as a dataclass holds it. Raises ValueError with the reason."""
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 @dataclass(frozen=True)
 class Text:
     """A text of at most ``most`` characters."""
@@ -50,6 +53,8 @@ class Text:
             raise ValueError(f"is a text of {len(value)} characters; possible are {self.least} to {self.most}")
         if "\x00" in value or "\x1f" in value:  # DuckDB ends a text at the first; the second parts a key of a table
             raise ValueError("is a text with the character 0 or 31")
+        if not value.isascii() and _HALF.search(value):
+            raise ValueError("is a text with half of a surrogate pair, which is no character")
         return value
 
 

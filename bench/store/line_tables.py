@@ -245,7 +245,7 @@ def _parse(con: Connection, lines: bytes, what: str) -> list[int]:
 
 
 def _rewritten(line: bytes, what: str, row: int, wrong: dict[int, str]) -> bytes:
-    """A line as DuckDB reads it, without what only Python can read, such as half of a surrogate pair.
+    """A line as DuckDB reads it, where the line has another form than the usual one.
 
     A line with a wrong value becomes an empty object, and its row is in ``wrong``.
     """
@@ -254,7 +254,7 @@ def _rewritten(line: bytes, what: str, row: int, wrong: dict[int, str]) -> bytes
     except ValueError as error:
         wrong[row] = str(error)
         return b"{}\n"
-    return json.dumps(value.to_json(), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return json.dumps(value.to_json(), ensure_ascii=False).encode() + b"\n"
 
 
 def text(value: str) -> str:

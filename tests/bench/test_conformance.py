@@ -106,13 +106,7 @@ def test_a_codec_that_keeps_the_contract_passes(crew, codec):
     assert report.ok, report
     names = [finding.check for finding in report.findings]
     assert names == [one.name for one in CHECKS if codec.endswith("set") or one.name not in FOR_SETS]
-    if codec == "draco":  # it has no checksum
-        (warning,) = report.warnings
-        assert warning.check == "damaged-changed"
-        assert 0.1 < warning.figures["silent"] / warning.figures["tried"] < 0.5
-        assert warning.figures["tried"] == 120
-    else:
-        assert not report.warnings, report
+    assert not report.warnings, report
 
 
 QUICKLY = {"raw-zstd", "draco", "draco-qem"}  # the others train, or reconstruct surfaces, for seconds to minutes
