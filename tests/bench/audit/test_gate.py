@@ -615,7 +615,7 @@ def test_the_tolerances_of_the_page_are_those_of_the_code(request):
 def test_the_committed_baseline_is_one_of_the_minis(request):
     path = request.config.rootpath / "results" / "baselines" / "minis.json"
     baseline = Baseline.read(path)
-    assert list(baseline.codecs) == ["draco", "draco-qem", "raw-zstd"]
+    assert list(baseline.codecs) == ["draco", "draco-qem", "meshopt", "raw-zstd"]
     assert {c.split for c in baseline.cells} == {"mini"}
     assert tuple(baseline.suites) == DEFAULT_SUITES
     names = {column.name for suite in baseline.suites for column in SUITES.get(suite).columns}
