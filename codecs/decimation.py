@@ -194,12 +194,15 @@ class _Search:
                 self._decimated[place] = self._steps.decimate(self._budgets[place])
         try:
             stream = self._steps.code(self._decimated[place], bits)
-            with self._ctx.stage("search"):
-                return _Tried(place, stream, self._distance(self._steps.decode(stream)))
-        except (CodecFailed, BitstreamError, BadMesh, ValueError):
+        except CodecFailed:
             if place == len(self._budgets) - 1 and bits == _MOST_BITS:
                 raise
             return _Tried(place, b"", np.inf)  # so coarse that no face has an area
+        with self._ctx.stage("search"):
+            try:
+                return _Tried(place, stream, self._distance(self._steps.decode(stream)))
+            except (BitstreamError, BadMesh, ValueError):  # nothing that could be measured
+                return _Tried(place, stream, np.inf)
 
     def _distance(self, mesh: trimesh.Trimesh) -> float:
         """Mean distance between the surfaces, in both directions."""

@@ -111,6 +111,14 @@ def test_a_mesh_without_area_is_coded_without_a_search():
     )
 
 
+def test_a_mesh_too_large_to_measure_is_coded_at_the_most_bits():
+    """Rounding moves a decoded position beyond the largest coordinate that a surface may have."""
+    mesh = bumpy()
+    huge = trimesh.Trimesh(mesh.vertices / np.abs(mesh.vertices).max() * 0.9999999e30, mesh.faces, process=False)
+    stream = DracoQem().encode_mesh(huge, Rate("x", {"distance": 1e-3}), Context())
+    assert len(DracoQem().decode_mesh(stream, Context()).faces) > 0
+
+
 def test_the_deadline_ends_a_search():
     with pytest.raises(CodecTimeout):
         DracoQem().encode_mesh(bumpy(), Rate("x", {"distance": 1e-3}), Context(deadline=time.monotonic() - 1))
