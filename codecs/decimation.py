@@ -47,6 +47,7 @@ _FEWEST_BITS, _MOST_BITS = 6, 16
 # Quantisation alone moves the surface by 0.163 steps in the mean (Draco at 6 to 14 bits, 16 meshes). The smallest
 # streams spend 0.6 to 0.85 of the distance on it, so the search looks at the fewest bits below 0.85, and at one more.
 _MOVED_STEPS, _SHARE, _TRIED_BITS = 0.163, 0.85, 2
+_FACES_TIMES_DISTANCE = 2.5  # of AMA frames, where the longest side is 2: the first guess of the search
 _SAMPLES = 10_000
 
 
@@ -149,6 +150,8 @@ class _Search:
         doublings = max(0.0, np.log2(len(surface.faces) / _FEWEST_FACES))
         grid = _FEWEST_FACES * 2 ** (np.arange(doublings * _BUDGETS_PER_DOUBLING) / _BUDGETS_PER_DOUBLING)
         self._budgets: list[int] = sorted({*np.rint(grid).astype(int).tolist(), len(surface.faces)})
+        half_side = float(np.ptp(surface.vertices, axis=0).max()) / 2
+        self._expected = int(np.searchsorted(self._budgets, _FACES_TIMES_DISTANCE * half_side / target))
 
     def cheapest(self, bits: int) -> bytes:
         """The smallest stream that was found to meet the target; the most exact one if none does."""
@@ -174,7 +177,7 @@ class _Search:
         The first three places are guesses, because the distance falls with the number of faces; then the bracket is
         halved. With more bits the target is met by budgets that are a little smaller: `below` is by how many places.
         """
-        low, guesses, guess = -1, 3, best.place - below if below else len(self._budgets) // 2
+        low, guesses, guess = -1, 3, best.place - below if below else self._expected
         while best.place - low > 1:
             place = min(max(guess, low + 1), best.place - 1) if guesses > 0 else (low + best.place) // 2
             tried = self._try(place, bits)
