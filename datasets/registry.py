@@ -50,7 +50,7 @@ def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
         if os.path.isdir(place):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
             # Absolute: workers may have another working directory.
             return FolderDataset(place.absolute(), _folder_name(place, root))
-        if os.path.isfile(place):  # noqa: PTH113
+        if os.path.isfile(place):  # noqa: PTH113  (as above)
             raise UsageError(f"'{name_or_path}' is a file; give the folder that it is in")
     folders: list[str] = []
     if root is not None:
