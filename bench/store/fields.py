@@ -31,14 +31,20 @@ class Kind(Protocol):
 
 
 _HALF = re.compile("[\ud800-\udfff]")
+_HALF_IN_PATHS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text of at most ``most`` characters."""
+    """A text of at most ``most`` characters.
+
+    In a ``path``, the characters U+DC80 to U+DCFF stand for bytes of file names that are no UTF-8 (PEP 383). In other
+    texts no half of a surrogate pair is possible.
+    """
 
     most: int = 1000
     least: int = 0
+    path: bool = False
 
     @property
     def pattern(self) -> str:
@@ -53,7 +59,7 @@ class Text:
             raise ValueError(f"is a text of {len(value)} characters; possible are {self.least} to {self.most}")
         if "\x00" in value or "\x1f" in value:  # DuckDB ends a text at the first; the second parts a key of a table
             raise ValueError("is a text with the character 0 or 31")
-        if not value.isascii() and _HALF.search(value):
+        if not value.isascii() and (_HALF_IN_PATHS if self.path else _HALF).search(value):
             raise ValueError("is a text with half of a surrogate pair, which is no character")
         return value
 

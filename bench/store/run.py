@@ -55,7 +55,8 @@ _TEXTS = Named(Text(10_000), 10_000, Text(10_000, 1))
 _FACTS: Mapping[str, Kind] = {
     "session": Text(1000, 1),
     **{name: Text(200) for name in ("started", "finished", "gcbench")},
-    **dict.fromkeys(("folders", "suites", "codecs", "unavailable"), _TEXTS),
+    **dict.fromkeys(("suites", "codecs", "unavailable"), _TEXTS),
+    "folders": Named(Text(10_000, path=True), 10_000, Text(10_000, 1)),
     **{name: Whole() for name in ("coded", "measured", "coded_elsewhere", "measured_elsewhere")},
     "wall_s": Value(),
 }
