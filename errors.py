@@ -54,7 +54,7 @@ class DownloadFailed(BenchError):
 
 
 class SystemLibraryMissing(BenchError):
-    """A Python package is installed, but not a shared library of the operating system that it needs."""
+    """A package of an extra, or a shared library of the operating system that a package needs, is not installed."""
 
 
 class StoreError(BenchError):

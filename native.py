@@ -1,4 +1,4 @@
-"""Load Open3D, PyMeshLab and shared libraries; an error names the Debian package of a missing system library.
+"""Load Open3D, PyMeshLab and shared libraries; an error names the Debian packages of missing system libraries.
 
 Without this, ``import open3d`` on a bare Debian fails with ``libusb-1.0.so.0: cannot open shared object file``.
 """
@@ -9,58 +9,71 @@ import contextlib
 import ctypes
 import importlib
 import re
+import sys
+from collections.abc import Sequence
 from ctypes.util import find_library
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from gcbench import extras
 from gcbench.errors import SystemLibraryMissing
 
-# Shared libraries that the open3d-cpu and pymeshlab wheels need but do not contain, and their Debian 12 packages.
+# Shared libraries that the wheels need and do not contain, and their packages in Debian 12.
 DEBIAN_PACKAGE = {
-    "libusb-1.0.so.0": "libusb-1.0-0",
-    "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",
+    "libGL.so.1": "libgl1",
     "libOpenGL.so.0": "libopengl0",
     "libX11.so.6": "libx11-6",
     "libxcb.so.1": "libxcb1",
-    "libudev.so.1": "libudev1",
-    "libidn2.so.0": "libidn2-0",
-    "libfontconfig.so.1": "libfontconfig1",
-    "libfreetype.so.6": "libfreetype6",
     "libgmp.so.10": "libgmp10",
+    "libidn2.so.0": "libidn2-0",
     "libp11-kit.so.0": "libp11-kit0",
-    "libgomp.so.1": "libgomp1",
+    "libudev.so.1": "libudev1",
+    "libusb-1.0.so.0": "libusb-1.0-0",
+}
+# PyMeshLab without one of these imports, and lacks filters: it only prints a page of warnings.
+_NEEDS = {
+    "pymeshlab": ("libGL.so.1", "libOpenGL.so.0", "libX11.so.6", "libxcb.so.1", "libgmp.so.10", "libp11-kit.so.0"),
+    "open3d": ("libGL.so.1", "libEGL.so.1", "libX11.so.6", "libidn2.so.0", "libudev.so.1"),
 }
 
 
-def explain_missing_library(package: str, error: ImportError) -> SystemLibraryMissing | None:
-    """Turn a loader error into one that names the Debian package; None for any other error."""
-    found = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", str(error))
-    if not found:
-        return None
-    library = found.group(1)
-    debian = DEBIAN_PACKAGE.get(library)
-    remedy = f"on Debian or Ubuntu: apt-get install {debian}" if debian else f"install the package that has {library}"
-    return SystemLibraryMissing(f"{package} needs the system library {library}; {remedy}")
+def _lacks(package: str, libraries: Sequence[str]) -> SystemLibraryMissing:
+    """The error for a package whose libraries are missing; it names what to install, all at once."""
+    debian = [DEBIAN_PACKAGE[library] for library in libraries if library in DEBIAN_PACKAGE]
+    remedy = f"on Debian or Ubuntu: apt-get install {' '.join(debian)}" if debian else "install the package that has it"
+    libraries_ = "library" if len(libraries) == 1 else "libraries"
+    return SystemLibraryMissing(f"{package} needs the system {libraries_} {' and '.join(libraries)}; {remedy}")
 
 
 def _load(package: str) -> ModuleType:
+    """Import a package. Raises SystemLibraryMissing if a library or the package itself is not installed."""
+    if sys.platform == "linux" and extras.is_installed(package):
+        if missing := [library for library in _NEEDS.get(package, ()) if not _is_there(library)]:
+            raise _lacks(package, missing)
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        explained = explain_missing_library(package, error)
-        if explained is None:
-            raise
-        raise explained from error
+        if found := re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", str(error)):
+            raise _lacks(package, [found.group(1)]) from error
+        if missing_package := extras.explained(error):
+            raise SystemLibraryMissing(missing_package) from error
+        raise
+
+
+def _is_there(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 @cache
 def open3d() -> ModuleType:
     """Open3D, with libusb from the PyPI package ``libusb-package`` if the system has none."""
-    import libusb_package
-
-    bundled = libusb_package.get_library_path()
+    bundled = _load("libusb_package").get_library_path()
     if bundled:
         ctypes.CDLL(str(bundled), mode=ctypes.RTLD_GLOBAL)
     return _load("open3d")

@@ -27,6 +27,7 @@ NEUTRAL = frozenset(
     {
         "gcbench",
         "gcbench.errors",
+        "gcbench.extras",  # says what is not installed
         "gcbench.registry",
         "gcbench.versions",
         "gcbench.native",  # imports packages, or names a missing system library

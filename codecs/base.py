@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from gcbench import extras
 from gcbench.codecs.arrays import decoded_mesh  # a codec's author looks for it here
 from gcbench.entropy.budget import Budget
 from gcbench.errors import BitstreamError, CodecTimeout, UsageError
@@ -132,6 +133,10 @@ class Context:
         so replace a checkpoint in one step. None if the coding cannot be resumed.
     stage_s : dict
         Wall seconds of each stage so far, see :meth:`stage`.
+    sequences : tuple of range
+        For encoding a set, by codecs with :attr:`SetCodec.uses_sequences`: the places of the meshes that are frames of
+        one motion, a range for each motion, in the order of the motion. Ranges have two places or more. Other meshes
+        are in no range. Example: ``(range(0, 10), range(10, 14))``. Frames may be missing between two places.
     """
 
     device: str = "cpu"
@@ -142,6 +147,17 @@ class Context:
     scratch: Path = Path()
     work: Path | None = None
     stage_s: dict[str, float] = field(default_factory=dict)
+    sequences: tuple[range, ...] = ()
+
+    def groups(self, count: int) -> list[range]:
+        """Places 0 to ``count`` − 1 in groups: the sequences, and each other mesh by itself; in order."""
+        starts = {frames.start: frames for frames in self.sequences}
+        groups: list[range] = []
+        place = 0
+        while place < count:
+            groups.append(starts.get(place, range(place, place + 1)))
+            place = groups[-1].stop
+        return groups
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -200,8 +216,9 @@ class Codec(ABC):
         return {}
 
     def availability(self) -> Availability:
-        """Whether the codec can run here. Fast, and never raises."""
-        return Availability(ok=True)
+        """Whether the codec can run here: by default, whether its packages are installed. Fast, and never raises."""
+        missing = extras.first_missing(self.packages)
+        return Availability(False, *missing) if missing else Availability(ok=True)
 
     @abstractmethod
     def rates(self, effort: Effort) -> Sequence[Rate]:
@@ -283,6 +300,9 @@ class SetCodec(Codec):
 
     kind: Kind = "set"
     random_access: ClassVar[bool] = False  # whether decode_one costs less than decode_set
+    # Whether encode_set uses ctx.sequences. Then frames of one motion follow each other in the set, and the key of the
+    # coding has the sequences; the decoder gets the stream alone.
+    uses_sequences: ClassVar[bool] = False
 
     @abstractmethod
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:

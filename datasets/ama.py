@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gcbench.datasets.base import MeshSource
+from gcbench.datasets.base import MeshSource, Motion
 from gcbench.datasets.published import PublishedDataset
 
 # Name in the published list → name of the official tar. march1 and squat1 are the I_ recordings, since they have the
@@ -22,7 +22,7 @@ OFFICIAL_NAMES = {
     "squat2": "D_squat",
     "swing": "T_swing",
 }
-_MESH = re.compile(r"mesh_\d+\.obj")
+_MESH = re.compile(r"mesh_(\d{1,9})\.obj")
 
 
 class Ama(PublishedDataset):
@@ -30,7 +30,8 @@ class Ama(PublishedDataset):
 
     Layouts, under ``ama/``, ``AMA/`` or the data root itself: ``<sequence>/mesh_NNNN.obj``,
     ``<sequence>/meshes/mesh_NNNN.obj``, and the same under the official tar names (``I_crane``, ``D_march``, …).
-    If a mesh exists twice, the first in this order is taken. Other sequences are ignored.
+    If a mesh exists twice, the first in this order is taken. Other sequences are ignored. Each mesh is a frame of its
+    sequence (:class:`Motion`), and NNNN is its number.
     """
 
     name = "ama"
@@ -47,8 +48,9 @@ class Ama(PublishedDataset):
                 for folder in (base / name / inner for name in (sequence, official) for inner in ("", "meshes")):
                     for path in folder.glob("mesh_*.obj"):
                         mesh = f"{sequence}/{path.stem}"
-                        if _MESH.fullmatch(path.name):
-                            frames.setdefault(mesh, MeshSource(self.name, mesh, path))
+                        if found := _MESH.fullmatch(path.name):
+                            motion = Motion(sequence, int(found[1]))
+                            frames.setdefault(mesh, MeshSource(self.name, mesh, path, motion=motion))
             meshes.update(sorted(frames.items()))
         return meshes
 

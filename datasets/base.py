@@ -22,6 +22,15 @@ def as_split(name: str) -> Split:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """Where a mesh is in a motion: it is one frame of a sequence."""
+
+    sequence: str  # name in the dataset, such as "crane"
+    frame: int  # number in the sequence; the numbers of frames that are not in the dataset are left out
+    fps: float | None = None  # frames in a second of the motion, if known
+
+
+@dataclass(frozen=True)
 class MeshSource:
     """The file of one mesh."""
 
@@ -29,6 +38,7 @@ class MeshSource:
     mesh: str  # name in the dataset, such as "crane/mesh_0002": unique, and the same on every machine
     path: Path
     frame: int = 0  # in an animation file (.anime)
+    motion: Motion | None = None  # None: the mesh is no frame of a sequence
 
 
 @dataclass(frozen=True)

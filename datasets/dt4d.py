@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gcbench.datasets.anime import AnimeFile
-from gcbench.datasets.base import MeshSource
+from gcbench.datasets.base import MeshSource, Motion
 from gcbench.datasets.published import PublishedDataset
 from gcbench.errors import BadMesh
 
@@ -17,6 +17,8 @@ class Dt4d(PublishedDataset):
 
     Layout, under ``dt4d/``, ``DT4D/``, ``DeformingThings4D/`` or the data root itself:
     ``animals/<object>_<action>/<object>_<action>.anime`` and ``humanoids/…``.
+
+    Each mesh is a frame of its animation (:class:`Motion`).
 
     The split ``all`` has every frame of every animation: more than a hundred thousand meshes in the full release. An
     animation with an unreadable header counts as one frame 0000, which becomes a bad-input record.
@@ -49,7 +51,7 @@ class Dt4d(PublishedDataset):
                 n_frames = 1
             for frame in range(n_frames):
                 mesh = f"{name}/{frame:04d}"
-                meshes[mesh] = MeshSource(self.name, mesh, path, frame)
+                meshes[mesh] = MeshSource(self.name, mesh, path, frame, Motion(name, frame))
         return meshes
 
     def mesh_of_line(self, line: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcbench import plain_text
 from gcbench.datasets.base import Dataset, MeshSource, Selection, Split
+from gcbench.datasets.sequences import FILE, motions
 from gcbench.errors import DatasetMissing, UsageError
 from gcbench.geometry import files as readers
 
@@ -25,6 +26,9 @@ class FolderDataset(Dataset):
 
     What cannot be used is a mesh too, and ends as bad input: a link to nothing, a named pipe. Folders that cannot be
     listed, and files of other formats, are in the notes of the selection.
+
+    Meshes beside a file ``sequence.toml`` are the frames of a sequence (:mod:`gcbench.datasets.sequences`), which has
+    the path of its folder as name, and come in the order of the motion.
     """
 
     splits = ("all",)
@@ -40,7 +44,7 @@ class FolderDataset(Dataset):
             raise UsageError(f"'{self.name}' is a folder ({self.path}) and has no split '{split}', only 'all'")
 
     def select(self, split: Split, root: Path | None) -> Selection:
-        """Find the mesh files; see :meth:`Dataset.select`."""
+        """Find the mesh files; see :meth:`Dataset.select`. Raises UsageError for a wrong ``sequence.toml``."""
         self.require_split(split)
         found = search(self.path)
         files = {plain_text.name_of_path(path.relative_to(self.path)): path for path in found.meshes}
@@ -55,12 +59,31 @@ class FolderDataset(Dataset):
                 "; ".join([f"no mesh files in {self.path}", *notes]),
                 f"a folder dataset needs files with {', '.join(readers.SUFFIXES)}",
             )
-        sources = tuple(MeshSource(self.name, mesh, path) for mesh, path in sorted(named.items()))
-        return Selection(sources, notes=notes)
+        frames = motions(named.values(), self._sequence)
+        sources = [MeshSource(self.name, mesh, path, motion=frames.get(path)) for mesh, path in sorted(named.items())]
+        return Selection(tuple(_in_order(sources)), notes=notes)
+
+    def _sequence(self, folder: Path) -> str:
+        """Name of the sequence in a folder: its path, which is ``.`` for the folder of the dataset."""
+        return plain_text.name_of_path(folder.relative_to(self.path))
 
     def describe(self) -> str:
         """One line: which folder."""
         return f"folder {self.path}"
+
+
+def _in_order(sources: Sequence[MeshSource]) -> Iterable[MeshSource]:
+    """The meshes in their order, but the frames of each sequence, among their places, in the order of the motion."""
+    frames: dict[str, list[MeshSource]] = {}
+    for source in sources:
+        if source.motion is not None:
+            frames.setdefault(source.motion.sequence, []).append(source)
+    next_frame = {name: iter(sorted(of, key=_frame)) for name, of in frames.items()}
+    return (source if source.motion is None else next(next_frame[source.motion.sequence]) for source in sources)
+
+
+def _frame(source: MeshSource) -> int:
+    return source.motion.frame if source.motion is not None else 0
 
 
 @dataclass
@@ -89,6 +112,8 @@ def search(folder: Path) -> Found:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
+            if name == FILE:
+                continue
             if suffix in readers.SUFFIXES:
                 found.meshes.append(Path(parent, name))
             else:

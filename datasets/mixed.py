@@ -66,7 +66,10 @@ class Mixed(Dataset):
         )
 
     def _own(self, source: MeshSource) -> MeshSource:
-        return replace(source, dataset=self.name, mesh=f"{source.dataset}/{source.mesh}")
+        motion = source.motion
+        if motion is not None:
+            motion = replace(motion, sequence=f"{source.dataset}/{motion.sequence}")
+        return replace(source, dataset=self.name, mesh=f"{source.dataset}/{source.mesh}", motion=motion)
 
 
 def draw(dataset: str, lines: Iterable[str], count: int = MESHES_OF_EACH) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import posixpath
 import shutil
 import tarfile
 import tempfile
@@ -66,7 +67,7 @@ def unpacked(archive: Path, beside: Path, wanted: Callable[[PurePosixPath], bool
             with archive.open("rb") as file:
                 room = _Room(max(RATIO * archive.stat().st_size, SMALL_BYTES))
                 _extract(file, folder, wanted, room, _DEPTH)
-        except (tarfile.FilterError, _Refused) as error:
+        except _Refused as error:
             raise BadArchive(f"{archive.name} is refused: {error}") from error
         except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise BadArchive(f"{archive.name} is not a readable archive: {error}") from error
@@ -150,12 +151,9 @@ def _extract(file: IO[bytes], folder: Path, wanted: Callable[[PurePosixPath], bo
         for member in tar:
             room.take_member(member)
             tar.members = []  # type: ignore[attr-defined]  # nobody needs the list, which would only grow
-            # The filter refuses `..`, links that leave the folder, and devices. It checks unwanted members too, since
-            # an archive with such a member is not trusted at all.
-            checked = tarfile.data_filter(member, str(folder))
-            if not checked.isreg():
+            path = _inside(member)  # of unwanted members too: an archive with a bad one is not trusted at all
+            if not member.isreg():
                 continue
-            path = PurePosixPath(checked.name)
             inner = path.name.lower().endswith(_INNER) and depth > 1
             if not (inner or wanted(path)):
                 continue
@@ -164,7 +162,24 @@ def _extract(file: IO[bytes], folder: Path, wanted: Callable[[PurePosixPath], bo
             if inner:
                 _extract(content, _made(folder / path.parent, path), wanted, room, depth - 1)
             else:
-                _write(content, folder, path, checked.size)
+                _write(content, folder, path, member.size)
+
+
+def _inside(member: tarfile.TarInfo) -> PurePosixPath:
+    """Path of a member below the folder. Raises _Refused for ``..``, devices and links that leave the folder.
+
+    Debian 12 has a Python whose tarfile has no ``data_filter``.
+    """
+    path = PurePosixPath(member.name.lstrip("/"))
+    if ".." in path.parts:
+        raise _Refused(f"{member.name!r} would be outside of the folder")
+    if member.issym() or member.islnk():
+        target = posixpath.normpath(path.parent / member.linkname if member.issym() else member.linkname)
+        if target.startswith(("/", "..")):
+            raise _Refused(f"{member.name!r} links to {member.linkname!r}, outside of the folder")
+    elif not (member.isreg() or member.isdir()):
+        raise _Refused(f"{member.name!r} is a device or a pipe")
+    return path
 
 
 def _write(content: IO[bytes], folder: Path, path: PurePosixPath, size: int) -> None:

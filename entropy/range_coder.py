@@ -202,14 +202,14 @@ class BellModel(Model[RangeSink, RangeSource]):
     def encode(self, symbols: Symbols, sink: RangeSink) -> None:
         """Write the symbols sorted by scale; symbols of one scale keep their order in memory."""
         ordered = symbols.reshape(-1)[self._order]
-        for start, stop, _, model in self._runs:
-            sink.put(ordered[start:stop], model)
+        for start, stop, table in self._runs:
+            sink.put(ordered[start:stop], categorical(table))
 
     def decode(self, source: RangeSource) -> NDArray[np.int16]:
         """Read the symbols sorted by scale and put each symbol in its place."""
         ordered = np.zeros(prod(self.dims), np.int16)
-        for start, stop, _, model in self._runs:
-            ordered[start:stop] = source.get(stop - start, model)
+        for start, stop, table in self._runs:
+            ordered[start:stop] = source.get(stop - start, categorical(table))
         symbols = np.zeros_like(ordered)
         symbols[self._order] = ordered
         return symbols.reshape(self.dims)
@@ -218,7 +218,7 @@ class BellModel(Model[RangeSink, RangeSource]):
         """Information of the symbols under the tables of their places, in bits."""
         ordered = symbols.reshape(-1, prod(self.dims))[:, self._order]
         bits = 0.0
-        for start, stop, table, _ in self._runs:
+        for start, stop, table in self._runs:
             counts = np.bincount(ordered[:, start:stop].reshape(-1), minlength=self.levels)
             bits += float(counts @ (PRECISION - np.log2(table)))
         return bits
@@ -237,14 +237,14 @@ class BellModel(Model[RangeSink, RangeSource]):
         return np.argsort(self._scales, kind="stable")
 
     @cached_property
-    def _runs(self) -> list[tuple[int, int, NDArray[np.int64], Any]]:
-        """For each scale that occurs: its start and stop in the order, its table, constriction's model."""
+    def _runs(self) -> list[tuple[int, int, NDArray[np.int64]]]:
+        """For each scale that occurs: its start and stop in the order, and its table."""
         counts = np.bincount(self._scales, minlength=SCALES)
         stops = np.cumsum(counts)
         runs = []
         for scale in np.flatnonzero(counts):
             table = bell_frequencies(self.levels, self.location, self.shape, int(scale))
-            runs.append((int(stops[scale] - counts[scale]), int(stops[scale]), table, categorical(table)))
+            runs.append((int(stops[scale] - counts[scale]), int(stops[scale]), table))
         return runs
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gcbench.errors import BadMesh
 from gcbench.geometry.marching_cubes import HALF_SIDE
 from gcbench.geometry.surface import Surface
-from gcbench.geometry.winding import inside, merged_triangles, orient
+from gcbench.geometry.winding import Winding, merged_triangles, orient
 
 if TYPE_CHECKING:
     import trimesh
@@ -78,6 +78,7 @@ class Field:
         if not np.ptp(merged, axis=0).any():
             raise BadMesh("the mesh is a point")
         self.surface = Surface(merged, orient(indices, merged))
+        self._winding = Winding(merged, self.surface.faces)
 
     def __call__(self, points: Floats) -> NDArray[np.float32]:
         """Signed distance at (n, 3) points: (n,) float32."""
@@ -87,7 +88,7 @@ class Field:
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         """Whether (n, 3) points are inside: (n,) bool; much cheaper than the distance."""
-        return inside(self.surface.vertices, self.surface.faces, points)
+        return self._winding.inside(points)
 
 
 def draw(field: Field, count: int, mixture: Mixture, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

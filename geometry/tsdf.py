@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from gcbench.errors import BadMesh
 from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
-from gcbench.geometry.winding import INSIDE, is_closed, merged_triangles, orient, winding_number
+from gcbench.geometry.winding import INSIDE, Winding, is_closed, merged_triangles, orient
 
 if TYPE_CHECKING:
     import trimesh
@@ -113,7 +113,7 @@ def _inside(vertices: Floats, faces: Ints, grid: Grid, band: NDArray[np.bool_]) 
 
     queries = np.concatenate([near, witnesses.ravel()])
     points = grid.axis()[np.stack(np.unravel_index(queries, band.shape), axis=1)]
-    wound = winding_number(vertices, faces, points)
+    wound = Winding(vertices, faces)(points)
     verdict = np.zeros(count + 1, bool)
     verdict[labels] = wound[len(near) :].reshape(witnesses.shape).mean(axis=1) > INSIDE
     inside: NDArray[np.bool_] = verdict[region]

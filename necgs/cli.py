@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from gcbench import extras
 from gcbench.errors import BadMesh, BenchError, UsageError
 from gcbench.necgs import designs
 from gcbench.necgs.settings import Coder, Effort, Objective
@@ -217,8 +218,16 @@ def main() -> None:
     try:
         app()
     except BenchError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (missing := extras.explained(error)) is None:
+            raise
+        _end(missing, BenchError.exit_code)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)
 
 
 def _info(reader: Reader) -> Iterator[str]:

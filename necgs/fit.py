@@ -6,7 +6,7 @@ An objective measures how far the surface of the volume is from the mesh: ``clos
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -84,6 +84,7 @@ def fit(
     objective: ObjectiveName = "closest-point",
     *,
     schedule: Schedule | None = None,
+    steps: int = 0,
     deformation: bool = True,
     bits: int = 8,
     seed: int = 0,
@@ -103,6 +104,8 @@ def fit(
         Exact closest points, depth and silhouette of rendered views (Eq. 6-8), or the plain TSDF as it is.
     schedule : Schedule or None
         None is what suits the objective.
+    steps : int
+        Steps in place of those of the schedule; 0 keeps those.
     deformation : bool
         Whether vertices of the grid may be displaced: four channels, or one.
     bits : int
@@ -137,7 +140,9 @@ def fit(
     if objective == "none":
         return straight_through.nearest(volume, bits).numpy()
     loss, own = _objective(mesh, surface, grid, objective, seed=seed, device=device, threads=threads)
-    return minimise(loss, volume.to(device), grid, schedule or own, bits=bits, progress=progress).cpu().numpy()
+    own = schedule or own
+    own = replace(own, steps=steps or own.steps)
+    return minimise(loss, volume.to(device), grid, own, bits=bits, progress=progress).cpu().numpy()
 
 
 def _start(mesh: trimesh.Trimesh, corners: NDArray[np.float64], grid: Grid, threads: int) -> NDArray[np.float32]:

@@ -36,6 +36,7 @@ class Recipe:
     bits: int
     seed: int
     device: str = "cpu"
+    steps: int = 0  # of the fit; 0 takes those that suit the objective
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -49,7 +50,14 @@ class Recipe:
 
 
 def fit_set(
-    meshes: Sequence[trimesh.Trimesh], resolution: int, objective: Objective, job: Job, *, deformation: bool, bits: int
+    meshes: Sequence[trimesh.Trimesh],
+    resolution: int,
+    objective: Objective,
+    job: Job,
+    *,
+    deformation: bool,
+    bits: int,
+    steps: int = 0,
 ) -> NDArray[np.int16]:
     """Fit a volume to each mesh of a set, in the job's threads, and keep the volumes in its folder.
 
@@ -68,6 +76,8 @@ def fit_set(
         Four channels, or one.
     bits : int
         N of Eq. 5.
+    steps : int
+        Steps of each fit; 0 takes those that suit the objective.
 
     Returns
     -------
@@ -83,7 +93,7 @@ def fit_set(
     UsageError
         There are several processes and no folder.
     """
-    recipe = Recipe(Grid(resolution), objective, deformation, bits, seed=job.seed, device=job.device)
+    recipe = Recipe(Grid(resolution), objective, deformation, bits, seed=job.seed, device=job.device, steps=steps)
     folder = job.work / "volumes" if job.work else None
     with job.stage("volumes"):
         ranks = Ranks.join(job.device)
@@ -142,6 +152,7 @@ def _fit(vertices: NDArray[np.float64], faces: NDArray[np.int64], recipe: Recipe
         mesh,
         recipe.grid,
         recipe.objective,
+        steps=recipe.steps,
         deformation=recipe.deformation,
         bits=recipe.bits,
         seed=recipe.seed,

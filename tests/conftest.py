@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pytest
 import trimesh
 
 pytest.register_assert_rewrite("common")
+hypothesis.settings.register_profile("gcbench", max_examples=40, deadline=None)  # where a test names no number
+hypothesis.settings.load_profile("gcbench")
 
 PLUGIN = Path(__file__).parent / "plugin"
 SUITES = PLUGIN / "suites"  # metric suites of tests, apart: what is asserted of all columns holds without them
@@ -47,7 +50,7 @@ def _shared_templates(_environment) -> Iterator[None]:
     shared: dict[tuple[int, frozenset[tuple[str, str]]], Templates] = {}
 
     def environment() -> dict[str, str]:
-        nothing_to_workers = {"PYTEST_CURRENT_TEST", "COLUMNS", "BENCH_DATA"}
+        nothing_to_workers = {"PYTEST_CURRENT_TEST", "COLUMNS", "BENCH_DATA", "TCM_ENABLE"}  # Open3D sets the last
         return {name: value for name, value in os.environ.items() if name not in nothing_to_workers}
 
     plain = environment()
@@ -77,7 +80,8 @@ def _shared_templates(_environment) -> Iterator[None]:
 
 
 REAL_DATA = os.environ.get("BENCH_DATA")
-REAL_PROGRAMS = {name: os.environ[name] for name in ("GCBENCH_TMC3", "GCBENCH_TMC2") if name in os.environ}
+_PROGRAMS = ("GCBENCH_TMC3", "GCBENCH_TMC2", "GCBENCH_VMESH")
+REAL_PROGRAMS = {name: os.environ[name] for name in _PROGRAMS if name in os.environ}
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +97,11 @@ def _real_programs(request, monkeypatch) -> None:
     """Let tests that are marked as needing real programs find them; without they are skipped."""
     from gcbench.codecs.mpeg import programs
 
-    needs = {"needs_tmc3": (programs.TMC3,), "needs_vpcc": (programs.PCC_APP_ENCODER, programs.PCC_APP_DECODER)}
+    needs = {
+        "needs_tmc3": (programs.TMC3,),
+        "needs_vpcc": (programs.PCC_APP_ENCODER, programs.PCC_APP_DECODER),
+        "needs_vmesh": (programs.VMESH_ENCODER, programs.VMESH_DECODER),
+    }
     for marker, wanted in needs.items():
         if request.node.get_closest_marker(marker) is None:
             continue

@@ -6,5 +6,7 @@
 - ``networks``: many small networks at once, on points of their own, with an Adam that bounds each one's gradient.
 - ``perceptrons``, ``fused``, ``fused_kernels``: such networks, and compiled loops for them.
 - ``quantise``: Eq. 5's quantiser on arrays; ``straight_through``: on tensors, with gradients.
+- ``weights``: files of trained weights, checked. ``weight_files``: their fingerprints, without torch.
+- ``sparse``: sparse networks of voxels.
 - ``progress``: what is called with the fraction done. It, ``quantise`` and ``precision`` are imported without torch.
 """

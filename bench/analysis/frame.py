@@ -67,7 +67,7 @@ def summarise(rows: pd.DataFrame, *, penalise: bool = False) -> pd.DataFrame:
         - ``codings``, ``ok``, ``failed``: numbers of codings; everything below is over the ``ok`` ones;
         - ``success``: ok / (ok + failed);
         - ``ratio``: Σ obj_bytes / Σ stream_bytes (DESIGN section 6), ``kilobytes``: mean stream size in 1000 bytes;
-        - ``bits_per_vertex``: mean;
+        - ``bits_per_vertex``: mean; ``kilobits_per_frame``: mean, where every mesh is a frame of a sequence;
         - every column of a metric suite, and its floor: mean over the codings that have a value;
         - ``timed``: whether times and memory are from the timing pass, which must be ok for every mesh with an ok
           coding. Otherwise they are from the single calls of the quality pass;
@@ -229,6 +229,9 @@ def _quality(part: _Part, *, penalise: bool) -> dict[str, Any]:
         }
     found["kilobytes"] = ok.of(ok.numbers("stream_bytes"), "mean") / 1000
     found["bits_per_vertex"] = ok.of(ok.numbers("bits_per_vertex"), "mean")
+    if "sequence" in part.rows and (of_motion := part.rows["sequence"].notna().to_numpy()).any():
+        all_frames = part.where(of_motion).size() == part.size()
+        found["kilobits_per_frame"] = np.where(all_frames, 8 * found["kilobytes"], np.nan)
     for column in columns().values():
         if column.name in part.rows:
             # A coding that is ok but was not measured is no failure.

@@ -8,14 +8,14 @@ version 2 only q10. A curve through both rates would mix two versions, so q8 is 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from gcbench.bench.analysis.gone import without_gone
 from gcbench.bench.store import columnar, view
 from gcbench.bench.store.mesh_names import read_names
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 
 Ladder = tuple[str, str, str, str, str]
 LADDER = ["dataset", "split", "effort", "device", "codec"]
@@ -29,16 +29,19 @@ class Newest:
     ----------
     rows : DataFrame
         The columns of :func:`gcbench.bench.analysis.frame.frame`, in the order of
-        :meth:`gcbench.bench.store.run.Run.records`.
+        :meth:`gcbench.bench.store.Results.records`.
     notes : tuple of str
         A line for each codec and dataset whose records were left out, or with a rate that mixes versions.
+    suites : mapping
+        Suite → versions that measured.
     """
 
     rows: pd.DataFrame
     notes: tuple[str, ...] = ()
+    suites: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def newest(run: Run, names: Collection[str] = (), *, gone: bool = False) -> Newest:
+def newest(run: Results, names: Collection[str] = (), *, gone: bool = False) -> Newest:
     """Read a run without the rates that the newest version of a codec has not coded; datasets are treated separately.
 
     The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
@@ -46,7 +49,8 @@ def newest(run: Run, names: Collection[str] = (), *, gone: bool = False) -> Newe
 
     Parameters
     ----------
-    run : Run
+    run : Results
+        A run or a pack.
     names : collection of str
         Columns that are wanted; none is all. The columns that tell versions and meshes apart are always there.
     gone : bool
@@ -58,15 +62,16 @@ def newest(run: Run, names: Collection[str] = (), *, gone: bool = False) -> Newe
         The run is by a newer gcbench, or there is no room for its tables.
     """
     with view.opened(run) as con:
-        rows, last = (
+        rows, last, suites = (
             columnar.frame(con, {*LADDER, "rate", "mesh", "codec_version", *names} if names else ()),
             columnar.newest_versions(con),
+            columnar.counting_suites(con),
         )
     left_out: tuple[str, ...] = ()
     if not gone:
         rows, left_out = without_gone(rows, read_names(run))
     found = by_newest_versions(rows, last)
-    return Newest(_trimmed(found.rows) if left_out else found.rows, (*left_out, *found.notes))
+    return Newest(_trimmed(found.rows) if left_out else found.rows, (*left_out, *found.notes), suites)
 
 
 def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, str]) -> Newest:

@@ -4,7 +4,17 @@ A *cell* is one mesh, coded by one codec at one rate. The gate runs a small subs
 """
 
 from gcbench.bench.audit.baseline import Baseline, Subset
-from gcbench.bench.audit.comparison import Comparison, cell_results, compare_results
+from gcbench.bench.audit.comparison import Comparison, cell_results, compare_results, named_alike
 from gcbench.bench.audit.gate import GateReport, gate, run_subset
 
-__all__ = ["Baseline", "Comparison", "GateReport", "Subset", "cell_results", "compare_results", "gate", "run_subset"]
+__all__ = [
+    "Baseline",
+    "Comparison",
+    "GateReport",
+    "Subset",
+    "cell_results",
+    "compare_results",
+    "gate",
+    "named_alike",
+    "run_subset",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from gcbench.bench.metrics import SUITES, Column, columns
@@ -181,6 +181,23 @@ def cell_results(records: Iterable[Record], codecs: Sequence[str] = ()) -> dict[
             r.status, r.stream_bytes, r.input_sha256, metrics, r.error, dict(r.suites), dict(r.unmeasured)
         )
     return results
+
+
+def named_alike(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
+    """The new records; a mesh that only the old ones have under its name takes the name of the same mesh there.
+
+    Example: ``ama/crane/0002`` of the old records and ``my-copy/a`` of the new ones have the same SHA-256.
+    """
+    known = {(r.dataset, r.split, r.mesh): r.input_sha256 for r in old}
+    name_of = {sha256: name for name, sha256 in reversed(list(known.items())) if sha256 is not None}
+    renamed = []
+    for r in new:
+        name = name_of.get(r.input_sha256 or "")
+        if name is not None and (r.dataset, r.split, r.mesh) not in known:
+            dataset, split, mesh = name
+            r = replace(r, dataset=dataset, split=split, mesh=mesh)  # noqa: PLW2901
+        renamed.append(r)
+    return renamed
 
 
 def compare(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from gcbench.bench.metrics import Column, Suite, floors
-from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
+from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key, sequences_of
 from gcbench.bench.store.records import CodedMesh, Coding, Measurement, Record
 from gcbench.codecs import Codec, StreamLayout
 from gcbench.codecs.base import as_effort
@@ -96,8 +96,11 @@ def check_layout(coding: Coding, layout: StreamLayout) -> Iterator[Finding]:
         yield from _size(coding, mesh, "mesh_bytes", true)
 
 
-def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
-    """Check the key of a coding; ``codec`` has the address and the version of the coding."""
+def check_coding_key(coding: Coding, codec: Codec, *, keyed: bool = True) -> Iterator[Finding]:
+    """Check what the ladder says of a coding and, if it has one, its key.
+
+    ``codec`` has the address and the version of the coding.
+    """
     try:
         effort, _ = as_effort(coding.effort), as_split(coding.split)
     except UsageError as error:
@@ -111,6 +114,8 @@ def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
     for name, true in (("rate_index", index), ("kind", codec.kind), ("decoder_bytes", codec.decoder_bytes)):
         if (recorded := getattr(coding, name)) != true:
             yield Finding("key", where(coding), f"{name} is recorded as {recorded!r}, it is {true!r}")
+    if not keyed:
+        return
     key = coding_key(
         codec=coding.codec,
         codec_version=coding.codec_version,
@@ -120,6 +125,9 @@ def check_coding_key(coding: Coding, codec: Codec) -> Iterator[Finding]:
         device=coding.device,
         timing=coding.timing,
         inputs=[mesh.input_sha256 or f"bad input: {mesh.problem}" for mesh in coding.meshes],
+        sequences=sequences_of([mesh.sequence for mesh in coding.coded])
+        if codec.kind == "set" and getattr(codec, "uses_sequences", False)
+        else (),
     )
     if key != coding.key:
         yield Finding("key", where(coding), "its key is not the hash of what it says was coded")

@@ -14,7 +14,7 @@ from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.work import Task
 from gcbench.bench.store.records import Measurement, Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 from gcbench.errors import UsageError
 
 MIN_SAMPLE = 5  # records to measure again at least
@@ -89,7 +89,7 @@ def tolerance(name: str, *, deterministic: bool) -> float:
 
 
 def remeasure(
-    store: Run, units: Mapping[MeasurementUnit, Sequence[Record]], executor: Executor
+    store: Results, units: Mapping[MeasurementUnit, Sequence[Record]], executor: Executor
 ) -> Iterator[tuple[Record, tuple[Measurement, ...]]]:
     """Decode stored streams and measure again; nothing is written to the run.
 

@@ -6,6 +6,7 @@ and measured again. Nothing is encoded, and nothing in the run changes.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from gcbench.bench.audit import consistency
 from gcbench.bench.audit.consistency import Finding, where
-from gcbench.bench.audit.inputs import MeshKey, check_inputs, mesh_key
+from gcbench.bench.audit.inputs import Inputs, InputsByHash, MeshKey, check_inputs, mesh_key
 from gcbench.bench.audit.remeasure import ONE_PERCENT, Sample, draw, measured_by, remeasure, tolerance
 from gcbench.bench.metrics import SUITES, columns
 from gcbench.bench.metrics.change import worsening
@@ -27,8 +28,9 @@ from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.outstanding import applies
 from gcbench.bench.run.slot import Folders
 from gcbench.bench.run.work import TaskLimits
+from gcbench.bench.store.pack import Pack
 from gcbench.bench.store.records import Coding, Measurement, Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 from gcbench.codecs import CODECS, Codec, SetCodec
 from gcbench.datasets import MeshSource
 from gcbench.errors import BitstreamError, StoreError, UsageError
@@ -40,7 +42,7 @@ class Verification:
 
     run: str  # folder
     records: int
-    codings: int  # the last coding of each thing, see `Run.counting`
+    codings: int  # the last coding of each thing, see `Results.counting`
     measurements: int  # one for each suite on each decoded mesh
     streams: int  # distinct streams that codings name
     streams_intact: int  # streams that have their SHA-256
@@ -62,12 +64,13 @@ class Verification:
 
 
 def verify(
-    store: Run,
+    store: Results,
     *,
     sample: Sample = ONE_PERCENT,
     seed: int | None = None,
     folders: Mapping[str, Path] | None = None,
     data: Path | None = None,
+    datasets: Sequence[str] = (),
     jobs: int = 1,
     limit: TaskLimits = TaskLimits(deadline_s=3600.0),
     executor: Executor | None = None,
@@ -85,6 +88,8 @@ def verify(
         Dataset → new path, for datasets that are folders and have moved.
     data : Path, optional
         Data root.
+    datasets : sequence of str
+        Datasets and folders in which input meshes are looked for by their hashes, whatever their names.
     jobs : int
         Parallel tasks.
     limit : TaskLimits
@@ -104,7 +109,8 @@ def verify(
         raise UsageError(f"{store.path} is not a run, or has no coding yet")
     seed = secrets.randbelow(2**32) if seed is None else seed
     check = _Check(store, codings, store.records(codings), progress or (lambda *_: None))
-    check.everything(KeptInputs(store, data, folders))
+    inputs = KeptInputs(store, data, folders)
+    check.everything(InputsByHash(inputs, check.records, datasets, data, check.progress) if datasets else inputs)
     sampled = draw(check.records, sample, seed)
     check.measure_again(sampled, lambda: executor or LocalExecutor(jobs, Folders.temporary(), limit=limit))
     return Verification(
@@ -146,7 +152,7 @@ class _Known:
 class _Check:
     """State of one verification."""
 
-    store: Run
+    store: Results
     codings: list[Coding]
     records: list[Record]
     progress: Progress
@@ -165,7 +171,7 @@ class _Check:
     def __post_init__(self) -> None:
         self._sessions = {s["session"]: s for s in self.store.sessions()}
 
-    def everything(self, inputs: KeptInputs) -> None:
+    def everything(self, inputs: Inputs) -> None:
         """Run the checks that cover all codings, measurements and meshes."""
         self._check_lines()
         self._check_streams()
@@ -185,17 +191,18 @@ class _Check:
         self.measurements = list(self.store.measurements())
         codings = sum(1 for _ in self.store.codings())
         for name, parsed in (("codings.jsonl", codings), ("measurements.jsonl", len(self.measurements))):
-            path = self.store.path / name
-            data = path.read_bytes() if path.exists() else b""
-            lines = data.count(b"\n")
+            lines = sum(1 for _ in self.store.lines(name))
             if lines != parsed:
                 self.differs.append(Finding("line", name, f"{lines - parsed} of {lines} lines cannot be read"))
-            if data and not data.endswith(b"\n"):
+            path = self.store.path / name
+            if path.exists() and path.stat().st_size and not _ends_a_line(path):
                 self.unchecked.append(Finding("line", name, "its last line is incomplete; resume the run to repeat it"))
         made = self.store.made()
         for session in sorted({*made["coded"], *made["measured"]} - set(self._sessions)):
             count = made["coded"][session] + made["measured"][session]
             self.unchecked.append(Finding("session", session, f"has {count} lines, but no provenance"))
+        if isinstance(self.store, Pack):  # which has no lines of codings that no longer count
+            return
         for session, facts in self._sessions.items():
             for what, by_session in made.items():
                 # A session may have more lines: it also stores earlier codings under the names of its plan.
@@ -210,6 +217,10 @@ class _Check:
             for sha256 in coding.streams:
                 of_stream[sha256].append(coding)
         self.streams = set(of_stream)
+        if isinstance(self.store, Pack) and self.store.streams is None:
+            why = f"{len(self.streams)} streams are not here; name their archive: --streams FILE"
+            self.unchecked.append(Finding("stream", self.store.name, why))
+            return
         for done, (sha256, codings) in enumerate(of_stream.items()):
             self.progress(done, len(of_stream), "streams")
             try:
@@ -242,7 +253,7 @@ class _Check:
             if codec is None:
                 stale[coding.codec, self.codecs[coding.codec].differs_from(coding.codec_version)] += 1
                 continue
-            findings = list(consistency.check_coding_key(coding, codec))
+            findings = list(consistency.check_coding_key(coding, codec, keyed=self.store.keyed))
             if self._sessions.get(coding.session, {}).get("key_version") == KEY_VERSION:
                 self.differs += findings
             else:  # another version of gcbench made the keys, perhaps in another way
@@ -283,7 +294,8 @@ class _Check:
         for m in self.measurements:
             mesh = (m.stream, m.place, m.input, m.seed, m.codec, m.decoder_version)
             name = names.get(mesh, f"{m.codec}, mesh {m.place} of stream {m.stream[:12]}")
-            self.differs += consistency.check_measurement_key(m, name)
+            if self.store.keyed:
+                self.differs += consistency.check_measurement_key(m, name)
             if not self._suite(m.suite).differs_from(m.suite_version):
                 self.differs += consistency.check_values(m, self._suite(m.suite).here, name)
         stale = Counter(
@@ -357,6 +369,12 @@ class _Check:
             more = f"; also {', '.join(name for name in wrong if name != worst)}" if len(wrong) > 1 else ""
             message = f"{worst} is recorded as {record.metrics[worst]!r}, measured again it is {values[worst]!r}"
             self.differs.append(Finding("metric", where(record), f"{message} (off by {off[worst]:.2g}){more}"))
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _measured_mesh(r: Record) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ from gcbench.bench.cli.options import (
 )
 from gcbench.bench.cli.output import say
 from gcbench.bench.cli.run import again, suites_of
-from gcbench.bench.cli.runs import opened, short_name
+from gcbench.bench.cli.runs import opened_run, short_name
 from gcbench.errors import UsageError
 from gcbench.interrupts import INTERRUPTED
 
@@ -69,7 +69,7 @@ def measure_command(
     from gcbench.bench.run.runner import default_threads, measure_run, suite_ids
     from gcbench.registry import split_addresses
 
-    store = opened(run)
+    store = opened_run(run)
     suites = suite_ids(suites_of(suite))
     records = chosen(store.records(), datasets=names(dataset), codecs=split_addresses(codec), rates=names(rate))
     if not records:

@@ -38,6 +38,16 @@ Suites = Annotated[
         show_default=False,
     ),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A run or a pack, such as results/reference/ama40: its codecs are shown among those of the run, on the "
+        "same meshes. Repeatable.",
+        metavar="RESULTS",
+        show_default=False,
+    ),
+]
 TableFormat = Annotated[
     Literal["text", "markdown", "latex", "html", "csv", "json"],
     typer.Option("--format", "-f", help="What to print. CSV and JSON have every column and digit."),

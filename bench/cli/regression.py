@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,8 @@ from gcbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from gcbench.bench.audit.comparison import Verdict
+    from gcbench.bench.store import Results
+    from gcbench.bench.tabular import Table
 
 NOT_MEASURED = 2
 _EXIT_CODES: Mapping[Verdict, int] = {"equal": 0, "better": 0, "worse": 1, "not measured": NOT_MEASURED}
@@ -56,25 +59,33 @@ def compare_command(
         bench compare before after
         bench compare before after -c my-codec -f markdown > pr.md
         bench compare laptop server --tolerance 0.1%
+        bench compare my-run results/reference/ama40
 
     A cell is one mesh, codec and rate. Cells of the two runs are matched by
-    dataset, mesh, codec, rate, effort, seed and device. A cell is worse if
-    its bytes or a metric became worse by more than the tolerance, or if it
-    succeeded in RUN_A and failed in RUN_B.
+    mesh (its name, else the hash of its content), codec, rate, effort, seed
+    and device. A cell is worse if its bytes or a metric became worse by more
+    than the tolerance, or if it succeeded in RUN_A and failed in RUN_B.
+
+    If the runs have no cell in common, such as a run of a new codec and
+    results/reference/ama40, the BD-rates of the codecs of RUN_A against
+    those of RUN_B are shown instead of a verdict.
 
     [bold]Exit codes[/bold]
 
         0 nothing is worse   1 RUN_B is worse
         2 no verdict: no run, no common cell, different meshes
     """
-    from gcbench.bench.audit import cell_results, compare_results, render
+    from gcbench.bench.audit import cell_results, compare_results, named_alike, render
     from gcbench.registry import split_addresses
 
     given = _percentage(tolerance) if tolerance else None
     with _cannot_measure():
         codecs = split_addresses(codec) if codec else []
-        old, new = (cell_results(opened(run).records(), codecs) for run in (run_a, run_b))
+        stores = opened(run_a), opened(run_b)
+        before, after = (store.records() for store in stores)
+        old, new = (cell_results(records, codecs) for records in (before, named_alike(before, after)))
         comparison = compare_results(old, new, given)
+        curves = [] if comparison.cells else _among(*stores)
     notes = [
         f"only in {run}: {len(cells)} cells, of {', '.join(sorted({cell.codec for cell in cells}))}"
         for run, cells in ((run_a, comparison.only_old), (run_b, comparison.only_new))
@@ -84,7 +95,7 @@ def compare_command(
         report = {"verdict": comparison.verdict, **render.as_json(comparison, (), notes)}
         say(json.dumps(report, indent=1))
     else:
-        print_tables(render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes), format_)
+        print_tables([*render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes), *curves], format_)
         if format_ == "text":
             say(f"\n{_SAYS[comparison.verdict]}")
     raise typer.Exit(_EXIT_CODES[comparison.verdict])
@@ -212,6 +223,25 @@ def gate_command(
         if report.verdict == "better":
             say(f"to make this the baseline: bench gate --baseline {shlex.quote(str(baseline))} --update")
     raise typer.Exit(_EXIT_CODES[report.verdict])
+
+
+def _among(own: Results, others: Results) -> list[Table]:
+    """BD-rates of the codecs of one run against those of another, on the meshes that both have; empty without any."""
+    from gcbench.bench.analysis.beside import beside
+    from gcbench.bench.analysis.measured import ranking_column
+    from gcbench.bench.analysis.tables.against import against
+    from gcbench.bench.analysis.versions import newest
+
+    mine = newest(own)
+    try:
+        together = beside(mine, {others.name: newest(others)})
+    except UsageError:  # no mesh in common
+        return []
+    ranking = ranking_column(together.rows)
+    if ranking is None:
+        return []
+    codecs = set(mine.rows["codec"].astype(str))
+    return [replace(t, notes=(*t.notes, *together.notes)) for t in against(together.rows, ranking, codecs)]
 
 
 @contextlib.contextmanager

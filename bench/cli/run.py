@@ -142,7 +142,7 @@ def run_command(
     from gcbench.bench.plan.experiment import keep
     from gcbench.bench.plan.planning import make_plan
     from gcbench.bench.run import machine
-    from gcbench.bench.run.estimate import estimate, history
+    from gcbench.bench.run.estimate import estimate, history, recent
     from gcbench.bench.run.runner import default_threads, run_plan
     from gcbench.bench.store.run import Run
 
@@ -198,6 +198,7 @@ def run_command(
                 retry_failed=retry_failed,
                 executor=executor_of(cluster, store, limits, jobs, threads),
                 on_tick=on_tick,
+                known=history(recent([*RUNS.glob("*"), store.path])),
             )
             keeping()
         except KeyboardInterrupt:

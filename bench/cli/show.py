@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcbench.bench.cli.options import Gone, RunArgument, TableFormat, names
+from gcbench.bench.cli.options import Gone, RunArgument, TableFormat, With, names
 from gcbench.bench.cli.output import print_tables, say
-from gcbench.bench.cli.runs import read_run
+from gcbench.bench.cli.runs import not_run, read_run
 from gcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gcbench.bench.tabular import Table
 
 _MEANS = ("ok", "common", "penalised")
-_KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "published")
+_KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "sequences", "published")
 
 MetricOption = Annotated[
     str,
@@ -37,7 +37,7 @@ def table_command(
     run: RunArgument = None,
     *,
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="rd, datasets, timing, stages, bd, resolution or published: see below.")
+        str, typer.Option("--kind", "-k", help=f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}: see below.")
     ] = "rd",
     means: Annotated[
         str,
@@ -55,6 +55,7 @@ def table_command(
         bool, typer.Option("--per-mesh", help="Every record, as CSV or JSON, instead of means.")
     ] = False,
     failures: Annotated[bool, typer.Option("--failures", help="List what failed: pass, stage and reason.")] = False,
+    others: With = None,
     gone: Gone = False,
 ) -> None:
     """Show the results of a run as a table: means over the meshes for each codec and rate, and failures.
@@ -69,6 +70,7 @@ def table_command(
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh -f json
         bench table --failures                       in any format
+        bench table my-run --with results/reference/ama40
 
     [bold]Kinds[/bold]
 
@@ -80,6 +82,7 @@ def table_command(
         bd           Bjøntegaard deltas, codec × codec, over common meshes, in the ranking metric or
                      those of -m; a cell without a valid number has the reason
         resolution   rates named by a resolution (k64w32), side by side
+        sequences    bits per frame and per second of each motion
         published    results of papers beside those of the run
 
     [bold]Marks[/bold]
@@ -90,6 +93,7 @@ def table_command(
     from gcbench.bench.analysis.coverage import common
     from gcbench.bench.analysis.measured import chosen
     from gcbench.bench.analysis.tables.failures import failures as failed
+    from gcbench.bench.analysis.tables.not_run import not_run as absent
     from gcbench.bench.analysis.tables.records import records
 
     if kind not in _KINDS:
@@ -98,9 +102,10 @@ def table_command(
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
     if per_mesh and format_ not in {"text", "csv", "json"}:
         raise UsageError("--per-mesh prints CSV or JSON: -f csv (the default) or -f json")
-    path, rows = read_run(run, gone=gone)
+    path, rows = read_run(run, gone=gone, others=others)
     named = names(metric)
     columns = chosen(rows, named, str(run or path))
+    reasons = not_run(run, others, rows) if kind == "rd" else {}
     if means == "common":
         shared = common(rows)
         rows = shared.rows
@@ -112,7 +117,8 @@ def table_command(
         print_tables([records(rows, timing=timing)], "csv" if format_ == "text" else format_)
     else:
         ranked = _ranked(rows, columns, named=bool(named)) if kind == "bd" else []
-        print_tables(_tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing), format_)
+        tables = _tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing)
+        print_tables([*tables, *absent(reasons)], format_)
 
 
 def _tables(
@@ -121,12 +127,12 @@ def _tables(
     """Make the tables of a kind; only what they need is imported and computed."""
     from gcbench.bench.analysis.frame import summarise
     from gcbench.bench.analysis.tables import datasets, deltas, published, rate_distortion, resolution
+    from gcbench.bench.analysis.tables import sequences as motions
     from gcbench.bench.analysis.tables import timing as times
 
-    if kind == "datasets":
-        return datasets.datasets(rows)
-    if kind == "timing":
-        return times.timing(rows)
+    of_rows = {"datasets": datasets.datasets, "timing": times.timing, "sequences": motions.sequences}
+    if kind in of_rows:
+        return of_rows[kind](rows)
     if kind == "bd":
         return [table for column in ranked for table in deltas.deltas(rows, column)]
     summary = summarise(rows, penalise=penalise)
@@ -160,6 +166,7 @@ def plot_command(
         str, typer.Option("--kind", "-k", help="rd, timing, pareto, scatter, amortisation, comma-separated, or all.")
     ] = "all",
     metric: MetricOption = "",
+    others: With = None,
     gone: Gone = False,
 ) -> None:
     """Draw the results of a run as figures (PNG and PDF), one of each kind for each dataset.
@@ -170,6 +177,7 @@ def plot_command(
         bench plot ama-all-standard --out figures --kind rd
         bench plot ablation -c 'necgs,necgs[ssim=0]'
         bench plot -k rd -m cd_p2s,mpeg_d1_psnr
+        bench plot my-run --with results/reference/ama40
 
     [bold]Kinds[/bold]
 
@@ -192,7 +200,7 @@ def plot_command(
     if unknown := sorted(wanted - set(KINDS)):
         raise UsageError(f"unknown kind '{', '.join(unknown)}'; known: {', '.join(KINDS)}")
     kinds = [k for k in KINDS if k in wanted]
-    path, rows = read_run(run, gone=gone)
+    path, rows = read_run(run, gone=gone, others=others)
     if codec:
         codecs = split_addresses(codec)
         if absent := sorted(set(codecs) - set(rows["codec"])):

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import gcbench
-from gcbench import plain_text
+from gcbench import extras, plain_text
 from gcbench.bench.cli import data, show
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
@@ -27,6 +27,8 @@ from gcbench.bench.cli.output import say
 from gcbench.bench.cli.regression import compare_command, gate_command
 from gcbench.bench.cli.report import report_command
 from gcbench.bench.cli.run import run_command
+from gcbench.bench.cli.site import site_command
+from gcbench.bench.cli.submit import submit_command
 from gcbench.bench.cli.verify import verify_command
 from gcbench.errors import BenchError
 from gcbench.interrupts import INTERRUPTED
@@ -44,6 +46,7 @@ _GROUPS = {
         "table": "means, BD-rates, times, failures",
         "plot": "rate-distortion curves and other figures",
         "report": "one HTML file: curves, every mesh in 3-D, failures",
+        "site": "committed results as a static site, or as a page",
     },
     "decide and use": {
         "choose": "codecs and rates that meet constraints",
@@ -54,6 +57,7 @@ _GROUPS = {
         "verify": "decode and measure again: are the results true?",
         "compare": "two runs: is the second worse?",
         "gate": "the same against a baseline file, for continuous integration",
+        "submit": "a run as a small pack, for a pull request",
         "merge": "several runs, or machines, into one run",
     },
 }
@@ -129,6 +133,7 @@ app.add_typer(new_app, name="new")
 app.command("table")(show.table_command)
 app.command("plot")(show.plot_command)
 app.command("report")(report_command)
+app.command("site")(site_command)
 app.command("choose")(choose_command)
 app.command("encode")(encode_command)
 app.command("decode")(decode_command)
@@ -136,6 +141,7 @@ app.command("verify")(verify_command)
 app.command("compare")(compare_command)
 app.command("gate")(gate_command)
 app.command("merge")(merge_command)
+app.command("submit")(submit_command)
 
 
 def _version(value: bool) -> None:
@@ -175,6 +181,10 @@ def run() -> None:
         app(prog_name="bench")  # exits with 2 for wrong usage
     except BenchError as error:
         _end(plain_text.visible(str(error)), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (missing := extras.explained(error)) is None:
+            raise
+        _end(missing, BenchError.exit_code)
     except (OSError, MemoryError, UnicodeEncodeError) as error:
         _end(_of_the_system(error), BenchError.exit_code)
 

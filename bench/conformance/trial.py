@@ -170,6 +170,8 @@ def encode(trial: EncodeTrial) -> EncodeTrialResult | Raised:
     begin = time.perf_counter()
     with call_place(trial.temporary) as scratch, watch_files() as files:
         ctx = _context(trial, scratch)
+        if getattr(codec, "uses_sequences", False):
+            ctx.sequences = (range(max(2, len(meshes) - 1)),) if len(meshes) > 1 else ()
         value: object = attempt(lambda: codec.encode(meshes, trial.rate, ctx))
         written = files.written_outside(scratch)  # the scratch folder itself is removed after the call
     wall_s = time.perf_counter() - begin

@@ -201,7 +201,7 @@ class _Solid:
 
         self.surface = Surface.of(mesh)  # first: it says what is wrong with a mesh
         vertices, faces = winding.merged_triangles(mesh)
-        self._vertices, self._faces = vertices, winding.orient(faces, vertices)
+        self._winding = winding.Winding(vertices, winding.orient(faces, vertices))
         self.low, self.high = self.surface.vertices.min(axis=0), self.surface.vertices.max(axis=0)
 
     @property
@@ -211,6 +211,4 @@ class _Solid:
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         """Which of (n, 3) points are inside."""
-        from gcbench.geometry import winding
-
-        return winding.inside(self._vertices, self._faces, points)
+        return self._winding.inside(points)

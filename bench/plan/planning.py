@@ -12,7 +12,7 @@ from typing import Any
 
 from gcbench import plain_text
 from gcbench.bench.plan.inventory import Inventory
-from gcbench.bench.plan.units import CodingUnit, PlannedMesh
+from gcbench.bench.plan.units import CodingUnit, PlannedMesh, frames_together, sequences_of
 from gcbench.codecs import CODECS, Codec, Rate
 from gcbench.codecs.base import Effort, as_effort
 from gcbench.datasets import Dataset, MeshSource, MissingMesh, cache_dir, data_root, open_dataset
@@ -188,7 +188,7 @@ def make_plan(
     for dataset, its_split, per_dataset in zip(opened, splits, sources, strict=True):
         meshes = [planned[source] for source in per_dataset]
         for address, codec in chosen.runnable:
-            groups = [tuple(meshes)] if codec.kind == "set" else [(mesh,) for mesh in meshes]
+            groups = groups_of(meshes, codec)
             codings += [
                 CodingUnit(
                     dataset=dataset.name,
@@ -204,8 +204,9 @@ def make_plan(
                     meshes=group,
                     timing=timing,
                     device=device,
+                    sequences=sequences,
                 )
-                for group in groups
+                for group, sequences in groups
                 for index, rate in ladders[address]
             ]
     return Plan(
@@ -228,6 +229,17 @@ def make_plan(
         },
         folders=tuple((d.name, str(d.path.resolve())) for d in opened if isinstance(d, FolderDataset)),
     )
+
+
+def groups_of(meshes: Sequence[PlannedMesh], codec: Codec) -> list[tuple[tuple[PlannedMesh, ...], tuple[range, ...]]]:
+    """The meshes of each stream of a codec, and the sequences among them if the codec uses sequences."""
+    if codec.kind == "model":
+        return [((mesh,), ()) for mesh in meshes]
+    if not getattr(codec, "uses_sequences", False):
+        return [(tuple(meshes), ())]
+    group = frames_together(meshes)
+    motions = [mesh.source.motion for mesh in group if mesh.problem is None]
+    return [(group, sequences_of([motion.sequence if motion else None for motion in motions]))]
 
 
 def _slug(dataset: Dataset, root: Path) -> str:
@@ -303,8 +315,11 @@ def _of_files(meshes: Iterable[PlannedMesh]) -> list[str]:
         lines.append(
             f"{_meshes(len(cut))} faces larger than a triangle, {sum(cut)} in all, which were cut into triangles"
         )
-    left = Counter(mesh.dropped for mesh in read if mesh.dropped)
-    lines += [f"{_meshes(count)} content that is left out: {what}" for what, count in sorted(left.items())]
+    left = Counter(what for mesh in read if mesh.dropped for what in mesh.dropped.split(", "))
+    if left:
+        of = sum(1 for mesh in read if mesh.dropped)
+        counts = ", ".join(f"{what} ({count})" for what, count in sorted(left.items()))
+        lines.append(f"{_meshes(of)} content that is left out, and that counts in source_bytes: {counts}")
     remarks = Counter(mesh.remarks for mesh in read if mesh.remarks)
     return lines + [f"{_meshes(count)} a remark of the reader: {what}" for what, count in sorted(remarks.items())]
 

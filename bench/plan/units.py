@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
@@ -61,6 +62,7 @@ class CodingUnit:
     meshes: tuple[PlannedMesh, ...]
     device: str = "cpu"  # or "cuda", for codecs that can use it
     timing: str | None = None  # kind of machine of a timing pass (`run.machine.kind`); None for a quality pass
+    sequences: tuple[range, ...] = ()  # places, in the stream, of the frames of each motion; for codecs that use them
 
     @cached_property
     def key(self) -> str:
@@ -74,6 +76,7 @@ class CodingUnit:
             device=self.device,
             timing=self.timing,
             inputs=[m.sha256 or f"bad input: {m.problem}" for m in self.meshes],
+            sequences=self.sequences,
         )
 
     @property
@@ -96,8 +99,10 @@ def coding_key(
     device: str,
     timing: str | None,
     inputs: list[str],
+    sequences: tuple[range, ...] = (),
 ) -> str:
     """Key of a coding; ``inputs`` has the hash of each mesh, in order, or the reason why a mesh cannot be used."""
+    of_motion = {"sequences": [[frames.start, frames.stop] for frames in sequences]} if sequences else {}
     return _hash(
         {
             "key": KEY_VERSION,
@@ -109,8 +114,42 @@ def coding_key(
             "device": device,
             "timing": timing,
             "inputs": inputs,
+            **of_motion,
         }
     )
+
+
+def frames_together(meshes: Iterable[PlannedMesh]) -> tuple[PlannedMesh, ...]:
+    """Meshes of a set so that the frames of each sequence follow each other, in the order of the motion.
+
+    A sequence comes where its first mesh is; the other meshes stay in their order.
+    """
+    groups: dict[object, list[PlannedMesh]] = {}
+    for place, mesh in enumerate(meshes):
+        motion = mesh.source.motion
+        groups.setdefault(place if motion is None else motion.sequence, []).append(mesh)
+    return tuple(mesh for of in groups.values() for mesh in sorted(of, key=_frame))
+
+
+def _frame(mesh: PlannedMesh) -> int:
+    return mesh.source.motion.frame if mesh.source.motion is not None else 0
+
+
+def sequences_of(names: Sequence[str | None]) -> tuple[range, ...]:
+    """Places of the frames of each motion, for :attr:`gcbench.codecs.Context.sequences`.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        The sequence of each mesh in a stream, in order; None for a mesh that is no frame.
+    """
+    ranges, start = [], 0
+    for place in range(1, len(names) + 1):
+        if place == len(names) or names[place] != names[start]:
+            if names[start] is not None and place - start > 1:
+                ranges.append(range(start, place))
+            start = place
+    return tuple(ranges)
 
 
 @dataclass(frozen=True)

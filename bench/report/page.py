@@ -20,9 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import gcbench
+from gcbench.bench.analysis.beside import beside
 from gcbench.bench.analysis.measured import ranking_column
 from gcbench.bench.analysis.versions import newest
 from gcbench.bench.plan.planning import Progress
@@ -30,12 +33,14 @@ from gcbench.bench.report import cases, pair, scenes
 from gcbench.bench.report.carried import carried
 from gcbench.bench.report.content import content
 from gcbench.bench.store import safe_files
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.pack import Pack
+from gcbench.bench.store.results import Results
 from gcbench.errors import UsageError
 
 DEFAULT_MAX_MB = 15.0
 _EXPERIMENT_BYTES = 1 << 20
 _NOT_CARRIED = "left out of the report of a large run"
+_NO_STREAMS = "a pack has no streams"
 _SCRIPTS = (
     *("dom", "format", "data", "meshes", "chart", "painter", "viewer", "viewing", "grid"),
     *("curves", "changes", "spread", "codings", "timing", "pages", "main"),
@@ -55,10 +60,11 @@ class Built:
 
 
 def build(
-    run: Run,
+    run: Results,
     out: Path,
     *,
-    other: Run | None = None,
+    other: Results | None = None,
+    among: Sequence[Results] = (),
     max_mb: float = DEFAULT_MAX_MB,
     meshes: bool = True,
     data: Path | None = None,
@@ -69,12 +75,15 @@ def build(
 
     Parameters
     ----------
-    run : Run
+    run : Results
         With at least one record.
     out : Path
         The file; its folder is made.
-    other : Run, optional
+    other : Results, optional
         A second run, B; the first one is A.
+    among : sequence of Results
+        Instead of a second run: runs and packs whose codecs are shown among those of the run
+        (:mod:`gcbench.bench.analysis.beside`). Packs have no streams, so their codings have no 3-D view.
     max_mb : float
         Size limit in 10⁶ bytes. Meshes get what the rest of the page leaves.
     meshes : bool
@@ -89,13 +98,13 @@ def build(
     Raises
     ------
     UsageError
-        The run has no results.
+        The run has no results, or no mesh in common with one of the others.
     StoreError
         The file cannot be written.
     """
     begin = time.monotonic()
     runs = [run] if other is None else [run, other]
-    rows, notes = _read(runs)
+    rows, notes, of = _read(runs, among)
     every, both = cases.in_order_of_interest(rows), None
     if other is not None:
         ranking = ranking_column(rows)
@@ -103,17 +112,23 @@ def build(
         every = pair.in_pairs(every, both, ranking)
     kept = carried(rows, every)
     place = kept.place
-    candidates = [case for case in every if case.row in place]
-    said = content(_title(runs), rows, _sessions(runs), leftovers=notes, kept=kept, both=both)
+    candidates = [case for case in every if case.row in place and not isinstance((run, *among)[of[case.row]], Pack)]
+    said = content(_title(runs, among), rows, _sessions(runs, among), leftovers=notes, kept=kept, both=both)
+    said["unavailable"] += _not_run([*among, *runs], rows)
     said["runs"] = [one.name for one in runs]
     said["experiments"] = [file for one in runs for file in _experiments(one)]
     bare = _html(said | _of_scenes(scenes.Scenes(), [], place), [])
-    made, left_out = scenes.Scenes(), [(case, _NOT_CARRIED) for case in every if case.row not in place]
+    shown = {case.row for case in candidates}
+    made, left_out = (
+        scenes.Scenes(),
+        [(case, _NO_STREAMS if case.row in place else _NOT_CARRIED) for case in every if case.row not in shown],
+    )
     if meshes:
         # References to meshes are text too: at most 80 bytes for each case, deflated and in base64.
         left = int(max_mb * 1e6) - len(bare) - 80 * len(candidates)
-        stored = [scenes.Stored(one, data) for one in runs]
-        made = scenes.make(stored, rows, candidates, budget_bytes=left, jobs=jobs, progress=progress)
+        stored = [scenes.Stored(one, data) for one in runs] + [scenes.Stored(one, data, run) for one in among]
+        numbered = rows if other is not None else rows.assign(run=of)
+        made = scenes.make(stored, numbered, candidates, budget_bytes=left, jobs=jobs, progress=progress)
     else:
         left_out += [(case, "the report was made without meshes") for case in candidates]
     page = _html(said | _of_scenes(made, left_out, place), made.blobs)
@@ -122,8 +137,12 @@ def build(
     return Built(out, len(page), len(every), len(made.scenes), refused, time.monotonic() - begin)
 
 
-def _read(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
-    """Records of one run or of two, and lines on what was left out."""
+def _read(runs: Sequence[Results], among: Sequence[Results]) -> tuple[pd.DataFrame, list[str], NDArray[np.intp]]:
+    """Records of one run or of two, lines on what was left out, and the number of the run of each record."""
+    if among:
+        own = newest(runs[0])
+        together = beside(own, {one.name: newest(one) for one in among})
+        return together.rows, [*own.notes, *together.notes], together.of
     rows: list[pd.DataFrame] = []
     notes: list[str] = []
     for mark, run in zip(pair.MARKS, runs, strict=False):
@@ -132,21 +151,32 @@ def _read(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
             raise UsageError(f"{run.path} has no results yet; resume it with: bench run")
         rows.append(found.rows)
         notes += found.notes if len(runs) == 1 else [f"{mark}: {note}" for note in found.notes]
-    return rows[0] if len(runs) == 1 else pair.side_by_side(rows), notes
+    joined = rows[0] if len(runs) == 1 else pair.side_by_side(rows)
+    return joined, notes, np.zeros(len(joined), np.intp)
 
 
-def _title(runs: Sequence[Run]) -> str:
-    return runs[0].name if len(runs) == 1 else " and ".join(run.name for run in runs)
+def _title(runs: Sequence[Results], among: Sequence[Results]) -> str:
+    name = " and ".join(run.name for run in runs)
+    return f"{name} among {', '.join(one.name for one in among)}" if among else name
 
 
-def _sessions(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Provenance of all invocations; of two runs, each says of which."""
+def _not_run(results: Sequence[Results], rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Codecs that a pack says did not run, without those that have a record."""
+    reasons = {codec: why for one in results for codec, why in one.not_run.items()}
+    there = set(rows["codec"].astype(str))
+    return [{"codec": codec, "reason": why} for codec, why in sorted(reasons.items()) if codec not in there]
+
+
+def _sessions(runs: Sequence[Results], among: Sequence[Results]) -> list[dict[str, Any]]:
+    """Provenance of all invocations; of two runs or more, each says of which."""
+    if among:
+        return [{"run": one.name} | session for one in (*among, *runs) for session in one.sessions()]
     if len(runs) == 1:
         return runs[0].sessions()
     return [{"run": mark} | session for mark, run in zip(pair.MARKS, runs, strict=True) for session in run.sessions()]
 
 
-def _experiments(run: Run) -> list[dict[str, str]]:
+def _experiments(run: Results) -> list[dict[str, str]]:
     """The files that would make a run again, which the run keeps: one for each command that added to it."""
     texts = {
         file.name: safe_files.read_file(file, _EXPERIMENT_BYTES).decode("utf-8", "replace")

@@ -28,7 +28,7 @@ from gcbench.bench.report.cases import Case
 from gcbench.bench.report.preparing import Prepared, prepare
 from gcbench.bench.run.kept import Decoder, KeptInputs, NotHere
 from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 from gcbench.datasets import MeshSource
 from gcbench.errors import BitstreamError, StoreError
 
@@ -44,14 +44,17 @@ class Stored:
 
     Parameters
     ----------
-    run : Run
-        With the streams.
+    run : Results
+        With the streams, or no meshes of this run are shown.
     data : Path or None
         Data root; default: ``BENCH_DATA``, else the user's data folder.
+    named_by : Results or None
+        The run whose names the meshes have, if that is another one.
     """
 
-    run: Run
+    run: Results
     data: Path | None = None
+    named_by: Results | None = None
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,7 @@ class _Workshop:
 
     def __init__(self, stored: Sequence[Stored], jobs: int) -> None:
         self._stored, self._jobs = stored, jobs
-        self._inputs = [KeptInputs(one.run, one.data) for one in stored]
+        self._inputs = [KeptInputs(one.named_by or one.run, one.data) for one in stored]
         self._slots = [ThreadPoolExecutor(1) for _ in range(jobs)]
         self._packers: Executor | None = None
         self._decoders: dict[tuple[int, int], Decoder] = {}

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gcbench import extras
 from gcbench.bench.plan.units import MeasurementUnit
 from gcbench.bench.run.agenda import Agenda
 from gcbench.bench.run.work import Outcome, Task, TaskLimits
@@ -61,9 +62,9 @@ def connect(address: str, store: Run, *, limit: TaskLimits, jobs: int, threads: 
     Raises
     ------
     UsageError
-        The address is malformed, or dask.distributed is not installed.
+        The address is malformed.
     BenchError
-        No scheduler answers.
+        dask.distributed is not installed, or no scheduler answers.
     """
     kind, _, rest = address.partition(":")
     if kind not in {"local", "tcp", "tls"} or (kind == "local" and not (rest.isdigit() and int(rest))):
@@ -71,7 +72,7 @@ def connect(address: str, store: Run, *, limit: TaskLimits, jobs: int, threads: 
     try:
         distributed = importlib.import_module("distributed")  # most of it is untyped
     except ImportError as error:
-        raise UsageError(f"--cluster needs dask.distributed: pip install 'gcbench[cluster]' ({error})") from error
+        raise BenchError(f"--cluster cannot be used: {extras.explained(error) or error}") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our own errors say what matters
     local = _LocalNodes(int(rest)) if kind == "local" else None
     try:

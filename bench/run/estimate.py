@@ -7,6 +7,7 @@ which is a guess. A codec without any coding on this machine is not counted, and
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -27,6 +28,7 @@ from gcbench.bench.store.run import Run
 from gcbench.errors import StoreError
 
 _TAIL_BYTES = 16 << 20  # of each file: the last results, so that a long history costs no more
+_RECENT_RUNS = 4
 Key = tuple[str, str, str]  # codec address, rate, device
 
 
@@ -129,6 +131,15 @@ def history(runs: Iterable[Path]) -> History:
     return found
 
 
+def recent(runs: Iterable[Path]) -> list[Path]:
+    """The runs that were written last: enough for the time left, which this run's own times soon replace."""
+    written = []
+    for run in runs:
+        with contextlib.suppress(OSError):
+            written.append(((run / "codings.jsonl").stat().st_mtime_ns, run))
+    return [run for _, run in sorted(written)[-_RECENT_RUNS:]]
+
+
 def estimate(plan: Plan, store: Run, suites: Sequence[str], known: History, jobs: int) -> Estimate:
     """Estimate what is left of a plan; ``known`` is from :func:`history`."""
     there = {coding.key for coding in store.codings()} if store.exists else set()
@@ -143,16 +154,14 @@ def estimate(plan: Plan, store: Run, suites: Sequence[str], known: History, jobs
         if not meshes:
             continue
         measured += 0 if unit.timing else len(meshes)
-        key: Key = (unit.codec, unit.rate.label, unit.device)
-        alike = known.codings.get(key, [])
-        if not alike:
-            alike = [s for other, seen in known.codings.items() if other[::2] == key[::2] for s in seen]
-            if not alike:
-                unknown[unit.codec] += 1
-                continue
+        found = expected(unit, known)
+        if found is None:
+            unknown[unit.codec] += 1
+            continue
+        seen, is_guess = found
+        if is_guess:
             guessed[f"{unit.codec} {unit.rate.label}"] += 1
-        seen = known.same.get((key, _hashes(mesh.sha256 for mesh in meshes))) or _scaled(alike, unit)
-        seconds.append(_repeated(seen.seconds) if unit.timing else seen.seconds)
+        seconds.append(repeated(seen.seconds) if unit.timing else seen.seconds)
         stream_bytes += seen.stream_bytes
     measuring = 0.0
     for suite in () if plan.timing else suites:
@@ -176,6 +185,19 @@ def estimate(plan: Plan, store: Run, suites: Sequence[str], known: History, jobs
     )
 
 
+def expected(unit: CodingUnit, known: History) -> tuple[Seen, bool] | None:
+    """What one coding will take, and whether other rates stand in; None if nothing is known of the codec."""
+    key: Key = (unit.codec, unit.rate.label, unit.device)
+    alike = known.codings.get(key, [])
+    is_guess = not alike
+    if is_guess:
+        alike = [s for other, seen in known.codings.items() if other[::2] == key[::2] for s in seen]
+        if not alike:
+            return None
+    same = known.same.get((key, _hashes(mesh.sha256 for mesh in unit.usable)))
+    return same or _scaled(alike, unit), is_guess
+
+
 def _scaled(alike: Sequence[Seen], unit: CodingUnit) -> Seen:
     """The median of other codings: per face or per mesh, whichever varies less."""
     meshes, faces = len(unit.usable), sum(mesh.faces for mesh in unit.usable)
@@ -197,7 +219,7 @@ def _spread(values: Sequence[float]) -> float:
     return statistics.median(abs(log - middle) for log in logs)
 
 
-def _repeated(seconds: float) -> float:
+def repeated(seconds: float) -> float:
     """Seconds of a coding in a timing pass."""
     return seconds if seconds > LONG_CALL_S else seconds * (TIMING_WARM_UP + TIMING_REPEATS)
 

@@ -29,7 +29,7 @@ class Executor(Protocol):
         """
 
     def under_way(self) -> Sequence[str]:
-        """One line for each running task that has reported progress."""
+        """One line for each running task, with its progress if it has reported any."""
 
     def close(self) -> None:
         """Kill running tasks and free everything; call this also when all tasks are done."""

@@ -25,7 +25,7 @@ from gcbench.bench.run.failures import UnitFailure
 from gcbench.bench.run.slot import Folders, Slot
 from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 from gcbench.datasets import DATASETS, MeshSource, cache_dir, data_root, load, open_dataset
 from gcbench.datasets.base import as_split
 from gcbench.errors import BenchError, DatasetMissing
@@ -50,7 +50,7 @@ class KeptInputs:
 
     Parameters
     ----------
-    run : Run
+    run : Results
         Its provenance has the paths of datasets that are folders.
     data : Path or None
         Data root; default: ``BENCH_DATA``, else the user's data folder.
@@ -58,7 +58,7 @@ class KeptInputs:
         Dataset → new path, for folders that have moved.
     """
 
-    def __init__(self, run: Run, data: Path | None = None, folders: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, run: Results, data: Path | None = None, folders: Mapping[str, Path] | None = None) -> None:
         self._data = data_root(data)
         self._folders = {
             name: place for session in run.sessions() for name, place in (session.get("folders") or {}).items()
@@ -201,7 +201,7 @@ def to_measure(
 class Decoder:
     """Decodes the streams of a run in a slot. A stream that failed is not decoded again."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Results) -> None:
         self._run = run
         self._folders: Folders | None = None
         self._slot: Slot | None = None

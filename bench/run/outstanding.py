@@ -14,7 +14,9 @@ from gcbench.bench.metrics import SUITES
 from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, SuiteId, measurement_key
 from gcbench.bench.run import provenance
 from gcbench.bench.run.agenda import Agenda
+from gcbench.bench.run.estimate import History
 from gcbench.bench.run.executor import Executor
+from gcbench.bench.run.remaining import TimeLeft
 from gcbench.bench.run.slot import coded_mesh, measurement_unit
 from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store import columnar, view
@@ -38,13 +40,13 @@ class Tick:
         Tasks that are finished (earlier ones included), and all tasks: codings, and measurements of stored streams and
         of sets.
     seconds_left : float or None
-        Estimate from the pace of this invocation; None before the first task has ended.
+        Estimate of :class:`~gcbench.bench.run.remaining.TimeLeft`; None if nothing is known yet.
     unit : str
         The unit that has just finished, or empty.
     failures : sequence of str
         One line for each coding or measurement of that unit that failed.
     under_way : sequence of str
-        Progress of long tasks.
+        The running tasks, with the progress of those that report it.
     """
 
     done: int
@@ -206,6 +208,8 @@ class Outstanding:
         facts: Mapping[str, Any],
         codecs: Sequence[Any],
         on_tick: Callable[[Tick], None] | None,
+        *,
+        known: History | None = None,
     ) -> None:
         """Run the tasks that are left, and write the provenance of the session."""
         begin = time.monotonic()
@@ -221,16 +225,19 @@ class Outstanding:
                 # Workers start while provenance is collected; it is on disk before the first result.
                 self.store.note(self._session, **provenance.collect(codecs), **facts)
                 self._agenda = Agenda(self.tasks, self._with_stream)
-                first, at_first = time.monotonic(), done
+                clock = TimeLeft(self.tasks, workers.slots, known or History())
                 for outcome in workers.run(self._agenda, _HEARTBEAT_S):
                     unit, failures = "", tuple[str, ...]()
                     if outcome is not None:
-                        done += self._weight(outcome.task) - self._take_in(outcome)
+                        clock.ended(outcome)
+                        added = self._take_in(outcome)
+                        clock.add(added)
+                        done += self._weight(outcome.task) - len(added)
                         unit, failures = str(outcome.task.unit), tuple(_failures(outcome))
                     if on_tick:
-                        left = _left(first, done - at_first, total - done)
                         under_way = () if outcome is not None else workers.under_way()
-                        on_tick(Tick(done, total, left, unit, failures, under_way))
+                        clock.progress(time.monotonic(), under_way)
+                        on_tick(Tick(done, total, clock.seconds(), unit, failures, under_way))
             finally:
                 if executor is None:  # run_plan() and measure_run() close an executor that was passed to them
                     workers.close()
@@ -251,9 +258,10 @@ class Outstanding:
         """Measurements of a set, which follow as tasks of their own."""
         return len(unit.usable) if unit.kind == "set" and self.suites and not unit.timing else 0
 
-    def _take_in(self, outcome: Outcome) -> int:
-        """Store an outcome, add the measurements of a set to the agenda, and return how many were added."""
-        coding, added = outcome.coding, 0
+    def _take_in(self, outcome: Outcome) -> list[Task]:
+        """Store an outcome, add the measurements of a set to the agenda, and return these tasks."""
+        coding = outcome.coding
+        tasks: list[Task] = []
         codings: list[Coding] = []
         if coding is not None:
             self.coded += coding.status != "bad-input"
@@ -263,7 +271,7 @@ class Outstanding:
         for m in outcome.measurements:
             self._measured[m.key] = _Ended(m.status, m.limit_s, m.limit_bytes)
         if coding is None:
-            return 0
+            return tasks
         if coding.status not in {"timeout", "out-of-memory"}:  # those resume from checkpoints under higher limits
             shutil.rmtree(self.store.path / "work" / coding.key, ignore_errors=True)
         unit = self._named[coding.key][0]
@@ -272,8 +280,7 @@ class Outstanding:
             lacking = self._lacking(stored, unit)
             tasks = [Task(measurement_unit(coding, unit, place, suites)) for place, suites in lacking]
             self._agenda.add(tasks)
-            added = len(tasks)
-        return added
+        return tasks
 
     def _with_stream(self, task: Task) -> Task:
         if isinstance(task.unit, CodingUnit):
@@ -320,7 +327,3 @@ def _failures(outcome: Outcome) -> Iterable[str]:
     for m in outcome.measurements:
         if m.status not in {"ok", "bad-input"}:
             yield f"{m.status}: {m.suite} on {unit}: {m.error}"
-
-
-def _left(first: float, ended: int, left: int) -> float | None:
-    return (time.monotonic() - first) / ended * left if ended else None

@@ -28,13 +28,14 @@ _PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "open3d", "scikit-image",
 def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
     """Describe this process, this machine, and the dependencies of some codecs, in plain JSON values."""
     chosen = list(codecs)
+    ours = source_sha256(Path(gcbench.__file__).parent)
     packages = sorted({*_PACKAGES, *(package for codec in chosen for package in codec.packages)}, key=str.lower)
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "gcbench": gcbench.__version__,
-        "commit": commit(),
-        "source_sha256": source_sha256(Path(gcbench.__file__).parent),
+        "commit": commit(ours),
+        "source_sha256": ours,
         "python": platform.python_version(),
         "packages": {name: found for name in packages if (found := installed(name))},
         "programs": {name: which for codec in chosen for name, which in codec.programs().items()},
@@ -48,16 +49,15 @@ def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
     }
 
 
-def commit() -> dict[str, Any] | None:
+def commit(ours: str) -> dict[str, Any] | None:
     """Git commit of this gcbench, and whether the working tree is dirty; None for a package from an index.
 
     Looked up in the folder of the package, and in the folder that it was installed from (PEP 610) if the sources there
-    are still the same.
+    still have the hash ``ours``.
     """
     package = Path(gcbench.__file__).parent
-    ours = source_sha256(package)
     for checkout in filter(None, (package, _installed_from())):
-        if not (checkout / ".git").exists() or source_sha256(checkout) != ours:
+        if not (checkout / ".git").exists() or (checkout != package and source_sha256(checkout) != ours):
             continue
         head, status = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
         if head and status is not None:

@@ -17,6 +17,7 @@ from gcbench.bench.metrics import DEFAULT_SUITES, SUITES
 from gcbench.bench.plan.planning import Plan
 from gcbench.bench.plan.units import KEY_VERSION, CodingUnit, MeasurementUnit, SuiteId
 from gcbench.bench.run import machine
+from gcbench.bench.run.estimate import History
 from gcbench.bench.run.executor import Executor
 from gcbench.bench.run.local import LocalExecutor
 from gcbench.bench.run.outstanding import Outstanding, Tick
@@ -77,6 +78,7 @@ def run_plan(
     retry_failed: bool = False,
     executor: Executor | None = None,
     on_tick: Callable[[Tick], None] | None = None,
+    known: History | None = None,
 ) -> Summary:
     """Run every coding and every measurement of a plan that the run does not have yet.
 
@@ -98,6 +100,8 @@ def run_plan(
         Where tasks run; default: this machine. The executor is closed at the end.
     on_tick : callable, optional
         Called with the progress.
+    known : History, optional
+        Of earlier runs on this machine, for the time left.
 
     Raises
     ------
@@ -130,6 +134,7 @@ def run_plan(
             facts | {"jobs": jobs, "threads": threads, **asdict(limit)},
             [CODECS.create(address) for address in plan.codecs],
             on_tick,
+            known=known,
         )
         shutil.rmtree(folders_of(store).scratch, ignore_errors=True)  # of a run that was killed after its last task
         of_plan = _records_of(work.wanted.values(), store)

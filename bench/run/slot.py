@@ -121,9 +121,9 @@ class Slot:
         }
 
     def under_way(self) -> str | None:
-        """Progress of the running task; None if there is no task, or it has reported nothing."""
+        """The running task, and its progress if it has reported any; None if there is no task."""
         task, says = self._task, next((w.says for w in self._workers.values() if w.says), "")
-        return f"{task.unit}: {says}" if task and says else None
+        return (f"{task.unit}: {says}" if says else str(task.unit)) if task else None
 
     def stop(self) -> None:
         """Kill the workers; a call in another thread then raises StoreError."""
@@ -139,11 +139,13 @@ class Slot:
         StoreError
             The machine is at fault, not the codec (full disk, changed input file); there is no outcome.
         """
-        self._task = task
+        self._task, begin = task, time.monotonic()
         try:
             if isinstance(task.unit, MeasurementUnit):
-                return Outcome(task, measurements=self._measure_unit(task.unit, task.stream))
-            return self._code(task, task.unit)
+                outcome = Outcome(task, measurements=self._measure_unit(task.unit, task.stream))
+            else:
+                outcome = self._code(task, task.unit)
+            return replace(outcome, busy_s=time.monotonic() - begin)
         finally:
             self._task = None
 
@@ -228,6 +230,7 @@ class Slot:
             repeats=repeats,
             scratch=self._scratch,
             work=work,
+            sequences=unit.sequences,
         )
 
     def _encode(
@@ -256,7 +259,7 @@ class Slot:
     ) -> tuple[list[str], Cost]:
         """Decode the stream of a coding; return the hashes of the meshes and the cost."""
         codec = split_address(unit.codec, "codec")[0]
-        job = stages.DecodeJob(codec, streams[0], replace(settings, work=None), self.folders.spool)
+        job = stages.DecodeJob(codec, streams[0], replace(settings, work=None, sequences=()), self.folders.spool)
         limits = CallLimits(settings.deadline_s, self.limit.coding_bytes(unit.kind))
         decoded, outside = self._call("decode", codec, stages.decode, job, limits, whole_s=self.limit.coding_s(unit))
         if len(decoded.sha256) != len(unit.usable):
@@ -414,6 +417,7 @@ class Slot:
 
 def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
     """A mesh of the plan as a mesh of a coding, before encoding."""
+    motion = mesh.source.motion
     return CodedMesh(
         mesh=mesh.source.mesh,
         input_sha256=mesh.sha256,
@@ -426,6 +430,9 @@ def coded_mesh(mesh: PlannedMesh) -> CodedMesh:
         polygons=mesh.polygons,
         dropped=mesh.dropped,
         remarks=mesh.remarks,
+        sequence=motion.sequence if motion else None,
+        frame=motion.frame if motion else None,
+        fps=motion.fps if motion else None,
     )
 
 

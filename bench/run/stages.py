@@ -52,6 +52,7 @@ class CallSettings:
     repeats: int = 1  # calls that are timed
     scratch: Path | None = None  # where scratch folders are made; None is the system's temporary folder
     work: Path | None = None  # folder for checkpoints, which survives a kill; for encoding only
+    sequences: tuple[range, ...] = ()  # places of the frames of each motion in a set; for encoding only
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,7 @@ def _arrays(mesh: Any) -> MeshArrays:
     return MeshArrays(vertices, faces.astype(np.int64))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)  # room for all codecs of a run: they alternate
 def loaded_codec(address: str) -> Codec:
     """A codec that is ready to be called; loaded once in each process."""
     codec = CODECS.create(address)
@@ -350,6 +351,7 @@ def _context(settings: CallSettings, deadline: float | None = None) -> Iterator[
             progress=_log_progress,
             scratch=scratch,
             work=settings.work,
+            sequences=settings.sequences,
         )
 
 

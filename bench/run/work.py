@@ -57,9 +57,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a task: a coding with its stream, or measurements, or both."""
+    """Result of a task: a coding with its stream, or measurements, or both; and how long it kept its slot busy."""
 
     task: Task
     coding: Coding | None = None
     streams: tuple[bytes, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    busy_s: float = 0.0

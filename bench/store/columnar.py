@@ -88,6 +88,12 @@ def suite_versions(con: Connection) -> dict[str, set[str]]:
     return versions
 
 
+def counting_suites(con: Connection) -> dict[str, frozenset[str]]:
+    """Suite → versions of its measurements that count."""
+    found = con.execute("SELECT suite, list(version) FROM counting_suites GROUP BY suite ORDER BY encode(suite)")
+    return {suite: frozenset(versions) for suite, versions in found.fetchall()}
+
+
 #: Codings that count: the last of each address, as in `Run.counting`; ``first`` is the line where the address came up.
 _COUNTING = """
 CREATE OR REPLACE TEMP TABLE counting AS SELECT coded.*, first FROM coded JOIN (
@@ -107,6 +113,8 @@ _OF_RECORD = {
     **{"codec_version": "c.codec_version", "key": "c.key"},
     **{name: f"CASE WHEN c.problem IS NULL THEN c.{name} END" for name in SIZES},
     "source_bytes": "c.source_bytes",
+    **{name: f"CASE WHEN c.problem IS NULL THEN c.{name} END" for name in ("polygons", "dropped", "remarks")},
+    **{name: f"c.{name}" for name in ("sequence", "frame", "fps")},
     **{name: f"CASE WHEN {_SIZED} THEN c.{name} END" for name in ("mesh_bytes", "shared_bytes")},
     "set_size": f"CASE WHEN {_SIZED} AND c.kind = 'set' THEN c.in_stream ELSE 1 END",
     "stream_bytes": f"CASE WHEN {_SIZED} THEN {_STREAM_BYTES} END",
@@ -142,7 +150,7 @@ _ALWAYS = {*_OF_RECORD, *(name.format(call=call) for call in _COSTS for name in 
 #: Columns of text with few different values: they are categories in a frame, in the order of Python strings.
 _CATEGORIES = (
     *("dataset", "split", "mesh", "codec", "kind", "rate", "effort", "status", "stage", "codec_version", "device"),
-    *("host", "slot", "cpu", "gpu"),
+    *("host", "slot", "cpu", "gpu", "dropped", "remarks", "sequence"),
 )
 
 
@@ -151,12 +159,14 @@ def join(con: Connection) -> None:
     con.execute(_COUNTING)
     tables = con.execute("SELECT suite, 's' || number FROM suites ORDER BY encode(suite)").fetchall()
     metrics: dict[str, list[str]] = {}
+    con.execute("CREATE OR REPLACE TABLE counting_suites (suite VARCHAR, version VARCHAR)")
     for suite, table in tables:
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT t.*, first FROM {table.replace('s', 'suite_')} t JOIN "
             f"(SELECT max(line) AS line, min(line) AS first FROM {table.replace('s', 'suite_')} GROUP BY decoded) "
             "USING (line)"
         )
+        con.execute(f"INSERT INTO counting_suites SELECT DISTINCT {text(suite)}, suite_version FROM {table}")
         for name, (place, _) in of_suite(con, suite).items():
             metrics.setdefault(name, []).insert(0, f"{table}.c{place}")  # as in Record: the later name counts
     columns = dict(_OF_RECORD)
@@ -199,20 +209,30 @@ def join(con: Connection) -> None:
           c.device, c.first, c.ordinal
         """
     )
-    codes, listed = [f"c{i}" for i, _ in enumerate(columns)], []
+    codes, categories = [f"c{i}" for i, _ in enumerate(columns)], _categories(con, list(columns))
+    for i, values in categories.items():
+        con.execute(f"CREATE TEMP TYPE e{i} AS ENUM ({', '.join(map(text, values))})")
+        codes[i] = f"coalesce(enum_code(c{i}::e{i})::INTEGER, -1) AS c{i}"
     con.execute("CREATE OR REPLACE TABLE record_columns (number BIGINT, name VARCHAR, categories VARCHAR[])")
-    for i, name in enumerate(columns):
-        categories = None
-        if name in _CATEGORIES:
-            different = f"SELECT DISTINCT c{i} FROM joined WHERE c{i} IS NOT NULL ORDER BY 1"
-            categories = [value for (value,) in con.execute(different).fetchall()]
-            con.execute(f"CREATE TEMP TYPE e{i} AS ENUM ({different})")
-            codes[i] = f"coalesce(enum_code(c{i}::e{i})::INTEGER, -1) AS c{i}"
-        listed.append([i, name, categories])
-    con.executemany("INSERT INTO record_columns VALUES (?, ?, ?)", listed)
+    con.execute(  # in one statement: one for each row takes as long as all of the join
+        "INSERT INTO record_columns SELECT unnest(?), unnest(?), unnest(?)",
+        [list(range(len(columns))), list(columns), [categories.get(i) for i, _ in enumerate(columns)]],
+    )
     con.execute(f"CREATE OR REPLACE TABLE records AS SELECT {', '.join(codes)} FROM joined")
     for table in ("joined", "odd", "counting", *(table for _, table in tables)):
         con.execute(f"DROP TABLE {table}")
+
+
+def _categories(con: Connection, names: list[str]) -> dict[int, list[str]]:
+    """Number of each column of categories in the table ``joined`` → its different values, sorted."""
+    numbers = [i for i, name in enumerate(names) if name in _CATEGORIES]
+    found = con.execute(  # in one statement: one for each column takes as long as all of the join
+        f"SELECT i, list_sort(list(value)) FROM (SELECT DISTINCT unnest(?) AS i, "
+        f"unnest([{', '.join(f'c{i}' for i in numbers)}]) AS value FROM joined) WHERE value IS NOT NULL GROUP BY i",
+        [numbers],
+    )
+    values = dict(found.fetchall())
+    return {i: values.get(i, []) for i in numbers}
 
 
 def frame(con: Connection, names: Collection[str] = ()) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from gcbench.bench.store import safe_files
+from gcbench.bench.store.results import Results
 from gcbench.bench.store.run import Run
 from gcbench.errors import StoreError
 
@@ -57,7 +58,7 @@ def join_names(run: Run, others: Sequence[Run]) -> None:
         _write(run, joined)
 
 
-def read_names(run: Run) -> dict[str, tuple[str, ...]]:
+def read_names(run: Results) -> dict[str, tuple[str, ...]]:
     """The names that the run has; a file that is missing or damaged has none."""
     path = run.path / FILE
     try:

@@ -82,6 +82,9 @@ class CodedMesh:
     polygons: int | None = None  # faces of the file that were cut into triangles; None if there were none
     dropped: str | None = None  # what the reader left out, such as "colours, normals"; its bytes are in source_bytes
     remarks: str | None = None  # what else the reader did to the file's content
+    sequence: str | None = None  # of which the mesh is a frame; None if it is none
+    frame: int | None = None  # number in the sequence
+    fps: float | None = None  # of the sequence, if known
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,8 @@ RAN_ON = _part(RanOn, host=Text(), slot=Text(), threads=Whole(10**6), cpu=Text()
 CODED_MESH = _part(
     CodedMesh, mesh=Text(10_000, 1), input_sha256=Sha256(empty=True), vertices=_BYTES, faces=_BYTES, obj_bytes=_BYTES,
     raw_bytes=_BYTES, source_bytes=_BYTES, problem=Text(ERROR_CHARACTERS), mesh_bytes=_BYTES, decoded_sha256=Sha256(),
-    polygons=_BYTES, dropped=Text(ERROR_CHARACTERS), remarks=Text(ERROR_CHARACTERS),
+    polygons=_BYTES, dropped=Text(ERROR_CHARACTERS), remarks=Text(ERROR_CHARACTERS), sequence=Text(10_000, 1),
+    frame=_BYTES, fps=Real(1e6),
 )  # fmt: skip
 CODING = _part(
     Coding, key=_NAME, session=_NAME, dataset=Text(10_000, 1), split=_NAME, codec=_NAME, codec_version=Text(10_000),
@@ -261,6 +265,12 @@ class Record:
     obj_bytes: int | None = None  # normalised mesh as OBJ with six decimals
     raw_bytes: int | None = None  # 12 V + 12 F
     source_bytes: int | None = None  # the file as distributed
+    polygons: int | None = None  # faces of the file that were cut into triangles; None if there were none
+    dropped: str | None = None  # what the reader left out, such as "colours, normals"; its bytes are in source_bytes
+    remarks: str | None = None  # what else the reader did to the file's content
+    sequence: str | None = None  # of which the mesh is a frame; None if it is none
+    frame: int | None = None  # number in the sequence
+    fps: float | None = None  # of the sequence, if known
     mesh_bytes: int | None = None  # of the stream, for this mesh alone
     shared_bytes: int | None = None  # of the stream, for the whole set (0 for model codecs)
     set_size: int = 1  # meshes in the stream
@@ -333,6 +343,7 @@ def records_of(coding: Coding, measurements: Mapping[int, Mapping[str, Measureme
 def _of_coding(coding: Coding, mesh: CodedMesh) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(coding, name) for name in _SHARED}
     values |= {"timing": coding.timing is not None, "mesh": mesh.mesh, "source_bytes": mesh.source_bytes}
+    values |= {name: getattr(mesh, name) for name in _OF_MOTION}
     if mesh.problem is not None:
         return values | {"status": "bad-input", "stage": "load", "error": mesh.problem}
     return values | {name: getattr(mesh, name) for name in _OF_INPUT}
@@ -374,7 +385,8 @@ _SHARED = (
     *("dataset", "split", "codec", "kind", "rate", "rate_index", "effort", "seed", "codec_version", "key"),
     *("device", "ran_on", "decoder_bytes", "status", "stage", "error"),
 )
-_OF_INPUT = ("vertices", "faces", "obj_bytes", "raw_bytes", "input_sha256")
+_OF_INPUT = ("vertices", "faces", "obj_bytes", "raw_bytes", "input_sha256", "polygons", "dropped", "remarks")
+_OF_MOTION = ("sequence", "frame", "fps")
 _NESTED = frozenset({"encode", "decode", "metrics", "suites", "unmeasured", "ran_on"})
 
 

@@ -28,16 +28,16 @@ import json
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gcbench import __version__, plain_text
 from gcbench.bench.store import safe_files
-from gcbench.bench.store.fields import LINE_BYTES, Kind, Named, Text, Value, Whole, read_line, require_shallow
-from gcbench.bench.store.records import ERROR_CHARACTERS, Coding, Measurement, Record, records_of
+from gcbench.bench.store.fields import LINE_BYTES, Text, Whole, read_line
+from gcbench.bench.store.records import ERROR_CHARACTERS, Coding, Measurement
+from gcbench.bench.store.results import Results, address
 from gcbench.errors import BitstreamError, StoreError
 
 log = logging.getLogger(__name__)
@@ -50,32 +50,15 @@ STREAM_BYTES = 1 << 30
 
 _LINES = ("codings.jsonl", "measurements.jsonl", "sessions.jsonl")
 _FOLDERS = ("streams", "spool", "work", "logs")
-#: Facts of a session that are looked at; other facts are shown only.
-_TEXTS = Named(Text(10_000), 10_000, Text(10_000, 1))
-_FACTS: Mapping[str, Kind] = {
-    "session": Text(1000, 1),
-    **{name: Text(200) for name in ("started", "finished", "gcbench")},
-    **dict.fromkeys(("suites", "codecs", "unavailable"), _TEXTS),
-    "folders": Named(Text(10_000, path=True), 10_000, Text(10_000, 1)),
-    **{name: Whole() for name in ("coded", "measured", "coded_elsewhere", "measured_elsewhere")},
-    "wall_s": Value(),
-}
 
 
 @dataclass
-class Run:
+class Run(Results):
     """A run folder, which need not exist yet; :meth:`writing` opens it for writing."""
 
-    path: Path
     _lock: int | None = field(default=None, init=False, repr=False)
     _codings_fd: int | None = field(default=None, init=False, repr=False)
     _measurements_fd: int | None = field(default=None, init=False, repr=False)
-    _said: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
 
     @property
     def exists(self) -> bool:
@@ -122,50 +105,9 @@ class Run:
 
     # Reading.
 
-    def codings(self) -> Iterator[Coding]:
-        """Every coding, oldest first; unreadable lines are logged and skipped."""
-        return self._parsed("codings.jsonl", Coding.from_json)
-
-    def codings_at(self, lines: Collection[int]) -> dict[int, Coding]:
-        """Codings by the numbers of their lines, which begin with 1."""
-        texts = enumerate(_lines(self.path / "codings.jsonl"), start=1)
-        return {number: Coding.from_json(read_line(text)) for number, text in texts if number in lines}
-
-    def measurements(self) -> Iterator[Measurement]:
-        """Every measurement, oldest first; unreadable lines are logged and skipped."""
-        return self._parsed("measurements.jsonl", Measurement.from_json)
-
-    def counting(self) -> list[Coding]:
-        """The last coding of each mesh (or set) by each codec address, rate, effort, seed, device and kind of pass.
-
-        Earlier codings of the same thing, such as those by an older version of the codec, are left out.
-        """
-        return list({_address(coding): coding for coding in self.codings() if coding.meshes}.values())
-
-    def records(self, codings: Sequence[Coding] | None = None) -> list[Record]:
-        """Join codings (default: :meth:`counting`) with the last measurement by each suite; sorted."""
-        chosen = self.counting() if codings is None else codings
-        measured: dict[tuple[Any, ...], dict[str, Measurement]] = {}
-        for m in self.measurements():
-            decoder = (m.codec, m.decoder_version)
-            measured.setdefault((m.stream, m.place, m.input, m.seed, *decoder), {})[m.suite] = m
-        records: list[Record] = []
-        for coding in chosen:
-            by_place: dict[int, Mapping[str, Measurement]] = {}
-            if coding.streams and coding.timing is None:
-                decoder = (coding.codec.partition("[")[0], coding.codec_version)
-                for place, mesh in enumerate(coding.coded):
-                    key = (coding.streams[0], place, mesh.input_sha256, coding.seed, *decoder)
-                    by_place[place] = measured.get(key, {})
-            records += records_of(coding, by_place)
-        return sorted(records, key=_order)
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """Provenance of every invocation, oldest first; a killed invocation has no ``finished``."""
-        sessions: dict[str, dict[str, Any]] = {}
-        for data in self._parsed("sessions.jsonl", _facts):
-            sessions.setdefault(data["session"], {}).update(data)
-        return list(sessions.values())
+    def lines(self, name: str) -> Iterator[bytes]:
+        """See :class:`Results`. Raises StoreError."""
+        return _lines(self.path / name)
 
     def stream(self, sha256: str, size: int | None = None) -> bytes:
         """Read a stream of ``size`` bytes, if a coding says so; else of at most :data:`STREAM_BYTES`.
@@ -330,11 +272,11 @@ class Run:
             if facts["session"] not in known:
                 self.note(**facts)
         # A success replaces a failure here: a limit that one machine exceeded says nothing about another machine.
-        here = {(coding.key, *_address(coding)) for coding in self.codings() if coding.status in {"ok", "bad-input"}}
-        failed = {(coding.key, *_address(coding)) for coding in self.codings()} - here
+        here = {(coding.key, *address(coding)) for coding in self.codings() if coding.status in {"ok", "bad-input"}}
+        failed = {(coding.key, *address(coding)) for coding in self.codings()} - here
         adopted = 0
-        for coding in _last(other.codings(), lambda coding: (coding.key, *_address(coding))):
-            name = (coding.key, *_address(coding))
+        for coding in _last(other.codings(), lambda coding: (coding.key, *address(coding))):
+            name = (coding.key, *address(coding))
             if name not in here and not (name in failed and coding.status != "ok"):
                 self.keep(
                     coding.session, [coding], [other.stream(name, coding.stream_bytes) for name in coding.streams]
@@ -355,22 +297,6 @@ class Run:
             if elsewhere:
                 self.note(session, **elsewhere)
         return adopted
-
-    def made(self) -> dict[str, Counter[str]]:
-        """Lines of each session, to compare with its own counts ``coded`` and ``measured``."""
-        return {
-            "coded": Counter(coding.session for coding in self.codings() if coding.status != "bad-input"),
-            "measured": Counter(measurement.session for measurement in self.measurements()),
-        }
-
-    def _parsed(self, name: str, parse: Callable[[Any], T]) -> Iterator[T]:
-        for number, line in enumerate(_lines(self.path / name), start=1):
-            try:
-                yield parse(read_line(line))
-            except ValueError as error:
-                if (name, number) not in self._said:
-                    log.warning("%s line %d is left out: %s", self.path / name, number, error)
-                    self._said.add((name, number))
 
     def _keep_stream(self, stream: bytes) -> None:
         path = self._stream_path(hashlib.sha256(stream).hexdigest())
@@ -411,36 +337,12 @@ def _last(values: Iterable[T], name: Callable[[T], Hashable]) -> list[T]:
     return list(last.values())
 
 
-def _address(c: Coding) -> tuple[Any, ...]:
-    """Names what was coded and how, without the version of the codec and the content of the mesh."""
-    mesh = c.meshes[0].mesh if c.kind == "model" else None
-    return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
-
-
 _MARKER = json.dumps({"format": FORMAT, "gcbench": __version__}).encode() + b"\n"
-
-
-def _facts(data: Any) -> dict[str, Any]:
-    """A line of ``sessions.jsonl``. Raises ValueError if a fact that is looked at has an impossible value."""
-    if not isinstance(data, dict):
-        raise ValueError("the line is not an object")  # noqa: TRY004  (a wrong line, not a wrong call)
-    require_shallow(data)
-    for name, kind in _FACTS.items():
-        try:
-            if name == "session" or data.get(name) is not None:
-                kind.take(data.get(name))
-        except ValueError as error:
-            raise ValueError(f"'{name}' {error}") from None
-    return {name: value for name, value in data.items() if value is not None or name not in _FACTS}
 
 
 def _cut(error: str | None) -> str | None:
     """A reason of a length that a line may have."""
     return None if error is None else plain_text.visible(error, "\n\t")[:ERROR_CHARACTERS]
-
-
-def _order(r: Record) -> tuple[Any, ...]:
-    return (r.dataset, r.split, r.codec, r.rate_index, r.rate, r.mesh, r.effort, r.seed, r.timing, r.device)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ from gcbench.errors import StoreError
 
 #: The file that says that a folder is a run.
 MARKER = "gcbench-run.json"
+#: The file that says that a folder is a pack.
+PACK_MARKER = "gcbench-pack.json"
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # without the last, opening a pipe waits for its other end
 _LINK_ERRORS = {errno.ELOOP, errno.EMLINK}
 
@@ -146,8 +148,8 @@ def make_folder(path: Path) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file in one step: it is whole or as it was before. A link at the path is replaced, not followed.
 
-    Inside a run, no folder on the way may be a link. This is what every writer of a file in a run calls: reports,
-    figures, experiments, decoded meshes.
+    Inside a run or a pack, no folder on the way may be a link. This is what every writer of a file in a run calls:
+    reports, figures, experiments, decoded meshes.
 
     Raises
     ------
@@ -180,11 +182,11 @@ def write_new(path: Path, data: bytes, *, to_disk: bool = True) -> None:
 
 
 def require_no_links(path: Path) -> None:
-    """Raise StoreError if a folder on the way from a run to a path inside of it is a link."""
+    """Raise StoreError if a folder on the way from a run or a pack to a path inside of it is a link."""
     try:
         whole = path.absolute()
         for above in whole.parents:
-            if is_file(above / MARKER):
+            if is_file(above / MARKER) or is_file(above / PACK_MARKER):
                 for one in (path_inside for path_inside in (whole, *whole.parents) if above in path_inside.parents):
                     require_folder(one)
                 return

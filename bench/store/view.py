@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import os
@@ -35,17 +36,19 @@ import duckdb
 from gcbench.bench.store import columnar, fields, line_tables, records, safe_files
 from gcbench.bench.store.fields import LINE_BYTES
 from gcbench.bench.store.line_tables import Connection, text
+from gcbench.bench.store.pack import Pack
 from gcbench.datasets import cache_dir
 from gcbench.errors import StoreError
 
 if TYPE_CHECKING:
-    from gcbench.bench.store.run import Run
+    from gcbench.bench.store.results import Results
 
 log = logging.getLogger(__name__)
 
 _READERS = {"codings.jsonl": line_tables.add_codings, "measurements.jsonl": line_tables.add_measurements}
 _SMALL_BYTES = 4 << 20  # fewer bytes of lines are parsed each time, without a file
 _CHUNK_BYTES = 64 << 20
+_BATCH = 20_000  # lines of a pack
 _MEMORY = "512MB"  # DuckDB writes what does not fit to the temporary folder
 _TICK_S = 2.0  # a file that was changed so recently may change again without a visible change of its times
 _OLD_S = 86400.0
@@ -65,8 +68,10 @@ Covers = dict[str, _Covered]
 
 
 @contextlib.contextmanager
-def opened(run: Run) -> Iterator[Connection]:
+def opened(run: Results) -> Iterator[Connection]:
     """Open the tables of a run, with all lines that were complete at that moment; temporary tables may be made.
+
+    The tables of a pack are made anew each time, in memory.
 
     Raises
     ------
@@ -77,13 +82,30 @@ def opened(run: Run) -> Iterator[Connection]:
     run.require_known_format()
     with contextlib.ExitStack() as stack:
         try:
-            con = _as_it_is(run.path)
+            con = _of_pack(run) if isinstance(run, Pack) else _as_it_is(run.path)
             if con is None:
                 con = _brought_up_to_date(run.path, stack)
         except (OSError, duckdb.Error) as error:
             raise StoreError(f"cannot read {run.path}: {str(error).splitlines()[0]}") from error
         stack.callback(con.close)
         yield con
+
+
+def _of_pack(pack: Pack) -> Connection:
+    """The tables of a pack, in memory."""
+    con = duckdb.connect(config=_config())
+    try:
+        line_tables.create(con)
+        for name, add in _READERS.items():
+            first, every = 1, pack.lines(name)
+            while lines := list(itertools.islice(every, _BATCH)):
+                add(con, b"".join(lines), first, str(pack.path / name))
+                first += len(lines)
+        columnar.join(con)
+    except (StoreError, duckdb.Error):
+        con.close()
+        raise
+    return con
 
 
 def path_of(run: Path) -> Path | None:

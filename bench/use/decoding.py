@@ -16,7 +16,7 @@ from gcbench.bench.run.failures import UnitFailure
 from gcbench.bench.run.kept import KeptInputs, NotHere
 from gcbench.bench.run.slot import Slot
 from gcbench.bench.store.records import Record
-from gcbench.bench.store.run import Run
+from gcbench.bench.store.results import Results
 from gcbench.bench.use.stream_file import HASH_BYTES, CodedMesh, StreamFile, unpack
 from gcbench.codecs import CODECS
 from gcbench.datasets import MeshSource
@@ -50,7 +50,7 @@ def read_stream_file(path: Path) -> StreamFile:
         raise BitstreamError(f"{path}: {error}") from error
 
 
-def kept_stream(run: Run, record: Record, inputs: KeptInputs) -> tuple[StreamFile, str]:
+def kept_stream(run: Results, record: Record, inputs: KeptInputs) -> tuple[StreamFile, str]:
     """The kept stream of a record as a stream file with one mesh, and what is missing to place the mesh, if anything.
 
     Raises

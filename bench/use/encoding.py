@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gcbench.bench.metrics import SUITES, columns, ranking, suite_of
 from gcbench.bench.plan.inventory import Inventory
+from gcbench.bench.plan.planning import groups_of
 from gcbench.bench.plan.units import CodingUnit, PlannedMesh, SuiteId
 from gcbench.bench.run.slot import Slot, measurement_unit
 from gcbench.bench.run.work import Outcome, Task
@@ -18,6 +19,7 @@ from gcbench.codecs import CODECS, Codec, Rate
 from gcbench.codecs.base import EFFORTS, Effort
 from gcbench.datasets import MeshSource, cache_dir
 from gcbench.datasets.placement import placement_of
+from gcbench.datasets.sequences import motions
 from gcbench.errors import BadMesh, CodecFailed, CodecUnavailable, UsageError
 from gcbench.geometry import files
 from gcbench.registry import split_address
@@ -131,7 +133,11 @@ def planned(paths: Sequence[Path]) -> list[PlannedMesh]:
         raise UsageError(f"two meshes have the name {twice}; rename one, or encode them one by one")
     inventory = Inventory(cache_dir())
     try:
-        meshes = [inventory.read(MeshSource(_NO_DATASET, path.stem, path.absolute())) for path in paths]
+        motion = motions(paths, str)
+        meshes = [
+            inventory.read(MeshSource(_NO_DATASET, path.stem, path.absolute(), motion=motion.get(path)))
+            for path in paths
+        ]
     finally:
         inventory.close()
     for mesh in meshes:
@@ -203,8 +209,8 @@ class Encoder:
         self._suites = (SuiteId(name, SUITES.create(name).version()),)
 
     def groups(self, meshes: Sequence[PlannedMesh]) -> list[tuple[PlannedMesh, ...]]:
-        """The meshes of each stream."""
-        return [tuple(meshes)] if self.codec.kind == "set" else [(mesh,) for mesh in meshes]
+        """The meshes of each stream; frames of one motion follow each other if the codec uses sequences."""
+        return [group for group, _ in groups_of(meshes, self.codec)]
 
     def encode(self, meshes: tuple[PlannedMesh, ...], rate: Rate, *, measure: bool) -> Trial:
         """Encode, decode, and measure if asked; a failure is in the trial. Raises StoreError for a full disk."""
@@ -221,6 +227,7 @@ class Encoder:
             seed=self.seed,
             meshes=meshes,
             device=self.device,
+            sequences=groups_of(meshes, self.codec)[0][1],
         )
         outcome = self.slot.run(Task(unit, self._suites if measure else ()))
         assert outcome.coding is not None, "a coding has been asked for"

@@ -73,12 +73,16 @@ class Fit:
         Points drawn for a mesh, steps of the optimiser, points in a step.
     resolution : int
         Cells along a side of the grid on which the decoder meshes the field.
+    learning_rate : float
+        Of a perceptron, times the square root of its width. Short trainings need more: after 500 steps, 0.08 leaves
+        three quarters of the distance that 0.04 leaves (AMA).
     """
 
     samples: int
     steps: int
     batch: int
     resolution: int
+    learning_rate: float = 0.04
 
 
 # The mark ends a rate's label, because networks of the same shape that are trained for longer are another rate.

@@ -64,7 +64,7 @@ _BYTES_OF_A_FEATURE = 40
 
 _OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
-    "quick": Fit(80_000, 300, 2048, 128),
+    "quick": Fit(50_000, 150, 2048, 128),
     "standard": Fit(400_000, 1000, 4096, 256),
     "paper": Fit(2_000_000, 5000, 8192, 256),
 }

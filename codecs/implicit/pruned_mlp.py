@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gcbench.codecs.base import Effort, Rate
+from gcbench.codecs.base import Effort, Rate, as_effort
 from gcbench.codecs.implicit.efforts import implicit_budget, perceptron_size
 from gcbench.codecs.implicit.perceptron_codec import PerceptronCodec, Train
 from gcbench.entropy.container import Container
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from gcbench.training.networks import Schedule
     from gcbench.training.perceptrons import Perceptrons
 
-_LAYERS = 8
-_WIDTH: dict[Effort, int] = {"quick": 32, "standard": 48, "paper": 128}
-_LARGEST = perceptron_size(3, _LAYERS, max(_WIDTH.values()))
+# (hidden layers, width); in a short training, few layers come nearer to the surface.
+_NETWORK: dict[Effort, tuple[int, int]] = {"quick": (4, 48), "standard": (8, 48), "paper": (8, 128)}
+_LARGEST = max(perceptron_size(3, *network) for network in _NETWORK.values())
+_RETRAIN: dict[Effort, int] = {"quick": 200, "standard": 500, "paper": 500}
 _SPARSITY = (90, 70, 50, 30, 0)  # percent of the weights that are 0, low to high quality: the paper's, and 0
 
 
 class PrunedMlp(PerceptronCodec):
-    """The network of ``ni``, 8 hidden layers, pruned; the rate is the share of weights that are 0.
+    """A network of ``ni``, pruned; the rate is the share of weights that are 0.
 
     Parameters
     ----------
     retrain : int
-        Iterations after pruning; 500 in the paper, 0 for none.
+        Iterations after pruning, 0 for none; -1 takes the effort's, which is the paper's 500 but for ``quick``.
     bits : int
         Bits of a quantised weight.
     steps : int
@@ -50,18 +51,19 @@ class PrunedMlp(PerceptronCodec):
     decode_budget = implicit_budget(_LARGEST, _LARGEST)
     container = Container(b"PMP", 1, name, decode_budget)
 
-    def __init__(self, *, retrain: int = 500, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
+    def __init__(self, *, retrain: int = -1, bits: int = 9, steps: int = 0, seconds: int = 0) -> None:
         super().__init__(coding="sparse", bits=bits, steps=steps, seconds=seconds)
-        if retrain < 0:
-            raise UsageError("pruned-mlp: retrain is a number of iterations")
+        if retrain < -1:
+            raise UsageError("pruned-mlp: retrain is a number of iterations, or -1")
         self._retrain = retrain
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """Percent of the weights that are 0."""
         # With 90 % pruned, a network of this size and so short a training may have no surface.
-        chosen = (70, 50, 0) if effort == "quick" else _SPARSITY
-        network = {"layers": _LAYERS, "width": _WIDTH[effort], "effort": effort}
-        return [Rate(f"w{_WIDTH[effort]}s{s:02d}", {**network, "sparsity": s}) for s in chosen]
+        chosen, mark = ((70, 0), "q") if effort == "quick" else (_SPARSITY, "")
+        layers, width = _NETWORK[effort]
+        network = {"layers": layers, "width": width, "effort": effort}
+        return [Rate(f"w{width}s{s:02d}{mark}", {**network, "sparsity": s}) for s in chosen]
 
     def mixture(self) -> Mixture:
         """The mixture of ``ni``."""
@@ -89,7 +91,8 @@ class PrunedMlp(PerceptronCodec):
                     weight.mul_(mask)
 
         prune()
-        if self._retrain:
+        steps = _RETRAIN[as_effort(str(rate.params["effort"]))] if self._retrain < 0 else self._retrain
+        if steps:
             # The learning rate that training had after three fifths of its steps.
-            again = replace(schedule, steps=self._retrain, learning_rate=schedule.learning_rate / 3, quantised_from=0.0)
+            again = replace(schedule, steps=steps, learning_rate=schedule.learning_rate / 3, quantised_from=0.0)
             train(again, prune)

@@ -1,4 +1,4 @@
-"""MPEG's point cloud codecs, G-PCC and V-PCC: they run the reference programs, which are not part of gcbench."""
+"""MPEG's codecs, G-PCC, V-PCC and V-DMC: they run the reference programs, which are not part of gcbench."""
 
 from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, TMC3
 

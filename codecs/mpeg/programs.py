@@ -56,6 +56,8 @@ class Program:
         Repository of the source.
     inside : str
         Path of the program in the folder that the variable names; empty if the variable names the program itself.
+    on_path : bool
+        Whether the program is looked for on ``PATH``; False for a name that any program may have.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Program:
     minimum: tuple[int, int]
     upstream: str
     inside: str = ""
+    on_path: bool = True
 
     @property
     def remedy(self) -> str:
@@ -73,7 +76,7 @@ class Program:
         return f"build release {release} of {self.upstream} and let {self.variable} name {what} (docs/mpeg.md)"
 
     def find(self) -> Installed:
-        """Find the program that ``variable`` names, else the program on ``PATH``, and ask it for its version.
+        """Find the program that ``variable`` names, or else is on ``PATH``, and ask the program for its version.
 
         Raises
         ------
@@ -85,9 +88,11 @@ class Program:
         # Workers change their directory, where a relative path would name another file or none.
         if named and not Path(named).expanduser().is_absolute():
             raise self._unavailable(f"{self.variable}={named} is not an absolute path")
-        found = shutil.which(Path(wanted).expanduser())
+        found = shutil.which(Path(wanted).expanduser()) if named or self.on_path else None
         if found is None:
             missing = f"{self.name} is not on PATH and {self.variable} is not set"
+            if not self.on_path:
+                missing = f"{self.variable} is not set"
             raise self._unavailable(f"{self.variable} names {wanted}, which is not a program" if named else missing)
         path = Path(found).absolute()
         facts = path.stat()
@@ -370,6 +375,25 @@ PCC_APP_DECODER = Program(
     minimum=(24, 0),
     upstream=_TMC2,
     inside="bin/PccAppDecoder",
+)
+_VMESH = "V-DMC's test model (mpeg-vmesh-tm)"
+VMESH_ENCODER = Program(
+    name="vmesh-encode",
+    variable="GCBENCH_VMESH",
+    banner=r"MPEG VMESH version (\S+)",
+    minimum=(14, 0),
+    upstream=_VMESH,
+    inside="bin/encode",
+    on_path=False,
+)
+VMESH_DECODER = Program(
+    name="vmesh-decode",
+    variable="GCBENCH_VMESH",
+    banner=r"MPEG VMESH version (\S+)",
+    minimum=(14, 0),
+    upstream=_VMESH,
+    inside="bin/decode",
+    on_path=False,
 )
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
+from gcbench.codecs.mpeg import videos
 from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, found, work_folder
+from gcbench.codecs.mpeg.videos import MAX_FRAMES, Video
 from gcbench.codecs.points import PointCodec
-from gcbench.entropy.container import Container, Fields, Writer
+from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 from gcbench.geometry.files.ply import read_points, write_points
 from gcbench.versions import source_version
@@ -28,9 +30,7 @@ MAX_POINTS = 1 << 24  # of a frame: a surface of the whole cube at 10 bits is 6e
 FRAMES_IN_GROUP = 32  # of random access, as in the test conditions
 _GREY = 128  # the encoder crashes on points without colours, although colours are not coded
 _OUTSIDE_VOXELS = 64  # smoothing may move a point this far out of the cube
-MAX_FRAMES = (1 << 16) - 1
 _BYTES_OF_A_POINT = 64  # of a PLY, in text
-_LEAST_FRAME_BYTES = 8  # of a V3C stream; a frame has at least the heads of its units
 
 # Files in cfg/ of the upstream repository. The sequence file sets the number of bits and how patches are made; the
 # command line overrides its frame numbers and file names.
@@ -43,12 +43,13 @@ _RATES = 5
 class Vpcc(PointCodec, SetCodec):
     """V-PCC: patches of the surface projected onto the sides of a box, as depth and occupancy videos coded by HEVC.
 
-    A stream holds the number of frames and the V3C stream.
+    A stream holds V3C streams (:mod:`gcbench.codecs.mpeg.videos`).
 
     Parameters
     ----------
     mode : {"all-intra", "random-access"}
-        Code each mesh separately, or the meshes of a set, in their order, as the frames of one sequence.
+        Code each mesh separately; or a set: the frames of each sequence in it as one video, and each other mesh as a
+        video of one frame.
     bits : {8, 9, 10}
         The grid has 2^bits voxels along a side.
 
@@ -56,7 +57,8 @@ class Vpcc(PointCodec, SetCodec):
     """
 
     name = "vpcc"
-    container = Container(b"VPC", 2, name)
+    container = Container(b"VPC", 3, name)
+    uses_sequences = True
 
     def __init__(self, *, mode: str = "all-intra", bits: int = DEFAULT_BITS) -> None:
         for what, value, possible in (("mode", mode, MODES), ("bits", bits, BITS)):
@@ -104,7 +106,7 @@ class Vpcc(PointCodec, SetCodec):
         PCC_APP_DECODER.find()
 
     def encode(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> list[bytes]:
-        """Encode each mesh separately, or the set as one sequence."""
+        """Encode each mesh separately, or the set in one stream."""
         if self.kind == "set":
             return [self.encode_set(meshes, rate, ctx)]
         return [self.encode_mesh(mesh, rate, ctx) for mesh in meshes]
@@ -114,17 +116,20 @@ class Vpcc(PointCodec, SetCodec):
         return self.decode_set(stream, ctx)
 
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
-        """Encode meshes as the frames of one sequence.
+        """Encode meshes: the frames of each sequence of ``ctx`` as one video, each other mesh as a video of one frame.
 
         Raises
         ------
         CodecFailed
-            The encoder fails, or there are more than 65535 meshes.
+            The encoder fails, or there are no meshes, or more than 65535.
         """
+        if not 1 <= len(meshes) <= MAX_FRAMES:
+            raise CodecFailed(f"V-PCC codes 1 to {MAX_FRAMES} frames, not {len(meshes)}")
         frames = [self.sample(mesh, rate, ctx)[0] for mesh in meshes]
         with ctx.stage("coding"):
-            bits = int(rate.params["bits"])
-            return self.wrap(self._encode_frames(frames, bits, rate, ctx), bits)
+            groups = [frames[places.start : places.stop] for places in ctx.groups(len(meshes))]
+            coded = videos.pack([self._encode_frames(group, rate, ctx) for group in groups])
+            return self.wrap(coded, int(rate.params["bits"]))
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode the frames of a stream and reconstruct the surface of each.
@@ -136,13 +141,12 @@ class Vpcc(PointCodec, SetCodec):
         """
         with ctx.stage("coding"):
             contents, bits = self.unwrap(stream)
-            frames = self._decode_frames(contents, bits, ctx)
+            frames = [frame for video in videos.unpack(contents) for frame in self._decode_frames(video, bits, ctx)]
         return [self.surface(points, bits, ctx) for points in frames]
 
     def layout(self, stream: bytes) -> StreamLayout:
-        """All bytes are shared: frames are predicted from each other, and the videos interleave them."""
-        count, _ = _parts(self.unwrap(stream)[0])
-        return StreamLayout(len(stream), (0,) * count)
+        """The bytes of a video count in equal parts for its frames."""
+        return videos.layout(len(stream), videos.unpack(self.unwrap(stream)[0]))
 
     def encode_points(self, voxels: NDArray[np.int32], bits: int, rate: Rate, ctx: Context) -> bytes:
         """Encode one frame.
@@ -152,7 +156,7 @@ class Vpcc(PointCodec, SetCodec):
         CodecFailed
             The encoder fails.
         """
-        return self._encode_frames([voxels], bits, rate, ctx)
+        return videos.pack([self._encode_frames([voxels], rate, ctx)])
 
     def decode_points(self, stream: bytes, bits: int, ctx: Context) -> NDArray[np.float64]:
         """Decode the points of a stream of one frame.
@@ -162,14 +166,12 @@ class Vpcc(PointCodec, SetCodec):
         BitstreamError
             The stream is short, corrupt or foreign, or has more than one frame.
         """
-        frames = self._decode_frames(stream, bits, ctx)
-        if len(frames) != 1:
+        (video, *others) = videos.unpack(stream)
+        if others or video.frames != 1:
             raise BitstreamError("the stream has more than one frame")
-        return frames[0]
+        return self._decode_frames(video, bits, ctx)[0]
 
-    def _encode_frames(self, frames: Sequence[NDArray[np.int32]], bits: int, rate: Rate, ctx: Context) -> bytes:
-        if not 1 <= len(frames) <= MAX_FRAMES:
-            raise CodecFailed(f"V-PCC codes 1 to {MAX_FRAMES} frames, not {len(frames)}")
+    def _encode_frames(self, frames: Sequence[NDArray[np.int32]], rate: Rate, ctx: Context) -> Video:
         # Negative coordinates crash the encoder, large ones make it hang, and it does not report an empty cloud.
         for points in frames:
             if not len(points) or points.min() < 0 or points.max() >= 1 << max(BITS):
@@ -195,13 +197,12 @@ class Vpcc(PointCodec, SetCodec):
                 "--reconstructedDataPath=rec_%04i.ply",
             ]
             encoder.run(arguments, folder, ctx, outputs=["out.bin"], failure=CodecFailed)
-            return Writer().number(len(frames)).raw((folder / "out.bin").read_bytes()).data()
+            return Video(len(frames), (folder / "out.bin").read_bytes())
 
-    def _decode_frames(self, contents: bytes, bits: int, ctx: Context) -> list[NDArray[np.float64]]:
-        count, stream = _parts(contents)
+    def _decode_frames(self, video: Video, bits: int, ctx: Context) -> list[NDArray[np.float64]]:
         decoder, cfg = PCC_APP_DECODER.find(), _configuration()
         with work_folder(ctx) as folder:
-            (folder / "in.bin").write_bytes(stream)
+            (folder / "in.bin").write_bytes(video.stream)
             arguments = [
                 "--compressedStreamPath=in.bin",
                 "--reconstructedDataPath=out_%04i.ply",
@@ -212,11 +213,11 @@ class Vpcc(PointCodec, SetCodec):
                 "--startFrameNumber=0",
                 f"--inverseColorSpaceConversionConfig={cfg / _INVERSE_COLOURS}",
             ]
-            names = [f"out_{number:04d}.ply" for number in range(count)]
+            names = [f"out_{number:04d}.ply" for number in range(video.frames)]
             # Decoding takes three seconds and 0.3 GiB for a frame.
             bounds = Bounds(
-                seconds=600 + 60 * count,
-                memory_bytes=(4 + min(count, FRAMES_IN_GROUP)) << 30,
+                seconds=600 + 60 * video.frames,
+                memory_bytes=(4 + min(video.frames, FRAMES_IN_GROUP)) << 30,
                 file_bytes=_BYTES_OF_A_POINT * MAX_POINTS,
             )
             decoder.run(arguments, folder, ctx, outputs=names, failure=BitstreamError, bounds=bounds)
@@ -253,17 +254,6 @@ def _configuration() -> Path:
         f"{encoder.parent.parent} has no cfg/{_COMMON}",
         f"let {PCC_APP_ENCODER.variable} name a folder with bin/ and cfg/ of {PCC_APP_ENCODER.upstream} (docs/mpeg.md)",
     )
-
-
-def _parts(contents: bytes) -> tuple[int, bytes]:
-    """Return the number of frames and the V3C stream."""
-    fields = Fields(contents)
-    count = fields.number("number of frames", 1, MAX_FRAMES)
-    if not fields.left:
-        raise BitstreamError("the stream holds no video")
-    if count * _LEAST_FRAME_BYTES > fields.left:
-        raise BitstreamError(f"{count} frames are declared in {fields.left} bytes")
-    return count, fields.rest()
 
 
 def _distinct(points: NDArray[np.float64], bits: int) -> NDArray[np.float64]:

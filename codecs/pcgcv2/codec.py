@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gcbench import extras
 from gcbench.codecs.base import Availability, Context, Effort, Rate
 from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.stream import BUDGET, FEATURE_CODERS, MAX_COARSEST, Cloud, check_work, unpack
@@ -27,7 +27,6 @@ MAX_BLOCK_VOXELS = 1_500_000  # coded at once; PCGCv2Codec gives the memory that
 _SMALLEST_SHARE = 32  # of MAX_BLOCK_VOXELS in the mean block, where there are several; an encoder writes a third or so
 DEFAULT_BITS = 10
 _COARSE_BITS, _COARSE_LABELS = 8, ("r2", "r5")  # further rates on a coarser grid, also for quick
-_NEEDED = ("torch", "safetensors", "numba")
 
 
 class PCGCv2Codec(PointCodec):
@@ -84,9 +83,8 @@ class PCGCv2Codec(PointCodec):
 
     def availability(self) -> Availability:
         """Whether torch, weights and the packages of the conversions are installed."""
-        for package in _NEEDED:
-            if find_spec(package) is None:
-                return Availability(False, f"the package {package} is not installed", f"pip install {package}")
+        if missing := extras.first_missing((*self.packages, "safetensors")):
+            return Availability(False, *missing)
         if not ladder.files():
             return Availability(
                 False,
@@ -210,8 +208,8 @@ def _rate(bits: int, weights: str) -> Rate:
 def _encode_features(
     coder: str, features: NDArray[np.integer], coordinates: NDArray[np.int32], weights: Weights
 ) -> bytes:
-    from gcbench.codecs.pcgcv2.features import ESCAPE, encode_features
     from gcbench.entropy import voxel_features
+    from gcbench.training.sparse.features import ESCAPE, encode_features
 
     if coder == "mixed":
         return voxel_features.encode_features(
@@ -221,8 +219,8 @@ def _encode_features(
 
 
 def _decode_features(coder: str, stream: bytes, coordinates: NDArray[np.int32], weights: Weights) -> NDArray[np.int32]:
-    from gcbench.codecs.pcgcv2.features import ESCAPE, decode_features
     from gcbench.entropy import voxel_features
+    from gcbench.training.sparse.features import ESCAPE, decode_features
 
     if coder == "mixed":
         levels = [voxel_features.Level(coordinates, weights.tables[:, :ESCAPE])]

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gcbench.errors import BadMesh, BenchError, UsageError
-from gcbench.geometry import files
+from gcbench.errors import BenchError, UsageError
 from gcbench.training.progress import shown
-
-if TYPE_CHECKING:
-    from gcbench.codecs.pcgcv2.patches import NamedMesh
+from gcbench.training.sparse.meshes import read_meshes
 
 _INTERRUPTED = 130  # the exit code of shells for SIGINT
 _PUBLISHED = "rates"  # subfolder with the files that the codec reads
@@ -109,28 +105,6 @@ def training_command(
             ladder.publish(trained, out / _PUBLISHED / trained.name)
     typer.echo(f"{'done' if done else 'stopped; the same command goes on'}: {out / _PUBLISHED}", err=True)
     typer.echo(f"next: GCBENCH_PCGCV2_WEIGHTS={out / _PUBLISHED} bench run --codec pcgcv2", err=True)
-
-
-def read_meshes(folder: Path | None) -> Iterator[NamedMesh]:
-    """Read every mesh file of a folder; the name of a mesh is its path without the suffix.
-
-    Raises
-    ------
-    UsageError
-        The folder has no mesh files.
-    BadMesh
-        A file is not a mesh.
-    """
-    paths = [] if folder is None else sorted(p for p in folder.rglob("*") if p.suffix.lower() in files.SUFFIXES)
-    if folder is not None and not paths:
-        raise UsageError(f"no mesh files in {folder}")
-    for path in paths:
-        try:
-            read = files.read(path.read_bytes(), path.suffix.lower())
-            vertices, faces = read.vertices, read.faces
-        except BadMesh as error:
-            raise BadMesh(f"{path}: {error}") from error
-        yield path.relative_to(folder or Path()).with_suffix("").as_posix(), vertices, faces
 
 
 def main() -> None:

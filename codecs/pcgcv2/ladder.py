@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcbench.errors import CodecUnavailable
+from gcbench.training.weight_files import fingerprint
 
 if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.network import PCGCv2
 
 ENVIRONMENT = "GCBENCH_PCGCV2_WEIGHTS"
-FINGERPRINT_BYTES = 4
 _SHIPPED = Path(__file__).parent / "rates"
 _SUFFIX = ".safetensors"
 _TABLES = "tables"
@@ -58,18 +57,6 @@ def fingerprints() -> dict[bytes, Path]:
     return {fingerprint(path): path for path in files().values()}
 
 
-def fingerprint(path: Path) -> bytes:
-    """Four bytes of a file's SHA-256; a stream names the weights that decode it by them."""
-    status = path.stat()
-    return _digest(path, status.st_mtime_ns, status.st_size)[:FINGERPRINT_BYTES]
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, _modified_ns: int, _size: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
 def publish(trained: Path, path: Path) -> None:
     """Write trained weights with the integer tables of their entropy model.
 
@@ -82,9 +69,9 @@ def publish(trained: Path, path: Path) -> None:
     """
     import torch
 
-    from gcbench.codecs.pcgcv2.features import frequency_tables
     from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors
     from gcbench.training.checkpoints import write_tensors
+    from gcbench.training.sparse.features import frequency_tables
 
     model, card = load_weights(trained)
     tensors, _ = read_tensors(trained)
@@ -104,8 +91,8 @@ def load(path: Path) -> Weights:
 
 @lru_cache(maxsize=16)
 def _load(path: Path, _fingerprint: bytes) -> Weights:
-    from gcbench.codecs.pcgcv2.features import checked
     from gcbench.codecs.pcgcv2.weights import network, read_tensors
+    from gcbench.training.sparse.features import checked
 
     tensors, _ = read_tensors(path)
     try:

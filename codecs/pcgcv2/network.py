@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gcbench.codecs.pcgcv2.bottleneck import FactorizedBottleneck
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels, conv3, down2, largest, morton_keys, multiply, prune, up2
+from gcbench.training.sparse.bottleneck import FactorizedBottleneck
+from gcbench.training.sparse.layers import Convolution, Generation, relu
+from gcbench.training.sparse.voxels import SparseTensor, Voxels, conv3, largest, morton_keys, prune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,53 +23,8 @@ STRIDE = 8
 """Of the latent features, in voxels."""
 
 LATENT_CHANNELS = 8
-_OCCUPANCY = 0.45  # occupied share of the 27 places around a voxel of a surface; sets the size of initial weights
 _SCORE_GAIN = 0.02  # of the classifiers' initial weights, so that initial probabilities are near ½
 _LATENT_GAIN = 0.1  # of the last convolution's initial weights, so that latent features start at a few units
-
-
-def _uniform(places: int, c_in: int, c_out: int, occupied: float) -> nn.Parameter:
-    """Random initial weights that keep the variance of rectified features."""
-    bound = (6 / (max(places * occupied, 1) * c_in)) ** 0.5
-    return nn.Parameter(torch.empty(places, c_in, c_out).uniform_(-bound, bound))
-
-
-class Convolution(nn.Module):
-    """A convolution with a 3³ (``volume`` 27) or 1³ kernel, or with a 2³ kernel (8) to the next coarser level.
-
-    Weights are (volume, C_in, C_out), with z fastest in the volume, and the bias is (C_out,).
-    """
-
-    def __init__(self, volume: int, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.weight = _uniform(volume, c_in, c_out, _OCCUPANCY)
-        self.bias = nn.Parameter(torch.zeros(c_out))
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Apply; weights take the precision of the features."""
-        weight, bias = self.weight.to(x.features.dtype), self.bias.to(x.features.dtype)
-        if len(weight) == 1:
-            return x.with_features(multiply(x.features, weight[0], bias))
-        return (down2 if len(weight) == STRIDE else conv3)(x, weight, bias)
-
-
-class Generation(nn.Module):
-    """A transposed convolution with a 2³ kernel that generates all children. Weights are (8, C_in, C_out)."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.weight = _uniform(1, c_in, 8 * c_out, 1.0)
-        self.weight.data = self.weight.data.view(c_in, 8, c_out).transpose(0, 1).contiguous()
-        self.bias = nn.Parameter(torch.zeros(c_out))
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        """Apply; weights take the precision of the features."""
-        return up2(x, self.weight.to(x.features.dtype), self.bias.to(x.features.dtype))
-
-
-def relu(x: SparseTensor) -> SparseTensor:
-    """Rectify."""
-    return x.with_features(functional.relu(x.features))
 
 
 class InceptionResNet(nn.Module):

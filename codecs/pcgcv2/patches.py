@@ -6,15 +6,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gcbench.codecs.pcgcv2.sparse import Voxels
 from gcbench.errors import UsageError
 from gcbench.geometry.shapes import Points, Shape, made_up, normalised, rotation
+from gcbench.training.sparse.meshes import NamedMesh
+from gcbench.training.sparse.voxels import Voxels
 
 if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.training import Settings
@@ -28,7 +29,6 @@ BITS = (8.0, 10.0)
 _SPLIT_EDGE = 48.0  # voxels; longer edges are halved, so that few samples fall outside the cube
 _FINEST_SHARE = 0.5  # of the patches have the full resolution, at which codecs are measured
 
-NamedMesh = tuple[str, NDArray[Any], NDArray[Any]]  # name, (V, 3) vertices of any scale, (F, 3) faces
 Patches = list[NDArray[np.int32]]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gcbench.codecs.pcgcv2.ladder import FINGERPRINT_BYTES
 from gcbench.entropy.budget import Budget, Work
 from gcbench.entropy.container import Fields, Writer
 from gcbench.errors import BitstreamError
+from gcbench.training.weight_files import FINGERPRINT_BYTES
 
 FEATURE_CODERS = ("tables", "mixed")  # a stream holds an index into this tuple
 MAX_BLOCKS = 1 << 10

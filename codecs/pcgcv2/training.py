@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcbench.codecs.pcgcv2.network import PCGCv2, Reconstruction
-from gcbench.codecs.pcgcv2.patches import NamedMesh, batch, patches_of, turned
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
+from gcbench.codecs.pcgcv2.patches import batch, patches_of, turned
 from gcbench.codecs.pcgcv2.weights import read_tensors, save_weights
 from gcbench.errors import UsageError
 from gcbench.training import checkpoints
@@ -32,6 +31,8 @@ from gcbench.training.checkpoints import State, adam_state, restore_adam
 from gcbench.training.loop import run
 from gcbench.training.progress import Progress, part, silent
 from gcbench.training.schedules import learning_rate
+from gcbench.training.sparse.meshes import NamedMesh
+from gcbench.training.sparse.voxels import SparseTensor, Voxels
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A surface through points: oriented normals, screened Poisson reconstruction, then removal of parts far from points.
+"""A surface through points: oriented normals, an interpolated distance, then removal of parts beside the points.
 
 Lengths are in units of the spacing of the points, so that all codecs and rates share the same constants.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from gcbench import native
+from gcbench.geometry.clouds.implicit import implicit_surface
 from gcbench.geometry.clouds.normals import oriented_normals, spacing
 from gcbench.geometry.surface import area_vectors
 
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     Triangles = tuple[Floats, Ints]
 
 _FEWEST_POINTS = 16  # least number of points for a surface
-_DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
-_SHALLOWEST = 5  # Open3D makes the octree complete down to this depth, and warns of a shallower octree
-_SCALE = 1.1  # side of the octree's cube, as a multiple of the side of the points' cube
-_SMALLEST_CELL = 1.0  # smallest cell of the octree, in spacings
-# Not the usual 1.5 and 2 (mpeg.md: 4): less weight on single points, which lie up to half a voxel beside the surface.
-_SAMPLES_PER_NODE = 1.0
-_POINT_WEIGHT = 1.5
 # Radius of the search for points around a surface vertex, in spacings. The surface is cut where the points' offset
 # (`overhang`) reaches its value at the edge of a half-plane.
 _BESIDE_RADIUS = 3.0
@@ -65,7 +58,7 @@ def reconstruct(points: NDArray[np.float64], watch: Watch) -> tuple[NDArray[np.f
     points : (N, 3) float64
         N ≥ 1, finite. Duplicates count once.
     watch : Watch
-        Receives the times of the stages ``normals`` and ``poisson``.
+        Receives the times of the stages ``normals`` and ``surface``.
 
     Returns
     -------
@@ -87,8 +80,8 @@ def reconstruct(points: NDArray[np.float64], watch: Watch) -> tuple[NDArray[np.f
         cloud, _ = columns(points - origin, 3 * step)
         normals = oriented_normals(cloud, step)
     watch.check_deadline()
-    with watch.stage("poisson"):
-        vertices, faces = _cut(*_poisson(cloud.points, normals, step), cloud, step)
+    with watch.stage("surface"):
+        vertices, faces = _cut(*implicit_surface(cloud.points, normals, step), cloud, step)
         if not len(faces):
             return _cubes(points, step)
         return vertices + origin, faces
@@ -125,31 +118,8 @@ def _breadth(points: Floats) -> float:
     return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(points.T))[1]), 0.0))
 
 
-def _poisson(points: Floats, normals: Floats, step: float) -> Triangles:
-    """Screened Poisson reconstruction, on an octree as fine as the points allow.
-
-    Source: Kazhdan and Hoppe, "Screened Poisson surface reconstruction", TOG 32(3), 2013.
-    """
-    o3d = native.open3d()
-    cells = float(np.ptp(points, axis=0).max()) * _SCALE / (_SMALLEST_CELL * step)
-    depth = min(max(math.floor(math.log2(cells)), _SHALLOWEST), _DEEPEST)
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    cloud.normals = o3d.utility.Vector3dVector(normals)
-    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        # With more than one thread, the result differs from run to run.
-        mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-            cloud,
-            depth=depth,
-            scale=_SCALE,
-            samples_per_node=_SAMPLES_PER_NODE,
-            point_weight=_POINT_WEIGHT,
-            n_threads=1,
-        )
-    return np.asarray(mesh.vertices), np.asarray(mesh.triangles).astype(np.int64)
-
-
 def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangles:
-    """Cut off connected patches beside the points, except patches with points near every vertex."""
+    """Cut off patches beside the points, except patches that end nowhere and have points near every vertex."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -161,14 +131,24 @@ def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangle
     radius = _BESIDE_RADIUS * step
     overhang(cloud, vertices, _vertex_normals(vertices, faces), radius, offset, gap)
     beside = np.maximum(offset - _EDGE, (gap - _WIDEST_GAP * step) / radius)
-    # Edges with both ends beside the points form patches. A patch is cut if one of its vertices has no point nearby.
+    # Edges with both ends beside the points form patches. A patch is cut if one of its vertices is on the border of the
+    # mesh or has no point nearby.
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[(beside[edges] > 0).all(axis=1)]
     links = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
     count, patch = connected_components(links, directed=False)
     far = np.zeros(count, bool)
-    far[patch[offset == 1]] = True
+    far[patch[(offset == 1) | _on_border(faces, len(vertices))]] = True
     return _clip(vertices, faces, np.where(far[patch], beside, np.minimum(beside, 0.0)))
+
+
+def _on_border(faces: Ints, vertex_count: int) -> NDArray[np.bool_]:
+    """Which vertices are on an edge of only one face."""
+    edges = np.sort(np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]]), axis=1)
+    _, first, count = np.unique(edges @ [vertex_count, 1], return_index=True, return_counts=True)
+    on = np.zeros(vertex_count, bool)
+    on[edges[first[count == 1]]] = True
+    return on
 
 
 def _vertex_normals(vertices: Floats, faces: Ints) -> Floats:

@@ -71,7 +71,13 @@ def added(decoder: Decoder, present: Array, meshes: Sequence[trimesh.Trimesh], t
 def _volumes(design: Convolution, meshes: Sequence[trimesh.Trimesh], training: Training, job: Job) -> Array:
     part = job.part(0, FITTING_SHARE)
     return fit_set(
-        meshes, design.resolution, training.objective, part, deformation=design.deformation, bits=design.bits
+        meshes,
+        design.resolution,
+        training.objective,
+        part,
+        deformation=design.deformation,
+        bits=design.bits,
+        steps=training.fit_steps,
     )
 
 

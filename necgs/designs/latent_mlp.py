@@ -68,6 +68,8 @@ class Training:
         Of wall time that training may take. Where they bind, bytes depend on the machine and its load.
     adding_steps, adding_batch, adding_rate
         Steps, batch and learning rate for each mesh that is added to a stream.
+    fit_steps : int
+        Steps of the fit of a volume; 0 takes those that suit the objective.
     """
 
     objective: Objective
@@ -78,10 +80,11 @@ class Training:
     adding_steps: int = 300
     adding_batch: int = 4096
     adding_rate: float = 0.05
+    fit_steps: int = 0
 
 
 _TRAININGS: dict[Effort, Training] = {
-    "quick": Training(effort_objective("quick"), epochs=80, batch=1024, least_steps=1000),
+    "quick": Training(effort_objective("quick"), epochs=16, batch=1024, least_steps=600, fit_steps=30),
     "standard": Training(effort_objective("standard"), epochs=150, batch=2048, least_steps=3000),
     "paper": Training(effort_objective("paper"), epochs=1000, batch=8192, least_steps=20_000),
 }

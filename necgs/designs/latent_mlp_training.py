@@ -70,7 +70,15 @@ def added(
 
 def _volumes(design: LatentMlp, meshes: Sequence[trimesh.Trimesh], training: Training, job: Job) -> Array:
     part = job.part(0, FITTING_SHARE)
-    return fit_set(meshes, design.resolution, training.objective, part, deformation=True, bits=SYMBOL_BITS)
+    return fit_set(
+        meshes,
+        design.resolution,
+        training.objective,
+        part,
+        deformation=True,
+        bits=SYMBOL_BITS,
+        steps=training.fit_steps,
+    )
 
 
 @dataclass(frozen=True)

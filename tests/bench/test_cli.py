@@ -94,10 +94,9 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_failures_give_exit_code_1_and_are_named(tmp_path, folder):
+def test_failures_give_exit_code_1_and_are_named(bench):
     arguments = ("--rate", "enc-raise", "--limit", "2", "--suite", "topology")
-    done = in_a_process(tmp_path, "run", "-d", "shapes", "-c", "test-bad", *arguments)
-    assert done.returncode == 1
+    done = bench("run", "-d", "shapes", "-c", "test-bad", *arguments, code=1)
     assert "failed: test-bad enc-raise on shapes/shape0: ValueError: a bug over two lines" in done.stderr
     assert "1 failed, 1 bad input" in done.stdout
     assert "Traceback" not in done.stderr

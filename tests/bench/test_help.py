@@ -12,9 +12,9 @@ from gcbench.bench.cli.verbs import app
 COMMAND = typer.main.get_command(app)
 VERBS = {
     "make and try": ["run", "measure", "list", "data", "check", "new"],
-    "look": ["table", "plot", "report"],
+    "look": ["table", "plot", "report", "site"],
     "decide and use": ["choose", "encode", "decode"],
-    "trust": ["verify", "compare", "gate", "merge"],
+    "trust": ["verify", "compare", "gate", "submit", "merge"],
 }
 SHORT = {"--format": "-f", "--out": "-o", "--dataset": "-d", "--codec": "-c", "--suite": "-s", "--jobs": "-j"}
 REPLACED = {"--rates", "--json", "--measure", "--into", "--meshes-of", "--suites", "--codecs", "--datasets", "--output"}

@@ -11,7 +11,6 @@ import pytest
 from gcbench.bench.analysis.frame import frame, summarise
 from gcbench.bench.analysis.tables.datasets import datasets
 from gcbench.bench.analysis.tables.deltas import deltas
-from gcbench.bench.analysis.tables.published import Published, beside_published, published
 from gcbench.bench.analysis.tables.resolution import resolution
 from gcbench.bench.analysis.tables.timing import stages, timing
 from gcbench.bench.metrics import columns
@@ -165,45 +164,6 @@ def test_resolutions_are_read_from_labels():
         ["necgs", "k128w32", "128", "100.0"],
     ]
     assert resolution(summarise(frame([record()])), [P2S]) == []
-
-
-def test_published_figures_stand_beside_ours():
-    rows = frame([record(codec="necgs[epochs=9]", rate="k64w32", error=4.271e-3 * 2), record(codec="draco")])
-    table, for_programs = beside_published(summarise(rows))
-    assert table.title == "published and ours: NeCGS (necgs.md), Table 3, AMA"
-    assert table.heading[3:] == ("ratio", *(columns()[name].label for name in ("cd", "nc", "f1_0005", "f1_001")))
-    assert [row[:5] for row in table.cells] == [
-        ["necgs", "K=64", "AMA", "268.8", "4.271"],
-        ["necgs[epochs=9]", "k64w32", "ours: ama, 1 mesh", "1000.0", "8.542"],
-    ]
-    theirs, ours = data([table, for_programs])
-    assert (theirs["codec"], theirs["cd"]) == ("necgs", 0.004271)
-    assert (ours["source"], ours["beside"]) == ("ours", "necgs K=64")
-    assert ours["cd_deviation"] == pytest.approx(1)
-    assert ours["f1_0005_deviation"] == pytest.approx(0.5 / 0.721 - 1)
-    assert beside_published(summarise(frame([record(codec="necgs", rate="k64w32", dataset="dt4d")]))) == []
-
-
-def test_methods_without_a_codec_of_ours_stand_where_another_one_does():
-    def of(method, codec, value):
-        return Published(
-            "a paper", "Table 1", "theirs", method, "", codec, "", "", {"kilobytes": 30.0, "cd_p2s": value}
-        )
-
-    figures = [of("DeepSDF", "", 1e-3), of("NI", "ni", 2e-3), of("Draco", "draco", 3e-3)]
-    summary = summarise(frame([record(codec="ni", error=2e-3)]))
-    table, _ = beside_published(summary, figures)
-    assert [row[0] for row in table.cells] == ["DeepSDF", "NI", "Draco", "ni"]
-    assert beside_published(summary, figures[:1]) == []
-    assert beside_published(summary.drop(columns="cd_p2s"), figures) == []  # the suite was not measured
-
-
-def test_published_figures_are_of_columns_that_there_are():
-    known = {*columns(), "ratio", "kilobytes", "set_megabytes", "fit_hours", "encode_hours", "decode_ms"}
-    figures = published()
-    assert {name for one in figures for name in one.values} <= known
-    assert {"giou", "squared_cd", "cd"} <= {name for one in figures for name in one.values}
-    assert len(figures) == 14 + 24
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -50,7 +50,7 @@ def test_a_mesh_comes_back_through_its_voxels(rate, torus, tmp_path):
     assert np.allclose(decoded.bounds, torus.bounds, atol=2.0 ** (1 - bits))
     assert decoded.volume == pytest.approx(torus.volume, rel=0.02)
     assert list(encoding.stage_s) == ["sampling", "coding"]
-    assert list(decoding.stage_s) == ["coding", "normals", "poisson"]
+    assert list(decoding.stage_s) == ["coding", "normals", "surface"]
 
 
 def test_points_alone_are_voxel_centres(torus):

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from gcbench.errors import BadMesh
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.tsdf import band_distance, tsdf
-from gcbench.geometry.winding import merged_triangles, orient, winding_number
+from gcbench.geometry.winding import Winding, merged_triangles, orient
 
 
 def grid_points(grid):
@@ -62,7 +62,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("name", CLOSED)
-@pytest.mark.parametrize("resolution", [32, 49])
+@pytest.mark.parametrize("resolution", [32, pytest.param(49, marks=pytest.mark.slow)])
 def test_equals_the_full_grid(name, resolution):
     grid = Grid(resolution)
     values = tsdf(CLOSED[name], grid)
@@ -194,7 +194,7 @@ def test_orient_follows_the_larger_area():
     large = area > 0.9 * area.max()
     assert area[large].sum() > area[~large].sum()
     mixed = np.where(large[:, None], faces, faces[:, ::-1])
-    wound = winding_number(vertices, orient(mixed, vertices), np.zeros((1, 3)))
+    wound = Winding(vertices, orient(mixed, vertices))(np.zeros((1, 3)))
     assert wound[0] == pytest.approx(1, abs=1e-6)
     volume = trimesh.Trimesh(vertices, orient(mixed, vertices), process=False).volume
     assert volume == pytest.approx(mesh.volume)

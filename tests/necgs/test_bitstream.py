@@ -175,7 +175,7 @@ def draw_symbols(rng, shape, levels):
     return np.clip(np.rint(rng.laplace(rng.integers(levels), spread, shape)), 0, levels - 1).astype(np.int16)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(any_design(), st.integers(1, 4), st.booleans(), st.sampled_from(CODERS), st.integers(0, 2**32 - 1))
 def test_round_trip(design, meshes, placed, coder, seed):
     rng = np.random.default_rng(seed)

@@ -143,9 +143,9 @@ def test_streams_are_put_together_as_they_were():
         assert read_everything(stream, report=True)
 
 
-def test_eight_hundred_mutated_streams():
-    valid = attack(800, seed=1)
-    assert 0 < valid < 400  # some symbols changed unnoticed behind a right checksum; most accidents are noticed
+def test_three_hundred_mutated_streams():
+    valid = attack(300, seed=1)
+    assert 0 < valid < 150  # some symbols changed unnoticed behind a right checksum; most accidents are noticed
 
 
 @pytest.mark.slow

@@ -213,6 +213,7 @@ def test_a_full_disk_is_an_error_of_one_line(folder, tmp_path, monkeypatch):
         necgs("compress", folder, "-o", tmp_path / "set.necgs", "--epochs", 2, *FAST)
 
 
+@pytest.mark.slow
 def test_every_command_knows_another_design(folder, tmp_path):
     """latent_mlp from files to files: compressed, described, added to, decoded whole and in part."""
     path, longer = tmp_path / "set.necgs", tmp_path / "longer.necgs"

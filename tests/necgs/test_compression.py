@@ -91,7 +91,7 @@ def test_normalised_meshes_cost_no_placement(stream, meshes, design):
     "changes", [{"representation": "tsdf"}, {"encoder": "autoencoder"}, {"ssim": 0.0}, {"coder": "huffman"}]
 )
 def test_every_ablation_ends_in_meshes(meshes, changes):
-    stream = compress(meshes[:2], tiny(**changes, epochs=60))
+    stream = compress(meshes[:2], tiny(**changes, epochs=20))
     reader = Reader(stream)
     assert reader.design.deformation == (changes.get("representation") != "tsdf")
     assert reader.coder == changes.get("coder", "range")

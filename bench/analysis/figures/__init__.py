@@ -25,7 +25,18 @@ Kind = Literal["rd", "timing", "pareto", "scatter", "amortisation"]
 KINDS: tuple[Kind, ...] = ("rd", "timing", "pareto", "scatter", "amortisation")
 _OF_RECORDS = {"scatter", "amortisation"}  # the other kinds draw summaries
 
-__all__ = ["KINDS", "Kind", "amortisation", "pareto", "rate_distortion", "save_figures", "scatter", "timing"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "amortisation",
+    "drawn",
+    "pareto",
+    "rate_distortion",
+    "save_figures",
+    "scatter",
+    "stem",
+    "timing",
+]
 
 
 def save_figures(
@@ -55,14 +66,28 @@ def save_figures(
     shared : Common, optional
         ``common(rows)``, if the caller has it.
     """
-    paths = []
+    return [
+        path
+        for stem, figure in drawn(rows, f"run {plain_text.visible(name)}", kinds, columns, shared=shared)
+        for path in save(figure, folder, stem)
+    ]
+
+
+def drawn(
+    rows: pd.DataFrame,
+    name: str,
+    kinds: Sequence[Kind] = KINDS,
+    columns: Sequence[Column] | None = None,
+    *,
+    shared: Common | None = None,
+) -> Iterator[tuple[str, Figure]]:
+    """Draw the figures of :func:`save_figures`, whose parameters these are, each with the stem of its file's name."""
     look = looks(rows["codec"].unique())
     for block in _blocks(rows, kinds, shared):
         for kind in kinds:
-            figure = _draw(kind, block, f"run {plain_text.visible(name)}", look=look, columns=columns)
+            figure = _draw(kind, block, name, look=look, columns=columns)
             if figure is not None:
-                paths += save(figure, folder, f"{kind}-{block.stem}")
-    return paths
+                yield f"{kind}-{block.stem}", figure
 
 
 @dataclass(frozen=True)
@@ -81,8 +106,12 @@ class _Block:
 
     @property
     def stem(self) -> str:
-        dataset, split, effort, device = self.key
-        return f"{plain_text.as_file_name(dataset)}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
+        return stem(*self.key)
+
+
+def stem(dataset: str, split: str, effort: str, device: str) -> str:
+    """Part of a file's name for a dataset, split, effort and device."""
+    return f"{plain_text.as_file_name(dataset)}-{split}-{effort}" + ("" if device == "cpu" else f"-{device}")
 
 
 def _blocks(rows: pd.DataFrame, kinds: Sequence[Kind], shared: Common | None) -> Iterator[_Block]:

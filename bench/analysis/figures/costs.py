@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -120,27 +120,38 @@ def pareto(
         )
         figure.draw_without_rendering()  # computes where things are
         for ax, cost in zip(axes, drawn_costs, strict=True):
-            _name_points(ax, {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()})
+            points = {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()}
+            _name_points(ax, points, {codec: look[codec].color for codec in points})
     return figure
 
 
-def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside points, each on the first side where the name covers nothing and stays in the axes."""
+#: Offsets of a name from its point, in typographic points: beside it, then one, two, three lines away.
+_BESIDE = tuple(
+    ((side * 7, lift), "left" if side > 0 else "right")
+    for lift in (4, -11, 13, -20, 22, -29, 31, -38)
+    for side in (1, -1)
+)
+
+
+def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:
+    """Write names beside points in their colours, each in the first free place in the axes."""
     from matplotlib.transforms import Bbox
 
     half = 4 * ax.figure.dpi / 72  # of a marker
     middles = ax.transData.transform(list(points.values()))
     taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in middles]
     for name, place in points.items():
-        for offset, side in (((7, 4), "left"), ((-7, 4), "right"), ((7, -11), "left"), ((-7, -11), "right")):
-            label = ax.annotate(name, place, offset, textcoords="offset points", fontsize=8, ha=side)
+        style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": colors[name]}
+        for offset, side in _BESIDE:
+            label = ax.annotate(name, place, offset, ha=side, **style)
             box = label.get_window_extent()
-            inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
+            inside = ax.bbox.containsx(box.x0) and ax.bbox.containsx(box.x1)
+            inside = inside and ax.bbox.containsy(box.y0) and ax.bbox.containsy(box.y1)
             if inside and not any(box.overlaps(other) for other in taken):
                 break
             label.remove()
         else:  # no side is free
-            box = ax.annotate(name, place, (7, 4), textcoords="offset points", fontsize=8).get_window_extent()
+            box = ax.annotate(name, place, (7, 4), **style).get_window_extent()
         taken.append(box)
 
 

@@ -21,6 +21,7 @@ def number(name: str, label: str, form: str = ".1f") -> Column:
 
 
 SIZES = (number("ratio", "ratio"), number("kilobytes", "kB/mesh", ".2f"))
+PER_FRAME = number("kilobits_per_frame", "kbit/frame", ".1f")
 TIMES = (number("encode_ms", "enc ms"), number("decode_ms", "dec ms"))
 
 
@@ -34,9 +35,9 @@ def metric(column: Metric) -> Column:
     return Column(column.name, column.label, "number", partial(show, column))
 
 
-def compared(metrics: Sequence[Metric], present: Any) -> list[Column]:
+def compared(metrics: Sequence[Metric], present: Any, more_sizes: Sequence[Column] = ()) -> list[Column]:
     """Columns by which people compare codecs: sizes, the given metrics, times; those that are present."""
-    return [column for column in (*SIZES, *map(metric, metrics), *TIMES) if column.name in present]
+    return [column for column in (*SIZES, *more_sizes, *map(metric, metrics), *TIMES) if column.name in present]
 
 
 def for_people(columns: Sequence[Column]) -> list[Column]:

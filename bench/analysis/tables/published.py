@@ -1,136 +1,154 @@
-"""Published figures, from ``results/published.csv``, beside figures of a run."""
+"""Figures of papers beside ours (:mod:`gcbench.bench.analysis.published`), a table for each table of a paper."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from importlib.resources import files
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis.measured import measured
-from gcbench.bench.analysis.tables.columns import CODEC, RATE, SIZES, for_people, for_programs, metric
-from gcbench.bench.metrics import Column as Metric
+from gcbench.bench.analysis.published import (
+    QUANTITIES,
+    Compared,
+    Published,
+    compare,
+    count,
+    published,
+    question,
+    quotes,
+)
+from gcbench.bench.analysis.tables.columns import for_programs, show
+from gcbench.bench.metrics import columns
 from gcbench.bench.tabular import Column, Table
-from gcbench.registry import split_address
 
-
-@dataclass(frozen=True)
-class Published:
-    """Figures that a paper gives for one method in one setting.
-
-    Parameters
-    ----------
-    source, table, dataset : str
-        The paper, its table, and the meshes.
-    method, setting : str
-        Names in the paper.
-    codec, beside_dataset, beside_rate : str
-        Which rows of a run are comparable: the name of the codec, the name of the dataset, and a pattern of rate
-        labels; an empty dataset or pattern matches all. If any row of a paper's table has a comparable row, the whole
-        table is shown; a published row with a pattern of rates is shown only if the row itself has one.
-    values : mapping of str to float
-        Values by column name, in the unit of the column.
-    """
-
-    source: str
-    table: str
-    dataset: str
-    method: str
-    setting: str
-    codec: str
-    beside_dataset: str
-    beside_rate: str
-    values: Mapping[str, float]
-
-    def is_like(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of a summary is comparable with these figures."""
-        return (
-            split_address(str(row["codec"]), "codec")[0] == self.codec
-            and self.beside_dataset in {"", row["dataset"]}
-            and fnmatchcase(str(row["rate"]), self.beside_rate or "*")
-        )
-
-
-def published() -> list[Published]:
-    """All published figures, in the order of the file."""
-    text = (files("gcbench.results") / "published.csv").read_text(encoding="utf-8")
-    found: dict[tuple[str, ...], dict[str, float]] = {}
-    for row in csv.DictReader(text.splitlines()):
-        found.setdefault(tuple(row[name] for name in _KEY), {})[row["column"]] = float(row["value"])
-    return [
-        Published(source, table, dataset, method, setting, codec, beside_dataset, beside_rate, values)
-        for (source, table, dataset, method, setting, codec, beside_dataset, beside_rate), values in found.items()
-    ]
-
-
-_KEY = ("source", "table", "dataset", "method", "setting", "codec", "beside_dataset", "beside_rate")
+_SHOWN = (
+    Column("method", "method", key=True, data=False),
+    Column("quantity", "quantity", data=False),
+    Column("published", "published", "number", data=False),
+    Column("ours", "ours", "number", data=False),
+    Column("ratio", "ratio", "number", data=False),
+    Column("verdict", "verdict", data=False),
+    Column("of", "ours is of", data=False),
+)
+_SEE = "←"  # the values are beside the names of the quantities
+_DATA = (
+    *("source", "place", "dataset", "models", "id", "method", "setting", "machine", "quantity", "published"),
+    *("against", "order", "ours", "ours_column", "ratio", "verdict", "of", "page", "command"),
+)
 
 
 def beside_published(summary: pd.DataFrame, figures: Sequence[Published] | None = None) -> list[Table]:
-    """Published tables, each with the comparable rows of the run below it, for the columns that the run measured.
+    """All figures of the papers beside ours, with the ratio and a verdict; made for people and for programs.
 
-    Each is made twice: for people, and for programs, which get the relative differences too.
-
-    Published figures are of other meshes and machines. The tables show the differences without a judgement.
+    Figures of one method that were not run for one reason share a line for people.
 
     Parameters
     ----------
     summary : DataFrame
-        From :func:`gcbench.bench.analysis.frame.summarise`.
+        From :func:`gcbench.bench.analysis.frame.summarise`; of several runs, one below the other.
     figures : sequence of Published, optional
-        By default the figures in ``results/published.csv``.
+        By default those of ``results/published.csv``.
     """
-    groups: dict[tuple[str, str, str], list[Published]] = {}
-    for one in published() if figures is None else figures:
-        groups.setdefault((one.source, one.table, one.dataset), []).append(one)
-    return [table for group in groups.values() for table in _tables(group, summary[summary["ok"] > 0])]
+    return published_tables(compare(summary, published() if figures is None else figures))
 
 
-def _tables(group: Sequence[Published], summary: pd.DataFrame) -> list[Table]:
-    columns = [column for column in measured(summary) if any(column.name in one.values for one in group)]
-    ours = [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in summary.to_dict("records")]
-    like = [row for row in ours if any(row[c.name] is not None and one.is_like(row) for one in group for c in columns)]
-    if not like:
-        return []
-    shown = [one for one in group if not one.beside_rate or any(map(one.is_like, like))]
-    sizes = [size for size in SIZES if any(size.name in one.values for one in shown)]
-    first = group[0]
-    lines: list[dict[str, Any]] = [
-        {"codec": one.method, "rate": one.setting, "meshes": first.dataset, **one.values} for one in shown
-    ]
-    lines += [{**row, "meshes": f"ours: {row['dataset']}, {_meshes(row)}"} for row in like]
-    data: list[dict[str, Any]] = [
-        {"source": f"{one.source}, {one.table}", "dataset": one.dataset, "codec": one.method, "rate": one.setting}
-        | dict(one.values)
-        for one in shown
-    ]
-    data += [
-        {"source": "ours", "beside": f"{one.method} {one.setting}".strip(), **row, **_deviation(row, one, columns)}
-        for row in like
-        for one in shown
-        if one.is_like(row)
-    ]
-    title = f"published and ours: {first.source}, {first.table}, {first.dataset}"
-    note = "published figures are of other meshes: ratios of set codecs grow with the set, sizes may be of bare weights"
-    heading = [CODEC, RATE, Column("meshes", "meshes", key=True), *sizes, *map(metric, columns)]
-    return [
-        Table.of_rows(title, for_people(heading), lines, notes=(note,)),
-        Table.of_rows(title, for_programs(list(dict.fromkeys(name for row in data for name in row))), data),
-    ]
+def published_tables(found: Sequence[Compared]) -> list[Table]:
+    """The tables of :func:`beside_published`, of figures that are compared already."""
+    groups: dict[tuple[str, str, str], list[Compared]] = {}
+    for one in found:
+        groups.setdefault((one.figure.source, one.figure.place, one.figure.dataset), []).append(one)
+    return [table for group in groups.values() for table in _tables(group)]
 
 
-def _meshes(row: Mapping[str, Any]) -> str:
-    return "1 mesh" if row["meshes"] == 1 else f"{row['meshes']} meshes"
+def _tables(group: Sequence[Compared]) -> list[Table]:
+    first = group[0].figure
+    meshes = f" ({first.models} meshes)" if first.models and first.models > 1 else ""
+    title = f"{first.source}, {first.place}: {first.dataset}{meshes}"
+    kinds = ", ".join(f"{kind} {number}" for kind, number in count(group).items() if number)
+    note = f"{'1 figure' if len(group) == 1 else f'{len(group)} figures'}: {kinds}; ratio: ours / published"
+    data = [_for_programs(one) for one in group]
+    return [Table.of_rows(title, _SHOWN, _lines(group), notes=(note,)), Table.of_rows(title, for_programs(_DATA), data)]
 
 
-def _deviation(row: Mapping[str, Any], of: Published, columns: Sequence[Metric]) -> dict[str, float]:
-    """Relative differences of a row of the run from the published figures."""
+def _lines(group: Sequence[Compared]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    not_run: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in group:
+        line = _line(one)
+        first = not_run.setdefault((one.figure.id, one.verdict), line) if one.ours is None else line
+        if first is line:
+            lines.append(line)
+            continue
+        if first["published"] != _SEE:
+            first["quantity"] += f" {first['published']}"
+            first["published"] = _SEE
+        first["quantity"] += f"; {line['quantity']} {line['published']}"
+    return lines
+
+
+def _line(one: Compared) -> dict[str, Any]:
+    figure, ours = one.figure, one.ours
+    value = _text(figure.quantity, figure.value)
+    if figure.value is None:
+        than = QUANTITIES[figure.quantity].than if figure.quantity in QUANTITIES else None
+        value = f"{figure.order} {f'{than:g}' if than is not None else _name_of(figure)}"
+    quantity = label(figure.quantity)
+    if ours is not None and ours.column != figure.quantity:
+        quantity += f" | ours: {label(ours.column)}"
     return {
-        f"{c.name}_deviation": row[c.name] / of.values[c.name] - 1
-        for c in columns
-        if of.values.get(c.name) and row[c.name] is not None
+        "method": f"{figure.method} {figure.setting}".strip() + (f", {figure.machine}" if figure.machine else ""),
+        "quantity": quantity,
+        "published": value,
+        "ours": None if ours is None else _text(ours.column, ours.value),
+        "ratio": None if one.ratio is None else f"{one.ratio:.3g}",
+        "verdict": one.verdict,
+        "of": "" if ours is None else ours.of,
+    }
+
+
+def _name_of(figure: Published) -> str:
+    """The name of what a figure without a number is compared with."""
+    other = next((f for f in published() if f.id == figure.against), None)
+    return figure.against if other is None else f"{other.method} {other.setting}".strip()
+
+
+def label(name: str) -> str:
+    """What people read for a quantity."""
+    return QUANTITIES[name].label if name in QUANTITIES else columns()[name].label
+
+
+def _text(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name in QUANTITIES:
+        return significant(value, QUANTITIES[name].digits)
+    return show(columns()[name], value)
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with so many significant digits, and never with an exponent."""
+    if value == 0:
+        return "0"
+    after = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{after}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _for_programs(one: Compared) -> dict[str, Any]:
+    figure, ours = one.figure, one.ours
+    quote = None
+    if ours is not None and (name := question(figure).quote) and quotes()[name].page in ours.of:
+        quote = quotes()[name]
+    return {
+        **{n: getattr(figure, n) for n in ("source", "place", "dataset", "models", "id", "method", "setting")},
+        **{n: getattr(figure, n) for n in ("machine", "quantity", "against", "order")},
+        "published": figure.value,
+        "ours": None if ours is None else ours.value,
+        "ours_column": None if ours is None else ours.column,
+        "ratio": one.ratio,
+        "verdict": one.verdict,
+        "of": None if ours is None else ours.of,
+        "page": None if quote is None else quote.page,
+        "command": None if quote is None else quote.command,
     }

@@ -13,6 +13,7 @@ from gcbench.bench.analysis.measured import headlines, inside_floor, lacking, ra
 from gcbench.bench.analysis.significance import NOTE, not_different
 from gcbench.bench.analysis.tables.columns import (
     CODEC,
+    PER_FRAME,
     RATE,
     blocks,
     compared,
@@ -28,7 +29,8 @@ from gcbench.bench.tabular import Column, Kind, Table
 #: Marks of values at the noise floor, and of values that may be as good as the best of their size.
 AT_FLOOR, NOT_DIFFERENT = "~", "≈"
 #: Columns that CSV and JSON leave out where every value is empty.
-_OPTIONAL = (*("unmeasured", "host", "slot", *MACHINE, "machine"), *("encode_gpu_bytes", "decode_gpu_bytes"),
+_OPTIONAL = (*("polygons", "dropped", "remarks", "sequence", "frame", "fps", "kilobits_per_frame"),
+             *("unmeasured", "host", "slot", *MACHINE, "machine"), *("encode_gpu_bytes", "decode_gpu_bytes"),
              *("encode_gpu_mib", "decode_gpu_mib"))  # fmt: skip
 _OF_A_PLACE = {"host", "slot", *MACHINE, "machine"}
 _OF_TIME = {"measure_s", "timed", "timing_failed"}
@@ -93,7 +95,8 @@ def _table(
     there = [c for c in metrics if c.name in part and part[c.name].notna().any()]
     marks = _marks(part, rows, there)
     ok = [f"{ok}/{codings}" for ok, codings in zip(part["ok"], part["codings"], strict=True)]
-    shown = [CODEC, RATE, *compared(there, part), Column("ok_of_codings", "ok", "number")]
+    frames = [PER_FRAME] if PER_FRAME.name in part and part[PER_FRAME.name].notna().any() else []
+    shown = [CODEC, RATE, *compared(there, part, frames), Column("ok_of_codings", "ok", "number")]
     notes = list(_notes(part, there, {mark for of_column in marks.values() for mark in of_column}))
     if rows is not None:
         notes += map(str, lacking(rows, there))

@@ -7,10 +7,10 @@ import pytest
 import trimesh
 
 from gcbench.bench.plan import units
-from gcbench.bench.plan.planning import make_plan
-from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId
-from gcbench.codecs import Rate
-from gcbench.datasets import MeshSource
+from gcbench.bench.plan.planning import groups_of, make_plan
+from gcbench.bench.plan.units import CodingUnit, MeasurementUnit, PlannedMesh, SuiteId, sequences_of
+from gcbench.codecs import Context, Rate
+from gcbench.datasets import MeshSource, Motion
 from gcbench.errors import CodecUnavailable, DatasetMissing, UsageError
 
 
@@ -209,3 +209,60 @@ def test_names_from_outside_are_narrowed_or_refused():
         as_effort("hard")
     with pytest.raises(UsageError, match="unknown split 'half'; known: mini, paper, all"):
         as_split("half")
+
+
+class _Set:
+    """What `groups_of` asks of a codec."""
+
+    kind = "set"
+    uses_sequences = True
+
+
+def _planned(name: str, motion: Motion | None = None, problem: str | None = None) -> PlannedMesh:
+    return PlannedMesh(MeshSource("d", name, Path(name), motion=motion), sha256=name, problem=problem)
+
+
+def test_frames_of_a_motion_follow_each_other_where_a_codec_uses_them():
+    meshes = [
+        _planned("lone"),
+        _planned("run-7", Motion("run", 7)),
+        _planned("walk-10", Motion("walk", 10)),
+        _planned("other"),
+        _planned("walk-9", Motion("walk", 9)),
+        _planned("walk-8", Motion("walk", 8), problem="broken"),
+        _planned("run-2", Motion("run", 2)),
+        _planned("single", Motion("single", 1)),
+    ]
+    ((group, sequences),) = groups_of(meshes, _Set())
+    assert [mesh.source.mesh for mesh in group] == [
+        "lone", "run-2", "run-7", "walk-8", "walk-9", "walk-10", "other", "single",
+    ]  # fmt: skip
+    assert sequences == (range(1, 3), range(3, 5))  # in the stream, where the broken mesh is not
+
+    plain = _Set()
+    plain.uses_sequences = False
+    assert groups_of(meshes, plain) == [(tuple(meshes), ())]
+    plain.kind = "model"
+    assert groups_of(meshes, plain) == [((mesh,), ()) for mesh in meshes]
+
+
+@pytest.mark.parametrize(("names", "ranges"), [
+    ([], ()),
+    ([None], ()),
+    (["a"], ()),
+    (["a", "a"], (range(2),)),
+    (["a", "b", "b", None, None, "a", "a", "a"], (range(1, 3), range(5, 8))),
+])  # fmt: skip
+def test_places_of_sequences(names, ranges):
+    assert sequences_of(names) == ranges
+    groups = Context(sequences=ranges).groups(len(names))
+    assert [place for group in groups for place in group] == list(range(len(names)))
+    assert [group for group in groups if len(group) > 1] == list(ranges)
+
+
+def test_the_key_has_the_sequences_that_the_codec_uses():
+    meshes = tuple(_planned(name) for name in "abc")
+    unit = CodingUnit("d", "all", "c", "1", "set", 0, Rate("r", {}), 0, "quick", 0, meshes)
+    keys = [dataclasses.replace(unit, sequences=s).key for s in ((), (range(2),), (range(3),), (range(1, 3),))]
+    assert keys[0] == unit.key
+    assert len(set(keys)) == 4

@@ -103,6 +103,7 @@ def test_curves_have_a_mark_for_every_codec_and_rate_and_a_legend(open_page, sto
     assert np.ptp(pixels(page.locator(".chart")), axis=(0, 1)).min() > 100
 
 
+@pytest.mark.slow
 def test_switches_change_the_chart(open_page):
     page = open_page()
     labels = page.locator(".axis-label")
@@ -128,6 +129,7 @@ def test_switches_change_the_chart(open_page):
     assert "ball" in page.locator("h2").first.inner_text()
 
 
+@pytest.mark.slow
 def test_hover_and_zoom(open_page):
     page = open_page()
     first = page.locator(".point").first
@@ -191,6 +193,7 @@ def test_the_page_unpacks_what_was_packed(open_page, store):
     assert sorted(turned) == sorted(tuple(np.roll(face, -int(np.argmin(face)))) for face in mesh.faces)
 
 
+@pytest.mark.slow
 def test_colours_start_with_what_99_percent_of_the_vertices_keep(open_page):
     page = open_page()
     codes = [0] * 50 + [51] * 49 + [255]
@@ -206,6 +209,7 @@ def test_colours_start_with_what_99_percent_of_the_vertices_keep(open_page):
     assert not page.locator(".bar-high").inner_text().startswith("≥")
 
 
+@pytest.mark.slow
 def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
     page = open_page()
     canvas = pick(page, "test-exact", "d1")
@@ -243,6 +247,7 @@ def test_the_wipe_moves_by_slider_and_by_dragging(open_page):
     assert float(slider.input_value()) > 450
 
 
+@pytest.mark.slow
 def test_a_graphics_card_that_goes_and_comes_back_or_never_was(open_page):
     page = open_page()
     canvas = pick(page, "test-exact", "d1")
@@ -303,6 +308,7 @@ def test_the_table_sorts_filters_and_opens_a_mesh(open_page, store, hostile):
     playwright.expect(page.locator("dialog")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_long_table_has_only_the_rows_on_screen(open_page, long_run, tmp_path):
     from gcbench.bench.report import build
 
@@ -339,6 +345,7 @@ def test_a_long_table_has_only_the_rows_on_screen(open_page, long_run, tmp_path)
     assert rows.count() == 1
 
 
+@pytest.mark.slow
 def test_the_page_of_a_large_run_says_what_it_carries_and_has_spreads_of_everything(
     open_page, long_run, tmp_path, monkeypatch
 ):
@@ -389,6 +396,7 @@ def test_two_runs_have_curves_over_each_other_in_one_colour_and_two_dashes(open_
     assert a.count() == 0
 
 
+@pytest.mark.slow
 def test_a_wipe_between_two_runs_has_a_on_its_left_and_b_on_its_right(open_page, two):
     page = open_page(two.path)
     page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
@@ -422,6 +430,7 @@ def test_a_wipe_between_two_runs_has_a_on_its_left_and_b_on_its_right(open_page,
     assert page.get_by_role("button", name="A | B").count() == 0
 
 
+@pytest.mark.slow
 def test_changes_are_listed_the_most_changed_first(open_page, two, hostile):
     page = open_page(two.path)
     turn_to(page, "Changes")
@@ -447,6 +456,7 @@ def test_changes_are_listed_the_most_changed_first(open_page, two, hostile):
     assert "window.harm=6" in page.locator("pre").inner_text()
 
 
+@pytest.mark.slow
 def test_two_runs_fit_a_narrow_screen(open_page, two):
     page = open_page(two.path, width=360, height=740)
     page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
@@ -458,6 +468,7 @@ def test_two_runs_fit_a_narrow_screen(open_page, two):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
+@pytest.mark.slow
 def test_everything_can_be_reached_with_the_keyboard(open_page):
     page = open_page()
     page.keyboard.press("Tab")
@@ -517,6 +528,7 @@ def test_pages_of_timing_coverage_and_provenance_say_what_they_should(open_page,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_a_narrow_screen_never_scrolls_sideways_and_the_scheme_is_heeded(open_page, scheme):
     page = open_page(width=360, height=740, color_scheme=scheme)
     luminance = page.evaluate(
@@ -531,6 +543,7 @@ def test_a_narrow_screen_never_scrolls_sideways_and_the_scheme_is_heeded(open_pa
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
+@pytest.mark.slow
 def test_contrast_of_text_is_enough(open_page):
     """WCAG AA, 4.5 to 1, for text and muted text on page and panel, in both schemes."""
     for scheme in ("light", "dark"):
@@ -557,6 +570,7 @@ def test_contrast_of_text_is_enough(open_page):
             assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, a, b)
 
 
+@pytest.mark.slow
 def test_a_run_without_meshes_or_without_any_good_coding_still_has_its_pages(open_page, store, tmp_path):
     from gcbench.bench.report import build
     from gcbench.bench.store.run import Run

@@ -64,11 +64,12 @@ def table(path: Path) -> dict:
     }
 
 
-def test_two_workers_give_the_records_of_a_local_run(folder, tmp_path, here):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_workers_give_the_records_of_a_local_run(folder, tmp_path, here, workers):
     plan = make_plan([str(folder)], ["test-exact", "test-set", "draco"], effort="quick")
     local, dask = Run(tmp_path / "local"), Run(tmp_path / "dask")
     run_plan(plan, local, suites=["topology"], executor=here)
-    executor = cluster.connect("local:2", dask, limit=TaskLimits(600, 2 << 30), jobs=2, threads=1)
+    executor = cluster.connect(f"local:{workers}", dask, limit=TaskLimits(600, 2 << 30), jobs=workers, threads=1)
     processes = executor._local.processes
     summary = run_plan(plan, dask, suites=["topology"], executor=executor)
     assert summary.failed == summary.kept == summary.unmeasured == 0

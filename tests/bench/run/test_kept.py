@@ -77,13 +77,13 @@ def test_records_are_chosen_by_dataset_codec_and_rate(store):
     assert chosen(records, datasets=["other"]) == []
 
 
-@pytest.mark.parametrize("dataset", ["/", "/etc", "..", "../..", ".", "~", "~root", "a/../../..", "x" * 5000, "a\x1bb"])
-def test_a_record_does_not_choose_the_folder_that_is_searched(store, monkeypatch, dataset):
+def test_a_record_does_not_choose_the_folder_that_is_searched(store, monkeypatch):
     record = next(r for r in store.records() if r.mesh == "shape0")
     walked = []
     monkeypatch.setattr("os.walk", lambda folder, **_: walked.append(str(folder)) or [])
-    with pytest.raises(NotHere, match="the input meshes are not here"):
-        KeptInputs(store, store.path / "data").source(dataclasses.replace(record, dataset=dataset))
+    for dataset in ("/", "/etc", "..", "../..", ".", "~", "~root", "a/../../..", "x" * 5000, "a\x1bb"):
+        with pytest.raises(NotHere, match="the input meshes are not here"):
+            KeptInputs(store, store.path / "data").source(dataclasses.replace(record, dataset=dataset))
     assert all(folder.startswith(str(store.path / "data")) for folder in walked)
 
 

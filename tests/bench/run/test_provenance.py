@@ -88,9 +88,10 @@ def test_commit_of_the_checkout_it_was_installed_from_only_while_the_sources_agr
     monkeypatch.setattr(provenance, "_installed_from", lambda: checkout)
     monkeypatch.setattr(gcbench, "__file__", str(tmp_path / "copy" / "__init__.py"))
     shutil.copytree(checkout, tmp_path / "copy", ignore=shutil.ignore_patterns(".git"))
-    assert re.fullmatch("[0-9a-f]{40}", provenance.commit()["commit"])
-    assert provenance.commit()["dirty"] is False
+    ours = provenance.source_sha256(tmp_path / "copy")
+    assert re.fullmatch("[0-9a-f]{40}", provenance.commit(ours)["commit"])
+    assert provenance.commit(ours)["dirty"] is False
     (checkout / "notes.txt").write_text("x")
-    assert provenance.commit()["dirty"] is True
+    assert provenance.commit(ours)["dirty"] is True
     (checkout / "bench" / "store.py").write_text("changed after installing")
-    assert provenance.commit() is None
+    assert provenance.commit(ours) is None

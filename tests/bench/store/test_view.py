@@ -23,7 +23,7 @@ from gcbench.bench.store.run import Run
 from gcbench.bench.store.safe_files import MARKER
 from gcbench.errors import StoreError
 
-EXAMPLES = int(os.environ.get("GCBENCH_EXAMPLES", "8"))  # an example takes half a second
+EXAMPLES = int(os.environ.get("GCBENCH_EXAMPLES", "5"))  # an example takes half a second
 LINES = ("codings.jsonl", "measurements.jsonl")
 HASH, OTHER = "a" * 64, "b" * 64
 

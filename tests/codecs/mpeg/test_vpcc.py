@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from gcbench.codecs import CODECS, Rate, SetCodec, StreamLayout
+from gcbench.codecs import CODECS, Rate, SetCodec
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.mpeg.vpcc import Vpcc
+from gcbench.entropy.container import HEADER_BYTES
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, CodecUnavailable, UsageError
 
 CONFIGURATION = [
@@ -147,7 +148,7 @@ def test_version_changes_with_programs_and_configuration(tmc2):
     assert codec.availability().ok
     codec.prepare()
     first = codec.version()
-    assert re.match(r"2\+[0-9a-f]{8}(\+\w+-[\d.]+){3}\+PccAppEncoder-24\.0-", first)
+    assert re.match(r"3\+[0-9a-f]{8}(\+\w+-[\d.]+){3}\+PccAppEncoder-24\.0-", first)
     assert "+PccAppDecoder-24.0-" in first
     (calls.root / "cfg" / "rate" / "ctc-r2.cfg").write_text("changed")
     second = codec.version()
@@ -192,7 +193,7 @@ def test_points_come_back_once_at_the_centres_of_their_voxels(tmc2, rng, ctx):
     codec = Vpcc()
     points = voxels(rng)
     stream = codec.encode_points(points, 10, codec.rates("quick")[0], ctx)
-    assert stream[:1] == b"\1"
+    assert stream[:2] == b"\1\1"
     np.testing.assert_array_equal(codec.decode_points(stream, 10, ctx), points + 0.5)
 
 
@@ -202,9 +203,14 @@ def test_a_set_is_one_stream_that_any_instance_decodes(tmc2, ctx, monkeypatch):
     monkeypatch.setattr(Vpcc, "surface", lambda _self, points, bits, _ctx: clouds.append((points, bits)) or len(points))
     meshes = [trimesh.creation.icosphere(1, radius=radius) for radius in (0.1, 0.2, 0.3)]
     codec = Vpcc(mode="random-access", bits=8)
+    ctx.sequences = (range(3),)
     (stream,) = codec.encode(meshes, codec.rates("quick")[0], ctx)
     assert stream[:3] == b"VPC"
-    assert codec.layout(stream) == Vpcc().layout(stream) == StreamLayout(len(stream), (0, 0, 0))
+    layout = codec.layout(stream)
+    assert layout == Vpcc().layout(stream)
+    assert layout.shared_bytes == HEADER_BYTES + 3  # the bits of the grid, one video, its frames
+    assert layout.shared_bytes + sum(layout.mesh_bytes) == len(stream)
+    assert max(layout.mesh_bytes) - min(layout.mesh_bytes) <= 1
     assert Vpcc().decode(stream, ctx) == [len(points) for points, _ in clouds]
     for (points, bits), mesh in zip(clouds, meshes, strict=True):
         assert bits == 8
@@ -212,6 +218,28 @@ def test_a_set_is_one_stream_that_any_instance_decodes(tmc2, ctx, monkeypatch):
         assert abs(radius.mean() - np.linalg.norm(mesh.triangles_center, axis=1).mean()) < 1 / 128
     with pytest.raises(BitstreamError, match="more than one frame"):
         Vpcc().decode_cloud(stream, ctx)
+
+
+def test_a_video_for_each_sequence_and_each_other_mesh(tmc2, ctx, monkeypatch):
+    calls = tmc2()
+    monkeypatch.setattr(Vpcc, "surface", lambda _self, points, _bits, _ctx: len(points))
+    meshes = [trimesh.creation.icosphere(1, radius=radius) for radius in (0.02, 0.03, 0.04, 0.05, 0.06)]
+    codec = Vpcc(mode="random-access", bits=8)
+    ctx.sequences = (range(1, 3), range(3, 5))
+    (stream,) = codec.encode(meshes, codec.rates("quick")[0], ctx)
+    counts = [next(a for a in call if a.startswith("--frameCount=")) for call in calls.called()]
+    assert counts == ["--frameCount=1", "--frameCount=2", "--frameCount=2"]
+    sizes = codec.decode(stream, ctx)
+    assert sizes == sorted(sizes)
+    layout = codec.layout(stream)
+    assert layout.shared_bytes == HEADER_BYTES + 1 + 1 + (1 + 2) + (1 + 2) + 1  # sizes of two videos in LEB128
+    assert layout.shared_bytes + sum(layout.mesh_bytes) == len(stream)
+    assert len(layout.mesh_bytes) == 5
+    assert abs(layout.mesh_bytes[1] - layout.mesh_bytes[2]) <= 1
+    ctx.sequences = ()
+    (apart,) = codec.encode(meshes, codec.rates("quick")[0], ctx)
+    assert apart != stream
+    assert codec.decode(apart, ctx) == sizes
 
 
 def test_without_the_mode_meshes_are_streams_of_their_own(tmc2, ctx):
@@ -264,10 +292,26 @@ def test_fewer_frames_than_declared(tmc2, ctx, rng):
     codec = Vpcc()
     stream = codec.encode_points(voxels(rng), 10, codec.rates("quick")[0], ctx)
     with pytest.raises(BitstreamError, match=r"PccAppDecoder wrote no out_0001\.ply"):
-        codec.decode(codec.wrap(b"\2" + stream[1:], 10), ctx)
+        codec.decode(codec.wrap(b"\1\2" + stream[2:], 10), ctx)
 
 
-@pytest.mark.parametrize("contents", [b"", b"\1", b"\0stream", b"\x80\x80\x04stream", b"\x81\0stream"])
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"",
+        b"\1",
+        b"\1\1",
+        b"\0stream..",
+        b"\1\0stream..",  # no frames
+        b"\1\1stream",  # fewer than 8 bytes for a frame
+        b"\1\3stream..........",
+        b"\1\x80\x80\x04" + bytes(600_000),  # 65536 frames
+        b"\2\1\x08\1stream..",  # two videos, bytes for one
+        b"\2\1\xff\x7f\1stream..",
+        b"\2\xff\xff\3\x08\1stream..stream..",  # 65536 frames in all
+        b"\xff\xff\3" + b"\1\x08" * 50,
+    ],
+)
 def test_headers_that_cannot_be(contents, tmc2, ctx):
     calls = tmc2()
     with pytest.raises(BitstreamError):
@@ -311,9 +355,9 @@ def test_a_real_sequence_costs_less_than_its_frames(sphere, ctx):
     intra, inter = Vpcc(), Vpcc(mode="random-access")
     rate = intra.rates("paper")[0]
     alone = sum(len(intra.encode_points(frame, 10, rate, ctx)) for frame in frames)
-    contents = inter._encode_frames(frames, 10, rate, ctx)
-    assert len(contents) < alone
-    for shift, points in enumerate(inter._decode_frames(contents, 10, ctx)):
+    video = inter._encode_frames(frames, rate, ctx)
+    assert len(video.stream) < alone
+    for shift, points in enumerate(inter._decode_frames(video, 10, ctx)):
         assert np.abs(_radii(points - [shift, 0, 0]) - 50).mean() < 1.5
 
 

@@ -15,8 +15,8 @@ import torch
 from gcbench.codecs.pcgcv2 import ladder
 from gcbench.codecs.pcgcv2.checkpoints import import_checkpoints, load_checkpoint, translate, z_fastest
 from gcbench.codecs.pcgcv2.network import PCGCv2
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels, conv3, down2, up2
 from gcbench.errors import CodecUnavailable
+from gcbench.training.sparse.voxels import SparseTensor, Voxels, conv3, down2, up2
 
 # Layer, side of the kernel, channels in and out. Kernels of side 1 are stored as matrices.
 LAYERS = [

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from gcbench.codecs.pcgcv2 import command, ladder, training
 from gcbench.errors import BadMesh, UsageError
+from gcbench.training.sparse.meshes import read_meshes
 
 RUNNER = CliRunner()
 
@@ -76,10 +77,10 @@ def test_meshes_are_read_from_the_folder(asked, tmp_path):
 def test_an_error_is_one_line(asked, tmp_path, monkeypatch, capsys):
     (tmp_path / "m").mkdir()
     with pytest.raises(UsageError, match="no mesh files"):
-        list(command.read_meshes(tmp_path / "m"))
+        list(read_meshes(tmp_path / "m"))
     (tmp_path / "m/a.ply").write_text("junk")
     with pytest.raises(BadMesh, match=r"a\.ply"):
-        list(command.read_meshes(tmp_path / "m"))
+        list(read_meshes(tmp_path / "m"))
     asked["ends"] = UsageError("other settings")
     monkeypatch.setattr(sys, "argv", ["training", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:

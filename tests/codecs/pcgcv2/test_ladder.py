@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from gcbench.codecs.pcgcv2 import ladder
-from gcbench.codecs.pcgcv2.features import frequency_tables
 from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.codecs.pcgcv2.weights import read_tensors, save_weights
 from gcbench.errors import CodecUnavailable
 from gcbench.training.checkpoints import write_tensors
+from gcbench.training.sparse.features import frequency_tables
 
 
 def test_files_are_sorted_by_number(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gcbench.codecs.pcgcv2.network import InceptionResNet, PCGCv2
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
+from gcbench.training.sparse.voxels import SparseTensor, Voxels
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from gcbench.codecs.pcgcv2 import patches, training
 from gcbench.codecs.pcgcv2.command import app
 from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.codecs.pcgcv2.patches import batch
-from gcbench.codecs.pcgcv2.sparse import SparseTensor, Voxels
 from gcbench.codecs.pcgcv2.training import LAMBDAS, Settings, occupancy_bits, train, validate
 from gcbench.codecs.pcgcv2.weights import load_weights, read_tensors
 from gcbench.errors import CodecUnavailable, UsageError
 from gcbench.training import checkpoints, loop
+from gcbench.training.sparse.voxels import SparseTensor, Voxels
 
 SMALL = Settings(steps=6, warm_share=0.5, patch_voxels=24, patches=4, made_up=3, built_in=False, validate_every=3)
 
@@ -76,6 +76,7 @@ def test_patches_of_a_batch_do_not_see_one_another():
     torch.testing.assert_close(together.sort(0).values, apart.sort(0).values, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_twenty_steps_lower_the_loss(tmp_path):
     settings = dataclasses.replace(SMALL, steps=20, validate_every=20)
     means = [report[-1] for report in reported(tmp_path, ["r6"], settings)]

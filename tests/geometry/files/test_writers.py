@@ -48,7 +48,7 @@ def assert_same(data, suffix, points, faces, tolerance=0.0):
     assert at == len(mesh.faces)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(meshes(), st.sampled_from(["obj", "off", "ply", "ply ascii", "stl", "stl_ascii"]), st.booleans(), st.booleans())
 def test_trimesh(mesh, form, normals, colours):
     points, faces = mesh
@@ -72,7 +72,7 @@ def _near(data, suffix, points, faces):
     np.testing.assert_allclose(mesh.vertices[mesh.faces], points[np.array(faces)], rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(meshes(), st.sampled_from(["obj", "off", "ply", "stl"]), st.booleans(), st.booleans(), st.booleans())
 def test_pymeshlab(tmp_path_factory, mesh, kind, binary, normals, colours):
     points, faces = mesh
@@ -89,7 +89,7 @@ def test_pymeshlab(tmp_path_factory, mesh, kind, binary, normals, colours):
     _near(path.read_bytes(), f".{kind}", points, faces)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(meshes(), st.sampled_from(["obj", "off", "ply", "stl"]), st.booleans(), st.booleans(), st.booleans())
 def test_open3d(tmp_path_factory, mesh, kind, ascii_, normals, colours):
     points, faces = mesh
@@ -109,7 +109,7 @@ def test_open3d(tmp_path_factory, mesh, kind, ascii_, normals, colours):
     np.testing.assert_allclose(mesh.vertices[mesh.faces], points[np.array(faces)], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     meshes(largest_face=6), st.sampled_from(["", "<", ">"]), st.sampled_from(list(PLY_TYPES)),
     st.sampled_from(list(PLY_TYPES)), st.sampled_from(["float", "double"]), st.sampled_from(["\n", "\r", "\r\n"]),
@@ -138,7 +138,7 @@ def test_any_ply(mesh, order, count_type, index_type, xyz, newline, quality, tex
     assert_same(newline.join([*lines, ""]).encode() + body, ".ply", points, faces)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     meshes(largest_face=6),
     st.sampled_from(["\n", "\r", "\r\n"]),
@@ -160,7 +160,7 @@ def test_any_obj(mesh, newline, relative, continued, attributes, data):
     assert_same(newline.join(lines).encode(), ".obj", points, faces)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     meshes(largest_face=6), st.sampled_from(["", "C", "N", "ST", "CN", "NC", "STCN"]), st.sampled_from([0, 1, 3, 4]),
     st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.booleans(),

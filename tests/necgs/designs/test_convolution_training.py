@@ -120,10 +120,9 @@ class TestTrain:
             found = decode(decoder, features)[0] < 0
             assert (inside & found).sum() / (inside | found).sum() > 0.8
 
-    @pytest.mark.parametrize("encoder", ["auto-decoder", "autoencoder"])
-    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    @pytest.mark.parametrize(("encoder", "precision"), [("auto-decoder", "bfloat16"), ("autoencoder", "float32")])
     def test_repeatable_to_the_bit(self, volumes, encoder, precision):
-        training = replace(SHORT, encoder=encoder, precision=precision, epochs=3)
+        training = replace(SHORT, encoder=encoder, precision=precision, epochs=2)
         first = train(volumes, SMALL, training, Job(seed=1))
         torch.manual_seed(99)
         assert same(first, train(volumes, SMALL, training, Job(seed=1)))
@@ -210,7 +209,12 @@ class TestCheckpoint:
     # Stopped in the first epoch, in the middle of one, at the end of one.
     @pytest.mark.parametrize(
         ("encoder", "reports"),
-        [("auto-decoder", 1), ("auto-decoder", 4), ("auto-decoder", 9), ("autoencoder", 4)],
+        [
+            pytest.param("auto-decoder", 1, marks=pytest.mark.slow),
+            ("auto-decoder", 4),
+            pytest.param("auto-decoder", 9, marks=pytest.mark.slow),
+            ("autoencoder", 4),
+        ],
     )
     def test_goes_on_to_the_same_end(self, volumes, tmp_path, monkeypatch, encoder, reports):
         monkeypatch.setattr(loop, "REPORT_EVERY_S", 0.0)
@@ -277,11 +281,12 @@ class TestFitFeatures:
             features = fit_features(volumes[3:], decoder, Training(adding_steps=steps), Job())
             assert features.shape == (2, *SMALL.feature_shape)
             assert features.dtype == np.int16
-            assert np.array_equal(features, fit_features(volumes[3:], decoder, Training(adding_steps=steps), Job()))
             decoded = torch.from_numpy(np.stack([decode(decoder, f) for f in features]))
             return regression_loss(decoded, target, 5.0, 10.0).item()
 
         assert loss(60) < 0.85 * loss(0)
+        few = [fit_features(volumes[3:], decoder, Training(adding_steps=4), Job()) for _ in range(2)]
+        assert np.array_equal(*few)
 
     def test_not_finite(self, volumes, decoder):
         with pytest.raises(CodecFailed, match="diverged"):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gcbench.codecs.pcgcv2.bottleneck import LIKELIHOOD_FLOOR, FactorizedBottleneck
+from gcbench.training.sparse.bottleneck import LIKELIHOOD_FLOOR, FactorizedBottleneck
 
 
 @pytest.fixture

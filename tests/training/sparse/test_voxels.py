@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from gcbench.codecs.pcgcv2.sparse import (
+from gcbench.training.sparse.voxels import (
     MAX_COORDINATE,
     SparseTensor,
     Voxels,

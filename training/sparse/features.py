@@ -16,7 +16,7 @@ from gcbench.entropy.tables import frequencies
 from gcbench.entropy.voxel_features import FIRST, LARGEST, LAST
 
 if TYPE_CHECKING:
-    from gcbench.codecs.pcgcv2.bottleneck import FactorizedBottleneck
+    from gcbench.training.sparse.bottleneck import FactorizedBottleneck
 
 ESCAPE = LAST - FIRST + 1  # the symbol of every feature that is not in FIRST … LAST
 _TOTAL = 1 << 16
@@ -26,14 +26,23 @@ Tables = NDArray[np.uint16]
 
 
 def frequency_tables(bottleneck: FactorizedBottleneck) -> Tables:
-    """Turn the distributions of an entropy model into frequencies out of 2^16, the form in files of weights.
+    """The tables of the distributions of an entropy model."""
+    return tables_of(np.diff(bottleneck.cdf(FIRST, LAST).numpy(), axis=1).clip(0))
+
+
+def tables_of(mass: NDArray[np.floating]) -> Tables:
+    """Turn probabilities into frequencies out of 2^16, the form in files of weights.
+
+    Parameters
+    ----------
+    mass : (C, 256) float
+        Probabilities of the features −128 … 127; the escape has the rest.
 
     Returns
     -------
     (C, 257) uint16
         Frequencies of the features −128 … 127, and of the escape; each row adds up to 2^16.
     """
-    mass = np.diff(bottleneck.cdf(FIRST, LAST).numpy(), axis=1).clip(0)
     shares = np.zeros((len(mass), ESCAPE + 1), np.int64)
     shares[:, :ESCAPE] = np.rint(mass * _TOTAL)
     shares[:, ESCAPE] = np.maximum(_TOTAL - shares[:, :ESCAPE].sum(1), 1)

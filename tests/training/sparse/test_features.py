@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcbench.codecs.pcgcv2.bottleneck import FactorizedBottleneck
-from gcbench.codecs.pcgcv2.features import (
+from gcbench.errors import BitstreamError
+from gcbench.training.sparse.bottleneck import FactorizedBottleneck
+from gcbench.training.sparse.features import (
     ESCAPE,
     FIRST,
     LARGEST,
@@ -19,7 +20,6 @@ from gcbench.codecs.pcgcv2.features import (
     encode_features,
     frequency_tables,
 )
-from gcbench.errors import BitstreamError
 
 
 def geometric_tables() -> np.ndarray:

@@ -1,6 +1,6 @@
 """The factorised entropy model of the latent features: a learnt cumulative distribution for each channel.
 
-:mod:`gcbench.codecs.pcgcv2.features` turns the distributions into the integer tables of a coder.
+:mod:`gcbench.training.sparse.features` turns the distributions into the integer tables of a coder.
 """
 
 from __future__ import annotations

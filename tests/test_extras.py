@@ -1,0 +1,121 @@
+"""What is missing is named with the extra that brings it, and gcbench works without its extras: `light/check.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from gcbench import extras, native
+from gcbench.codecs import CODECS, ModelCodec
+from gcbench.errors import SystemLibraryMissing
+
+CHECK = Path(__file__).parent / "light" / "check.py"
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+SAME = {"open3d-cpu": "open3d", "libusb-package": "libusb_package"}
+
+
+def test_the_table_is_that_of_pyproject():
+    found = {}
+    for extra in ("cluster", "networks", "points"):
+        for requirement in PROJECT["optional-dependencies"][extra]:
+            name = requirement.split(">=")[0]
+            if not name.startswith("gcbench"):
+                found[SAME.get(name, name)] = extra
+    assert found == extras.EXTRA_OF
+    always = {requirement.split(">=")[0].split("=")[0] for requirement in PROJECT["dependencies"]}
+    assert not always & set(found)
+
+
+def test_codecs_need_packages_that_something_brings():
+    """Otherwise a fresh installation has a codec that never runs."""
+    brought = {*extras.EXTRA_OF, *(r.split(">=")[0].split("=")[0] for r in PROJECT["dependencies"])}
+    for name in CODECS.builtins:
+        assert set(CODECS.get(name).packages) <= brought, name
+
+
+def test_what_is_missing(monkeypatch):
+    assert extras.first_missing(("numpy", "torch", "open3d")) is None
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert extras.first_missing(("numpy", "torch")) == (
+        "the package torch is not installed",
+        'pip install "gcbench[networks]"',
+    )
+    assert extras.first_missing(("their-package",)) == (
+        "the package their-package is not installed",
+        "pip install their-package",
+    )
+
+
+def test_an_import_is_explained_only_if_the_package_is_missing(monkeypatch):
+    for name in ("torch.nn", "gcbench.nowhere", "torch", None):
+        assert extras.explained(ModuleNotFoundError("no module", name=name)) is None
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError) as caught:
+        import torch.nn  # noqa: F401
+    assert extras.explained(caught.value) == 'the package torch is not installed; pip install "gcbench[networks]"'
+
+
+def test_a_codec_is_unavailable_without_its_packages():
+    class Their(ModelCodec):
+        name, packages = "their", ("numpy", "their-package")
+        version = rates = encode_mesh = decode_mesh = None
+
+    found = Their().availability()
+    assert (found.ok, found.reason) == (False, "the package their-package is not installed")
+
+
+def test_all_missing_libraries_are_named_at_once(monkeypatch):
+    def missing(name):
+        if name in {"libGL.so.1", "libOpenGL.so.0"}:
+            raise OSError(name)
+
+    monkeypatch.setattr(native.ctypes, "CDLL", missing)
+    with pytest.raises(SystemLibraryMissing) as caught:
+        native._load("pymeshlab")
+    assert str(caught.value) == (
+        "pymeshlab needs the system libraries libGL.so.1 and libOpenGL.so.0; "
+        "on Debian or Ubuntu: apt-get install libgl1 libopengl0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            "libGL.so.1: cannot open shared object file: No such file",
+            "libGL.so.1; on Debian or Ubuntu: apt-get install",
+        ),
+        ("libnew-2.so.7: cannot open shared object file", "libnew-2.so.7; install the package that has it"),
+    ],
+)
+def test_a_library_that_an_import_misses(monkeypatch, error, says):
+    def fails(_name):
+        raise ImportError(error)
+
+    monkeypatch.setattr(native, "_NEEDS", {})
+    monkeypatch.setattr(native.importlib, "import_module", fails)
+    with pytest.raises(SystemLibraryMissing, match=says):
+        native._load("pymeshlab")
+
+
+def test_open3d_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "libusb_package", None)
+    with pytest.raises(SystemLibraryMissing, match=r'pip install "gcbench\[points\]"'):
+        native.open3d.__wrapped__()
+
+
+def test_light_without_the_packages_of_the_extras(tmp_path):
+    """In processes that cannot import them; `tox -e light` does all of it where they are not installed."""
+    blocked = f"import sys\nsys.modules.update(dict.fromkeys({sorted(extras.EXTRA_OF)}))\n"
+    (tmp_path / "sitecustomize.py").write_text(blocked)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, str(CHECK), "imports", "list", "use"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert metadata.version("torch")
