@@ -151,10 +151,10 @@ def _efforts(name: str, mine: pd.DataFrame, found: pd.DataFrame) -> list[str]:
 def _sets(name: str, found: pd.DataFrame) -> list[str]:
     """Lines on set codecs that coded more meshes together than are here."""
     of_set = found[(found["kind"] == "set") & (found["status"] == "ok")]
-    here = of_set.groupby(["codec", "set_size"], sort=True, observed=True)["mesh"].nunique()
+    here = of_set.groupby(["codec", "set_size"], sort=True, observed=True)["mesh"].nunique().reset_index()
     return [
         f"{codec} coded {size} meshes together in {name}; {meshes} are here, each with its share of the bytes"
-        for (codec, size), meshes in here.items()
+        for codec, size, meshes in here.itertuples(index=False)
         if meshes < size
     ]
 

@@ -23,7 +23,7 @@ from gcbench.errors import UsageError
 class Finding:
     """Something that differs from what was recorded, or that could not be checked."""
 
-    what: str  # stream, size, metric, input, key, status, version, line, session or data
+    what: str  # stream, size, metric, input, key, status, version, line, session, pack or data
     where: str  # which coding, record, mesh, codec or file
     message: str  # continues the sentence that begins with ``where``
 

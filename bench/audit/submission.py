@@ -83,7 +83,8 @@ def submit(
         sha256, size = write_archive(path, sizes, lambda name: run.stream(name, sizes[name]))
         archive = pack.Archive(path.name, sha256, size, url)
     content = pack_columns.content_of(codings, run.measurements(), run.sessions())
-    written = pack.write(folder, content, _facts(records, about), not_run=reasons, archive=archive)
+    facts = {"about": about, **facts_of(records)}
+    written = pack.write(folder, content, facts, not_run=reasons, archive=archive)
     lacks = tuple(missing(run, records, reasons, about))
     return Submitted(folder, written, len(records), path, archive.bytes if archive else 0, lacks)
 
@@ -104,15 +105,14 @@ def counting(run: Run) -> list[Coding]:
     ]
 
 
-def _facts(records: Sequence[Record], about: str) -> dict[str, Any]:
-    """What the marker of a pack says for people."""
+def facts_of(records: Sequence[Record]) -> dict[str, Any]:
+    """What the marker of a pack says of its records, for people."""
     ok = Counter(r.codec for r in records if r.status == "ok" and not r.timing)
     meshes: dict[str, set[str]] = {}
     for r in records:
         meshes.setdefault(f"{r.dataset}/{r.split}", set()).add(r.mesh)
     versions = {r.codec: r.codec_version for r in records}
     return {
-        "about": about,
         "records": len(records),
         "meshes": {name: len(of) for name, of in sorted(meshes.items())},
         "codecs": {codec: {"version": versions[codec], "ok": ok[codec]} for codec in sorted(versions)},
@@ -150,9 +150,8 @@ def missing(run: Run, records: Sequence[Record], not_run: Mapping[str, str], abo
     )
     if unmeasured:
         yield f"codings that a default suite has not measured: {_listed(unmeasured)} (bench measure)"
-    stale = {codec: why for codec in sorted(rates) if (why := _not_here(codec, records))}
-    for codec, why in stale.items():
-        yield f"{codec} {why}: who verifies needs the version that made the results"
+    if stale := [f"{codec} ({why})" for codec in sorted(rates) if (why := _not_here(codec, records))]:
+        yield f"results by other versions than are installed, which whoever verifies needs: {', '.join(stale)}"
     foreign = sorted(codec for codec in rates if not _is_builtin(codec))
     if foreign and not about:
         yield f"where {', '.join(foreign)} can be had, and who made the results (--about TEXT)"
@@ -173,10 +172,10 @@ def _is_builtin(codec: str) -> bool:
 
 
 def _not_here(address: str, records: Sequence[Record]) -> str:
-    """Why the installed codec is not the one that made the results; empty if it is."""
+    """Version of the results, or why the codec cannot be used here; empty if the installed codec made the results."""
     made = {r.codec_version for r in records if r.codec == address}
     try:
         here = CODECS.create(address).version()
     except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
-        return f"cannot be used here ({error})"
-    return "" if made == {here} else f"is here in version {here}, results are by {', '.join(sorted(made))}"
+        return str(error)
+    return "" if made == {here} else ", ".join(sorted(made))

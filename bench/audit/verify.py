@@ -18,6 +18,7 @@ from gcbench.bench.audit import consistency
 from gcbench.bench.audit.consistency import Finding, where
 from gcbench.bench.audit.inputs import Inputs, InputsByHash, MeshKey, check_inputs, mesh_key
 from gcbench.bench.audit.remeasure import ONE_PERCENT, Sample, draw, measured_by, remeasure, tolerance
+from gcbench.bench.audit.submission import facts_of
 from gcbench.bench.metrics import SUITES, columns
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.plan.planning import Progress
@@ -31,6 +32,7 @@ from gcbench.bench.run.work import TaskLimits
 from gcbench.bench.store.pack import Pack
 from gcbench.bench.store.records import Coding, Measurement, Record
 from gcbench.bench.store.results import Results
+from gcbench.bench.store.safe_files import PACK_MARKER
 from gcbench.codecs import CODECS, Codec, SetCodec
 from gcbench.datasets import MeshSource
 from gcbench.errors import BitstreamError, StoreError, UsageError
@@ -202,6 +204,7 @@ class _Check:
             count = made["coded"][session] + made["measured"][session]
             self.unchecked.append(Finding("session", session, f"has {count} lines, but no provenance"))
         if isinstance(self.store, Pack):  # which has no lines of codings that no longer count
+            self._check_marker(self.store)
             return
         for session, facts in self._sessions.items():
             for what, by_session in made.items():
@@ -210,6 +213,15 @@ class _Check:
                 if "finished" in facts and by_session[session] < facts.get(what, 0) - elsewhere:
                     message = f"{what} {facts[what] - elsewhere}, but has {by_session[session]} lines"
                     self.differs.append(Finding("session", session, message))
+
+    def _check_marker(self, pack: Pack) -> None:
+        """Check what a pack says of itself for people."""
+        for name, true in facts_of(self.records).items():
+            if pack.marker.get(name) != true:
+                self.differs.append(Finding("pack", PACK_MARKER, f"its '{name}' is not that of the records"))
+        there = {r.codec for r in self.records if r.status == "ok"}
+        for codec in sorted(there & set(pack.not_run)):
+            self.differs.append(Finding("pack", PACK_MARKER, f"says that {codec} did not run, and has its results"))
 
     def _check_streams(self) -> None:
         of_stream: dict[str, list[Coding]] = defaultdict(list)

@@ -25,7 +25,7 @@ from gcbench.bench.analysis.published import compare, count
 from gcbench.bench.analysis.tables.published import published_tables
 from gcbench.bench.metrics import columns
 from gcbench.bench.site import sections
-from gcbench.bench.site.pictures import pictures
+from gcbench.bench.site.pictures import ALT, pictures
 from gcbench.bench.site.sets import Reference
 from gcbench.bench.store import safe_files
 from gcbench.bench.tabular import Table
@@ -33,7 +33,6 @@ from gcbench.bench.tabular.html import render
 
 _REPORT = "report: curves, failures, provenance"
 _OTHER_METRICS = ("mpeg_d2_psnr", "render_normal_psnr", "cd")
-_ALT = {"rd": "Quality against compression ratio", "pareto": "Decoding time and memory against size, at equal quality"}
 
 
 def write_site(sets: Sequence[Reference], out: Path) -> list[Path]:
@@ -102,7 +101,7 @@ def _set(one: Reference, figures: Sequence[tuple[str, bytes]]) -> str:
         _paragraph(sections.says(one)),
         _links([("report.html", _REPORT)]),
         "<h2>Quality and size</h2>",
-        *(_figure(picture) for picture in figures if "-rd" in picture[0]),
+        *(_figure(picture) for picture in figures if "-rd" in picture[0] or "-amortisation" in picture[0]),
         *map(_table, sections.at_levels(one)),
         *(f"<p><code>{escape(c)}</code> was not run: {escape(why)}</p>" for c, why in one.not_run.items()),
         "<h2>BD-rates</h2>",
@@ -144,7 +143,7 @@ def _table(table: Table) -> str:
 def _figure(picture: tuple[str, bytes]) -> str:
     name, data = picture
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # of the PNG's first chunk
-    kind = next((text for kind, text in _ALT.items() if f"-{kind}" in name), name)
+    kind = next((text for kind, text in ALT.items() if f"-{kind}" in name), name)
     source = base64.b64encode(data).decode()
     return (
         f'<figure><img src="data:image/png;base64,{source}" width="{width}" height="{height}" '

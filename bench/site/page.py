@@ -21,7 +21,6 @@ from gcbench.bench.tabular import Table, render
 from gcbench.errors import UsageError
 
 Section = Callable[..., str]
-_ALT = {"rd": "Quality against compression ratio", "pareto": "Decoding time and memory against size, at equal quality"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class _Words:
             raise ValueError(f"unknown kind of figure; known: {', '.join(pictures.KINDS)}")
         names = pictures.names(of, kind)
         self.figures |= dict.fromkeys(names, (of, kind))
-        return "\n\n".join(f"![{_ALT[kind]}: {of.name}]({name})" for name in names)
+        return "\n\n".join(f"![{pictures.ALT[kind]}: {of.name}]({name})" for name in names)
 
     @cached_property
     def _compared(self) -> list[Compared]:

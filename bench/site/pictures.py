@@ -22,7 +22,12 @@ from gcbench.bench.store import safe_files
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS: tuple[Kind, ...] = ("rd", "pareto")
+KINDS: tuple[Kind, ...] = ("rd", "pareto", "amortisation")
+ALT = {
+    "rd": "Quality against compression ratio",
+    "pareto": "Decoding time and memory against size, at equal quality",
+    "amortisation": "Compression ratio against the number of meshes in the set",
+}
 _DPI = 110
 _KEY = "gcbench-results"
 
@@ -34,6 +39,10 @@ def names(reference: Reference, kind: Kind) -> list[str]:
     """
     summary = summarise(_shared(reference, kind).rows)
     blocks = [(tuple(map(str, key)), part) for key, part in summary.groupby(BLOCK, sort=True)]
+    if kind == "amortisation":
+        sets = reference.quality[(reference.quality["kind"] == "set") & (reference.quality["status"] == "ok")]
+        with_sets = {tuple(map(str, key)) for key in sets[BLOCK].itertuples(index=False)}
+        return [_name(reference, kind, block) for block, _ in blocks if block in with_sets]
     return [_name(reference, kind, block) for block, part in blocks if _has_data(kind, part)]
 
 

@@ -28,7 +28,7 @@ from gcbench.bench.site.sets import Reference
 from gcbench.bench.tabular import Column, Table
 
 #: p2s at which codecs are compared, the same for all sets: from a shape that is recognised to one that looks unchanged.
-LEVELS = (4e-3, 2e-3, 1e-3, 0.5e-3, 0.2e-3)
+LEVELS = (8e-3, 4e-3, 2e-3, 1e-3, 0.5e-3)
 MIDDLE = 1e-3
 _MOST_FAILURES = 30
 
@@ -173,7 +173,8 @@ def _levels_table(
             best = mine[metric.name].min() if metric.better == "lower" else mine[metric.name].max()
             row["best"] = show(metric, float(best))
             rows[codec] = row
-    order = sorted(rows.values(), key=lambda row: _place_in(row, len(qualities)))
+    place = qualities.index(middle) if middle in qualities else 0
+    order = sorted(rows.values(), key=lambda row: _place_in(row, place))
     order += [{"codec": f"{codec} (not run)"} for codec in of.not_run]
     fewest = {place: min((row[f"sort {place}"] for row in rows.values() if f"sort {place}" in row), default=None)
               for place in range(len(qualities))}  # fmt: skip
@@ -227,9 +228,8 @@ def _level(metric: Metric, quality: float) -> str:
     return f"{quality * metric.scale:.3g}" + (f"·{scale}" if scale else "")
 
 
-def _place_in(row: Mapping[str, Any], count: int) -> tuple[float, ...]:
-    """Rows in order of bytes in the middle level; codecs that do not reach it come later, by the coarser levels."""
-    middle = min(2, count - 1)
+def _place_in(row: Mapping[str, Any], middle: int) -> tuple[float, ...]:
+    """Rows in order of bytes at the middle level; codecs that do not reach it come later, by the coarser levels."""
     return tuple(row.get(f"sort {place}", float("inf")) for place in (middle, *range(middle - 1, -1, -1)))
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gcbench.bench.store.fields import Kind, Part
-from gcbench.bench.store.records import CODED_MESH, CODING, COST, MEASUREMENT, Coding, Measurement
+from gcbench.bench.store.records import CODED_MESH, CODING, COST, MEASUREMENT, RAN_ON, Coding, Measurement
 from gcbench.bench.store.results import decoded_meshes, write_line
 
 #: Most bytes of the lines of a pack together. A pack of 10 000 records has 60 MB.
@@ -192,6 +192,8 @@ def _codings(content: Content) -> list[dict[str, Any]]:
         for call in ("encode", "decode"):
             if isinstance(cost := coding.get(call), dict):
                 coding[call] = _unrounded_cost(cost)
+        if isinstance(ran_on := coding.get("ran_on"), dict):
+            coding["ran_on"] = {"host": "", **_in_order(ran_on, RAN_ON.kinds)}
     for row in coded:
         coding, of_input = _row(codings, row, "coding"), _row(inputs, row, "input")
         of_codec = {name: value for name, value in row.items() if name in _OF_CODEC}

@@ -33,7 +33,7 @@ ARCHITECTURES = ("direct", "latent", "distances")  # a stream holds an index int
 
 # (spheres, hidden layers, width), low to high quality. The paper has 6 × 32 with 32, 128, 512 and 6 × 64 with 512.
 _OF_EFFORT: dict[Effort, Sequence[tuple[int, int, int]]] = {
-    "quick": ((32, 4, 16), (128, 4, 48)),
+    "quick": ((32, 6, 16), (128, 6, 32)),
     "standard": ((32, 6, 16), (32, 6, 32), (128, 6, 32), (128, 6, 48), (512, 6, 64)),
     "paper": ((32, 6, 16), (32, 6, 32), (128, 6, 32), (512, 6, 32), (128, 6, 48), (512, 6, 64)),
 }

@@ -16,6 +16,7 @@ from gcbench.codecs.pcgcv2.stream import BUDGET, FEATURE_CODERS, MAX_COARSEST, C
 from gcbench.codecs.points import PointCodec
 from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
+from gcbench.training.weight_files import fingerprint
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class PCGCv2Codec(PointCodec):
 
     def version(self) -> str:
         """Version of the format, modules and packages, and the fingerprint of each file of weights."""
-        weights = "".join(f"-{ladder.fingerprint(path).hex()}" for path in ladder.files().values())
+        weights = "".join(f"-{fingerprint(path).hex()}" for path in ladder.files().values())
         return f"{source_version(self.container.version, __name__, packages=self.packages)}+weights{weights}"
 
     def availability(self) -> Availability:
@@ -162,7 +163,7 @@ class PCGCv2Codec(PointCodec):
         except BitstreamError as error:
             raise CodecFailed(f"a decoder would refuse the cloud: {error}") from error
         return Cloud(
-            ladder.fingerprint(path),
+            fingerprint(path),
             self._features,
             tuple(counts),
             encode_octree(coordinates, bits - STRIDE_BITS),

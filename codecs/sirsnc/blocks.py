@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.tsdf import band_distance, tsdf
-from gcbench.geometry.winding import merged_triangles
+from gcbench.geometry.winding import is_closed, merged_triangles
 
 if TYPE_CHECKING:
     import trimesh
@@ -26,6 +26,7 @@ BAND = 1.0  # cells from the surface
 REACH = 2  # blocks in each direction whose sides are known to the network
 AROUND = (2 * REACH + 1) ** 3
 _SHELL_CELLS = 0.75  # half the thickness of the shell that stands for a mesh without an inside
+_LEAST_INSIDE = 1 / 3  # of the vertices less than a cell from an open mesh; a closed surface has about a half
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Blocks:
 
 
 def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Blocks:
-    """Compute the blocks of a mesh in [-1, 1]³; a mesh without an inside, such as a sheet, becomes a thin shell.
+    """Compute the blocks of a mesh in [-1, 1]³; an open mesh with little inside becomes a thin shell.
+
+    A sheet has no inside, or a piece of one where it is bent.
 
     Parameters
     ----------
@@ -67,8 +70,9 @@ def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Block
     """
     grid = Grid(resolution, TRUNCATION)
     volume = tsdf(mesh, grid, threads)
-    if not (volume < 0).any():
-        vertices, faces = merged_triangles(mesh)
+    vertices, faces = merged_triangles(mesh)
+    inside = (volume[np.abs(volume) < BAND / TRUNCATION] < 0).mean()
+    if not inside or (inside < _LEAST_INSIDE and not is_closed(faces, len(vertices))):
         shell = band_distance(vertices[faces], grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)
         volume = (shell / np.float32(grid.truncation)).clip(-1, 1)
     return cut(volume * np.float32(TRUNCATION))
@@ -111,7 +115,8 @@ def around(places: NDArray[np.int32]) -> NDArray[np.int8]:
     sides = np.where(region == region[0, 0, 0], np.int8(1), np.int8(-1))
     sides[~empty] = 0
     steps = np.stack(np.meshgrid(*[np.arange(2 * REACH + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    return sides[tuple(np.moveaxis(places[:, None] + steps, -1, 0))]
+    found: NDArray[np.int8] = sides[tuple(np.moveaxis(places[:, None] + steps, -1, 0))]
+    return found
 
 
 def morton(places: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -75,7 +75,8 @@ class _Regression:
 
     def solve(self) -> Tensor:
         ridge = _RIDGE * self._gram.diagonal().mean() * torch.eye(len(self._gram), dtype=torch.float64)
-        return torch.linalg.solve(self._gram + ridge, self._moment).float()
+        found: Tensor = torch.linalg.solve(self._gram + ridge, self._moment)
+        return found.float()
 
 
 @torch.no_grad()

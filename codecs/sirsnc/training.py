@@ -229,7 +229,7 @@ class Training:
         chosen: list[Blocks] = []
         least = self.settings.least_blocks
         while sum(len(sample.places) for sample in chosen) < least:
-            sample = cropped(self._samples[rng.integers(len(self._samples))], rng, 2 * least)
+            sample = cropped(self._samples[int(rng.integers(len(self._samples)))], rng, 2 * least)
             chosen.append(_turned(sample, rng))
         return batch(chosen)
 

@@ -108,7 +108,7 @@ def _load(file: Path, name: bytes) -> Weights:
         raise CodecUnavailable(f"the file of weights {file.name} {reason}", _REMEDY) from error
 
 
-def _network(tensors: dict[str, object]) -> SirSnc:
+def _network(tensors: Mapping[str, object]) -> SirSnc:
     from gcbench.codecs.sirsnc.network import SirSnc
     from gcbench.training import weights
 

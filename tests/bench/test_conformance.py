@@ -117,8 +117,8 @@ BRIEF = {
     "nglod": "nglod[steps=150]",
     "ni": "ni[steps=150]",
     "pcgcv2": "pcgcv2",
-    "pruned-mlp": "pruned-mlp[steps=100,retrain=50]",
-    "quantdeepsdf": "quantdeepsdf[epochs=20]",
+    "pruned-mlp": "pruned-mlp[steps=250,retrain=100]",
+    "quantdeepsdf": "quantdeepsdf[epochs=60,objective=none]",
     "sirsnc": "sirsnc",
 }
 

@@ -86,14 +86,13 @@ def test_a_run_that_cannot_be_written(bench, kept, folder, small):
 
 def test_output_that_nobody_can_write(tmp_path):
     with Path("/dev/full").open("wb") as full:
-        for command in ("metrics", "codecs"):
-            done = subprocess.run(
-                [sys.executable, "-m", "gcbench.bench.cli", "list", command],
-                cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode == 3
-            assert done.stderr.startswith("error: the system says: No space left on device"), done.stderr
-            assert done.stderr.count("\n") == 1
+        done = subprocess.run(
+            [sys.executable, "-m", "gcbench.bench.cli", "list", "metrics"],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: the system says: No space left on device"), done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_reader_of_a_run_that_ends_early_is_no_traceback(folder, tmp_path):

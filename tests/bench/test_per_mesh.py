@@ -107,7 +107,7 @@ POINT = st.tuples(st.sampled_from([0, 9, 10, 11, 20, 20, 45, 80, 200, 700, 3000]
 LADDERS = st.lists(POINT, max_size=14)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(LADDERS, LADDERS, LADDERS), min_size=1, max_size=3), st.sampled_from(["cd", "cd_p2s", "nc"]))
 def test_refusals_and_numbers_are_those_of_one_mesh_at_a_time(meshes, metric):
     rows = [

@@ -70,7 +70,7 @@ def run() -> None:
     ran("measure", "light", "--suite", "volume")
     ran("report", "light")
     assert "all checks pass" in ran("verify", "light").stdout
-    ran("gate", "-b", "gate.json", "-c", "draco", "--mesh", "cad-bracket", "--rate", "q10", "--update")
+    ran("gate", "-b", "gate.json", "-c", "draco", "--mesh", "ama/human/stand", "--rate", "q10", "--update")
     ran("gate", "-b", "gate.json")
     lacks = 'the package distributed is not installed; pip install "gcbench[cluster]"\n'
     cluster = ran("run", "-c", "draco", "--limit", "1", "--cluster", "local:1", exits=3)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
-from gcbench.bench.analysis.figures.style import Look, canvas, looks, plain_ticks
+from gcbench.bench.analysis.figures.style import Look, canvas, head, looks, plain_ticks
 from gcbench.bench.analysis.measured import ranking_column
 from gcbench.bench.analysis.tables.notes import how_timed, machine_notes
 from gcbench.bench.metrics import Column
@@ -115,9 +115,8 @@ def pareto(
         without = f"; not reached by {', '.join(absent)}" if absent else ""
         machines = "".join(f"\n{line}" for line in _machines(summary))
         hollow = "; hollow: better than that at every rate, drawn at the smallest" if costs["better"].any() else ""
-        figure.suptitle(
-            f"{title}\nat {column.label} = {value * column.scale:.3g}{hollow}{without}{machines}", fontsize=10
-        )
+        at = f"at {column.label} = {value * column.scale:.3g}"
+        head(figure, f"{title}\n{at}{hollow}{without}{machines}", fontsize=10)
         figure.draw_without_rendering()  # computes where things are
         for ax, cost in zip(axes, drawn_costs, strict=True):
             points = {str(codec): (row["kilobytes"], row[cost]) for codec, row in costs.iterrows()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gcbench.bench.analysis.figures.style import Look, canvas, legend_below, looks, note, plain_ticks
+from gcbench.bench.analysis.figures.style import Look, canvas, head, legend_below, looks, note, plain_ticks
 from gcbench.bench.analysis.measured import LOGARITHMIC, headlines, inside_floor, ranking_column
 from gcbench.bench.metrics import Column
 
@@ -77,7 +77,7 @@ def rate_distortion(
         _explain(axes[0, 0], summary, beside, panel_columns)
         failed = everything[everything["failed"] > 0].groupby("codec")["failed"].sum()
         legend_below(figure, axes[0, 0], more={str(c): f"{c} ({n} failed)" for c, n in failed.items()})
-        figure.suptitle(title)
+        head(figure, title)
     return figure
 
 

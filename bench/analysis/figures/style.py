@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,6 +154,13 @@ def legend_below(figure: Figure, ax: Axes, *, marker_scale: float = 1.0, more: M
         handles, labels, loc="outside lower center", ncols=columns, frameon=False,
         markerscale=marker_scale, handlelength=3.2,
     )  # fmt: skip
+
+
+def head(figure: Figure, title: str, *, fontsize: float = 12) -> None:
+    """Write the title of a figure, in as many lines as it takes."""
+    width = int(figure.get_figwidth() * 120 / fontsize)  # about so many letters fit
+    lines = [line for part in title.split("\n") for line in textwrap.wrap(part, width) or [""]]
+    figure.suptitle("\n".join(lines), fontsize=fontsize)
 
 
 def note(ax: Axes, text: str, y: float, *, above: bool) -> None:

@@ -149,6 +149,17 @@ def test_a_changed_value_is_found(theirs, tmp_path, table, column, change, what)
     assert what in {one.what for one in found.differs}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("records", 7), ("codecs", {}), ("not_run", {"test-exact": "no time"}), ("meshes", {})],
+)
+def test_a_marker_that_says_other_than_the_records_is_found(theirs, name, value):
+    marker = json.loads((theirs / PACK_MARKER).read_text())
+    (theirs / PACK_MARKER).write_text(json.dumps(marker | {name: value}))
+    found = verify(open_results(theirs), sample=NONE)
+    assert [(one.what, one.where) for one in found.differs] == [("pack", PACK_MARKER)]
+
+
 def test_meshes_are_named_alike_by_their_hashes(run):
     records = run.records()
     renamed = [replace(r, dataset="copy", mesh=f"my-{r.mesh}") for r in records]

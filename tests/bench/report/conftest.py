@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from gcbench.bench.plan.planning import make_plan
-from gcbench.bench.report import build, scenes
+from gcbench.bench.report import build
 from gcbench.bench.run.runner import run_plan
 from gcbench.bench.store.run import Run
 
@@ -24,18 +24,6 @@ ERROR = 'boom <img src=x onerror="window.harm=3"> \u2028 </script><!-- \' & ${wi
 @pytest.fixture(scope="session")
 def hostile():
     return SimpleNamespace(mesh=MESH, codec=CODEC, error=ERROR)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _shared_packers():
-    """Let all reports be packed by the same processes: each takes two seconds to start."""
-    packers = scenes.ProcessPoolExecutor(2, mp_context=scenes.get_context("spawn"))
-    end = packers.shutdown
-    packers.shutdown = lambda **_: None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "ProcessPoolExecutor", lambda *_, **__: packers)
-        yield
-    end()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ import pytest
 
 from gcbench.bench.analysis.frame import summarise
 from gcbench.bench.analysis.rate_distortion import bd_matrix
+from gcbench.bench.audit.submission import counting
 from gcbench.bench.site import find_sets, make_page, pictures, sections
 from gcbench.bench.site.page import require_template, stale, write_page
+from gcbench.bench.store import pack, pack_columns
 from gcbench.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -49,7 +51,7 @@ def test_numbers_in_sentences_are_those_of_the_tables(tmp_path, toys):
         ("{{ kilobytes toys draco 1e-9 }}", "draco does not reach this quality"),
         ("{{ bd elsewhere a b }}", "name a set: toys"),
         ("{{ nothing toys }}", "unknown placeholder"),
-        ("{{ figure toys cat }}", "unknown kind of figure; known: rd, pareto"),
+        ("{{ figure toys cat }}", "unknown kind of figure; known: rd, pareto, amortisation"),
         ("{{ matrix-in toys cat }}", "no suite has a column cat"),
     ],
 )
@@ -142,3 +144,14 @@ def test_figures_are_drawn_again_if_the_records_changed(tmp_path, toys):
     assert pictures.fingerprint_of(tmp_path / "toys-pareto.png") != toys.fingerprint
     write_page(page, tmp_path / "p.md")
     assert (tmp_path / "toys-pareto.png").read_bytes() == data  # the same records, the same bytes
+
+
+def test_a_pack_says_what_its_run_says_and_why_a_codec_is_missing(tmp_path, toys):
+    run = toys.results
+    content = pack_columns.content_of(counting(run), run.measurements(), run.sessions())
+    pack.write(tmp_path / "toys", content, {}, not_run={"ni": "needs 9 h\non two cores"}, archive=None)
+    (packed,) = find_sets(tmp_path)
+    of_page = "{{ bd toys draco meshopt }} {{ best toys }} {{ kilobytes toys draco }} {{ matrix toys }}"
+    assert made(tmp_path, packed, of_page) == made(tmp_path, toys, of_page)
+    assert "- `ni` was not run: needs 9 h on two cores" in made(tmp_path, packed, "{{ not-run toys }}").splitlines()
+    assert packed.fingerprint != toys.fingerprint

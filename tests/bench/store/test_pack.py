@@ -23,7 +23,7 @@ from gcbench.bench.audit.submission import counting
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run import machine
 from gcbench.bench.run.runner import run_plan
-from gcbench.bench.store import Pack, Run, archive, columnar, open_results, pack, pack_columns, view
+from gcbench.bench.store import Pack, Run, archive, columnar, line_tables, open_results, pack, pack_columns, view
 from gcbench.bench.store.safe_files import PACK_MARKER
 from gcbench.errors import BitstreamError, StoreError
 
@@ -92,6 +92,8 @@ def test_the_tables_of_a_pack_are_its_records(run, tmp_path):
     for name in set(expected) - {"measure_s"}:
         got, wanted = ([None if pd.isna(v) else v for v in of[name].astype(object)] for of in (rows, expected))
         assert got == wanted, name
+    for kind, lines in (("coding", "codings.jsonl"), ("measurement", "measurements.jsonl")):
+        assert line_tables._USUAL[kind].fullmatch(b"".join(pack.lines(lines))), "such lines are read fast"
     assert suites == {s: frozenset({v}) for r in pack.records() for s, v in r.suites.items()}
     assert len(newest(pack).rows) == len(newest(run).rows)
 

@@ -83,6 +83,8 @@ STATUS = st.sampled_from(["ok", "ok", "ok", "failed", "timeout", "bad-input"])
 MESH = st.builds(
     CodedMesh, st.sampled_from("abé"), st.sampled_from([HASH, OTHER, ""]), st.sampled_from([0, 3, 7]), faces=st.just(2),
     problem=st.sampled_from([None, None, None, "no faces"]), mesh_bytes=st.sampled_from([None, 0, 100]),
+    polygons=st.sampled_from([None, 3]), dropped=st.sampled_from([None, "skin"]), remarks=st.sampled_from([None, "?"]),
+    sequence=st.sampled_from([None, "walk"]), frame=st.sampled_from([None, 0, 7]), fps=st.sampled_from([None, 25, 0.5]),
 )  # fmt: skip
 COST = st.none() | st.builds(
     Cost, st.floats(0, 9), st.just(0.5), st.sampled_from([5, 9000]), st.just(3), st.integers(1, 5),

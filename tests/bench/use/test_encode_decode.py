@@ -230,7 +230,7 @@ EVERY = (
     ("draco-qem", "d0400", 0.05),
     ("pcgcv2", "b8r2", 0.03),
     ("ni", "l4w16q", 0.2),
-    ("keyspheres", "n32l4w16q", 0.2),
+    ("keyspheres", "n32l6w16q", 0.2),
     ("pruned-mlp", "w48s70q", 0.2),
     ("nglod", "lod1s150", 0.2),
     ("necgs", "k32w16", 0.2),
@@ -271,7 +271,7 @@ def test_every_codec_that_can_run_here(bench, tmp_path, codec, rate, most):
         name = path.stem if path.parent.name != "m" else path.name.partition(".")[0]
         original = trimesh.load_mesh(tmp_path / "minis" / f"{name}.ply")
         decoded = trimesh.load_mesh(path)
-        assert open3d_faces(path) == len(decoded.faces) > 0
+        assert len(open3d().io.read_triangle_mesh(str(path)).triangles) == len(decoded.faces) > 0
         half = original.extents.max() / 2
         mean = off(decoded.sample(2000, seed=0), original).mean() / half
         assert mean < most

@@ -158,7 +158,7 @@ def test_wrong_parameters():
         with pytest.raises(UsageError):
             Ni(**wrong)
     with pytest.raises(UsageError):
-        PrunedMlp(retrain=-1)
+        PrunedMlp(retrain=-2)
 
 
 def test_perceptrons_are_independent():

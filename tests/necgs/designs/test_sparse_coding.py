@@ -273,7 +273,7 @@ def test_every_flipped_bit_is_noticed():
             every_mesh(bytes(broken))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(8))
 def test_bodies_of_noise(seed):
     """Behind a right checksum: an error of the stream, or symbols within their range; never another error."""
     reader = Reader(write(contents(SETS["sequence"])))
