@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import platformdirs
+
 from gcbench import extras
-from gcbench.errors import SystemLibraryMissing
+from gcbench.errors import BenchError, SystemLibraryMissing
 
 # Shared libraries that the wheels need and do not contain, and their packages in Debian 12.
 DEBIAN_PACKAGE = {
@@ -68,6 +71,32 @@ def _is_there(library: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def require_cache() -> None:
+    """See that numba can keep compiled loops: beside the modules, else in the user's cache, else in ``GCBENCH_CACHE``.
+
+    Without such a folder, importing a module with loops fails, and compiling them for each process takes a minute.
+
+    Raises
+    ------
+    BenchError
+        No such folder can be written, as in a container whose user has no home.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    here = Path(__file__).parent
+    if any(map(_can_write, (here / "__pycache__", Path(platformdirs.user_cache_dir("numba", appauthor=False))))):
+        return
+    if not (chosen := os.environ.get("GCBENCH_CACHE")):
+        raise BenchError("no folder can be written for compiled loops; let GCBENCH_CACHE name a folder that can")
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(chosen).expanduser() / "numba")
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a folder can be written, or made."""
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 @cache

@@ -130,10 +130,12 @@ class _Resuming:
                 break
             barren = 0 if self._size() > before else barren + 1
             if barren >= ATTEMPTS_WITHOUT_PROGRESS:
-                raise DownloadFailed(
-                    f"{url}: {reason}; gave up after {barren} attempts that brought nothing. {self._size()} bytes are "
-                    "kept: repeat the command to go on from there"
+                then = (
+                    f"{size} bytes are kept: repeat the command to go on from there"
+                    if (size := self._size())
+                    else "Is this machine on the network, and does HTTPS_PROXY name the proxy, if there is one?"
                 )
+                raise DownloadFailed(f"{url}: {reason}; gave up after {barren} attempts that brought nothing. {then}")
             _log.info("%s: %s; going on from byte %d", url, reason, self._size())
             time.sleep(self._pause_s * 2**barren)
         self._part.replace(output_file)

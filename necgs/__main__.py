@@ -1,5 +1,26 @@
-"""Lets ``python -m gcbench.necgs`` be the command ``necgs``, so that ``torchrun`` can start it too."""
+"""The command ``necgs``, also ``python -m gcbench.necgs`` and under ``torchrun``: it handles Ctrl-C from the first moment.
 
-from gcbench.necgs.cli import main
+``cli.py`` has the commands.
+"""
 
-main()
+from __future__ import annotations
+
+import sys
+
+from gcbench.interrupts import INTERRUPTED, handled
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        with handled():
+            from gcbench.necgs import cli
+
+            cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from gcbench import extras
+from gcbench import extras, native
 from gcbench.errors import BadMesh, BenchError, UsageError
+from gcbench.interrupts import INTERRUPTED
 from gcbench.necgs import designs
 from gcbench.necgs.settings import Coder, Effort, Objective
 from gcbench.training.progress import shown, silent
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 COMMON = ("k", "width", "epochs", "objective", "adding_steps")  # choices of every design, which have their own options
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".off")
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="necgs",
@@ -216,6 +216,7 @@ def main() -> None:
     """Run the command line and exit with its code; one line for an error."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
+        native.require_cache()
         app()
     except BenchError as error:
         _end(str(error), error.exit_code)

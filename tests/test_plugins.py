@@ -136,6 +136,7 @@ def test_a_damaged_file_of_answers_is_as_none(tmp_path, monkeypatch, content):
     assert plugins._read() == {"k": plugins.Answer("no")}
 
 
+@pytest.mark.slow
 def test_a_listing_goes_on_after_plugins_that_end_and_hang(install, tmp_path):
     for name in ("ends", "exits", "crashes"):
         install({name: WAYS[name][0]})

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import gcbench
-from gcbench import extras, plain_text
+from gcbench import extras, native, plain_text
 from gcbench.bench.cli import data, show
 from gcbench.bench.cli.check import check_command
 from gcbench.bench.cli.choose import choose_command
@@ -164,6 +164,7 @@ def _main(
     logging.getLogger("gcbench").setLevel(logging.DEBUG if verbose else logging.WARNING)
     for chatty in ("matplotlib", "numba", "PIL", "trimesh"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    native.require_cache()
 
 
 class _OneLine(logging.Formatter):

@@ -94,7 +94,7 @@ class VolumeReference:
         self._points = self._sampled(self._solid, _REFERENCE_STREAM)
         self._box = self._uniform(self._solid, uniform, _BOX_STREAM)
         self._inside = self._solid.inside(self._box)
-        if not self._inside.any():
+        if not self._inside.any() or self._solid.box_volume == 0:  # on a flat mesh, points are on it
             raise BadMesh(f"the reference mesh has no inside: none of {uniform} points of its box is in it")
         self._per_unit = BALL_RADIUS / enclosing_radius(self._solid.surface.vertices)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "open3d", "scikit-image",
 def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:
     """Describe this process, this machine, and the dependencies of some codecs, in plain JSON values."""
     chosen = list(codecs)
-    ours = source_sha256(Path(gcbench.__file__).parent)
+    ours = _own_sha256(Path(gcbench.__file__).parent)
     packages = sorted({*_PACKAGES, *(package for codec in chosen for package in codec.packages)}, key=str.lower)
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -63,6 +64,12 @@ def commit(ours: str) -> dict[str, Any] | None:
         if head and status is not None:
             return {"commit": head, "dirty": bool(status)}
     return None
+
+
+@cache
+def _own_sha256(package: Path) -> str:
+    """The hash of the package that this process runs, as it was when first asked for."""
+    return source_sha256(package)
 
 
 def source_sha256(package: Path) -> str:

@@ -38,7 +38,7 @@ def what_was_run(of: Reference) -> str:
     quality = of.quality
     rates = quality.groupby("codec", observed=True)["rate"].nunique()
     efforts, seeds = (", ".join(map(str, sorted(set(quality[name])))) for name in ("effort", "seed"))
-    splits = ", ".join(sorted({f"{d}, split {s}" for d, s in zip(quality["dataset"], quality["split"], strict=True)}))
+    splits = ", ".join(sorted({f"{d}/{s}" for d, s in zip(quality["dataset"], quality["split"], strict=True)}))
     codings = f"{_many(len(quality))} codings, of which {_many(failed(of))} failed"
     text = (
         f"{meshes(of)} meshes ({splits}); {len(of.codecs)} codecs at {_span(rates.min(), rates.max())} rates, effort "
@@ -161,15 +161,18 @@ def _levels_table(
     for part in (compared, aside):
         for codec in sorted(set(part.loc[part[metric.name].notna(), "codec"])):
             mine = part[part["codec"] == codec]
+            reached = []
             row: dict[str, Any] = {"codec": codec, "meshes": int(mine["meshes"].max())}
             for place, quality in enumerate(qualities):
                 costs = at_quality(mine, metric.name, quality)
                 if codec not in costs.index:
                     continue
+                reached.append(quality)
                 at = costs.loc[codec]
                 row[f"at {place}"] = ("≤ " if at["better"] else "") + significant(float(at["kilobytes"]), 3)
                 row[f"sort {place}"] = float(at["kilobytes"])
-            row |= _times_at(of, key, codec, middle)
+            row |= _times_at(of, key, codec, middle, otherwise_best=True)
+            row["late"] = middle not in reached
             best = mine[metric.name].min() if metric.better == "lower" else mine[metric.name].max()
             row["best"] = show(metric, float(best))
             rows[codec] = row
@@ -183,6 +186,8 @@ def _levels_table(
                         for row in order]
         for place in range(len(qualities))
     }  # fmt: skip
+    for name in ("encode_ms", "decode_ms"):
+        marks[name] = ["°" if row.get("late") and name in row else "" for row in order]
     unit = metric.label.partition(" ×")[0]
     shown = [
         Column("codec", "codec", key=True),
@@ -192,7 +197,7 @@ def _levels_table(
         number("encode_ms", "enc ms"),
         number("decode_ms", "dec ms"),
     ]
-    when = "" if middle is None else f"; times at {_level(metric, middle)}, of a mesh"
+    when = "" if middle is None else f"; times at {_level(metric, middle)} (° at the best rate), of a mesh"
     notes = [
         f"kB of a mesh at equal {unit}, interpolated along each codec's curve; * the fewest bytes; ≤: the codec is "
         "better at its smallest rate; –: no rate is as good",
@@ -211,15 +216,21 @@ def _levels_table(
     return Table.of_rows(block_title(*key), shown, order, notes=tuple(notes), marks=marks)
 
 
-def _times_at(of: Reference, key: Sequence[str], codec: str, quality: float | None) -> dict[str, float]:
-    """Times of a codec at a quality, from the timing pass if there was one."""
+def _times_at(
+    of: Reference, key: Sequence[str], codec: str, quality: float | None, *, otherwise_best: bool = False
+) -> dict[str, float]:
+    """Times of a codec at a quality, or else at its best rate; from the timing pass if there was one."""
     metric, times = of.ranking, of.times
     if metric is None or quality is None or metric.name not in times:
         return {}
     mine = (times[BLOCK] == list(key)).all(axis=1) & (times["codec"] == codec)
     found = at_quality(times[mine], metric.name, quality)
     if codec not in found.index:
-        return {}
+        if not otherwise_best or times.loc[mine, metric.name].isna().all():
+            return {}
+        by_quality = times[mine].dropna(subset=[metric.name]).sort_values(metric.name)
+        finest = by_quality.iloc[0 if metric.better == "lower" else -1]
+        return {name: float(finest[name]) for name in ("encode_ms", "decode_ms") if pd.notna(finest[name])}
     return {name: float(found[name][codec]) for name in ("encode_ms", "decode_ms") if pd.notna(found[name][codec])}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LADDER = ((4, 16), (4, 24), (4, 32), (8, 32), (4, 64), (8, 64), (8, 96))
 _LARGEST = max(perceptron_size(3, *network) for network in _LADDER)
 _OF_EFFORT: dict[Effort, Sequence[tuple[int, int]]] = {
-    "quick": ((4, 16), (4, 32), (4, 48)),
+    "quick": ((4, 16), (4, 48)),
     "standard": ((4, 16), (4, 32), (8, 32), (4, 64), (8, 64)),
     "paper": _LADDER,
 }

@@ -26,7 +26,7 @@ BAND = 1.0  # cells from the surface
 REACH = 2  # blocks in each direction whose sides are known to the network
 AROUND = (2 * REACH + 1) ** 3
 _SHELL_CELLS = 0.75  # half the thickness of the shell that stands for a mesh without an inside
-_LEAST_INSIDE = 1 / 3  # of the vertices less than a cell from an open mesh; a closed surface has about a half
+_LEAST_INSIDE, _LEAST_INSIDE_OPEN = 0.05, 1 / 3  # of the vertices less than a cell from a mesh; usual is about a half
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Blocks:
 
 
 def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Blocks:
-    """Compute the blocks of a mesh in [-1, 1]³; an open mesh with little inside becomes a thin shell.
+    """Compute the blocks of a mesh in [-1, 1]³; a mesh with next to no inside becomes a thin shell.
 
-    A sheet has no inside, or a piece of one where it is bent.
+    A sheet has no inside, or a piece of one where it is bent; a plate may be thinner than a cell.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Block
     volume = tsdf(mesh, grid, threads)
     vertices, faces = merged_triangles(mesh)
     inside = (volume[np.abs(volume) < BAND / TRUNCATION] < 0).mean()
-    if not inside or (inside < _LEAST_INSIDE and not is_closed(faces, len(vertices))):
+    if inside < (_LEAST_INSIDE if is_closed(faces, len(vertices)) else _LEAST_INSIDE_OPEN):
         shell = band_distance(vertices[faces], grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)
         volume = (shell / np.float32(grid.truncation)).clip(-1, 1)
     return cut(volume * np.float32(TRUNCATION))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gcbench.codecs.sirsnc.weights import Weights
 
 _LADDER = tuple((side, "q1") for side in (64, 96, 128, 192, 256)) + ((256, "q2"), (256, "q3"), (256, "q4"))
-_QUICK = ((128, "q1"), (128, "q3"))
+_QUICK = ((128, "q1"), (192, "q1"))
 
 
 class SirSncCodec(ModelCodec):
@@ -67,7 +67,7 @@ class SirSncCodec(ModelCodec):
     container = CONTAINER
     decode_budget = BUDGET
     deterministic = False
-    packages = ("torch", "constriction", "numba", "scipy", "libigl")
+    packages = ("torch", "constriction", "numba", "scipy", "libigl", "scikit-image")
     decoder_bytes = files.path().stat().st_size if files.path().is_file() else 0
 
     def __init__(self, *, features: str = "tables") -> None:

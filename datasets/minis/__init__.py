@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 from gcbench.datasets.base import MeshSource
 from gcbench.datasets.minis import animals, cad, humans
 from gcbench.datasets.minis.sculpt import Faces, Vertices
-from gcbench.errors import UsageError
+from gcbench.errors import DatasetMissing, UsageError
 
 __all__ = ["FAMILIES", "MINIS_VERSION", "generate", "mini_sources"]
 
@@ -100,8 +101,14 @@ def _files(family: str, cache: Path, count: int | None) -> dict[str, Path]:
     paths = {mesh: folder / f"{mesh.partition('/')[2]}.obj" for mesh in list(_family(family))[:count]}
     absent = [mesh for mesh, path in paths.items() if not path.is_file()]
     if absent:
-        folder.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                raise
+            what = f"the built-in meshes cannot be kept in {folder}: {error.strerror}"
+            raise DatasetMissing(what, "let GCBENCH_CACHE name a folder that can be written") from error
         try:
             for mesh in absent:
                 part = making / paths[mesh].name

@@ -85,7 +85,11 @@ class Training:
 #: times the steps, and features that learn faster leave their random start.
 FAST = Training(batch=1, learning_rate=2e-3, feature_speed=5.0, clip=2.0)
 _TOPS: dict[Effort, int] = {"quick": 24, "standard": 32, "paper": PUBLISHED_WIDTHS[0]}
-_TRAININGS: dict[Effort, Training] = {"quick": replace(FAST, epochs=50, fit_steps=30), "standard": FAST, "paper": Training()}
+_TRAININGS: dict[Effort, Training] = {
+    "quick": replace(FAST, epochs=50, fit_steps=30),
+    "standard": FAST,
+    "paper": Training(),
+}
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def crew(plugin):
         yield crew
 
 
-@pytest.mark.parametrize("suite", ["test-suite", "test-suite-clouds"])
+@pytest.mark.parametrize("suite", ["test-suite", pytest.param("test-suite-clouds", marks=pytest.mark.slow)])
 def test_a_suite_that_keeps_the_contract_passes(crew, suite):
     report = check_suite(suite, crew=crew)
     assert report.ok, report
@@ -101,9 +101,20 @@ def test_a_suite_that_keeps_the_contract_passes(crew, suite):
     assert (report.name, report.version, report.kind) == (suite, "1", "suite")
 
 
-@pytest.mark.parametrize("suite", ["topology", "paper", "surface", "psnr", "volume", "mpeg-grid", "render", "points"])
+# Measuring two closed meshes takes ten seconds on MPEG's grid: CI leaves out the checks that do so most often.
+BRIEF = {"mpeg-grid": ["columns", "names", "version", "same-values", *(name for name in NAMES if "decoded-" in name)]}
+
+
+@pytest.mark.parametrize("suite", ["mpeg-grid", "render", "topology", "paper", "surface", "psnr", "volume", "points"])
 @pytest.mark.slow
 def test_every_suite_of_ours_keeps_the_contract(crew, suite):
+    report = check_suite(suite, only=BRIEF.get(suite, ()), deadline_s=300, crew=crew)
+    assert report.ok, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", BRIEF)
+def test_a_suite_that_takes_long_keeps_all_of_the_contract(crew, suite):
     report = check_suite(suite, deadline_s=300, crew=crew)
     assert report.ok, report
 

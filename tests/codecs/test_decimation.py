@@ -55,7 +55,7 @@ def test_ladders():
         DracoQem("best")
 
 
-@pytest.mark.parametrize("make", [bumpy, bracket])
+@pytest.mark.parametrize("make", [bumpy, pytest.param(bracket, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "codec", [DracoQem(), pytest.param(MeshoptSimplify(), marks=needs_library)], ids=lambda c: c.name
 )

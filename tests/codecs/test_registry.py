@@ -91,6 +91,7 @@ def test_names_import_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_package_that_pip_installed_is_found_and_runs(tmp_path):
     project, target = tmp_path / "project", tmp_path / "target"
     (project / "src").mkdir(parents=True)

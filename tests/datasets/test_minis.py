@@ -337,6 +337,7 @@ class TestCache:
         assert made[0] == made[1]
         assert [len(files) for files in made[0].values()] == [6, 6, 8]
 
+    @pytest.mark.slow
     def test_the_same_bytes_again(self, meshes):
         for name in ("human/reach", "animal/cat-stretch", "cad/hex-bolt"):
             family = {"human": "humans", "animal": "animals", "cad": "cad"}[name.partition("/")[0]]

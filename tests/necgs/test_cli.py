@@ -83,6 +83,7 @@ def test_one_mesh_alone_is_the_same(stream, tmp_path):
     assert (tmp_path / "one" / "0001.ply").read_bytes() == (tmp_path / "all" / "0001.ply").read_bytes()
 
 
+@pytest.mark.slow
 def test_decoding_twice_gives_the_same_bytes_also_in_a_fresh_process(stream, tmp_path):
     necgs("decompress", stream, tmp_path / "here")
     code = "from gcbench.necgs.cli import main; main()"

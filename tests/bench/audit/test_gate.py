@@ -567,6 +567,7 @@ class TestCommands:
         assert "### bench gate: could not be measured\n\n    'nowhere' is neither" in (tmp_path / "m.md").read_text()
         bench("gate", code=2)
 
+    @pytest.mark.slow
     def test_gate_of_some_codecs_takes_their_rates_of_those_in_the_baseline(self, bench, folder):
         both = ["-c", "test-drift,draco", "-d", folder, "--rate", "d2,q08", "--mesh", "ring", "--update"]
         assert "2 cells of test-drift, draco" in bench("gate", "-b", "b.json", *both, code=0)

@@ -128,7 +128,7 @@ def test_a_plane_shifted_along_its_normal_is_wrong_by_the_shift():
     assert values["mpeg_points_in"] == values["mpeg_points_out"] == LINES_HIT**2
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_plane_shifted_in_itself_is_wrong_at_the_border_only_and_only_for_d1(steps):
     values = measured(square(), square(x=2 * steps * STEP / LONGEST_SIDE), GRID_LINES)
     # The last `steps` columns of either have no partner: their neighbours are 1, 2, ... steps away.
@@ -137,6 +137,7 @@ def test_a_plane_shifted_in_itself_is_wrong_at_the_border_only_and_only_for_d1(s
     assert values["mpeg_d2_psnr"] == CAP_DB
 
 
+@pytest.mark.slow
 def test_a_tilted_plane_shifted_along_its_normal_is_wrong_by_the_shift_for_d2_and_by_no_less_for_d1():
     flat = square()
     flat.vertices[:, 2] = 0.3 * flat.vertices[:, 0] + 0.2 * flat.vertices[:, 1]
@@ -226,6 +227,7 @@ def test_two_halves_of_a_flat_face_outvote_no_third_face():
         np.testing.assert_array_equal(np.abs(normal), [1 / 2, 0, 1 / 2])
 
 
+@pytest.mark.slow
 def test_two_sheets_back_to_back_have_no_normal_as_in_mpegs_program():
     # D2 is blind there, whatever the distance: the reason to read it beside D1.
     sheet = square()

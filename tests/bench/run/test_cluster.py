@@ -64,7 +64,8 @@ def table(path: Path) -> dict:
     }
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_workers_give_the_records_of_a_local_run(folder, tmp_path, here, workers):
     plan = make_plan([str(folder)], ["test-exact", "test-set", "draco"], effort="quick")
     local, dask = Run(tmp_path / "local"), Run(tmp_path / "dask")

@@ -59,7 +59,7 @@ def measured(seconds):
     )
 
 
-def simulate(slots, known=History(), *, faster=1.0, progress=True):
+def simulate(slots, known, *, faster=1.0, progress=True):
     """Yield the time, the estimate of the time left after each outcome, and the text of the unit that ended."""
     tasks, seconds = tasks_and_seconds()
     clock = TimeLeft(tasks, slots, known)
@@ -67,7 +67,9 @@ def simulate(slots, known=History(), *, faster=1.0, progress=True):
     while len(agenda) or running:
         while len(running) < slots and len(agenda):
             task = agenda.take()
-            coding, measuring = seconds[str(task.unit)] if isinstance(task.unit, CodingUnit) else (0.0, seconds[task.unit.codec])
+            coding, measuring = (
+                seconds[str(task.unit)] if isinstance(task.unit, CodingUnit) else (0.0, seconds[task.unit.codec])
+            )
             measures = task.unit.kind == "model" or isinstance(task.unit, MeasurementUnit)
             took = faster * (coding + (sum(measuring) if measures else 0.0)) + BESIDE_S
             heapq.heappush(running, (now + took, serial, now, task, coding, measuring if measures else None))

@@ -435,7 +435,8 @@ def assert_same(killed, quiet: Run) -> None:
     assert values(store) == values(quiet)
 
 
-@pytest.mark.parametrize("counts", [(15,), pytest.param((3, 6, 9, 20, 28, 33), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(15,), (3, 6, 9, 20, 28, 33)])
 def test_runner_killed_at_random_and_resumed_gives_the_same_table_to_the_byte(many, tmp_path, quiet, counts):
     killed = tmp_path / "killed"
     for count in counts:  # in the middle of the work, each time further on
@@ -470,7 +471,7 @@ def test_workers_and_templates_killed_at_random_cost_nothing(many, tmp_path, qui
     assert_same(tmp_path / "killed", quiet)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, sent):
     command = [sys.executable, "-m", "gcbench.bench.cli", "run", "-d", str(folder), "-c", "test-bad,test-exact"]
     command += ["--rate", "enc-hang,d1", "--suite", "topology"]

@@ -62,7 +62,7 @@ def test_a_page_that_would_be_wrong_is_not_made(tmp_path, toys, text, message):
 
 def test_what_was_run_and_what_was_not(tmp_path, toys):
     text = made(tmp_path, toys, "{{ what toys }}\n{{ not-run toys }}\n{{ commands toys }}\n{{ levels toys }}")
-    assert "2 meshes (toys, split all); 2 codecs at 6 rates, effort standard, seed 0: 24 codings" in text
+    assert "2 meshes (toys/all); 2 codecs at 6 rates, effort standard, seed 0: 24 codings" in text
     assert "- `vpcc` was not run: no &lt;b>program&lt;/b>" in text
     assert "    bench run -d toys,y" in text  # no path of a machine
     assert "/home" not in text

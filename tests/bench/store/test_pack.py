@@ -27,7 +27,7 @@ from gcbench.bench.store import Pack, Run, archive, columnar, line_tables, open_
 from gcbench.bench.store.safe_files import PACK_MARKER
 from gcbench.errors import BitstreamError, StoreError
 
-TRIES = int(os.environ.get("GCBENCH_PACK_TRIES", "60"))
+TRIES = int(os.environ.get("GCBENCH_PACK_TRIES", "30"))
 #: What a stranger could write in the place of any value.
 WRONG = (
     *(None, True, -1, 0, 1.5, 10**25, 2**63, "", "7", [], {}, [[[]]], {"a": {"b": 1}}, "../../dev/zero", "0" * 64),

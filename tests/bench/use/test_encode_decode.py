@@ -61,6 +61,7 @@ def test_a_mesh_goes_there_and_back(bench, meshes):
     assert np.allclose(high, 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_p2s_bytes_and_ratio_are_those_of_a_run(bench, meshes, tmp_path):
     (tmp_path / "folder").mkdir()
     (meshes / "ring.obj").rename(tmp_path / "folder/ring.obj")
@@ -131,6 +132,7 @@ def test_the_best_rate_within_a_size(bench, meshes, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_the_smallest_rate_as_close(bench, meshes, tmp_path):
     p2s = {
         rate: said_p2s(bench("encode", "sphere.ply", "-c", "draco", "--rate", rate, "-o", "all").stdout)

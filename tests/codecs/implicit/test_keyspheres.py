@@ -119,7 +119,9 @@ def test_a_decoder_holds_few_inputs_at_a_time(monkeypatch):
     np.testing.assert_allclose(mesh.vertices, whole.vertices, atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture", [ARCHITECTURES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES[1:])]
+)
 def test_a_mesh_comes_back_from_every_architecture(architecture):
     torus = trimesh.creation.torus(0.7, 0.3)
     stream = KeySpheres(architecture=architecture, steps=500).encode_mesh(torus, SMALL, Context())

@@ -51,6 +51,7 @@ def test_spheres_are_inside_touch_and_are_as_many_as_asked_for():
     assert np.abs(gap.min(1)).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_the_ball_of_a_ball_is_itself():
     spheres = extract(Field(trimesh.creation.icosphere(3, 0.9)), 1, 0)
     assert np.linalg.norm(spheres[0, :3]) < 0.02

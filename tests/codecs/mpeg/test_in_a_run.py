@@ -100,7 +100,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", [*sorted(FAILURES.keys() - {"hangs"}), pytest.param("hangs", marks=pytest.mark.slow)])
 def test_a_failing_encoder_is_recorded(name, run):
     body, status, error = FAILURES[name]
     record, logs = run(body, hasty=status == "timeout")
@@ -198,6 +198,7 @@ for i, size in enumerate(map(int, sizes.split())):
 """
 
 
+@pytest.mark.slow
 def test_frames_reach_the_encoder_and_the_tables_and_verify_agrees(bench, tmp_path, stand_ins, monkeypatch):
     """From `sequence.toml` to `kbit/frame`; and the key of the coding is what the record says."""
     for name, body in (("encode", COPIES), ("decode", AS_PLY)):

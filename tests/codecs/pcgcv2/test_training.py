@@ -102,6 +102,7 @@ def test_rates_go_from_the_middle_outwards_and_start_from_one_another(finished):
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.slow
 def test_cut_off_training_goes_on_to_the_same_weights(finished, tmp_path):
     out, _ = finished
     calls = 0
@@ -115,6 +116,7 @@ def test_cut_off_training_goes_on_to_the_same_weights(finished, tmp_path):
         assert all(torch.equal(mine[key], yours[key]) for key in mine)
 
 
+@pytest.mark.slow
 def test_a_training_may_start_from_an_earlier_one(finished, tmp_path):
     out, _ = finished
     settings = dataclasses.replace(SMALL, first_rate="r7", steps=2)

@@ -151,7 +151,7 @@ def test_ladder():
     codec = CODECS.create("sirsnc")
     labels = [one.label for one in codec.rates("standard")]
     assert len(labels) == len(set(labels)) == 8
-    assert {one.label for one in codec.rates("quick")} <= {*labels, "r128q3"}
+    assert {one.label for one in codec.rates("quick")} <= set(labels)
     assert all(one.params["step"] in LABELS for one in codec.rates("paper"))
 
 

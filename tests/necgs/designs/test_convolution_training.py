@@ -110,6 +110,7 @@ class TestTrain:
         assert trained.features.dtype == np.int16
         assert trained.losses.shape == (6,)
 
+    @pytest.mark.slow
     def test_learns(self, volumes):
         training = Training(epochs=100, batch=2, learning_rate=1e-2)
         trained = train(volumes[:2], SMALL, training, Job())
@@ -266,6 +267,7 @@ class TestCheckpoint:
         assert same(whole, train(volumes, SMALL, training, Job(work=tmp_path)))
 
 
+@pytest.mark.slow  # the decoder is trained for eight seconds; `add` in ../test_compression.py is of the same features
 class TestFitFeatures:
     def test_each_mesh_apart_from_its_batch(self, volumes, decoder):
         training = Training(batch=1, precision="float32", adding_steps=10)

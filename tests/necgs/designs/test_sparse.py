@@ -334,6 +334,7 @@ def test_a_start_of_other_meshes_or_another_network_is_refused(shapes, stream):
         compress(shapes, plan, start=stream[:-3])
 
 
+@pytest.mark.slow
 def test_a_process_that_has_only_the_bytes_decodes_the_same(stream, tmp_path):
     (tmp_path / "set.necgs").write_bytes(stream)
     code = (
