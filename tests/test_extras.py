@@ -13,7 +13,7 @@ import pytest
 
 from gcbench import extras, native
 from gcbench.codecs import CODECS, ModelCodec
-from gcbench.errors import SystemLibraryMissing
+from gcbench.errors import BenchError, SystemLibraryMissing
 
 CHECK = Path(__file__).parent / "light" / "check.py"
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -115,7 +115,30 @@ def test_light_without_the_packages_of_the_extras(tmp_path):
     blocked = f"import sys\nsys.modules.update(dict.fromkeys({sorted(extras.EXTRA_OF)}))\n"
     (tmp_path / "sitecustomize.py").write_text(blocked)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, str(CHECK), "imports", "list", "use"]
+    command = [sys.executable, str(CHECK), "list", "use"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert metadata.version("torch")
+
+
+def test_no_folder_for_compiled_loops(monkeypatch, tmp_path):
+    """A container whose user owns neither the packages nor a home: numba would end the first import with a traceback."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    native.require_cache()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    monkeypatch.setattr(native, "_can_write", lambda _folder: False)
+    monkeypatch.delenv("GCBENCH_CACHE", raising=False)
+    with pytest.raises(BenchError, match="let GCBENCH_CACHE name a folder"):
+        native.require_cache()
+    monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    native.require_cache()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "numba")
+
+
+def test_whether_a_folder_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    assert native._can_write(tmp_path / "new" / "inner")
+    assert not native._can_write(tmp_path / "file")
+    assert not native._can_write(Path("/proc/self/new"))

@@ -174,3 +174,12 @@ def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(get, site, tmp_p
 
 def _without_length(headers, name, default=None):
     return default if name == "Content-Length" else dict.get(dict(headers.items()), name, default)
+
+
+def test_no_network(tmp_path):
+    """Nothing listens at the port: the error asks about the network, and promises no bytes that are not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(DownloadFailed, match=r"gave up after 5 attempts .* on the network, and does HTTPS_PROXY"):
+        download(f"http://127.0.0.1:{port}/a.obj", tmp_path / "a.obj", pause_s=0)
