@@ -1,7 +1,4 @@
-"""The command ``necgs``, also ``python -m gcbench.necgs`` and under ``torchrun``: it handles Ctrl-C from the first moment.
-
-``cli.py`` has the commands.
-"""
+"""The command ``necgs``, also for ``torchrun``: handles Ctrl-C from the first moment; ``cli.py`` has the commands."""
 
 from __future__ import annotations
 

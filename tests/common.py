@@ -113,7 +113,7 @@ def check_round_trip(
 def check_damage(address: str, stream: bytes, *, depth: int = 24, open_end: bool = False) -> None:
     """Damaged streams end in BitstreamError, or where checksums are right, in a mesh; never in a crash or a hang.
 
-    The stream is cut at every byte (of a long one, at a thousand places), gets an extra byte and another version, and is
+    The stream is cut at every byte (a long one at a thousand places), gets an extra byte and another version, and is
     replaced by other codecs' streams. Where the stream has a container of :mod:`gcbench.entropy`, its fields get values
     at their limits, behind right checksums.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from gcbench import extras, native
 from gcbench.codecs import CODECS, ModelCodec
-from gcbench.errors import BenchError, SystemLibraryMissing
+from gcbench.datasets.minis import mini_sources
+from gcbench.errors import BenchError, DatasetMissing, SystemLibraryMissing
 
 CHECK = Path(__file__).parent / "light" / "check.py"
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -115,14 +118,14 @@ def test_light_without_the_packages_of_the_extras(tmp_path):
     blocked = f"import sys\nsys.modules.update(dict.fromkeys({sorted(extras.EXTRA_OF)}))\n"
     (tmp_path / "sitecustomize.py").write_text(blocked)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, str(CHECK), "list", "use"]
+    command = [sys.executable, str(CHECK), "list", "lacks"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert metadata.version("torch")
 
 
 def test_no_folder_for_compiled_loops(monkeypatch, tmp_path):
-    """A container whose user owns neither the packages nor a home: numba would end the first import with a traceback."""
+    """In a container whose user owns neither the packages nor a home, numba would end the first import."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     native.require_cache()
     assert "NUMBA_CACHE_DIR" not in os.environ
@@ -131,10 +134,10 @@ def test_no_folder_for_compiled_loops(monkeypatch, tmp_path):
     with pytest.raises(BenchError, match="let GCBENCH_CACHE name a folder"):
         native.require_cache()
     monkeypatch.setenv("GCBENCH_CACHE", str(tmp_path))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
-    monkeypatch.delenv("NUMBA_CACHE_DIR")
-    native.require_cache()
-    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "numba")
+    with monkeypatch.context() as patch:
+        patch.setattr(native.os, "environ", dict(os.environ))
+        native.require_cache()
+        assert native.os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "numba")
 
 
 def test_whether_a_folder_can_be_written(tmp_path):
@@ -142,3 +145,12 @@ def test_whether_a_folder_can_be_written(tmp_path):
     assert native._can_write(tmp_path / "new" / "inner")
     assert not native._can_write(tmp_path / "file")
     assert not native._can_write(Path("/proc/self/new"))
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    def refused(**_where):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    with pytest.raises(DatasetMissing, match=r"cannot be kept in .*humans: Permission denied; let GCBENCH_CACHE name"):
+        mini_sources("ama", tmp_path)

@@ -120,3 +120,20 @@ def test_commands_end_at_once_at_any_moment(tmp_path):
         else:
             assert process.returncode == 0
     assert interruptions >= 15
+
+
+def test_necgs_handles_a_signal_while_it_imports_its_commands(tmp_path):
+    """The commands of necgs import packages that swallow KeyboardInterrupt, before any of their lines runs."""
+    program = """
+        import importlib.abc, importlib.util, sys
+        class Finder(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "gcbench.necgs.cli":
+                    return importlib.util.spec_from_file_location(name, {path!r})
+        sys.meta_path.insert(0, Finder())
+        from gcbench.necgs.__main__ import main
+        main()
+    """
+    swallows = str(tmp_path / "swallows.py")
+    code, out, errors, _ = interrupted(tmp_path, PATIENCE_S / 2, program=program.format(path=swallows))
+    assert (code, out, errors) == (INTERRUPTED, "", "interrupted\n")

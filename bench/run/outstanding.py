@@ -89,16 +89,26 @@ class Outstanding:
         self._session = secrets.token_hex(6)
         self._named: dict[str, list[CodingUnit]] = {}  # key → units with that key, under their names
         # There are many results, so only what decides whether one is repeated is held in memory.
+        self._last: dict[str, Stored] = {}
+        self._counting: set[tuple[str, str, str]] = set()
+        self._measured: dict[str, _Ended] = {}
+        self._versions: dict[str, set[str]] = {}  # suite → versions that measured
+        self.store.require_known_format()
+        if self.store.has_lines:
+            self._read()
+        self._to_measure: set[str] = set()
+        self._recalled: set[str] = set()  # stored measurements that a later suite version may have replaced
+        self._agenda = Agenda()
+
+    def _read(self) -> None:
+        """Read what the run has."""
         with view.opened(self.store) as con:
             self._last = columnar.last_of_each_key(con)
             self._counting = columnar.names_that_count(con)
             self._measured = dict.fromkeys(columnar.measured_keys(con), _OK)
             for key, status, limit_s, limit_bytes in columnar.failed_measurements(con):
                 self._measured[key] = _Ended(status, limit_s, limit_bytes)
-            self._versions = columnar.suite_versions(con)  # suite → versions that measured
-        self._to_measure: set[str] = set()
-        self._recalled: set[str] = set()  # stored measurements that a later suite version may have replaced
-        self._agenda = Agenda()
+            self._versions = columnar.suite_versions(con)
 
     def want(self, unit: CodingUnit) -> None:
         """Ask for a coding and its measurements."""

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from gcbench.bench.run import machine
 from gcbench.bench.run.tree import descendants, is_zombie, tree_rss_bytes
 from gcbench.bench.run.wire import BrokenMessage, Exchange, Kind, Message, error_of, header, value_of
+from gcbench.bench.store import safe_files
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -156,9 +157,12 @@ class Template:
     def fork(self, pipe: socket.socket, log: Path | None, cores: tuple[int, ...] | None) -> _Forked:
         """Fork a worker that serves on ``pipe``, after the imports; TemplateFailed if the template keeps dying."""
         with contextlib.ExitStack() as files, self._one_at_a_time:
-            if log is not None:
-                log.parent.mkdir(parents=True, exist_ok=True)
-            output = files.enter_context((log or Path(os.devnull)).open("ab"))
+            if log is None:
+                output = files.enter_context(Path(os.devnull).open("ab"))
+            else:
+                safe_files.make_folder(log.parent)
+                opened = safe_files.open_file(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                output = files.enter_context(os.fdopen(opened, "ab"))
             for _ in range(_TEMPLATE_TRIES):  # somebody may have killed the template since its last use
                 self._start()
                 try:

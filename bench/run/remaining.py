@@ -109,6 +109,8 @@ class TimeLeft:
         if not meshes:
             return
         self._measurements.update(dict.fromkeys(suites, sign * meshes))
+        if sign > 0:
+            self._before.setdefault(_group(unit), _before(unit, self.known))
         if unit.kind == "set":
             if sign > 0:
                 self._sets[str(unit)] = unit
@@ -117,8 +119,6 @@ class TimeLeft:
                 self._running.pop(str(unit), None)
             return
         self._waiting[_group(unit)] += sign
-        if sign > 0:
-            self._before.setdefault(_group(unit), _before(unit, self.known))
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Count tasks that a task has left behind: the measurements of a set, which were counted with the set."""
@@ -135,7 +135,7 @@ class TimeLeft:
             took = coding.encode.wall_s + coding.decode.wall_s
             took = repeated(took) if unit.timing else took
             recorded += took
-            before = self._before_of(unit)
+            before = self._before.get(_group(unit))
             if before is not None:
                 self._right[0] += took
                 self._right[1] += before * len(unit.usable)
@@ -170,22 +170,16 @@ class TimeLeft:
         running = [name for name in self._sets if name in self._running]
         for name in [*running, *(name for name in self._sets if name not in running)]:
             unit = self._sets[name]
-            whole = self._coding_s(_group(unit), self._before_of(unit)) * len(unit.usable)
+            whole = self._coding_s(_group(unit)) * len(unit.usable)
             left = self._running[name].left_s(whole) if name in self._running else whole
             heapq.heapreplace(slots, slots[0] + left + beside)
         return max(slots)
 
-    def _before_of(self, unit: CodingUnit) -> float | None:
-        group = _group(unit)
-        if group not in self._before:
-            self._before[group] = _before(unit, self.known)
-        return self._before[group]
-
-    def _coding_s(self, group: Group, before: float | None = None) -> float:
+    def _coding_s(self, group: Group) -> float:
         """Seconds of a coding for each mesh."""
         if (seen := self._of_group[group].for_a_mesh if group in self._of_group else None) is not None:
             return seen
-        before = self._before.get(group) if before is None else before
+        before = self._before.get(group)
         if before is not None:
             took, thought = self._right
             return before * (took / thought if thought else 1.0)

@@ -65,6 +65,12 @@ class Run(Results):
         """Whether the folder has results."""
         return safe_files.is_file(self.path / "codings.jsonl")
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether a coding or a measurement was kept."""
+        files = (self.path / name for name in _LINES[:2])
+        return any(safe_files.is_file(file) and file.lstat().st_size > 0 for file in files)
+
     def require_known_format(self) -> None:
         """Raise StoreError if a newer gcbench has written to the run, in a format that this one would misread."""
         marker = self._marker() or {}

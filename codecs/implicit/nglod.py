@@ -62,7 +62,7 @@ _BYTES_OF_A_VOXEL = 160  # while the octree is decoded: of the finest level, for
 _BYTES_OF_A_CORNER = 260  # while features are decoded: places, neighbours, mixers
 _BYTES_OF_A_FEATURE = 40
 
-_OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 2, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
+_OF_EFFORT: dict[Effort, Sequence[int]] = {"quick": (1, 3), "standard": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 FITS: dict[Effort, Fit] = {
     "quick": Fit(50_000, 150, 2048, 128),
     "standard": Fit(400_000, 1000, 4096, 256),

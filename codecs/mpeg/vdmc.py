@@ -80,7 +80,7 @@ _OF_MODE = {"intra": ("--analyzeGof=0",), "inter": ("--analyzeGof=1", "--adaptiv
 
 
 class Vdmc(ModelCodec, SetCodec):
-    """V-DMC: a decimated base mesh, subdivided, and displacements of the subdivided vertices.
+    """V-DMC: a decimated base mesh, subdivided, and displacements; little tried with MPEG's program (docs/mpeg.md).
 
     A stream holds streams of the program (:mod:`gcbench.codecs.mpeg.videos`). Positions are rounded to 12 bits.
 
@@ -186,7 +186,7 @@ class Vdmc(ModelCodec, SetCodec):
         tangent = qp + _TANGENT_QP
         with work_folder(ctx) as folder, ctx.stage("coding"):
             for number, mesh in enumerate(frames):
-                (folder / f"in_{number:04d}.obj").write_bytes(_obj(mesh))
+                (folder / f"in_{number:04d}.obj").write_bytes(_obj(mesh, numbered=self._mode == "inter"))
             arguments = [
                 *_COMMON,
                 *_GEOMETRY_ALONE,
@@ -230,8 +230,15 @@ class Vdmc(ModelCodec, SetCodec):
             return [_read(folder / name) for name in names]
 
 
-def _obj(mesh: trimesh.Trimesh) -> bytes:
+def _obj(mesh: trimesh.Trimesh, *, numbered: bool) -> bytes:
     """A mesh as OBJ with positions from 0 to 4095.
+
+    Parameters
+    ----------
+    mesh : Trimesh
+    numbered : bool
+        Whether each vertex has a texture coordinate made of its number, equal in all frames. The encoder crashes in its
+        search for frames of equal connectivity without one for each vertex. The coordinates are not coded.
 
     Raises
     ------
@@ -246,11 +253,16 @@ def _obj(mesh: trimesh.Trimesh) -> bytes:
     points = np.rint((mesh.vertices + 1) / 2 * _LARGEST).astype(np.int64)
     if points.min() < 0 or points.max() > _LARGEST:
         raise CodecFailed("a coordinate is outside of [-1, 1]")
-    return (_lines("v", points) + _lines("f", faces + 1)).encode("ascii")
+    if not numbered:
+        return (_lines("v %d %d %d\n", points) + _lines("f %d %d %d\n", faces + 1)).encode("ascii")
+    numbers = np.arange(len(points))[:, None] / len(points)
+    corners = np.repeat(faces + 1, 2, axis=1)
+    text = _lines("v %d %d %d\n", points) + _lines("vt %.9g 0\n", numbers)
+    return (text + _lines("f %d/%d %d/%d %d/%d\n", corners)).encode("ascii")
 
 
-def _lines(what: str, rows: NDArray[np.int64]) -> str:
-    return f"{what} %d %d %d\n" * len(rows) % tuple(rows.ravel().tolist())
+def _lines(form: str, rows: NDArray[np.int64] | NDArray[np.float64]) -> str:
+    return form * len(rows) % tuple(rows.ravel().tolist())
 
 
 def _read(path: Path) -> trimesh.Trimesh:

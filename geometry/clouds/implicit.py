@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # A smaller cell follows the steps between voxels, a larger one loses detail; docs/points.md has the numbers.
 _CELL = 1.5  # in spacings
 _RADIUS = 2.5  # in cells
-_LEAST_WEIGHT = 0.3  # a point has the weight 1 at a node that it coincides with; less weight gives islands
+_LEAST_WEIGHT = 0.2  # a point has the weight 1 at a node that it coincides with; less weight gives islands
 _MOST_CELLS = 1 << 10  # along the longest side: memory grows with the square
 
 

@@ -51,7 +51,7 @@ def test_odd_names_go_through_every_command(bench, odd, tmp_path):
     *_, last = done.stdout.rstrip().splitlines()
     assert last.startswith("next: bench plot ")
     told = shlex.split(last.removeprefix("next: bench "))
-    said = [done, bench(*told), bench("table"), bench("table", "--failures"), bench("report")]
+    said = [done, bench(*told), bench("table"), bench("table", "--failures"), bench("report", "--no-meshes")]
     said += [bench("choose", "--max-kb", "100"), bench("table", "-f", "csv"), bench("list", "runs")]
     for one in said:
         for text in (one.stdout, one.stderr):

@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import shutil
+import socket
 from collections import namedtuple
 
 import numpy as np
@@ -182,4 +183,4 @@ def test_no_network(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(DownloadFailed, match=r"gave up after 5 attempts .* on the network, and does HTTPS_PROXY"):
-        download(f"http://127.0.0.1:{port}/a.obj", tmp_path / "a.obj", pause_s=0)
+        download(f"http://127.0.0.1:{port}/a.obj", tmp_path / "a.obj", None, pause_s=0)

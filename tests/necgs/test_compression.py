@@ -91,7 +91,7 @@ def test_normalised_meshes_cost_no_placement(stream, meshes, design):
     "changes",
     [
         {"representation": "tsdf"},
-        {"encoder": "autoencoder"},
+        pytest.param({"encoder": "autoencoder"}, marks=pytest.mark.slow),
         pytest.param({"ssim": 0.0}, marks=pytest.mark.slow),
         pytest.param({"coder": "huffman"}, marks=pytest.mark.slow),
     ],

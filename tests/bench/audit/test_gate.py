@@ -573,6 +573,7 @@ class TestCommands:
         assert "2 cells of test-drift, draco" in bench("gate", "-b", "b.json", *both, code=0)
         assert "1 cells: 1 equal" in bench("gate", "-b", "b.json", "-c", "draco", code=0)
 
+    @pytest.mark.slow
     def test_compare(self, bench, folder, tmp_path, drift):
         made = make_plan(str(folder), "test-drift", rates=["d2"], limit=1)
         run_plan(made, Run(tmp_path / "a"))

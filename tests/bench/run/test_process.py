@@ -29,6 +29,7 @@ from gcbench.bench.run.process import (
     WorkerError,
 )
 from gcbench.bench.run.tree import tree_rss_bytes
+from gcbench.errors import StoreError
 
 
 @pytest.fixture(scope="module")
@@ -569,3 +570,13 @@ def test_random_damage_is_always_a_worker_error(template):
         with pytest.raises(WorkerError):
             worker.call(eval, code(FD + f"[os.write(fd, {start + noise!r}) for fd in fds]"), CallLimits(deadline_s=20))
     worker.kill()
+
+
+def test_the_log_of_a_worker_is_no_link(template, tmp_path):
+    """A run from outside may have a link in the place of a log: what it leads to is not written."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("as it was")
+    (tmp_path / "slot.log").symlink_to(theirs)
+    with pytest.raises(StoreError, match=r"slot\.log: it is a link"):
+        Worker(template, log=tmp_path / "slot.log").call(neg, 3)
+    assert theirs.read_text() == "as it was"

@@ -320,9 +320,9 @@ with Run(Path(sys.argv[1])).writing() as run:
 
 
 def test_survives_kill_9_at_any_moment(tmp_path, request):
-    """Killed four times while it writes as fast as it can: every kept line is whole, in order, and has its stream."""
+    """Killed again and again while it writes: every kept line is whole, in order, and has its stream."""
     kept: list[str] = []
-    for turn in range(4):
+    for turn in range(16):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), str(request.path.parent)], stdout=subprocess.PIPE
         )
@@ -336,6 +336,8 @@ def test_survives_kill_9_at_any_moment(tmp_path, request):
         # The measurements come after the coding in one keep(): of the last one they may be missing.
         measured = {m.key for m in Run(tmp_path).measurements()}
         assert measured <= set(kept)
+        if turn >= 3 and len(kept) > 10:
+            break
     assert len(kept) > 10
     for coded in Run(tmp_path).codings():
         assert Run(tmp_path).stream(coded.streams[0]) == coded.key.encode() * 500

@@ -190,7 +190,8 @@ sizes, meshes = Path(option("compressed")).read_bytes().split(b"\\n\\n", 1)
 for i, size in enumerate(map(int, sizes.split())):
     lines, meshes = meshes[:size].decode().splitlines(), meshes[size:]
     points = [line[2:] for line in lines if line.startswith("v ")]
-    faces = ["3 %d %d %d" % tuple(int(n) - 1 for n in line.split()[1:]) for line in lines if line.startswith("f ")]
+    corners = [[n.split("/")[0] for n in line.split()[1:]] for line in lines if line.startswith("f ")]
+    faces = ["3 %d %d %d" % tuple(int(n) - 1 for n in face) for face in corners]
     head = "ply\\nformat ascii 1.0\\nelement vertex %d\\n" % len(points)
     head += "".join("property double %s\\n" % n for n in "xyz") + "element face %d\\n" % len(faces)
     head += "property list uchar int vertex_indices\\nend_header\\n"

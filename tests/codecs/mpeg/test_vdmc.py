@@ -12,11 +12,12 @@ import trimesh
 
 from gcbench.codecs import CODECS, Rate, SetCodec
 from gcbench.codecs.base import EFFORTS
+from gcbench.codecs.mpeg import vdmc
 from gcbench.codecs.mpeg.vdmc import Vdmc
 from gcbench.entropy.container import HEADER_BYTES, resealed
 from gcbench.errors import BitstreamError, CodecFailed, CodecTimeout, CodecUnavailable, UsageError
 
-BANNER = "MPEG VMESH version v14.0-0-g2955b38"
+BANNER = "MPEG VMESH version vmesh+v14.0-0-g2955b38"
 # A stream is the meshes as they came; the decoder writes a binary PLY of doubles, as the real one does.
 ENCODER = """
 count = int(option("frameCount"))
@@ -30,8 +31,9 @@ sizes, meshes = Path(option("compressed")).read_bytes().split(b"\\n\\n", 1)
 for i, size in enumerate(map(int, sizes.split())):
     lines, meshes = meshes[:size].decode().splitlines(), meshes[size:]
     points = [tuple(map(float, line.split()[1:])) for line in lines if line.startswith("v ")]
-    faces = [[int(n) - 1 for n in line.split()[1:]] for line in lines if line.startswith("f ")]
-    assert len(points) + len(faces) == len(lines)
+    faces = [[int(n.split("/")[0]) - 1 for n in line.split()[1:]] for line in lines if line.startswith("f ")]
+    numbers = [line for line in lines if line.startswith("vt ")]
+    assert len(points) + len(numbers) + len(faces) == len(lines) and len(numbers) in (0, len(points))
     assert all(0 <= x <= 4095 and x == int(x) for point in points for x in point)
     head = "ply\\nformat binary_little_endian 1.0\\ncomment TextureFile\\nelement vertex %d\\n" % len(points)
     head += "".join("property double %s\\n" % n for n in "xyz") + "element face %d\\n" % len(faces)
@@ -205,11 +207,19 @@ def test_a_stream_for_each_sequence_and_each_other_mesh(vmesh, ctx, tetrahedron)
     layout = codec.layout(stream)
     assert len(layout.mesh_bytes) == 4
     assert layout.shared_bytes + sum(layout.mesh_bytes) == len(stream)
-    assert layout.shared_bytes == HEADER_BYTES + 4  # two videos, frames and size of the first, frames of the second
+    assert layout.shared_bytes == HEADER_BYTES + 5  # two videos, frames and size (two bytes) of the first, frames
     with pytest.raises(BitstreamError, match="more than one mesh"):
         codec.decode_mesh(stream, ctx)
     assert len(codec.encode(meshes, rate(codec), ctx)) == 1
     assert len(Vdmc().encode(meshes, rate(codec), ctx)) == 4
+
+
+def test_frames_have_numbered_vertices_and_single_meshes_have_not(tetrahedron):
+    """The encoder reads a texture coordinate of each corner where it looks for frames of equal connectivity."""
+    plain, numbered = (vdmc._obj(tetrahedron, numbered=yes).decode().splitlines() for yes in (False, True))
+    assert plain[:5] == ["v 0 0 0", "v 4095 2559 1024", "v 2048 4095 2048", "v 2662 2048 4095", "f 1 2 3"]
+    assert numbered == [*plain[:4], "vt 0 0", "vt 0.25 0", "vt 0.5 0", "vt 0.75 0",
+                        "f 1/1 2/2 3/3", "f 1/1 4/4 2/2", "f 1/1 3/3 4/4", "f 2/2 4/4 3/3"]  # fmt: skip
 
 
 # Failures

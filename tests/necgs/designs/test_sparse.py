@@ -240,6 +240,7 @@ def test_the_coarsest_grid_has_the_first_value_of_each_block():
     )
 
 
+@pytest.mark.slow
 def test_a_prior_learns_and_goes_on_where_it_was(shapes):
     def fresh() -> PriorTraining:
         return PriorTraining([target(mesh, 128) for mesh in shapes[:3]], 60, batch=3)
@@ -280,6 +281,7 @@ def test_a_set_comes_back_closed_and_near(shapes, stream):
         assert distance(shapes[i], decoded) < 0.03
 
 
+@pytest.mark.slow
 def test_a_lower_price_gives_more_bytes(shapes, stream):
     assert len(coded(shapes[:3], 1)) > len(stream)
 
@@ -308,6 +310,7 @@ def test_stopped_training_goes_on_to_the_same_bytes(shapes, stream, tmp_path):
     assert coded(shapes[:3], 100, Job(work=tmp_path)) == stream
 
 
+@pytest.mark.slow
 def test_training_starts_from_another_stream(shapes, stream):
     shapes = shapes[:3]
     plan = designs.plan("sparse", "quick", k=64, epochs=1, price=400)
