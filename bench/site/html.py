@@ -23,7 +23,7 @@ from gcbench import plain_text
 from gcbench.bench import report
 from gcbench.bench.analysis.published import compare, count
 from gcbench.bench.analysis.tables.published import published_tables
-from gcbench.bench.metrics import columns
+from gcbench.bench.metrics import Column, columns, suite_of
 from gcbench.bench.site import sections
 from gcbench.bench.site.pictures import ALT, pictures
 from gcbench.bench.site.sets import Reference
@@ -32,7 +32,6 @@ from gcbench.bench.tabular import Table
 from gcbench.bench.tabular.html import render
 
 _REPORT = "report: curves, failures, provenance"
-_OTHER_METRICS = ("mpeg_d2_psnr", "render_normal_psnr", "cd")
 
 
 def write_site(sets: Sequence[Reference], out: Path) -> list[Path]:
@@ -92,9 +91,18 @@ def _index(sets: Sequence[Reference], figures: dict[str, list[tuple[str, bytes]]
     return "\n".join(parts)
 
 
+def _other_metrics() -> list[Column]:
+    """The first two columns that can compare codecs, of every suite; for example D1 and D2 on MPEG's grid."""
+    of_suites: dict[str, list[Column]] = {}
+    for column in columns().values():
+        if column.better is not None:
+            of_suites.setdefault(suite_of(column.name), []).append(column)
+    return [column for comparing in of_suites.values() for column in comparing[:2]]
+
+
 def _set(one: Reference, figures: Sequence[tuple[str, bytes]]) -> str:
     ranking = "" if one.ranking is None else one.ranking.name
-    others = [sections.matrix(one, columns()[name]) for name in _OTHER_METRICS if name != ranking]
+    others = [sections.matrix(one, metric) for metric in _other_metrics() if metric.name != ranking]
     failed = sections.failures_table(one)
     parts = [
         _paragraph(sections.what_was_run(one)),
@@ -166,7 +174,7 @@ def _text(text: str) -> str:
 
 
 def _write(out: Path, here: str, title: str, body: str, names: Sequence[str]) -> Path:
-    """Write a page at ``here``, such as ``ama40/index.html``, with links to all pages."""
+    """Write a page at ``here``, such as ``ama8/index.html``, with links to all pages."""
     style = files("gcbench.bench.site").joinpath("style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -147,7 +147,7 @@ def at_levels(of: Reference) -> Iterator[Table]:
 
 def levels(compared: pd.DataFrame, metric: Metric) -> tuple[tuple[float, ...], float | None]:
     """The qualities at which codecs are compared, and the one for times."""
-    if metric.name == "cd_p2s":
+    if metric.ranks and metric.better == "lower":  # p2s
         return LEVELS, MIDDLE
     middle = common_quality(compared, metric.name)
     return ((), None) if middle is None else ((middle,), middle)

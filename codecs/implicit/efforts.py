@@ -74,8 +74,7 @@ class Fit:
     resolution : int
         Cells along a side of the grid on which the decoder meshes the field.
     learning_rate : float
-        Of a perceptron, times the square root of its width. Short trainings need more: after 500 steps, 0.08 leaves
-        three quarters of the distance that 0.04 leaves (AMA).
+        Of a perceptron, times the square root of its width. Short trainings need more than long ones.
     """
 
     samples: int

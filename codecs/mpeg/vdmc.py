@@ -94,6 +94,7 @@ class Vdmc(ModelCodec, SetCodec):
 
     name = "vdmc"
     container = Container(b"VDM", 1, name)
+    packages = ("numba",)  # reads PLY files
     uses_sequences = True
 
     def __init__(self, *, mode: str = "intra") -> None:
@@ -108,7 +109,7 @@ class Vdmc(ModelCodec, SetCodec):
             programs = f"{VMESH_ENCODER.find().identity}+{VMESH_DECODER.find().identity}"
         except (CodecUnavailable, OSError):
             programs = "vmesh-missing"
-        return f"{source_version(self.container.version, __name__)}+{programs}"
+        return f"{source_version(self.container.version, __name__, packages=self.packages)}+{programs}"
 
     def programs(self) -> Mapping[str, str]:
         """The installed encoder and decoder."""
