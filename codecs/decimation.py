@@ -26,7 +26,7 @@ Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 # Targets in units of 10⁻⁵, where the longest side of a mesh is 2.
 _DISTANCES = (1600, 800, 400, 280, 200, 140, 100, 70, 50, 25, 12)
-_QUICK_DISTANCES = frozenset({1600, 400, 100, 25})
+_QUICK_DISTANCES = frozenset({1600, 400, 200, 100, 25})
 # (face budget, quantisation bits)
 _FACES = (
     (250, 8),
