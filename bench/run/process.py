@@ -197,7 +197,6 @@ class Template:
                 env={**os.environ, **{name: str(self._threads) for name in _THREAD_VARIABLES}},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                cwd=Path(__file__).anchor,  # somebody may remove the folder that we are in, while the template lives
                 start_new_session=True,  # Ctrl-C in the terminal does not reach it
             )
         self._control = ours

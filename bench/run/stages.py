@@ -366,13 +366,15 @@ def with_outside_peak(cost: Cost, outside_peak_bytes: int) -> Cost:
 
 @contextlib.contextmanager
 def _scratch(root: Path | None) -> Iterator[Path]:
-    home = Path.cwd()
     scratch = Path(tempfile.mkdtemp(prefix="gcbench-", dir=root))
-    os.chdir(scratch)
+    # Not by its name: somebody may have removed the folder in which the template was started.
+    home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
+        os.chdir(scratch)
         yield scratch
     finally:
-        os.chdir(home)
+        os.fchdir(home)
+        os.close(home)
         try:
             scratch.rmdir()  # mostly it is empty, and this is ten times faster
         except OSError:

@@ -205,9 +205,10 @@ def _quality(text: str) -> float:
 
 
 def _bd(of: Reference, codec: str, anchor: str, metric: str = "") -> float:
-    if not metric and of.ranking is None:
+    name = metric or (of.ranking.name if of.ranking is not None else "")
+    if not name:
         raise ValueError(f"no column that ranks codecs was measured in {of.name}")
-    delta, _ = sections.pair(of, codec, anchor, metric or of.ranking.name)
+    delta, _ = sections.pair(of, codec, anchor, name)
     if delta.percent is None:
         raise ValueError(f"there is no BD-rate: {delta.refusal}")
     return delta.percent

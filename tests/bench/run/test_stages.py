@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -123,3 +124,13 @@ def test_inputs_of_another_machine_are_read_by_their_hash_only(tmp_path):
     assert stages.cached_input(tmp_path, name) is None
     (tmp_path / name).write_bytes(b"torn")
     assert stages.cached_input(tmp_path, name) is None
+
+
+def test_a_worker_whose_folder_is_gone_still_works(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with stages._scratch(tmp_path) as scratch:
+        assert Path.cwd() == scratch
+    assert not scratch.exists()
