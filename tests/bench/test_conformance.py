@@ -115,7 +115,7 @@ BRIEF = {
     "keyspheres": "keyspheres[steps=150]",
     "necgs": "necgs[epochs=40,objective=none]",
     "nglod": "nglod[steps=150]",
-    "ni": "ni[steps=150]",
+    "ni": "ni",
     "pcgcv2": "pcgcv2",
     "pruned-mlp": "pruned-mlp[steps=250,retrain=100]",
     "quantdeepsdf": "quantdeepsdf[epochs=60,objective=none]",
