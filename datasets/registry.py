@@ -10,6 +10,7 @@ from pathlib import Path
 from gcbench import plain_text
 from gcbench.datasets.base import Dataset
 from gcbench.datasets.folder import FolderDataset
+from gcbench.datasets.regular import is_file, is_folder
 from gcbench.errors import UsageError
 from gcbench.registry import Registry
 
@@ -47,10 +48,10 @@ def open_dataset(name_or_path: str, root: Path | None = None) -> Dataset:
     # Results and experiment files have names with escapes.
     unescaped = plain_text.path_of_name(name_or_path)
     for place in (place for given in dict.fromkeys([name_or_path, unescaped]) for place in _places(given, root)):
-        if os.path.isdir(place):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+        if is_folder(place):
             # Absolute: workers may have another working directory.
             return FolderDataset(place.absolute(), _folder_name(place, root))
-        if os.path.isfile(place):  # noqa: PTH113  (as above)
+        if is_file(place):
             raise UsageError(f"'{name_or_path}' is a file; give the folder that it is in")
     folders: list[str] = []
     if root is not None:

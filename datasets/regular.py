@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +40,16 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False also for a name that is too long, for which `Path.is_dir` raises."""
+    return _has(path, stat.S_ISDIR)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; False also for a name that is too long."""
+    return _has(path, stat.S_ISREG)
+
+
 def irregular(path: Path) -> str | None:
     """Why a path is no file that can be read; None for a regular file, and for a path where there is nothing."""
     try:
@@ -47,6 +58,13 @@ def irregular(path: Path) -> str | None:
         if not path.is_symlink():
             return None
         return f"is a link to {path.readlink()}, where there is no file"
+
+
+def _has(path: Path, test: Callable[[int], bool]) -> bool:
+    try:
+        return test(path.stat().st_mode)
+    except (OSError, ValueError):  # ValueError: a name with the character 0
+        return False
 
 
 def _kind(mode: int) -> str | None:

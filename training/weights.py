@@ -58,7 +58,7 @@ def require(tensors: Mapping[str, object], shapes: Mapping[str, Sequence[int]]) 
     for name, shape in shapes.items():
         tensor = tensors[name]
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"has something else than a tensor as {name}")  # noqa: TRY004 (the file is wrong)
+            raise ValueError(f"has something else than a tensor as {name}")
         if tuple(tensor.shape) != tuple(shape):
             raise ValueError(f"has {name} with the shape {tuple(tensor.shape)}, not {tuple(shape)}")
         if not tensor.is_floating_point():

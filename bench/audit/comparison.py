@@ -195,8 +195,9 @@ def named_alike(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
         name = name_of.get(r.input_sha256 or "")
         if name is not None and (r.dataset, r.split, r.mesh) not in known:
             dataset, split, mesh = name
-            r = replace(r, dataset=dataset, split=split, mesh=mesh)  # noqa: PLW2901
-        renamed.append(r)
+            renamed.append(replace(r, dataset=dataset, split=split, mesh=mesh))
+        else:
+            renamed.append(r)
     return renamed
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcbench.bench.audit import installed
 from gcbench.bench.audit.comparison import is_deterministic
 from gcbench.bench.metrics import DEFAULT_SUITES
 from gcbench.bench.run.outstanding import applies
@@ -174,8 +175,7 @@ def _is_builtin(codec: str) -> bool:
 def _not_here(address: str, records: Sequence[Record]) -> str:
     """Version of the results, or why the codec cannot be used here; empty if the installed codec made the results."""
     made = {r.codec_version for r in records if r.codec == address}
-    try:
-        here = CODECS.create(address).version()
-    except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
-        return str(error)
-    return "" if made == {here} else ", ".join(sorted(made))
+    here = installed.codec(address)
+    if not here.version:
+        return here.problem
+    return "" if made == {here.version} else ", ".join(sorted(made))

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gcbench.bench.audit import consistency
+from gcbench.bench.audit import consistency, installed
 from gcbench.bench.audit.consistency import Finding, where
 from gcbench.bench.audit.inputs import Inputs, InputsByHash, MeshKey, check_inputs, mesh_key
+from gcbench.bench.audit.installed import Installed
 from gcbench.bench.audit.remeasure import ONE_PERCENT, Sample, draw, measured_by, remeasure, tolerance
 from gcbench.bench.audit.submission import facts_of
-from gcbench.bench.metrics import SUITES, columns
+from gcbench.bench.metrics import columns
 from gcbench.bench.metrics.change import worsening
 from gcbench.bench.plan.planning import Progress
 from gcbench.bench.plan.units import KEY_VERSION, MeasurementUnit, SuiteId
@@ -33,7 +34,7 @@ from gcbench.bench.store.pack import Pack
 from gcbench.bench.store.records import Coding, Measurement, Record
 from gcbench.bench.store.results import Results
 from gcbench.bench.store.safe_files import PACK_MARKER
-from gcbench.codecs import CODECS, Codec, SetCodec
+from gcbench.codecs import Codec, SetCodec
 from gcbench.datasets import MeshSource
 from gcbench.errors import BitstreamError, StoreError, UsageError
 
@@ -135,21 +136,6 @@ def verify(
     )
 
 
-@dataclass(frozen=True)
-class _Known:
-    """The installed codec or suite; None and the reason if it cannot be used."""
-
-    here: Any = None
-    version: str = ""
-    problem: str = ""
-
-    def differs_from(self, recorded: str) -> str:
-        """Why results of this version cannot be repeated here; empty if they can."""
-        if self.here is None:
-            return f"cannot be used here: {self.problem}"
-        return "" if recorded == self.version else f"version {recorded} made the run, installed is {self.version}"
-
-
 @dataclass
 class _Check:
     """State of one verification."""
@@ -165,8 +151,8 @@ class _Check:
     stream_sizes: dict[str, int] = field(default_factory=dict)  # of the intact ones
     meshes: set[MeshKey] = field(default_factory=set)
     sources: dict[MeshKey, MeshSource] = field(default_factory=dict)  # of the intact ones
-    codecs: dict[str, _Known] = field(default_factory=dict)
-    suites: dict[str, _Known] = field(default_factory=dict)
+    codecs: dict[str, Installed] = field(default_factory=dict)
+    suites: dict[str, Installed] = field(default_factory=dict)
     recomputed: int = 0
     largest_deviation: float = 0.0
 
@@ -248,10 +234,9 @@ class _Check:
                     self._check_layout(coding, codec, stream)
 
     def _check_layout(self, coding: Coding, codec: SetCodec, stream: bytes) -> None:
-        try:
-            layout = codec.layout(stream)
-        except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
-            message = f"has no readable layout: {type(error).__name__}: {error}"
+        layout = installed.attempt(lambda: codec.layout(stream))
+        if isinstance(layout, Exception):
+            message = f"has no readable layout: {type(layout).__name__}: {layout}"
             self.differs.append(Finding("stream", where(coding), message))
         else:
             self.differs += consistency.check_layout(coding, layout)
@@ -279,25 +264,13 @@ class _Check:
         """The codec of a coding, if the installed version is the one that made the coding."""
         address = coding.codec
         if address not in self.codecs:
-            try:
-                codec = CODECS.create(address)
-                available = codec.availability()
-                version = codec.version()
-            except Exception as error:  # noqa: BLE001  # a third party's codec may fail in any way
-                self.codecs[address] = _Known(problem=str(error) or type(error).__name__)
-            else:
-                problem = "" if available.ok else f"{available.reason}; {available.remedy}"
-                self.codecs[address] = _Known(codec if available.ok else None, version, problem)
+            self.codecs[address] = installed.codec(address)
         known = self.codecs[address]
         return None if known.differs_from(coding.codec_version) else known.here
 
-    def _suite(self, name: str) -> _Known:
+    def _suite(self, name: str) -> Installed:
         if name not in self.suites:
-            try:
-                suite = SUITES.create(name)
-                self.suites[name] = _Known(suite, suite.version())
-            except Exception as error:  # noqa: BLE001  # a third party's suite may fail in any way
-                self.suites[name] = _Known(problem=str(error) or type(error).__name__)
+            self.suites[name] = installed.suite(name)
         return self.suites[name]
 
     def _check_measurements(self) -> None:

@@ -28,6 +28,7 @@ from gcbench.bench.store.records import Record
 from gcbench.bench.store.results import Results
 from gcbench.datasets import DATASETS, MeshSource, cache_dir, data_root, load, open_dataset
 from gcbench.datasets.base import as_split
+from gcbench.datasets.regular import is_folder
 from gcbench.errors import BenchError, DatasetMissing
 from gcbench.registry import split_address
 
@@ -109,7 +110,7 @@ class KeptInputs:
                 raise DatasetMissing(f"the run calls them {dataset!r}, which is no name of a dataset", cure)
             named = str(self._data / dataset)
         folder = Path(named).expanduser().absolute()
-        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+        if not is_folder(folder):
             folder = Path(plain_text.path_of_name(named)).expanduser().absolute()  # as `open_dataset` does
         if _entries(folder) > _MOST_ENTRIES:
             raise DatasetMissing(f"the run says that they are in {folder}, which holds too many files to search", cure)

@@ -156,7 +156,7 @@ def _object(value: Any) -> dict[str, Any]:
     """A JSON object that is not nested deeply. Raises ValueError."""
     require_shallow(value)
     if not isinstance(value, dict):
-        raise ValueError("it is no object")  # noqa: TRY004  (a wrong file, not a wrong call)
+        raise ValueError("it is no object")
     return value
 
 

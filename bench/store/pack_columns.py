@@ -212,7 +212,7 @@ def _measurement_lines(content: Content) -> Iterator[bytes]:
         used[coding] += inputs[row["input"]].get("problem") is None
     tables = content.get("measurements")
     if not isinstance(tables, dict):
-        raise ValueError("its measurements are no object of tables")  # noqa: TRY004  (a wrong file, not a wrong call)
+        raise ValueError("its measurements are no object of tables")
     for suite, table in tables.items():
         for number, row in enumerate(_rows_of(table, f"measurements of {suite[:50]!r}")):
             of = _row(coded, row, "of")
@@ -245,7 +245,7 @@ def _rows(content: Content, name: str) -> list[dict[str, Any]]:
 def _rows_of(table: Any, name: str) -> list[dict[str, Any]]:
     """Rows of a table. Raises ValueError if the columns differ in length."""
     if not isinstance(table, dict):
-        raise ValueError(f"its {name} are no table")  # noqa: TRY004  (a wrong file, not a wrong call)
+        raise ValueError(f"its {name} are no table")
     lengths = set(_lengths(table))
     if len(lengths) > 1:
         raise ValueError(f"its {name} have columns of different lengths")
@@ -263,18 +263,19 @@ def _lengths(table: Mapping[str, Any]) -> Iterator[int]:
         elif isinstance(column, list):
             yield len(column)
         else:
-            raise ValueError(f"its column {name[:50]!r} is no list")  # noqa: TRY004  (a wrong file, not a wrong call)
+            raise ValueError(f"its column {name[:50]!r} is no list")
 
 
 def _fill(rows: Sequence[dict[str, Any]], table: Mapping[str, Any]) -> None:
     for name, column in table.items():
+        values = column
         if isinstance(column, dict):
             if next(_lengths(column), None) is None:  # many empty objects would cost much time
                 continue
             parts: list[dict[str, Any]] = [{} for _ in rows]
             _fill(parts, column)
-            column = [part or None for part in parts]  # noqa: PLW2901
-        for row, value in zip(rows, column, strict=True):
+            values = [part or None for part in parts]
+        for row, value in zip(rows, values, strict=True):
             if value is not None:
                 row[name] = value
 

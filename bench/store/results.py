@@ -163,7 +163,7 @@ def write_line(value: Mapping[str, Any]) -> bytes:
 def _facts(data: Any) -> dict[str, Any]:
     """A line of ``sessions.jsonl``. Raises ValueError if a fact that is looked at has an impossible value."""
     if not isinstance(data, dict):
-        raise ValueError("the line is not an object")  # noqa: TRY004  (a wrong line, not a wrong call)
+        raise ValueError("the line is not an object")
     require_shallow(data)
     for name, kind in _FACTS.items():
         try:

@@ -6,7 +6,7 @@
     RUN/sessions.jsonl       two lines for each `bench run`: provenance at the start, totals at the end
     RUN/streams/ab/...       every stream, named by its SHA-256
     RUN/spool/               decoded meshes that wait to be measured; may be deleted
-    RUN/work/                checkpoints of unfinished codings
+    RUN/work                 checkpoints of unfinished codings
     RUN/logs/                what workers print
     RUN/view-*.duckdb        the lines as tables, made from them (see `view.py`); may be deleted
     RUN/lock                 held by the one process that writes
