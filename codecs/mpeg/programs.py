@@ -397,6 +397,12 @@ VMESH_DECODER = Program(
 )
 
 
+def available(*programs: Program) -> Availability:
+    """Whether all of these programs are installed; else what the first missing one needs."""
+    answers = (program.availability() for program in programs)
+    return next((answer for answer in answers if not answer.ok), Availability(ok=True))
+
+
 def found(*programs: Program) -> dict[str, str]:
     """Version and SHA-256 of the installed ones of these programs, by name, for the provenance of a run."""
     here = {}

@@ -11,7 +11,7 @@ import numpy as np
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, ModelCodec, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg import videos
-from gcbench.codecs.mpeg.programs import VMESH_DECODER, VMESH_ENCODER, Bounds, found, work_folder
+from gcbench.codecs.mpeg.programs import VMESH_DECODER, VMESH_ENCODER, Bounds, available, found, work_folder
 from gcbench.codecs.mpeg.videos import MAX_FRAMES, Video
 from gcbench.entropy.container import Container
 from gcbench.errors import BadMesh, BitstreamError, CodecFailed, CodecUnavailable, UsageError
@@ -117,11 +117,7 @@ class Vdmc(ModelCodec, SetCodec):
 
     def availability(self) -> Availability:
         """Whether both programs are installed."""
-        for program in (VMESH_ENCODER, VMESH_DECODER):
-            available = program.availability()
-            if not available.ok:
-                return available
-        return Availability(ok=True)
+        return available(VMESH_ENCODER, VMESH_DECODER)
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
         """``r1`` to ``r5``; without ``r4`` for ``quick``."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout
 from gcbench.codecs.mpeg import videos
-from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, found, work_folder
+from gcbench.codecs.mpeg.programs import PCC_APP_DECODER, PCC_APP_ENCODER, Bounds, available, found, work_folder
 from gcbench.codecs.mpeg.videos import MAX_FRAMES, Video
 from gcbench.codecs.points import PointCodec
 from gcbench.entropy.container import Container
@@ -83,10 +83,9 @@ class Vpcc(PointCodec, SetCodec):
 
     def availability(self) -> Availability:
         """Whether both programs, their configuration folder and the packages of the conversions are installed."""
-        for program in (PCC_APP_ENCODER, PCC_APP_DECODER):
-            available = program.availability()
-            if not available.ok:
-                return available
+        programs = available(PCC_APP_ENCODER, PCC_APP_DECODER)
+        if not programs.ok:
+            return programs
         try:
             _configuration()
         except CodecUnavailable as error:
