@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +15,12 @@ from gcbench.codecs.pcgcv2.stream import BUDGET, FEATURE_CODERS, MAX_COARSEST, C
 from gcbench.codecs.points import PointCodec
 from gcbench.entropy.container import Container
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
+from gcbench.training.placement import placed
 from gcbench.training.weight_files import fingerprint
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     from gcbench.codecs.pcgcv2.ladder import Weights
-    from gcbench.codecs.pcgcv2.network import PCGCv2
 
 STRIDE_BITS = 3  # the coarsest voxels have 2³ to the side
 MAX_BLOCK_VOXELS = 1_500_000  # coded at once; PCGCv2Codec gives the memory that this takes
@@ -90,7 +89,7 @@ class PCGCv2Codec(PointCodec):
             return Availability(
                 False,
                 f"there are no weights in {ladder.folder()}",
-                "train them with python -m gcbench.codecs.pcgcv2.training, and name their folder in "
+                "train them with python -m gcbench.codecs.pcgcv2.command, and name their folder in "
                 f"{ladder.ENVIRONMENT}",
             )
         return super().availability()
@@ -151,7 +150,7 @@ class PCGCv2Codec(PointCodec):
             ctx.progress(done / len(blocks), f"block {done + 1} of {len(blocks)}")
             inside = np.zeros(len(coarsest), bool)
             inside[block] = True
-            with _network(weights, ctx) as model:
+            with placed(weights.model, ctx.device, ctx.threads) as model:
                 found, y, count = model.encode(voxels[inside[owner]] if len(blocks) > 1 else voxels)
             if not np.isfinite(y).all():
                 raise CodecFailed("the network gives features that are not finite")
@@ -197,7 +196,7 @@ class PCGCv2Codec(PointCodec):
         for done, (block, count) in enumerate(zip(blocks, cloud.counts, strict=True)):
             ctx.check_deadline()
             ctx.progress(done / len(blocks), f"block {done + 1} of {len(blocks)}")
-            with _network(weights, ctx) as model:
+            with placed(weights.model, ctx.device, ctx.threads) as model:
                 decoded.append(model.decode(coordinates[block], latent[block].astype(np.float32), count))
         return np.concatenate(decoded).astype(np.float64) + 0.5
 
@@ -227,19 +226,6 @@ def _decode_features(coder: str, stream: bytes, coordinates: NDArray[np.int32], 
         levels = [voxel_features.Level(coordinates, weights.tables[:, :ESCAPE])]
         return voxel_features.decode_features(stream, levels)[0]
     return decode_features(stream, len(coordinates), weights.tables)
-
-
-@contextmanager
-def _network(weights: Weights, ctx: Context) -> Iterator[PCGCv2]:
-    """Put the network on the device of the call, and use the threads of the call."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(ctx.threads)
-    try:
-        yield weights.model.to(ctx.device)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check_blocks(counts: Sequence[tuple[int, int, int]]) -> None:

@@ -1,19 +1,19 @@
-"""The command ``python -m gcbench.codecs.pcgcv2.training``, which trains the weights that ship with PCGCv2."""
+"""The command ``python -m gcbench.codecs.pcgcv2.command``, which trains the weights that ship with PCGCv2."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gcbench.errors import BenchError, UsageError
+from gcbench.errors import UsageError
+from gcbench.interrupts import INTERRUPTED
+from gcbench.training.command_line import run
 from gcbench.training.progress import shown
 from gcbench.training.sparse.meshes import read_meshes
 
-_INTERRUPTED = 130  # the exit code of shells for SIGINT
 _PUBLISHED = "rates"  # subfolder with the files that the codec reads
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -49,7 +49,7 @@ def training_command(
     [bold]Examples[/bold]
 
         python -m gcbench.datasets.minis.variations --count 200 -o meshes
-        python -m gcbench.codecs.pcgcv2.training --meshes meshes -o w
+        python -m gcbench.codecs.pcgcv2.command --meshes meshes -o w
         GCBENCH_PCGCV2_WEIGHTS=w/rates bench run --codec pcgcv2
 
     Training starts with one rate of the ladder; each further rate starts from its
@@ -98,7 +98,7 @@ def training_command(
             )
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; the same command goes on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         (out / _PUBLISHED).mkdir(parents=True, exist_ok=True)
         for trained in sorted(out.glob("r?.safetensors")):
@@ -107,10 +107,5 @@ def training_command(
     typer.echo(f"next: GCBENCH_PCGCV2_WEIGHTS={out / _PUBLISHED} bench run --codec pcgcv2", err=True)
 
 
-def main() -> None:
-    """Run the command and exit; an error is one line."""
-    try:
-        app()
-    except BenchError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+if __name__ == "__main__":
+    run(app)

@@ -357,9 +357,3 @@ def validate(model: PCGCv2, patches: Sequence[NDArray[np.int32]], dtype: torch.d
         )
     worse = max(errors[0] / points, errors[1] / decoded_points, 1e-12)
     return Validation(tuple((occupancy / len(patches)).tolist()), bits / points, 10 * math.log10(3 * 1023**2 / worse))
-
-
-if __name__ == "__main__":
-    from gcbench.codecs.pcgcv2.command import main
-
-    main()

@@ -12,7 +12,7 @@ from gcbench.codecs.pcgcv2.network import PCGCv2
 from gcbench.errors import CodecUnavailable
 from gcbench.training import checkpoints, weights
 
-_REMEDY = "train them with python -m gcbench.codecs.pcgcv2.training"
+_REMEDY = "train them with python -m gcbench.codecs.pcgcv2.command"
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from gcbench.errors import BadMesh
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.tsdf import band_distance, tsdf
 from gcbench.geometry.winding import is_closed, merged_triangles
@@ -66,7 +67,8 @@ def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Block
     Raises
     ------
     BadMesh
-        The mesh has no faces, a coordinate is not finite, or a vertex is outside [-1, 1]³.
+        The mesh has no faces, a coordinate is not finite, a vertex is outside [-1, 1]³, or the mesh fits between the
+        vertices of the grid.
     """
     grid = Grid(resolution, TRUNCATION)
     volume = tsdf(mesh, grid, threads)
@@ -75,6 +77,8 @@ def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Block
     if inside < (_LEAST_INSIDE if is_closed(faces, len(vertices)) else _LEAST_INSIDE_OPEN):
         shell = band_distance(vertices[faces], grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)
         volume = (shell / np.float32(grid.truncation)).clip(-1, 1)
+    if not (volume < 0).any():
+        raise BadMesh(f"the mesh is smaller than a cell of a grid of {resolution}³ vertices")
     return cut(volume * np.float32(TRUNCATION))
 
 

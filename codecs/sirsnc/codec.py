@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,13 +26,12 @@ from gcbench.codecs.sirsnc.surface import mesh_of, volume_of
 from gcbench.entropy.budget import Work
 from gcbench.errors import BitstreamError, CodecFailed, UsageError
 from gcbench.geometry.grid import Grid
+from gcbench.training.placement import placed
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
     import trimesh
 
-    from gcbench.codecs.sirsnc.network import SirSnc
-    from gcbench.codecs.sirsnc.weights import Weights
 
 _LADDER = tuple((side, "q1") for side in (64, 96, 128, 192, 256)) + ((256, "q2"), (256, "q3"), (256, "q4"))
 _QUICK = ((128, "q1"), (192, "q1"))
@@ -132,7 +130,7 @@ class SirSncCodec(ModelCodec):
 
         weights = files.load()
         octants = int(blocks.band.sum())
-        with _network(weights, ctx) as model:
+        with placed(weights.model, ctx.device, ctx.threads) as model:
             y = model.encode(blocks, rate)
         if not np.isfinite(y).all():
             raise CodecFailed("the network gives features that are not finite")
@@ -175,7 +173,7 @@ class SirSncCodec(ModelCodec):
             latent = _decode_features(parts.coder, parts.features, places, weights.tables[parts.rate])
             order = np.argsort(morton(places))
             places, y_hat = places[order], latent[order].astype(np.float32)
-            with _network(weights, ctx) as model:
+            with placed(weights.model, ctx.device, ctx.threads) as model:
                 values = model.decode(places, around(places), y_hat, parts.rate, parts.octants)
         if not np.isfinite(values).all():
             raise BitstreamError("the network gives distances that are not finite")
@@ -209,16 +207,3 @@ def _decode_features(
     if coder == "mixed":
         return voxel_features.decode_features(stream, [voxel_features.Level(places, tables[:, :ESCAPE])])[0]
     return decode_features(stream, len(places), tables)
-
-
-@contextmanager
-def _network(weights: Weights, ctx: Context) -> Iterator[SirSnc]:
-    """Put the network on the device of the call, and use the threads of the call."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(ctx.threads)
-    try:
-        yield weights.model.to(ctx.device)
-    finally:
-        torch.set_num_threads(threads)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gcbench.errors import BenchError
+from gcbench.interrupts import INTERRUPTED
+from gcbench.training.command_line import run
 from gcbench.training.progress import shown
 from gcbench.training.sparse.meshes import read_meshes
-
-_INTERRUPTED = 130  # the exit code of shells for SIGINT
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -62,20 +60,11 @@ def training_command(
             done = train(out, settings, meshes=lambda: read_meshes(meshes), minutes=limit, progress=progress)
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; the same command goes on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     file = out / "weights.safetensors"
     typer.echo(f"{'done' if done else 'stopped; the same command goes on'}: {file}", err=True)
     typer.echo(f"next: GCBENCH_SIRSNC_WEIGHTS={file} bench run --codec sirsnc", err=True)
 
 
-def main() -> None:
-    """Run the command and exit; an error is one line."""
-    try:
-        app()
-    except BenchError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

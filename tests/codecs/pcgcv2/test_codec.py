@@ -90,7 +90,7 @@ def test_without_weights_it_says_so(tmp_path, monkeypatch):
     assert time.perf_counter() - start < 1
     assert not availability.ok
     assert str(tmp_path) in availability.reason
-    assert "gcbench.codecs.pcgcv2.training" in availability.remedy
+    assert "gcbench.codecs.pcgcv2.command" in availability.remedy
     assert PCGCv2Codec().rates("paper") == []
 
 

@@ -1,4 +1,4 @@
-"""``python -m gcbench.codecs.pcgcv2.training``: what reaches the training, and what is there after it."""
+"""``python -m gcbench.codecs.pcgcv2.command``: what reaches the training, and what is there after it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from gcbench.codecs.pcgcv2 import command, ladder, training
 from gcbench.errors import BadMesh, UsageError
+from gcbench.training.command_line import run as run_command
 from gcbench.training.sparse.meshes import read_meshes
 
 RUNNER = CliRunner()
@@ -84,6 +85,6 @@ def test_an_error_is_one_line(asked, tmp_path, monkeypatch, capsys):
     asked["ends"] = UsageError("other settings")
     monkeypatch.setattr(sys, "argv", ["training", "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
-        command.main()
+        run_command(command.app)
     assert ended.value.code == 2
     assert "error: other settings" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import trimesh
 
 from gcbench.codecs.sirsnc.blocks import TRUNCATION, around, blocks_of, cut, morton, vertices_of_a_block
 from gcbench.codecs.sirsnc.samples import batch, cropped, turned
+from gcbench.errors import BadMesh
 
 
 def volume(side: int = 24) -> np.ndarray:
@@ -100,3 +101,11 @@ def test_a_sheet_becomes_a_shell():
     blocks = blocks_of(sheet, 32)
     assert (blocks.values < 0).any()
     assert (blocks.values > 0).any()
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-3], ids=["coinciding vertices", "smaller than a cell"])
+def test_a_mesh_between_the_vertices_of_the_grid_is_refused(size):
+    """Its stream would have no surface, so that the decoder would refuse what the encoder made."""
+    speck = trimesh.Trimesh(size * np.eye(3), [[0, 1, 2]], process=False)
+    with pytest.raises(BadMesh, match="smaller than a cell of a grid of 64"):
+        blocks_of(speck, 64)
