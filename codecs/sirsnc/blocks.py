@@ -67,18 +67,19 @@ def blocks_of(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Block
     Raises
     ------
     BadMesh
-        The mesh has no faces, a coordinate is not finite, a vertex is outside [-1, 1]³, or the mesh fits between the
-        vertices of the grid.
+        The mesh has no faces, a coordinate is not finite, a vertex is outside [-1, 1]³, or the mesh is smaller
+        than a cell of the grid.
     """
     grid = Grid(resolution, TRUNCATION)
     volume = tsdf(mesh, grid, threads)
     vertices, faces = merged_triangles(mesh)
+    # The shell of a longer mesh has grid vertices inside; one of a point may have none, or lose them to the quantiser.
+    if np.ptp(vertices, axis=0).max() < grid.spacing:
+        raise BadMesh(f"the mesh is smaller than a cell of a grid of {resolution}³ vertices")
     inside = (volume[np.abs(volume) < BAND / TRUNCATION] < 0).mean()
     if inside < (_LEAST_INSIDE if is_closed(faces, len(vertices)) else _LEAST_INSIDE_OPEN):
         shell = band_distance(vertices[faces], grid, threads) - np.float32(_SHELL_CELLS * grid.spacing)
         volume = (shell / np.float32(grid.truncation)).clip(-1, 1)
-    if not (volume < 0).any():
-        raise BadMesh(f"the mesh is smaller than a cell of a grid of {resolution}³ vertices")
     return cut(volume * np.float32(TRUNCATION))
 
 
