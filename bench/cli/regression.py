@@ -95,9 +95,11 @@ def compare_command(
         report = {"verdict": comparison.verdict, **render.as_json(comparison, (), notes)}
         say(json.dumps(report, indent=1))
     else:
-        print_tables([*render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes), *curves], format_)
+        changes = [] if curves else render.comparison_tables(f"{run_a} → {run_b}", comparison, (), notes)
+        print_tables([*curves, *changes], format_)
         if format_ == "text":
-            say(f"\n{_SAYS[comparison.verdict]}")
+            none = "; the runs have no coding in common, so BD-rates are shown instead" if curves else ""
+            say(f"\n{_SAYS[comparison.verdict]}{none}")
     raise typer.Exit(_EXIT_CODES[comparison.verdict])
 
 
