@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from gcbench import native
 from gcbench.codecs.arrays import checked_faces, decoded_mesh
-from gcbench.codecs.base import Availability, Context, ModelCodec, Rate
+from gcbench.codecs.base import Context, ModelCodec, Rate
 from gcbench.entropy.container import Container, Writer
-from gcbench.errors import BitstreamError, CodecFailed, SystemLibraryMissing
+from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.geometry.clouds.reconstruction import reconstruct
 from gcbench.geometry.clouds.voxels import voxelise
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_BITS, MAX_BITS = 4, 12
-PACKAGES = ("open3d", "numba", "scipy")
+PACKAGES = ("numba", "scipy")
 
 
 class PointCodec(ModelCodec):
@@ -30,23 +29,12 @@ class PointCodec(ModelCodec):
     stream is one byte for the bits, then the bytes that ``encode_points`` returns. Times are reported in the stages
     ``sampling``, ``coding`` (both directions), ``normals`` and ``surface``.
 
-    Source: NeCGS (Ren et al.), appendix C.2: "voxel sampling and SPSR to convert between point cloud and surface". SPSR
-    is here for thin parts only; for others, a faster reconstruction is nearer to the original (docs/points.md).
+    NeCGS (Ren et al.), appendix C.2, uses "voxel sampling and SPSR to convert between point cloud and surface". The
+    reconstruction here takes the place of SPSR: it is faster and nearer to the original (docs/points.md).
     """
 
     container: ClassVar[Container]
     packages: ClassVar[tuple[str, ...]] = PACKAGES
-
-    def availability(self) -> Availability:
-        """Whether Open3D and the system libraries that Open3D links are installed."""
-        try:
-            native.open3d()
-        except SystemLibraryMissing as error:
-            reason, _, remedy = str(error).partition("; ")
-            return Availability(ok=False, reason=reason, remedy=remedy)
-        except ImportError as error:
-            return Availability(ok=False, reason=f"Open3D cannot be imported: {error}", remedy="pip install open3d-cpu")
-        return Availability(ok=True)
 
     def prepare(self) -> None:
         """Convert one small mesh, which imports the packages and compiles the loops (or loads the compiled ones)."""

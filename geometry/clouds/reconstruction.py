@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from gcbench import native
 from gcbench.geometry.clouds.implicit import implicit_surface
 from gcbench.geometry.clouds.normals import oriented_normals, spacing
 from gcbench.geometry.surface import area_vectors
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
     Triangles = tuple[Floats, Ints]
 
 _FEWEST_POINTS = 16  # least number of points for a surface
-_DEEPEST = 9  # depth 10 takes five times as long, for nothing at 2^10
-_SHALLOWEST = 5  # Open3D makes the octree complete down to this depth, and warns of a shallower octree
-_SCALE = 1.1  # side of the octree's cube, as a multiple of the side of the points' cube
-_SMALLEST_CELL = 1.0  # smallest cell of the octree, in spacings
-# Not the usual 1.5 and 2 (mpeg.md: 4): less weight on single points, which lie up to half a voxel beside the surface.
-_SAMPLES_PER_NODE = 1.0
-_POINT_WEIGHT = 1.5
-# The share of vertices on borders from which Poisson takes over: parts thinner than 4 voxels come out in fragments.
-_FRAYED = 0.05
 # Radius of the search for points around a surface vertex, in spacings. The surface is cut where the points' offset
 # (`overhang`) reaches its value at the edge of a half-plane.
 _BESIDE_RADIUS = 3.0
@@ -92,8 +82,6 @@ def reconstruct(points: NDArray[np.float64], watch: Watch) -> tuple[NDArray[np.f
     watch.check_deadline()
     with watch.stage("surface"):
         vertices, faces = _cut(*implicit_surface(cloud.points, normals, step), cloud, step)
-        if _on_border(faces, len(vertices)).sum() > _FRAYED * len(vertices):
-            vertices, faces = _cut(*_poisson(cloud.points, normals, step), cloud, step)
         if not len(faces):
             return _cubes(points, step)
         return vertices + origin, faces
@@ -128,29 +116,6 @@ def _thinned(points: Floats, side: float) -> Floats:
 def _breadth(points: Floats) -> float:
     """Standard deviation of points along the second of their principal axes; 0 for a line."""
     return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(points.T))[1]), 0.0))
-
-
-def _poisson(points: Floats, normals: Floats, step: float) -> Triangles:
-    """Screened Poisson reconstruction, on an octree as fine as the points allow.
-
-    Source: Kazhdan and Hoppe, "Screened Poisson surface reconstruction", TOG 32(3), 2013.
-    """
-    o3d = native.open3d()
-    cells = float(np.ptp(points, axis=0).max()) * _SCALE / (_SMALLEST_CELL * step)
-    depth = min(max(math.floor(math.log2(cells)), _SHALLOWEST), _DEEPEST)
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    cloud.normals = o3d.utility.Vector3dVector(normals)
-    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        # With more than one thread, the result differs from run to run.
-        mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-            cloud,
-            depth=depth,
-            scale=_SCALE,
-            samples_per_node=_SAMPLES_PER_NODE,
-            point_weight=_POINT_WEIGHT,
-            n_threads=1,
-        )
-    return np.asarray(mesh.vertices), np.asarray(mesh.triangles).astype(np.int64)
 
 
 def _cut(vertices: Floats, faces: Ints, cloud: Columns, step: float) -> Triangles:
