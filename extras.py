@@ -12,8 +12,6 @@ from importlib.util import find_spec
 
 EXTRA_OF = {
     "distributed": "cluster",
-    "libusb_package": "points",
-    "open3d": "points",
     "safetensors": "networks",
     "torch": "networks",
 }

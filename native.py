@@ -1,7 +1,4 @@
-"""Load Open3D, PyMeshLab and shared libraries; an error names the Debian packages of missing system libraries.
-
-Without this, ``import open3d`` on a bare Debian fails with ``libusb-1.0.so.0: cannot open shared object file``.
-"""
+"""Load PyMeshLab and shared libraries; an error names the Debian packages of missing system libraries."""
 
 from __future__ import annotations
 
@@ -24,21 +21,16 @@ from gcbench.errors import BenchError, SystemLibraryMissing
 
 # Shared libraries that the wheels need and do not contain, and their packages in Debian 12.
 DEBIAN_PACKAGE = {
-    "libEGL.so.1": "libegl1",
     "libGL.so.1": "libgl1",
     "libOpenGL.so.0": "libopengl0",
     "libX11.so.6": "libx11-6",
     "libxcb.so.1": "libxcb1",
     "libgmp.so.10": "libgmp10",
-    "libidn2.so.0": "libidn2-0",
     "libp11-kit.so.0": "libp11-kit0",
-    "libudev.so.1": "libudev1",
-    "libusb-1.0.so.0": "libusb-1.0-0",
 }
 # PyMeshLab without one of these imports, and lacks filters: it only prints a page of warnings.
 _NEEDS = {
     "pymeshlab": ("libGL.so.1", "libOpenGL.so.0", "libX11.so.6", "libxcb.so.1", "libgmp.so.10", "libp11-kit.so.0"),
-    "open3d": ("libGL.so.1", "libEGL.so.1", "libX11.so.6", "libidn2.so.0", "libudev.so.1"),
 }
 
 
@@ -97,15 +89,6 @@ def _can_write(folder: Path) -> bool:
     """Whether a folder can be written, or made."""
     above = next(path for path in (folder, *folder.parents) if path.exists())
     return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-
-
-@cache
-def open3d() -> ModuleType:
-    """Open3D, with libusb from the PyPI package ``libusb-package`` if the system has none."""
-    bundled = _load("libusb_package").get_library_path()
-    if bundled:
-        ctypes.CDLL(str(bundled), mode=ctypes.RTLD_GLOBAL)
-    return _load("open3d")
 
 
 @cache

@@ -10,12 +10,15 @@ ever: a file is never changed. ``python tests/make_golden.py`` makes a new one.
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import igl
 import numpy as np
@@ -32,6 +35,17 @@ STREAMS = Path(__file__).parent / "fixtures" / "streams"
 # largest byte, the bounds of an LEB128 of one byte, the largest LEB128 of five bytes, NaN and infinity as float32.
 LIMITS = (b"\0", b"\x7f", b"\x80", b"\xff", b"\xff\xff\xff\xff\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\x7f")
 DECODE_S, DECODE_KIB = 10.0, 1 << 20  # what decoding a small damaged stream takes at most
+
+
+@cache
+def open3d() -> ModuleType:
+    """Open3D, to compare with; its wheel links libusb, which the package ``libusb_package`` brings."""
+    import libusb_package
+
+    ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+    import open3d
+
+    return open3d
 
 
 def torus() -> trimesh.Trimesh:

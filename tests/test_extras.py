@@ -20,16 +20,15 @@ from gcbench.errors import BenchError, DatasetMissing, SystemLibraryMissing
 
 CHECK = Path(__file__).parent / "light" / "check.py"
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-SAME = {"open3d-cpu": "open3d", "libusb-package": "libusb_package"}
 
 
 def test_the_table_is_that_of_pyproject():
     found = {}
-    for extra in ("cluster", "networks", "points"):
+    for extra in ("cluster", "networks"):
         for requirement in PROJECT["optional-dependencies"][extra]:
             name = requirement.split(">=")[0]
             if not name.startswith("gcbench"):
-                found[SAME.get(name, name)] = extra
+                found[name] = extra
     assert found == extras.EXTRA_OF
     always = {requirement.split(">=")[0].split("=")[0] for requirement in PROJECT["dependencies"]}
     assert not always & set(found)
@@ -43,7 +42,7 @@ def test_codecs_need_packages_that_something_brings():
 
 
 def test_what_is_missing(monkeypatch):
-    assert extras.first_missing(("numpy", "torch", "open3d")) is None
+    assert extras.first_missing(("numpy", "torch")) is None
     monkeypatch.setitem(sys.modules, "torch", None)
     assert extras.first_missing(("numpy", "torch")) == (
         "the package torch is not installed",
@@ -105,12 +104,6 @@ def test_a_library_that_an_import_misses(monkeypatch, error, says):
     monkeypatch.setattr(native.importlib, "import_module", fails)
     with pytest.raises(SystemLibraryMissing, match=says):
         native._load("pymeshlab")
-
-
-def test_open3d_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "libusb_package", None)
-    with pytest.raises(SystemLibraryMissing, match=r'pip install "gcbench\[points\]"'):
-        native.open3d.__wrapped__()
 
 
 def test_light_without_the_packages_of_the_extras(tmp_path):

@@ -35,8 +35,8 @@ R = TypeVar("R")
 WATCH_PERIOD_S = 0.05  # between two looks at the memory: a page fault takes ~0.25 µs/KiB, so ≲ 200 MB can slip by
 _TEMPLATE_TRIES = 4
 _DYING_S = 2.0  # a process that closes its pipe because it ends is gone after this time
-# Some code ignores these variables and starts a thread for each core: TBB (in open3d: normals, neighbours, ray casting;
-# in manifold3d), the screened Poisson reconstructions of open3d and pymeshlab, torch.jit.fork. Pinning the worker to
+# Some code ignores these variables and starts a thread for each core: TBB (in manifold3d), screened Poisson
+# reconstruction in pymeshlab, torch.jit.fork. Pinning the worker to
 # cores limits all of them.
 _THREAD_VARIABLES = (
     "IGL_NUM_THREADS",  # of libigl and point-cloud-utils

@@ -23,7 +23,7 @@ from gcbench.codecs import Codec
 from gcbench.versions import installed
 
 # Packages that can change a result of any codec: they load and generate meshes, and measure.
-_PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "open3d", "scikit-image", "scipy", "trimesh")
+_PACKAGES = ("libigl", "manifold3d", "numba", "numpy", "scikit-image", "scipy", "trimesh")
 
 
 def collect(codecs: Iterable[Codec] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from common import open3d
 
 from gcbench import native
 from gcbench.codecs import draco_qem
@@ -49,12 +50,12 @@ def _decoded(stream: bytes) -> trimesh.Trimesh:
 
 def point_to_surface(one: trimesh.Trimesh, other: trimesh.Trimesh, seed: int, samples: int = 100_000) -> float:
     """Mean exact distance of area-weighted samples of one surface to the other."""
-    open3d = native.open3d()
+    o3d = open3d()
     points, _ = trimesh.sample.sample_surface(one, samples, seed=seed)
-    scene = open3d.t.geometry.RaycastingScene(nthreads=1)
-    triangles = open3d.core.Tensor(np.asarray(other.faces, np.uint32))
-    scene.add_triangles(open3d.core.Tensor(np.asarray(other.vertices, np.float32)), triangles)
-    distance = scene.compute_distance(open3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    triangles = o3d.core.Tensor(np.asarray(other.faces, np.uint32))
+    scene.add_triangles(o3d.core.Tensor(np.asarray(other.vertices, np.float32)), triangles)
+    distance = scene.compute_distance(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)
     return float(distance.numpy().mean(dtype=float))
 
 

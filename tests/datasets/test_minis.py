@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import trimesh
+from common import open3d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from gcbench.datasets.minis import animals, cad, humans
 from gcbench.datasets.minis.sculpt import Loft, ellipsoid, sculpt, smooth_min
 from gcbench.datasets.minis.skeleton import pose_bones, rotation_matrix
 from gcbench.errors import UsageError
-from gcbench.native import open3d, pymeshlab
+from gcbench.native import pymeshlab
 
 HUMANS = ["human/" + p for p in ("stand", "walk", "reach", "crane-kick", "samba", "squat")]
 ANIMALS = [

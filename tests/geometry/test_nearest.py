@@ -7,12 +7,12 @@ import numpy as np
 import point_cloud_utils as pcu
 import pytest
 import trimesh
+from common import open3d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial import cKDTree
 
-from gcbench import native
 from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
 
 RNG = np.random.default_rng(20)
@@ -133,7 +133,7 @@ def test_triangles_against_three_libraries(spread):
     on_named_face = trimesh.triangles.closest_point(vertices[faces][face], queries)
     np.testing.assert_allclose(np.linalg.norm(queries - on_named_face, axis=1), distance, rtol=1e-9, atol=1e-12)
 
-    o3d = native.open3d()
+    o3d = open3d()
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(vertices.astype(np.float32), faces.astype(np.uint32))
     open3d_distance = scene.compute_distance(queries.astype(np.float32), nthreads=1).numpy()

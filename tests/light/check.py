@@ -1,6 +1,6 @@
 """gcbench without its extras: modules import or say which package they lack, and every verb that needs none works.
 
-    tox -e light                                in an environment without torch, Open3D and dask.distributed
+    tox -e light                                in an environment without torch and dask.distributed
     python tests/light/check.py imports list    only these steps
 
 It needs no pytest. A step that fails ends the script with what the command printed. It takes about a minute, most of

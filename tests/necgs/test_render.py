@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from common import open3d
 
 from gcbench.errors import CodecUnavailable
 from gcbench.geometry.rasteriser import unique_edges, visible_faces
@@ -79,7 +80,7 @@ def test_edges_of_a_mesh():
 
 
 def test_visible_faces_are_those_that_rays_hit():
-    open3d = pytest.importorskip("gcbench.native").open3d()
+    o3d = open3d()
     mesh = bumpy()
     vertices, faces = tensors(mesh)
     camera = cameras(1, float(vertices.norm(dim=1).max()))
@@ -94,7 +95,7 @@ def test_visible_faces_are_those_that_rays_hit():
         np.stack([column, row, np.full_like(row, z), np.ones_like(row)], axis=-1) @ back.T for z in (-1.0, 1.0)
     )
     near, far = near[..., :3] / near[..., 3:], far[..., :3] / far[..., 3:]
-    scene = open3d.t.geometry.RaycastingScene()
+    scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(vertices.numpy().astype(np.float32), faces.numpy().astype(np.uint32))
     hits = scene.cast_rays(np.concatenate([near, far - near], axis=-1).astype(np.float32))
     theirs = hits["primitive_ids"].numpy().astype(np.int64)

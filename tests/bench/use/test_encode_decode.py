@@ -9,13 +9,13 @@ import igl
 import numpy as np
 import pytest
 import trimesh
+from common import open3d
 
 from gcbench.bench.store.run import Run
 from gcbench.bench.use.decoding import read_stream_file
 from gcbench.codecs import CODECS
 from gcbench.datasets.minis import generate
 from gcbench.entropy.container import Container
-from gcbench.native import open3d
 
 
 @pytest.fixture

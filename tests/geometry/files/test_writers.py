@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 import trimesh
+from common import open3d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -94,14 +95,14 @@ def test_pymeshlab(tmp_path_factory, mesh, kind, binary, normals, colours):
 def test_open3d(tmp_path_factory, mesh, kind, ascii_, normals, colours):
     points, faces = mesh
     path = tmp_path_factory.mktemp("open3d") / f"mesh.{kind}"
-    open3d = native.open3d()
-    written = open3d.geometry.TriangleMesh(
-        open3d.utility.Vector3dVector(points), open3d.utility.Vector3iVector(np.array(faces, np.int32))
+    o3d = open3d()
+    written = o3d.geometry.TriangleMesh(
+        o3d.utility.Vector3dVector(points), o3d.utility.Vector3iVector(np.array(faces, np.int32))
     )
     if colours:
-        written.vertex_colors = open3d.utility.Vector3dVector(np.full((len(points), 3), 0.5))
+        written.vertex_colors = o3d.utility.Vector3dVector(np.full((len(points), 3), 0.5))
     written.compute_vertex_normals()
-    open3d.io.write_triangle_mesh(
+    o3d.io.write_triangle_mesh(
         str(path), written, write_ascii=ascii_ and kind != "stl", write_vertex_normals=normals or kind == "stl",
         write_vertex_colors=colours,
     )  # fmt: skip
