@@ -69,13 +69,19 @@ def choose_command(
         raise typer.Exit(1)
     known = summarise(rows)
     limits = [requirement_from(text, known, str(run or path)) for text in [*texts, *(where or [])]]
-    tables = [
-        choice(choose_from(part, limits), limits, f"{name}, split {split}, effort {effort}")
+    found = {
+        f"{name}, split {split}, effort {effort}": choose_from(part, limits)
         for (name, split, effort), part in rows.groupby(["dataset", "split", "effort"], sort=True, observed=True)
-    ]
+    }
+    tables = [choice(one, limits, where) for where, one in found.items()]
     print_tables(tables, format_)
     if not any(table.names for table in tables):
         if format_ in {"csv", "json"}:
             for note in (note for table in tables for note in table.notes):
                 say(note, err=True)
         raise typer.Exit(1)
+    best = [one.within[one.within["pareto"]] for one in found.values()]
+    if format_ == "text" and (best := [rows for rows in best if len(rows)]):
+        closest = best[0].iloc[-1]
+        codec, rate = (plain_text.shell_word(str(closest[name])) for name in ("codec", "rate"))
+        say(f"\nnext: bench encode MESH -c {codec} --rate {rate}")

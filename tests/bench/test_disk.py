@@ -129,4 +129,6 @@ def test_choose_with_one_dataset_where_nothing_is_ok(bench, folder, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.obj").write_text("no mesh")
     bench("run", *("-d", "shapes,bad"), *RUN[2:])
-    assert "shapes, split all" in bench("choose", "--max-kb", "1000").stdout
+    chosen = bench("choose", "--max-kb", "1000").stdout
+    assert "shapes, split all" in chosen
+    assert "\nnext: bench encode MESH -c " in chosen
