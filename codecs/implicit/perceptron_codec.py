@@ -37,7 +37,7 @@ RESOLUTIONS = (32, 64, 128, 256)
 MIN_BITS, MAX_BITS = 4, 12
 MAX_LAYERS, MAX_WIDTH = 16, 512
 FITS: dict[Effort, Fit] = {
-    "quick": Fit(40_000, 500, 2048, 128, learning_rate=0.08),
+    "quick": Fit(40_000, 500, 1024, 128, learning_rate=0.08),
     "standard": Fit(200_000, 5000, 4096, 128),
     "paper": Fit(1_000_000, 25_000, 4096, 256),  # Davies et al.: 10⁶ points, 100 epochs
 }
