@@ -102,6 +102,10 @@ def imported(modules: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+# Where statements hold statements: an import is a statement, so nobody needs to look at expressions.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
 @cache
 def _imports(tree: ast.Module, package: str) -> frozenset[str]:
     """Absolute names of the modules that a syntax tree imports when the program runs."""
@@ -109,20 +113,20 @@ def _imports(tree: ast.Module, package: str) -> frozenset[str]:
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
-        match node:
-            case ast.If(test=test) if "TYPE_CHECKING" in ast.unparse(test):
-                stack += node.orelse
-            case ast.Import():
-                names |= {alias.name for alias in node.names}
-            case ast.ImportFrom():
-                base = node.module or ""
-                if node.level:
-                    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                    base = ".".join([*parents, *([base] if base else [])])
-                whole = {f"{base}.{alias.name}" for alias in node.names}
-                names |= {name if _file(name) else base for name in whole}
-            case _:
-                stack += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            whole = {f"{base}.{alias.name}" for alias in node.names}
+            names |= {name if _file(name) else base for name in whole}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack += node.orelse
+        else:
+            for block in _BLOCKS:
+                stack += getattr(node, block, ())
     return frozenset(_itself(name) for name in names - NEUTRAL)
 
 
@@ -132,6 +136,7 @@ def _itself(module: str) -> str:
     return f"{module}.__init__" if path is not None and path.stem == "__init__" else module
 
 
+@cache
 def _file(module: str) -> Path | None:
     """The file of a module, or of the ``__init__`` of a package; None if there is none."""
     try:
@@ -190,7 +195,7 @@ def read(path: Path) -> bytes:
 
 def forget() -> None:
     """Clear all caches, after a file or a package has changed."""
-    for remembered in (_version, imported, installed, module_digest, _tree, _imports):
+    for remembered in (_version, imported, installed, module_digest, _tree, _imports, _file):
         remembered.cache_clear()
 
 
@@ -222,33 +227,37 @@ def _said(value: object) -> list[str]:
     said: list[str] = []
     stack: list[object] = [value]
     while stack:
-        match stack.pop():
-            case _Text(text):
-                said.append(text)
-            case ast.AST() as node:
-                said.append(f"{type(node).__name__}(")
-                stack.append(_Text(")"))
-                for name in reversed(node._fields):
-                    part = getattr(node, name, None)
-                    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some of them with an empty text
-                        part = [piece for piece in node.values if getattr(piece, "value", None) != ""]
-                    if part is not None and part != []:  # fields that later versions of Python add are None or empty
-                        stack += [part, _Text(f"{name}=")]
-            case list() as items:
-                said.append("[")
-                stack += [_Text("]"), *reversed([item for item in items if not _is_text(item)])]
-            case leaf:
-                said.append(f"{leaf!a},")  # ASCII: which characters repr() escapes depends on the Unicode version
+        node = stack.pop()
+        if isinstance(node, _Text):
+            said.append(node.text)
+        elif isinstance(node, ast.AST) and not node._fields:  # such as Load and Add: a third of all nodes
+            said.append(f"{type(node).__name__}()")
+        elif isinstance(node, ast.AST):
+            said.append(f"{type(node).__name__}(")
+            stack.append(_CLOSE)
+            for name in reversed(node._fields):
+                part = getattr(node, name, None)
+                if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some of them with an empty text
+                    part = [piece for piece in node.values if getattr(piece, "value", None) != ""]
+                if part is not None and part != []:  # fields that later versions of Python add are None or empty
+                    stack += (part, _Text(f"{name}="))
+        elif isinstance(node, list):
+            said.append("[")
+            stack.append(_CLOSE_LIST)
+            stack += reversed([item for item in node if not _is_text(item)])
+        else:
+            said.append(f"{node!a},")  # ASCII: which characters repr() escapes depends on the Unicode version
     return said
 
 
 class _Text:
     """Text to write, on the stack of nodes to visit."""
 
-    __match_args__ = ("text",)
-
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+_CLOSE, _CLOSE_LIST = _Text(")"), _Text("]")
 
 
 def _is_text(node: object) -> bool:

@@ -18,8 +18,9 @@ class Necgs(NecgsCodec):
         bit, λ.
     k : int
         Resolution of the volumes; 0 takes the effort's.
-    representation : {"tsdf-def", "tsdf"}
-        Volumes with or without deformation (Table 2, Fig. 7); for ``convolution`` only.
+    representation : {"", "tsdf-def", "tsdf"}
+        Volumes with or without deformation (Table 2, Fig. 7), for ``convolution`` and ``sparse``; "" takes the
+        design's: with it for ``convolution``, without for ``sparse``.
     objective : {"", "closest-point", "render", "none"}
         Loss that fits the volumes to the meshes; "" takes the effort's.
     encoder : {"auto-decoder", "autoencoder"}
@@ -45,7 +46,7 @@ class Necgs(NecgsCodec):
         *,
         design: str = "convolution",
         k: int = 0,
-        representation: str = "tsdf-def",
+        representation: str = "",
         objective: str = "",
         encoder: str = "auto-decoder",
         ssim: float = 10.0,
@@ -54,7 +55,7 @@ class Necgs(NecgsCodec):
         optimiser: str = "muon",
         coder: str = "range",
     ) -> None:
-        published = {"representation": "tsdf-def", "encoder": "auto-decoder", "ssim": 10.0}
+        published = {"representation": "", "encoder": "auto-decoder", "ssim": 10.0}
         published |= {"tree": True, "optimiser": "muon"}
         own = {"representation": representation, "encoder": encoder, "ssim": ssim, "tree": tree, "optimiser": optimiser}
         changed = {name: value for name, value in own.items() if value != published[name]}  # other designs refuse them

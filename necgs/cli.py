@@ -289,7 +289,7 @@ def _load(file: Path) -> trimesh.Trimesh:
         raise BadMesh(f"{file}: not readable: {error}") from error
     if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
         raise BadMesh(f"{file}: no triangles in it")
-    return mesh
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)  # that of a PLY file also holds the file's arrays
 
 
 def _read(stream: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +14,10 @@ import hypothesis
 import numpy as np
 import pytest
 import trimesh
+import typer.main
 
 pytest.register_assert_rewrite("common")
-hypothesis.settings.register_profile("gcbench", max_examples=40, deadline=None)  # where a test names no number
+hypothesis.settings.register_profile("gcbench", max_examples=25, deadline=None)  # where a test names no number
 hypothesis.settings.load_profile("gcbench")
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -38,33 +40,42 @@ def _environment(tmp_path_factory):
         yield
 
 
+def _warm(preload: tuple[str, ...]) -> tuple[str, ...]:
+    return (*preload, "gcbench_warm") if "gcbench.geometry.nearest_kernels" in preload else preload
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_templates(_environment) -> Iterator[None]:
     """Let all runs of the session fork their workers from the same templates: starting a pair costs two seconds.
 
-    A run in another environment than these tests share, such as one with a variable that a test set, has its own.
+    A run in another environment than these tests share, such as one with a variable that a test set, has its own. The
+    template of measuring workers has measured once, which saves each of them half a second.
     """
-    from gcbench.bench.run.slot import Templates
+    from gcbench.bench.run import slot
+    from gcbench.bench.run.slot import Template, Templates
 
     start, end = Templates.__init__, Templates.close
-    shared: dict[tuple[int, frozenset[tuple[str, str]]], Templates] = {}
+    shared: dict[tuple[int, tuple[str, ...], frozenset[tuple[str, str]]], Templates] = {}
 
     def environment() -> dict[str, str]:
-        nothing_to_workers = {"PYTEST_CURRENT_TEST", "COLUMNS", "BENCH_DATA", "TCM_ENABLE"}  # Open3D sets the last
+        # Packages set the last two when they are imported.
+        nothing_to_workers = {"PYTEST_CURRENT_TEST", "COLUMNS", "BENCH_DATA", "TCM_ENABLE", "TORCHINDUCTOR_CACHE_DIR"}
         return {name: value for name, value in os.environ.items() if name not in nothing_to_workers}
 
     plain = environment()
     with_suites = {**plain, "PYTHONPATH": os.pathsep.join([str(SUITES), plain["PYTHONPATH"]])}
 
-    def share(templates: Templates, threads: int) -> None:
+    def share(templates: Templates, threads: int, *preload: tuple[str, ...]) -> None:
         now = environment()
         if now not in (plain, with_suites):
-            start(templates, threads)
+            start(templates, threads, *preload)
             return
-        key = (threads, frozenset(now.items()))
+        key = (threads, sum(preload, ()), frozenset(now.items()))
         if key not in shared:
             shared[key] = object.__new__(Templates)
-            start(shared[key], threads)
+            with pytest.MonkeyPatch.context() as warm:
+                warm.setattr(slot, "Template", lambda threads, preload: Template(threads, _warm(preload)))
+                start(shared[key], threads, *preload)
         templates.__dict__.update(shared[key].__dict__)
 
     def close(templates: Templates) -> None:
@@ -77,6 +88,14 @@ def _shared_templates(_environment) -> Iterator[None]:
         yield
     for templates in shared.values():
         templates.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """Let ``bench``, called hundreds of times in this process, put its options together once: that takes 0.1 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 REAL_DATA = os.environ.get("BENCH_DATA")

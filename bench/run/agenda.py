@@ -14,8 +14,9 @@ class Agenda:
     """Waiting tasks.
 
     Measurements come first, so that few decoded meshes fill the spool. Codings of single meshes follow, mesh by mesh,
-    so that they share the samples of the original. Sets come last. :meth:`add` may be called while an executor runs:
-    the coding of a set adds the measurements of its meshes.
+    so that they share the samples of the original. Sets come last, and the last planned set first: high rates take the
+    longest, and short tasks at the end keep all slots at work. :meth:`add` may be called while an executor runs: the
+    coding of a set adds the measurements of its meshes.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class Agenda:
             for queues in (self._measure, self._code):
                 if queues:
                     return _pop(queues, at_hand, others)
-            return self._sets.popleft()
+            return self._sets.pop()
 
     def clear(self) -> None:
         """Remove all tasks."""

@@ -29,6 +29,8 @@ class LocalExecutor:
         Deadline and memory of a task.
     pinned : bool
         Pin every slot to its own cores, for timing.
+    preload : tuple of str
+        Packages that all workers of codecs find imported.
     """
 
     def __init__(
@@ -39,11 +41,12 @@ class LocalExecutor:
         threads: int = 1,
         limit: TaskLimits = TaskLimits(),
         pinned: bool = False,
+        preload: tuple[str, ...] = (),
     ) -> None:
         self.slots = jobs
         self._folders = folders
         shutil.rmtree(folders.scratch, ignore_errors=True)  # of a killed run
-        self._templates = Templates(threads)
+        self._templates = Templates(threads, preload)
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         # Slots that fill the machine are pinned too: nothing else limits libraries that ignore thread counts (TBB in
         # Open3D and Manifold).

@@ -5,7 +5,7 @@
   run so far. If nothing is known of a codec, its other rates in this run stand in, or else the mean of all codings.
 - A running coding that reports progress, such as a set, has the rest of its estimate left; the nearer to its end, the
   more its own pace counts.
-- Sets come last. They are put, one after the other, on the slot that is free first.
+- Sets come last, the last planned set first. They are put, one after the other, on the slot that is free first.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class TimeLeft:
             return None
         slots = [work / self.slots] * self.slots
         running = [name for name in self._sets if name in self._running]
-        for name in [*running, *(name for name in self._sets if name not in running)]:
+        for name in [*running, *(name for name in reversed(self._sets) if name not in running)]:
             unit = self._sets[name]
             whole = self._coding_s(_group(unit)) * len(unit.usable)
             left = self._running[name].left_s(whole) if name in self._running else whole

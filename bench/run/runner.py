@@ -33,6 +33,10 @@ from gcbench.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gcbench.codecs import Codec
+
+_SLOW_PACKAGES = ("torch", "numba")  # to import; neither starts a thread by that
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -114,6 +118,7 @@ def run_plan(
         raise UsageError("a timing pass runs alone: one job, one thread")
     begin = time.monotonic()
     chosen = () if plan.timing else suite_ids(suites)
+    codecs = [CODECS.create(address) for address in plan.codecs]
     with _closing(executor), store.writing():
         keep_names(store, plan.names)
         work = Outstanding(store, chosen, limit, retry_failed=retry_failed)
@@ -130,9 +135,10 @@ def run_plan(
                 threads=1 if plan.timing else threads or default_threads(jobs),
                 limit=limit,
                 pinned=plan.timing is not None,
+                preload=_preload(codecs),
             ),
             facts | {"jobs": jobs, "threads": threads, **asdict(limit)},
-            [CODECS.create(address) for address in plan.codecs],
+            codecs,
             on_tick,
             known=known,
         )
@@ -186,6 +192,12 @@ def measure_run(
             on_tick,
         )
     return work.measured
+
+
+def _preload(codecs: Iterable[Codec]) -> tuple[str, ...]:
+    """Packages to import once for all workers: torch, which takes two seconds, with numba, if a codec has both."""
+    wanted = {package for codec in codecs for package in codec.packages}
+    return _SLOW_PACKAGES if wanted.issuperset(_SLOW_PACKAGES) else ()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from gcbench.bench.run.process import (
     WorkerError,
 )
 from gcbench.bench.run.spool import Spool
+from gcbench.bench.run.turns import FirstAlone
 from gcbench.bench.run.work import Outcome, Task, TaskLimits
 from gcbench.bench.store.records import CodedMesh, Coding, Cost, Measurement, RanOn, Stage, Status
 from gcbench.errors import StoreError
@@ -43,12 +44,21 @@ TIMING_WARM_UP, TIMING_REPEATS = 1, 5
 
 
 class Templates:
-    """The templates that workers are forked from: one for codecs, and one that also imports what metrics need."""
+    """The templates that workers are forked from: one for codecs, and one that also imports what metrics need.
 
-    def __init__(self, threads: int) -> None:
-        codecs = Template(threads, ("gcbench.bench.run.stages", "trimesh"))
+    Parameters
+    ----------
+    threads : int
+        Threads of every library.
+    preload : tuple of str
+        Packages that the template for codecs imports too. An import must start no threads.
+    """
+
+    def __init__(self, threads: int, preload: tuple[str, ...] = ()) -> None:
+        codecs = Template(threads, ("gcbench.bench.run.stages", "trimesh", *preload))
         metrics = Template(threads, ("gcbench.bench.run.stages", "trimesh", "gcbench.geometry.nearest_kernels"))
         self._of_role = {"encode": codecs, "decode": codecs, "measure": metrics}
+        self.first_alone = FirstAlone()
         for template in (codecs, metrics):
             template.start()
 
@@ -379,7 +389,10 @@ class Slot:
                 raise of_error(stage, error, limits, took) from None
 
     def _prepare_side_by_side(self, codec: str) -> None:
-        """Load a codec into the encode and the decode worker in parallel; errors show in the later calls."""
+        """Load a codec into the encode and the decode worker; errors show in the later calls.
+
+        In parallel, except for the first slot that loads it (see ``turns.py``).
+        """
 
         def prepare(stage: Stage, address: str) -> None:
             with contextlib.suppress(WorkerError):
@@ -398,7 +411,8 @@ class Slot:
         worker.start()
         prepared = (worker.pid, what)
         if prepared not in self._prepared:
-            worker.call(function, what, CallLimits(PREPARE_LIMIT_S, self.limit.memory_bytes))
+            with self._templates.first_alone.turn(what.partition("[")[0]):
+                worker.call(function, what, CallLimits(PREPARE_LIMIT_S, self.limit.memory_bytes))
             self._prepared.add(prepared)
 
     def _empty_scratch(self) -> None:

@@ -238,8 +238,8 @@ def _weld(vertices: Vertices, faces: NDArray[np.integer[Any]]) -> tuple[Vertices
 MESHES: Mapping[str, Callable[[], tuple[Vertices, Faces]]] = MappingProxyType(
     {
         "cad/flange": flange,
-        "cad/enclosure": enclosure,
         "cad/heat-sink-open": heat_sink_open,
+        "cad/enclosure": enclosure,
         "cad/gear": gear,
         "cad/bracket": bracket,
         "cad/hex-bolt": hex_bolt,

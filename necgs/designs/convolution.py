@@ -86,7 +86,7 @@ class Training:
 FAST = Training(batch=1, learning_rate=2e-3, feature_speed=5.0, clip=2.0)
 _TOPS: dict[Effort, int] = {"quick": 24, "standard": 32, "paper": PUBLISHED_WIDTHS[0]}
 _TRAININGS: dict[Effort, Training] = {
-    "quick": replace(FAST, epochs=50, fit_steps=20),
+    "quick": replace(FAST, epochs=50, fit_steps=10),
     "standard": FAST,
     "paper": Training(),
 }

@@ -84,7 +84,7 @@ class Training:
 
 
 _TRAININGS: dict[Effort, Training] = {
-    "quick": Training(effort_objective("quick"), epochs=12, batch=1024, least_steps=600, fit_steps=20),
+    "quick": Training(effort_objective("quick"), epochs=12, batch=1024, least_steps=600, fit_steps=10),
     "standard": Training(effort_objective("standard"), epochs=150, batch=2048, least_steps=3000),
     "paper": Training(effort_objective("paper"), epochs=1000, batch=8192, least_steps=20_000),
 }

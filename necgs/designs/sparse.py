@@ -10,6 +10,9 @@ where the bits are those that the entropy coder will take. λ is the rate: one a
 weights of the decoder are coded as differences to a prior, a decoder that ships with the program and was trained on
 generated shapes; latents are coded as differences to those of similar meshes (``sparse_coding``).
 
+With ``representation=tsdf-def``, the blocks near the surface also get a displacement for each of their grid vertices.
+Training then compares with volumes that were fitted to the meshes.
+
 ``sparse_network`` has the decoder, ``sparse_targets`` what it learns, ``sparse_training`` the training, and
 ``sparse_prior`` the decoder that ships. ``docs/set-codecs.md`` explains the design with figures.
 """
@@ -48,10 +51,13 @@ Optimiser = Literal["muon", "adam"]
 
 PRIOR = Path(__file__).with_name("sparse_prior.safetensors")
 _DIGEST_BYTES = 4
+_REPRESENTATIONS = ("tsdf", "tsdf-def")
+_VOLUMES = tuple((k, deformation) for deformation in (False, True) for k in _RESOLUTIONS)  # by their number in streams
 _PRICES = (1, 100_000)
 PRICE_UNIT = 1e-7
 _OWN_PRICE = 160
 _BLOCK_BYTES, _VERTEX_BYTES = 512, 15  # that a decoder holds for each block and each grid vertex
+_DEFORMATION_BYTES = 28  # for each grid vertex: three channels, of all blocks, and of the volume
 
 
 @cache
@@ -91,6 +97,8 @@ class Training:
         Whether the rate of latents is that of differences to a similar mesh.
     adding_steps : int
         For meshes that are added to a stream.
+    fit_steps : int
+        Steps of the fit of a deformed volume.
     """
 
     epochs: int
@@ -101,12 +109,13 @@ class Training:
     optimiser: Optimiser = "muon"
     tree: bool = True
     adding_steps: int = 150
+    fit_steps: int = 40
 
 
 _TRAININGS: Mapping[Effort, Training] = {
-    "quick": Training(epochs=0, least_steps=60, batch=4, learning_rate=0.004),
+    "quick": Training(epochs=0, least_steps=60, batch=4, learning_rate=0.004, fit_steps=20),
     "standard": Training(epochs=60, least_steps=800),
-    "paper": Training(epochs=1000, least_steps=6000),
+    "paper": Training(epochs=1000, least_steps=6000, fit_steps=150),
 }
 
 
@@ -121,6 +130,8 @@ class Sparse(Design[Training]):
     price : int
         λ, what a bit costs training, in 1e-7 of the unit of the distance, which is the truncation (0.75 of a block's
         side). Decoding does not need the price; meshes that are added to a stream are.
+    deformation : bool
+        Whether the decoder displaces grid vertices, too: volumes of 4 channels (TSDF-Def) instead of 1.
 
     Raises
     ------
@@ -144,6 +155,7 @@ class Sparse(Design[Training]):
 
     resolution: int
     price: int
+    deformation: bool = False
 
     def __post_init__(self) -> None:
         if not _PRICES[0] <= self.price <= _PRICES[1]:
@@ -155,6 +167,11 @@ class Sparse(Design[Training]):
     def vertices_per_block(self) -> int:
         """Grid vertices in a block."""
         return (self.resolution // BLOCKS) ** 3
+
+    @property
+    def channels_of_volumes(self) -> int:
+        """The signed distance, and three of deformation."""
+        return 4 if self.deformation else 1
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter, outputs first, in the order in which they are stored."""
@@ -173,6 +190,8 @@ class Sparse(Design[Training]):
             "hidden": (self.hidden, d),
             "values": (self.vertices_per_block, self.hidden),
         }
+        if self.deformation:
+            weights["moves"] = (3 * self.vertices_per_block, self.hidden)
         shapes: dict[str, tuple[int, ...]] = {}
         for name, shape in weights.items():
             shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
@@ -205,6 +224,7 @@ class Sparse(Design[Training]):
         epochs: int = 0,
         adding_steps: int = 0,
         objective: str = "",
+        representation: str = "tsdf",
         price: int = 0,
         optimiser: str = "muon",
         tree: bool = True,
@@ -222,10 +242,13 @@ class Sparse(Design[Training]):
             As of the class.
         epochs, adding_steps, optimiser, tree
             As of :class:`Training`.
+        representation : {"tsdf", "tsdf-def"}
+            Volumes without or with deformation.
         objective : {"", "none"}
-            The design learns signed distances as they are.
+            Signed distances are learned as they are. Deformed volumes are fitted to closest points, without a choice.
         """
-        one_of("objective", objective, ("", "none"))
+        deformation = one_of("representation", representation, _REPRESENTATIONS) == "tsdf-def"
+        one_of("objective", objective, ("",) if deformation else ("", "none"))
         one_of("width", width, (0,))
         if min(epochs, adding_steps, price) < 0:
             raise UsageError("epochs, adding_steps and price cannot be negative")
@@ -238,19 +261,21 @@ class Sparse(Design[Training]):
             optimiser=one_of("optimiser", optimiser, get_args(Optimiser)),
             tree=tree,
         )
-        return cls(one_of("k", k, (0, *_RESOLUTIONS)) or _RESOLUTION[effort], price or _OWN_PRICE), training
+        resolution = one_of("k", k, (0, *_RESOLUTIONS)) or _RESOLUTION[effort]
+        return cls(resolution, price or _OWN_PRICE, deformation), training
 
     def write(self, writer: Writer) -> None:
-        """Write resolution, price, and which prior the weights are differences to."""
-        writer.choice(self.resolution, _RESOLUTIONS).number(self.price).byte(*prior_digest())
+        """Write resolution and representation, price, and which prior the weights are differences to."""
+        writer.choice((self.resolution, self.deformation), _VOLUMES).number(self.price).byte(*prior_digest())
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
         """Read the configuration."""
-        resolution, price = fields.choice("resolution", _RESOLUTIONS), fields.number("price", *_PRICES)
+        resolution, deformation = fields.choice("resolution and representation", _VOLUMES)
+        price = fields.number("price", *_PRICES)
         if bytes(fields.byte("hash of the prior") for _ in range(_DIGEST_BYTES)) != prior_digest():
             raise BitstreamError("the stream's decoder is a difference to another prior than the one of this program")
-        return cls(resolution, price)
+        return cls(resolution, price, deformation)
 
     def tensors(self) -> dict[str, Symbols]:
         """Weights and biases of all layers."""
@@ -273,16 +298,18 @@ class Sparse(Design[Training]):
         adds = 0
         for (side, inputs, doubled), width in zip(grids, dense, strict=True):
             adds += side**3 * width * (inputs * doubled + (width if doubled else inputs) * 27)
-        side_adds = last * last * 27 + last * dense[-1] + last * self.hidden + self.vertices_per_block * self.hidden
+        outputs = self.channels_of_volumes * self.vertices_per_block
+        side_adds = last * last * 27 + last * dense[-1] + last * self.hidden + outputs * self.hidden
         voxels = self.resolution**3
-        memory = _BLOCK_BYTES * BLOCKS**3 + _VERTEX_BYTES * voxels
+        memory = _BLOCK_BYTES * BLOCKS**3 + (_VERTEX_BYTES + _DEFORMATION_BYTES * self.deformation) * voxels
         return Cost(memory, voxels, adds + BLOCKS**3 * side_adds)
 
     def describe(self) -> str:
         """The configuration in one line."""
         count = sum(map(prod, self.parameter_shapes().values()))
+        what = "signed distances and deformation" if self.deformation else "signed distances"
         return (
-            f"signed distances at {self.resolution}³ vertices; decoder {'-'.join(map(str, self.widths))}, "
+            f"{what} at {self.resolution}³ vertices; decoder {'-'.join(map(str, self.widths))}, "
             f"{count} parameters; latents {self.channels} × {LATENT_SIDE}³; a bit costs {self.price}e-7"
         )
 

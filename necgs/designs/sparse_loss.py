@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcbench.necgs.designs import sparse_network
-from gcbench.necgs.designs.sparse import BLOCKS, THRESHOLD
+from gcbench.necgs.designs.sparse import BLOCKS, THRESHOLD, TRUNCATION
 from gcbench.necgs.designs.sparse_targets import UNIT, Target
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ OTHER_BLOCKS = 1000  # of a mesh, far from the surface, whose means and scores a
 MOST_WRONG = 100  # blocks of a mesh that the decoder would choose and that are far from the surface
 _FAR_SHARE = 0.1  # of a block far from the surface, in the losses of means and scores
 _FAR_WEIGHT = 0.02  # of a value that is far from the surface
+_HALF_CELL = 0.5 / TRUNCATION  # a deformation of 1, over the truncation, times the cells of a block's side
 _SPREAD = 1 / 3  # how fast the weight of a value falls off with its distance, in truncations: one cell at K = 128
 
 
@@ -39,6 +40,8 @@ def distortion(
     values: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Two losses: the mean weighted error of values near the surface, and that of means and scores of blocks.
+
+    The error of a vertex's deformation is added to that of its value, both as lengths.
 
     Parameters
     ----------
@@ -58,6 +61,8 @@ def distortion(
     count = targets[0].values.shape[1]
     vertices = rng.permutation(count)[: max(1, round(VERTEX_SHARE * count))]
     blocks, wanted = [], []  # of values
+    deformed = targets[0].moves is not None
+    moved, moves = [], []  # of the same blocks, and what their vertices are displaced by
     places, labels, goal_means, counts = [], [], [], []  # of means and scores: blocks near the surface and some others
     for i, target in enumerate(targets):
         chosen[i, target.near] = False
@@ -78,6 +83,11 @@ def distortion(
         blocks += [target.near[kept].astype(np.int64) + i * _ROWS, wrong + i * _ROWS]
         side = np.sign(target.mean_of_blocks[wrong])[:, None] * np.full(len(vertices), UNIT, np.float32)
         wanted += [target.values[kept][:, vertices].astype(np.float32), side]
+        if target.moves is not None:
+            number = np.cumsum(target.crossed) - 1
+            crossed = target.crossed[kept]
+            moved += [crossed, np.zeros(len(wrong), bool)]
+            moves.append(target.moves[number[kept[crossed]]][:, :, vertices])
 
     def put(parts: Sequence[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts, dtype=np.float32)).to(latents.device)
@@ -88,7 +98,11 @@ def distortion(
         shown = torch.from_numpy(vertices).to(latents.device)
         found = sparse_network.fine(weights, trunk, means, np.concatenate(blocks), shown)
         weight = torch.exp(goal.abs() / -_SPREAD).add_(_FAR_WEIGHT)
-        fine = (weight * _error(found, goal)).sum() / weight.sum()
+        fine = (weight * _error(found[0], goal)).sum() / weight.sum()
+        if deformed:
+            some = torch.from_numpy(np.concatenate(moved)).to(latents.device)
+            error = (found[1:, some].transpose(0, 1) - put(moves) / UNIT).abs().sum(1)
+            fine = fine + _HALF_CELL / round(count ** (1 / 3)) * (weight[some] * error).sum() / weight.sum()
     rows = torch.from_numpy(np.concatenate(places)).to(latents.device)
     share = put(counts)
     mean_error = _error(means.reshape(-1)[rows], put(goal_means) / UNIT)

@@ -4,6 +4,7 @@
                                                                          └→ 32³ → convolution at blocks → their values
 
 A block with a positive score gets a value for each of its grid vertices; every other block has the sign of its mean.
+A decoder with deformation has a second layer beside that of the values, for three more channels.
 The convolution at a block computes what it needs of all 27 neighbours, so that the values of a block do not depend on
 which other blocks were chosen: the choice decides what is computed, never what comes out.
 """
@@ -63,7 +64,7 @@ def coarse(weights: Weights, latents: Tensor, precision: torch.dtype) -> tuple[T
 def fine(
     weights: Weights, trunk: Tensor, means: Tensor, blocks: NDArray[np.int64], vertices: Tensor | None = None
 ) -> Tensor:
-    """Values at the grid vertices of some blocks.
+    """The channels of a volume at the grid vertices of some blocks.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def fine(
 
     Returns
     -------
-    (N, V) float32
-        Signed distances over the truncation.
+    (channels, N, V) float32
+        Signed distances over the truncation; and where there are weights for it, the deformation along x, y, z.
     """
     kind, device = trunk.dtype, trunk.device
     parents, rows, places, around, back = (torch.from_numpy(index).to(device) for index in _window(blocks, len(trunk)))
@@ -90,12 +91,20 @@ def fine(
     h = _residual(x, weights["at32.weight"], around, back)
     h = functional.silu(h + weights["at32.bias"].to(kind))
     h = functional.silu(functional.linear(h, weights["hidden.weight"].to(kind), weights["hidden.bias"].to(kind)))
+    h = h.float()
     last, bias = weights["values.weight"], weights["values.bias"]
     between = _between(round(len(weights["values.bias"]) ** (1 / 3)), device)
     if vertices is not None:
         last, bias, between = last[vertices], bias[vertices], between[vertices]
     known = torch.cat([means.reshape(-1).index_select(0, places), means.new_ones(1)])  # 1, outside, beyond the cube
-    return functional.linear(h.float(), last, bias) + known[around] @ between.t()
+    values = functional.linear(h, last, bias) + known[around] @ between.t()
+    if "moves.weight" not in weights:
+        return values[None]
+    last, bias = weights["moves.weight"].reshape(3, -1, h.shape[1]), weights["moves.bias"].reshape(3, -1)
+    if vertices is not None:
+        last, bias = last[:, vertices], bias[:, vertices]
+    moves = functional.linear(h, last.flatten(0, 1), bias.flatten())
+    return torch.cat([values[None], moves.reshape(len(h), 3, -1).transpose(0, 1)])
 
 
 class _Rows(torch.autograd.Function):
@@ -228,12 +237,12 @@ class SparseDecoder(Decoder):
     """The decoder of one stream. It computes in float32 on every machine."""
 
     def __init__(self, design: Sparse, parameters: Parameters, device: str) -> None:
-        self.resolution = design.resolution
+        self.resolution, self._channels = design.resolution, design.channels_of_volumes
         self._weights = {name: t.to(device) for name, t in weights_of(design, parameters).items()}
         self._device = device
 
     def volume(self, features: Array, watch: Callable[[], None]) -> NDArray[np.float32]:
-        """Signed distances over the truncation; ±1 away from the surface."""
+        """Signed distances over the truncation, ±1 away from the surface; and deformation, 0 there."""
         watch()
         latents = torch.from_numpy(features.astype(np.float32) - LATENT_LEVELS // 2).to(self._device)
         with torch.inference_mode():
@@ -243,11 +252,12 @@ class SparseDecoder(Decoder):
         if not (np.isfinite(values).all() and bool(means.isfinite().all())):
             raise BitstreamError("the weights of the stream give values that are not finite")
         side = self.resolution // BLOCKS
-        outside = np.where(means.reshape(-1).cpu().numpy() < 0, np.float32(-1), np.float32(1))
-        volume = np.repeat(outside[:, None], side**3, 1)
-        volume[blocks] = values
-        volume = volume.reshape(*(BLOCKS,) * 3, *(side,) * 3).transpose(0, 3, 1, 4, 2, 5)
-        return np.ascontiguousarray(volume.reshape(1, *(self.resolution,) * 3))
+        volume = np.zeros((self._channels, *(self.resolution,) * 3), np.float32)
+        blocked = volume.reshape(self._channels, *(BLOCKS, side) * 3).transpose(0, 1, 3, 5, 2, 4, 6)  # the same memory
+        blocked[0] = np.where(means[0, ..., None, None, None].cpu().numpy() < 0, -1, 1)
+        x, y, z = np.unravel_index(blocks, (BLOCKS,) * 3)
+        blocked[:, x, y, z] = values.reshape(self._channels, -1, side, side, side)
+        return volume
 
 
 @numba.njit(cache=True)

@@ -49,9 +49,11 @@ class Prior:
         """Parameters of a design's decoder by name.
 
         The prior has values at 4³ vertices of a block. A coarser grid has every second of them, or the first; a finer
-        one has values between, along straight lines.
+        one has values between, along straight lines. The prior displaces no vertex.
         """
         found = {name: self._tensors[name] for name in design.parameter_shapes() if name in self._tensors}
+        if design.deformation:
+            found |= {name: torch.zeros(design.parameter_shapes()[name]) for name in ("moves.weight", "moves.bias")}
         if missing := design.parameter_shapes().keys() - found.keys():
             raise BenchError(f"the prior of sparse has no tensor {min(missing)}")
         side = design.resolution // BLOCKS

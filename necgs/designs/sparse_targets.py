@@ -4,6 +4,8 @@ A block is a cube of grid vertices, one of 32³. A block whose vertices are all 
 other blocks, about a fifth of them, keep a byte for each vertex. The targets of a human at K = 128 take half a megabyte
 instead of the eight of a dense volume. With a work folder, the targets of a set lie there, and a few hundred of them
 are in memory.
+
+Of a design with deformation, the targets come from volumes that were fitted to the meshes.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from gcbench.geometry.tsdf import band_distance, tsdf
 from gcbench.geometry.winding import merged_triangles
 from gcbench.necgs import kept_arrays
 from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION
+from gcbench.necgs.fit import FIT_VERSION, fit
 from gcbench.necgs.processes import spread
 
 if TYPE_CHECKING:
@@ -54,12 +57,15 @@ class Target:
     means : (32³, 8) int8
         ``UNIT`` times the mean of the values in each octant of each block. A block that is not in ``near`` has one
         value: that of its sign.
+    moves : (C, 3, s³) int8 or None
+        ``UNIT`` times the deformation of the vertices of the blocks in ``crossed``; None is none.
     """
 
     near: NDArray[np.int32]
     values: NDArray[np.int8]
     crossed: NDArray[np.bool_]
     means: NDArray[np.int8]
+    moves: NDArray[np.int8] | None = None
 
     @cached_property
     def mean_of_blocks(self) -> NDArray[np.float32]:
@@ -75,7 +81,11 @@ class Target:
         return found
 
     def turned(self, axes: Sequence[int], flipped: Sequence[bool]) -> Target:
-        """The target of the mesh after a permutation of its axes, then mirrored along some of them."""
+        """The target of the mesh after a permutation of its axes, then mirrored along some of them.
+
+        Without deformation: the prior has none.
+        """
+        assert self.moves is None
         place = np.stack(np.unravel_index(self.near, (BLOCKS,) * 3))[list(axes)]
         place = np.where(np.array(flipped)[:, None], BLOCKS - 1 - place, place)
         near = np.ravel_multi_index(tuple(place), (BLOCKS,) * 3)
@@ -89,11 +99,11 @@ class Target:
         return Target(near[order].astype(np.int32), values, self.crossed[order], means.reshape(-1, 8))
 
 
-_NAMES = frozenset(Target.__dataclass_fields__)  # arrays of a file
+_NAMES = frozenset(Target.__dataclass_fields__) - {"moves"}  # arrays of a file
 
 
-def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Target:
-    """Compute the target of a mesh in [-1, 1]³.
+def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1, fit_steps: int = 0) -> Target:
+    """Compute the target of a mesh in [-1, 1]³; with steps of a fit, that of a volume with deformation.
 
     A mesh without an inside, for example a sheet, becomes a thin shell.
 
@@ -103,6 +113,8 @@ def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Target:
         The mesh has no faces, a coordinate is not finite, or a vertex is outside [-1, 1]³.
     """
     grid = Grid(resolution, TRUNCATION * resolution / BLOCKS)
+    if fit_steps:
+        return blocks_of(*fit(mesh, grid, steps=fit_steps, threads=threads))
     volume = tsdf(mesh, grid, threads)
     if not (volume < 0).any():
         vertices, faces = merged_triangles(mesh)
@@ -111,8 +123,8 @@ def target(mesh: trimesh.Trimesh, resolution: int, threads: int = 1) -> Target:
     return blocks_of(volume)
 
 
-def blocks_of(volume: NDArray[np.float32]) -> Target:
-    """The target that a dense volume (K, K, K) amounts to."""
+def blocks_of(volume: NDArray[np.float32], *moves: NDArray[np.float32]) -> Target:
+    """The target that dense channels (K, K, K) amount to: the signed distance, and none or three of deformation."""
     bytes_ = np.rint(volume * UNIT).clip(-UNIT, UNIT).astype(np.int8)
     bytes_[bytes_ == 0] = np.where(volume[bytes_ == 0] < 0, -1, 1)  # a byte keeps the side
     inside = bytes_ < 0
@@ -130,7 +142,8 @@ def blocks_of(volume: NDArray[np.float32]) -> Target:
     side = len(volume) // half
     grid: NDArray[np.int8] = np.rint(octants.mean(1, dtype=np.float32)).astype(np.int8).reshape((side,) * 3)
     means = _blocked(grid, side // BLOCKS) if side > BLOCKS else np.repeat(grid.reshape(-1, 1), 8, 1)
-    return Target(near.astype(np.int32), blocks[near], crosses[near], means)
+    moved = [np.rint(_blocked(channel)[crosses] * UNIT).astype(np.int8) for channel in moves]
+    return Target(near.astype(np.int32), blocks[near], crosses[near], means, np.stack(moved, 1) if moves else None)
 
 
 class Targets(Sequence[Target]):
@@ -165,8 +178,10 @@ class Targets(Sequence[Target]):
         return hashlib.sha256("".join(self._keys).encode()).hexdigest()[:16]
 
 
-def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> Targets:
+def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job, fit_steps: int = 0) -> Targets:
     """The targets of a set, computed in as many processes as the job has threads, and kept in its work folder.
+
+    With steps of a fit, they are those of volumes with deformation.
 
     Raises
     ------
@@ -175,11 +190,12 @@ def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> Tar
     BenchError
         The folder cannot be written, or a file of it has gone or was damaged since.
     """
-    keys = [kept_arrays.key_of(f"target {_VERSION} {resolution}", mesh) for mesh in meshes]
+    recipe = f"target {_VERSION} {resolution}" + (f" fit {FIT_VERSION} {fit_steps}" if fit_steps else "")
+    keys = [kept_arrays.key_of(recipe, mesh) for mesh in meshes]
     paths = [job.work / "targets" / f"{key}.npz" for key in keys] if job.work else None
     there = [paths is not None and _kept(paths[i]) is not None for i in range(len(meshes))]
     arguments = {
-        i: (np.asarray(mesh.vertices), np.asarray(mesh.faces), resolution)
+        i: (np.asarray(mesh.vertices), np.asarray(mesh.faces), resolution, fit_steps)
         for i, mesh in enumerate(meshes)
         if not there[i]
     }
@@ -188,7 +204,8 @@ def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> Tar
         if paths is None:
             found[i] = one
         else:
-            kept_arrays.write(paths[i], {name: getattr(one, name) for name in _NAMES})
+            arrays = {name: getattr(one, name) for name in _NAMES}
+            kept_arrays.write(paths[i], arrays if one.moves is None else arrays | {"moves": one.moves})
         job.progress(done / len(meshes), f"distances of {done} of {len(meshes)} meshes")
     if paths is None:
         return Targets(keys, found.__getitem__)
@@ -205,11 +222,12 @@ def targets(meshes: Sequence[trimesh.Trimesh], resolution: int, job: Job) -> Tar
 
 def _kept(path: Path) -> Target | None:
     arrays: dict[str, Any] | None = kept_arrays.read(path)
-    return Target(**arrays) if arrays is not None and arrays.keys() == _NAMES else None
+    return Target(**arrays) if arrays is not None and arrays.keys() - {"moves"} == _NAMES else None
 
 
-def _target(vertices: NDArray[np.float64], faces: NDArray[np.int64], resolution: int) -> Target:
-    return target(trimesh.Trimesh(vertices, faces, process=False, validate=False), resolution)
+def _target(vertices: NDArray[np.float64], faces: NDArray[np.int64], resolution: int, fit_steps: int) -> Target:
+    mesh = trimesh.Trimesh(vertices, faces, process=False, validate=False)
+    return target(mesh, resolution, fit_steps=fit_steps)
 
 
 def _blocked(volume: NDArray[S], side: int = 0) -> NDArray[S]:

@@ -47,7 +47,8 @@ _LIMIT = LATENT_LEVELS // 2
 def compressed(design: Sparse, meshes: Sequence[trimesh.Trimesh], training: Training, job: Job) -> Trained:
     """Compute targets, and train decoder and latents on them."""
     with job.stage("volumes"):
-        found = targets(meshes, design.resolution, job.part(0, TARGET_SHARE))
+        fit_steps = training.fit_steps if design.deformation else 0
+        found = targets(meshes, design.resolution, job.part(0, TARGET_SHARE), fit_steps)
     torch.set_num_threads(job.threads)
     with job.stage("training"):
         state = SetTraining(design, found, training, job.seed, device=job.device, start=job.start)
@@ -67,7 +68,8 @@ def added(
 ) -> Array:
     """Fit latents to further meshes."""
     with job.stage("volumes"):
-        found = targets(meshes, design.resolution, job.part(0, TARGET_SHARE))
+        fit_steps = training.fit_steps if design.deformation else 0
+        found = targets(meshes, design.resolution, job.part(0, TARGET_SHARE), fit_steps)
     torch.set_num_threads(job.threads)
     with job.stage("training"):
         state = Adding(design, parameters, present, found, training=training, seed=job.seed, device=job.device)

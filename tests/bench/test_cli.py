@@ -233,7 +233,7 @@ def test_list_datasets_says_what_is_here(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(minis, "_make", lambda family, mesh: (np.eye(3), np.array([[0, 1, 2]])))  # real ones take time
     rows = {row["dataset"]: row for row in json.loads(bench("list", "datasets", "--format", "json").stdout)["datasets"]}
     assert set(rows) >= {"ama", "dt4d", "thingi10k", "mixed"}
-    assert rows["mixed"]["splits"]["mini"]["here"] == 12
+    assert rows["mixed"]["splits"]["mini"]["here"] == 6
     assert rows["ama"]["splits"]["all"]["here"] == 0
     assert rows["ama"]["splits"]["all"]["remedy"]
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 import trimesh
 
-from gcbench.bench.conformance import CHECKS, Crew, check, damage, shapes
+from gcbench import extras
+from gcbench.bench.conformance import CHECKS, Crew, check, damage, lab, sandbox, shapes
 from gcbench.bench.metrics.connectivity import connectivity as topology
 from gcbench.codecs import CODECS
 from gcbench.errors import CodecUnavailable, UsageError
@@ -78,6 +79,22 @@ def crew():
         yield crew
 
 
+@pytest.fixture(scope="module")
+def frameworks_at_hand():
+    """A crew whose workers are born with torch imported: a check starts several, and an import takes seconds."""
+    heavy = [name for name in ("numba", "torch") if extras.is_installed(name)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "_PRELOAD", (*sandbox._PRELOAD, *heavy))
+        with Crew() as crew:
+            yield crew
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let the two closed meshes of the checks have 1280 and 1024 triangles, a quarter of what they have."""
+    monkeypatch.setattr(lab, "good_meshes", lambda: (shapes.bumpy_sphere(3), shapes.lying_ring(32, 16)))
+
+
 def failing(report) -> set[str]:
     return {finding.check for finding in report.failures}
 
@@ -100,7 +117,14 @@ def test_a_fault_is_found_by_no_other_check(crew, codec):
     assert reason in report.failures[0].reason
 
 
-@pytest.mark.parametrize("codec", ["test-faulty", "test-faulty-set", pytest.param("draco", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "codec",
+    [
+        pytest.param("test-faulty", marks=pytest.mark.slow),
+        "test-faulty-set",
+        pytest.param("draco", marks=pytest.mark.slow),
+    ],
+)
 def test_a_codec_that_keeps_the_contract_passes(crew, codec):
     report = check(codec, crew=crew)
     assert report.ok, report
@@ -110,10 +134,10 @@ def test_a_codec_that_keeps_the_contract_passes(crew, codec):
 
 
 QUICKLY = {"raw-zstd", "draco", "draco-qem"}  # the others train, or reconstruct surfaces, for seconds to minutes
-# Codecs that train or reconstruct: CI checks two rates of each, after short trainings.
+# Codecs that train or reconstruct: CI checks two rates of each, after short trainings, with few mutants.
 BRIEF = {
     "keyspheres": "keyspheres[steps=150]",
-    "necgs": "necgs[epochs=40,objective=none]",
+    "necgs": "necgs[epochs=30,objective=none]",
     "nglod": "nglod[steps=150]",
     "ni": "ni",
     "pcgcv2": "pcgcv2",
@@ -121,15 +145,17 @@ BRIEF = {
     "quantdeepsdf": "quantdeepsdf[epochs=60,objective=none]",
     "sirsnc": "sirsnc",
 }
+FEW_MUTANTS = 20  # tests/codecs/test_hostile_streams.py has more of them
 
 
 @pytest.mark.slow
+@pytest.mark.contract
 # Those that take longest come first, so that two processes end at the same time.
 @pytest.mark.parametrize("codec", sorted(CODECS.builtins, key=lambda name: name not in BRIEF))
-def test_every_codec_of_ours_keeps_the_contract(crew, codec):
+def test_every_codec_of_ours_keeps_the_contract(frameworks_at_hand, small, codec):
     address = BRIEF.get(codec, codec)
     rates = [rate.label for rate in CODECS.create(address).rates("quick")[:2]] if codec in BRIEF else []
-    assert_kept(crew, address, rates)
+    assert_kept(frameworks_at_hand, address, rates, mutants=FEW_MUTANTS if codec in BRIEF else None)
 
 
 @pytest.mark.slow
@@ -138,12 +164,12 @@ def test_every_codec_that_trains_keeps_all_of_the_contract(crew, codec):
     assert_kept(crew, codec, [])
 
 
-def assert_kept(crew, codec, rates):
+def assert_kept(crew, codec, rates, mutants=None):
     try:
-        report = check(codec, rates=rates, quick=codec not in QUICKLY, deadline_s=900, crew=crew)
+        report = check(codec, rates=rates, quick=codec not in QUICKLY, deadline_s=900, mutants=mutants, crew=crew)
     except CodecUnavailable as error:
         pytest.skip(str(error))
-    assert report.ok, report
+    assert report.ok, "; ".join(f"{one.check}: {one.reason}" for one in report.failures)
 
 
 def test_what_an_unavailable_codec_says_is_what_is_raised(crew):

@@ -73,6 +73,9 @@ def test_the_published_settings():
         ("necgs[k=128]", "design.resolution", 128),
         ("necgs[coder=huffman]", "coder", "huffman"),
         ("necgs[design=latent_mlp]", "design.width", 64),
+        ("necgs[design=sparse]", "design.deformation", False),
+        ("necgs[design=sparse,representation=tsdf-def]", "design.deformation", True),
+        ("necgs[representation=tsdf-def]", "design.deformation", True),
         ("quantdeepsdf[latent=16]", "design.latent", 16),
         ("quantdeepsdf[encoding=fourier]", "design.octaves", 4),
     ],
@@ -96,6 +99,7 @@ def test_golden_streams():
         "necgs[coder=zip]",
         "necgs[design=x]",
         "necgs[design=latent_mlp,ssim=0]",
+        "necgs[design=latent_mlp,representation=tsdf]",
     ],
 )
 def test_impossible_parameters_are_refused(address):

@@ -83,7 +83,7 @@ def test_check_reads_everything(anime_bytes, tmp_path):
         AnimeFile(path).check()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 200), piece=st.binary(max_size=6), cut=st.integers(0, 300))
 def test_damaged_files_raise_nothing_but_bad_mesh(anime_bytes, tmp_path, at, piece, cut):
     data = bytearray(anime_bytes(_frames(3), FACES))

@@ -36,14 +36,14 @@ _interval = st.tuples(st.integers(0, TOTAL), st.integers(0, TOTAL)).filter(lambd
 _extreme = st.sampled_from([(0, 1), (TOTAL - 1, TOTAL), (0, TOTAL - 1), (1, TOTAL), (0, TOTAL), (TOTAL // 2, TOTAL)])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(st.lists(_interval.map(sorted).map(tuple) | _extreme, max_size=200))
 def test_the_code_stays_in_every_interval(intervals):
     for (low, high), value in zip(intervals, decoded(coded(intervals), intervals), strict=True):
         assert low <= value < high
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(_interval.map(sorted).map(tuple) | _extreme, max_size=100))
 def test_the_stream_is_a_number_in_the_range_by_unbounded_integers(intervals):
     start, width, bits = 0, 1 << 40, 40
@@ -92,7 +92,7 @@ def test_a_short_stream_is_noticed_and_the_decoder_stays_sound():
     assert not rc.ends_here(state, data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.binary(max_size=60), st.lists(st.integers(1, TOTAL), min_size=1, max_size=6))
 def test_any_bytes_decode_as_by_unbounded_integers(stream, widths):
     data = np.frombuffer(stream, np.uint8).copy()

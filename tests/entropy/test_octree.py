@@ -36,7 +36,7 @@ def voxel_sets(draw):
     return bits, np.unique(points, axis=0).astype(np.int32), seed
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(voxel_sets())
 def test_any_set_comes_back_sorted(case):
     bits, points, seed = case

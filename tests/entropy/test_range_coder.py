@@ -71,7 +71,7 @@ def make(name, rng, shape, levels):
     return (np.arange(np.prod(shape)).reshape(shape) % levels).astype(np.int16)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     name=st.sampled_from(DISTRIBUTIONS),

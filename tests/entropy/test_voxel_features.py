@@ -52,7 +52,7 @@ def plane(side: int) -> np.ndarray:
     return np.stack([x, y, z], 1)[np.abs(x + 2 * y + z - 2 * side) < 2].astype(np.int32)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(_anything, _anything), min_size=1, max_size=60), st.integers(0, 2**32 - 1))
 def test_any_features_come_back(rows, seed):
     rng = np.random.default_rng(seed)

@@ -31,7 +31,7 @@ def brute_force(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.sqrt((x * x + y * y + z * z).min(axis=1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(queries=clouds, points=clouds)
 def test_agrees_to_the_last_bit_with_brute_force_and_scipy(queries, points):
     distance, index = nearest(PointTree(queries), PointTree(points))
@@ -182,7 +182,7 @@ triangle_soup = st.integers(1, 20).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(queries=arrays(np.float64, (20, 3), elements=st.floats(-8, 8)), corners=triangle_soup)
 def test_triangle_soup_against_igl(queries, corners):
     """Overlapping triangles, many of them without area."""

@@ -158,7 +158,7 @@ def test_closest_points_against_libigl(spread):
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-15)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     points=arrays(np.float64, (20, 3), elements=st.floats(-8, 8)),
     corners=arrays(np.float64, (7, 3, 3), elements=st.integers(-3, 3).map(float)),

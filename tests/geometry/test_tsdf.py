@@ -90,7 +90,7 @@ def test_other_truncations(truncation):
 corners = hnp.arrays(np.float64, (4, 3, 3), elements=st.floats(-1, 1, width=16))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(corners=corners, degenerate=st.sampled_from(["no", "segment", "point"]))
 def test_distance_to_any_triangles(corners, degenerate):
     """Triangles of any shape; also segments and points, which have no plane."""

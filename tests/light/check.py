@@ -1,10 +1,11 @@
 """gcbench without its extras: modules import or say which package they lack, and every verb that needs none works.
 
     tox -e light                                in an environment without torch and dask.distributed
+    python tests/light/linked.py                in one that is made of links to the packages of the environment at hand
     python tests/light/check.py imports list    only these steps
 
-It needs no pytest. A step that fails ends the script with what the command printed. It takes about a minute, most of
-it numba's compilation of loops that an earlier environment has in its cache.
+It needs no pytest. A step that fails ends the script with what the command printed. It takes about a minute in an
+environment that pip made, most of it numba's compilation of loops that an earlier environment has in its cache.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ HOSTILE = {
         Convolution(32, (1,), feature_resolution=16, feature_channels=256), 60
     ),
     "64 meshes at K = 256": lambda: likely(Sparse(256, 160), 64),
+    "deformed values of every vertex at K = 256": lambda: likely(Sparse(256, 160, deformation=True), 1),
     "64 dense meshes at K = 128": lambda: likely(Convolution(128, (16, 16, 16, 16, 16)), 64),
 }
 
@@ -87,6 +88,7 @@ def test_five_hundred_meshes_of_the_effort_paper_are_within_the_budget():
         (LatentMlp(128, 384), 900_000, 25),
         (Sparse(128, 500), 2000, 60),
         (Sparse(256, 500), 2000, 200),
+        (Sparse(128, 500, deformation=True), 2000, 60),
     )
     for design, shared, a_mesh in sets:
         cost, most = design.cost(), budget.budget_of(shared + 500 * a_mesh)
@@ -201,7 +203,7 @@ def test_blocks_count_their_meshes_against_the_budget():
 
 
 def test_all_designs_say_what_a_mesh_costs():
-    for design in (Convolution(32, (1, 1, 1)), LatentMlp(32, 5), Sparse(32, 160)):
+    for design in (Convolution(32, (1, 1, 1)), LatentMlp(32, 5), Sparse(32, 160), Sparse(32, 160, True)):
         cost = design.cost()
         assert isinstance(cost, base.Cost)
         assert min(cost.memory, cost.voxels, cost.multiply_adds) > 0

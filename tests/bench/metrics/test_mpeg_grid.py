@@ -402,7 +402,7 @@ few = st.integers(1, 70).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(queries=few, points=few, seed=st.integers(0, 2**32 - 1))
 def test_all_nearest_points_count_where_several_are(queries, points, seed):
     normals = np.random.default_rng(seed).normal(size=points.shape)

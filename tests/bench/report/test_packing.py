@@ -92,7 +92,7 @@ def test_faces_come_back_with_their_orientation_and_vertices_within_half_a_step(
     check(mesh.vertices, mesh.faces, pack_mesh(mesh.vertices, mesh.faces))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 7)] * 3), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
 def test_any_soup_of_triangles_comes_back(faces, seed):
     """Duplicates, flipped duplicates, three faces at an edge, faces of two corners, loose vertices."""

@@ -40,7 +40,7 @@ def test_measurements_come_first_and_sets_last():
     measured = [measurement("b"), measurement("a")]
     agenda = Agenda([whole, ones[0], measured[0], other, ones[1], measured[1]])
     assert len(agenda) == 6
-    assert drain(agenda) == [*measured, *ones, whole, other]
+    assert drain(agenda) == [*measured, *ones, other, whole]
     assert len(agenda) == 0
 
 
@@ -65,7 +65,7 @@ def test_no_two_begin_the_same_mesh_while_there_is_another():
 
 def test_what_is_added_while_others_are_at_work_comes_at_its_turn():
     agenda = Agenda([coding("a", "b", kind="set", rate="1"), coding("a", "b", kind="set", rate="2")])
-    assert agenda.take().unit.rate.label == "1"
+    assert agenda.take().unit.rate.label == "2"  # the longest first
     agenda.add(measurement(name) for name in "ab")
     assert [isinstance(task.unit, MeasurementUnit) for task in drain(agenda)] == [True, True, False]
 

@@ -56,7 +56,7 @@ def recorder(monkeypatch):
     Fresh.made, Fresh.seen, Fresh.hang = [], [], threading.Event()
 
     class NoTemplates:
-        def __init__(self, threads):
+        def __init__(self, threads, preload):
             pass
 
         def close(self):

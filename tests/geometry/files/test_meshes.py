@@ -214,7 +214,7 @@ def test_ply_list_length_is_held_against_the_file():
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused_never_more(kind, data):
     """Cut, overwrite or insert anywhere: the pipeline ends in a finite mesh or in BadMesh, with no other exception."""
@@ -245,7 +245,7 @@ def test_damaged_files_are_read_or_refused_never_more(kind, data):
     assert 0 <= faces.min() <= faces.max() < len(scaled)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.binary(max_size=300), suffix=st.sampled_from([".obj", ".stl", ".ply", ".off"]), headed=st.booleans())
 def test_foreign_bytes_raise_nothing_but_bad_mesh(data, suffix, headed):
     magic = {".ply": b"ply\nformat ascii 1.0\n", ".off": b"OFF\n", ".stl": b"solid facet\n", ".obj": b"v 0 0 0\nf "}

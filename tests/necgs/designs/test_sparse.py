@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import trimesh
 from scipy.stats import laplace
 from torch.nn import functional
 
+from gcbench.entropy.container import Fields, Writer
 from gcbench.entropy.range_coder import RangeCoder
 from gcbench.errors import BitstreamError, UsageError
+from gcbench.geometry.deformable_marching_cubes import extract
 from gcbench.geometry.grid import Grid
 from gcbench.geometry.nearest import PointTree, TriangleTree, nearest
 from gcbench.geometry.tsdf import tsdf
@@ -26,7 +29,7 @@ from gcbench.necgs.designs.sparse import BLOCKS, TRUNCATION, Sparse
 from gcbench.necgs.designs.sparse_loss import distortion
 from gcbench.necgs.designs.sparse_prior_training import PriorTraining
 from gcbench.necgs.designs.sparse_rate import laplace_bits, tensor_bits
-from gcbench.necgs.designs.sparse_targets import UNIT, target, targets
+from gcbench.necgs.designs.sparse_targets import UNIT, Target, blocks_of, target, targets
 from gcbench.necgs.designs.sparse_training import SetTraining
 from gcbench.necgs.job import Job
 
@@ -51,10 +54,14 @@ def shapes() -> list[trimesh.Trimesh]:
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     """A decoder with random weights: values vary everywhere."""
+    return random_weights(Sparse(128, 160))
+
+
+def random_weights(design: Sparse) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(size, generator=generator) * sparse_prior.size(size) * 1.5
-        for name, size in Sparse(128, 160).parameter_shapes().items()
+        for name, size in design.parameter_shapes().items()
     }
 
 
@@ -64,7 +71,7 @@ def weights() -> dict[str, torch.Tensor]:
 def dense_values(
     weights: dict[str, torch.Tensor], trunk: torch.Tensor, means: torch.Tensor, blocks: np.ndarray
 ) -> torch.Tensor:
-    """What the decoder computes, by torch's dense layers everywhere."""
+    """What the decoder computes, by torch's dense layers everywhere: (channels, blocks, 64)."""
     x = functional.conv_transpose3d(trunk, weights["to32.weight"].transpose(0, 1), weights["to32.bias"], stride=2)
     x = functional.silu(x)
     x = functional.silu(x + functional.conv3d(x, weights["at32.weight"], weights["at32.bias"], padding=1))
@@ -73,10 +80,16 @@ def dense_values(
     between = functional.pad(means[:, None], (1,) * 6, value=1.0)
     between = functional.interpolate(between, scale_factor=4, mode="trilinear")[:, 0, 4:-4, 4:-4, 4:-4]
     between = between.reshape(-1, 32, 4, 32, 4, 32, 4).permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 64)[blocks]
-    return between + functional.linear(rows, weights["values.weight"], weights["values.bias"])
+    channels = [between + functional.linear(rows, weights["values.weight"], weights["values.bias"])]
+    if "moves.weight" in weights:
+        moves = functional.linear(rows, weights["moves.weight"], weights["moves.bias"])
+        channels += [moves[:, 64 * axis : 64 * (axis + 1)] for axis in range(3)]
+    return torch.stack(channels)
 
 
-def test_values_are_those_of_a_dense_network(weights):
+@pytest.mark.parametrize("deformation", [False, True])
+def test_values_are_those_of_a_dense_network(deformation):
+    weights = random_weights(Sparse(128, 160, deformation))
     needing = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
     latents = 2 * torch.randn(2, 16, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     blocks = np.random.default_rng(2).choice(2 * BLOCKS**3, 3000, replace=False).astype(np.int64)
@@ -98,7 +111,7 @@ def same_for_fewer_blocks(weights: dict[str, torch.Tensor], fine) -> bool:
     trunk, means, _ = sparse_network.coarse(weights, latents, torch.float32)
     blocks = np.sort(np.random.default_rng(2).choice(BLOCKS**3, 2000, replace=False)).astype(np.int64)
     some = blocks[::3]
-    return torch.allclose(fine(weights, trunk, means, blocks)[::3], fine(weights, trunk, means, some), atol=1e-4)
+    return torch.allclose(fine(weights, trunk, means, blocks)[:, ::3], fine(weights, trunk, means, some), atol=1e-4)
 
 
 def test_no_set_leaks_into_values(weights, monkeypatch):
@@ -135,12 +148,13 @@ def test_training_compares_what_the_decoder_computes(weights, shapes, monkeypatc
     for own_trunk, own_means, blocks, vertices, values in seen:
         assert torch.equal(own_trunk, trunk)
         assert torch.equal(own_means, means)
-        wanted = everywhere[torch.from_numpy(blocks)][:, vertices]
+        wanted = everywhere[:, torch.from_numpy(blocks)][:, :, vertices]
         assert torch.allclose(values, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_that_overflow_are_an_error():
-    design = Sparse(64, 160)
+@pytest.mark.parametrize("deformation", [False, True])
+def test_weights_that_overflow_are_an_error(deformation):
+    design = Sparse(64, 160, deformation)
     tensors = {name: np.full(kind.shape, 510, np.int16) for name, kind in design.tensors().items()}
     decoder = design.decoder(Parameters(tensors, np.full(design.scale_count, 1e6, np.float32)))
     with pytest.raises(BitstreamError, match="not finite"):
@@ -358,6 +372,120 @@ def test_another_prior_is_refused(stream, monkeypatch):
 
 
 def test_choices_out_of_range_are_refused():
-    for choice in ({"price": -1}, {"price": 10**6}, {"width": 3}, {"objective": "render"}, {"k": 48}):
+    for choice in (
+        {"price": -1},
+        {"price": 10**6},
+        {"width": 3},
+        {"objective": "render"},
+        {"k": 48},
+        {"representation": "sdf"},
+        {"representation": "tsdf-def", "objective": "none"},
+    ):
         with pytest.raises(UsageError):
             designs.plan("sparse", "quick", **choice)
+
+
+# --- Deformation ------------------------------------------------------------------------------------------------------
+
+
+def untrained(design: Sparse) -> Parameters:
+    """The weights of the prior."""
+    tensors = {name: np.full(kind.shape, kind.levels // 2, np.int16) for name, kind in design.tensors().items()}
+    return Parameters(tensors, np.ones(design.scale_count, np.float32))
+
+
+def test_a_decoder_that_has_learned_no_deformation_gives_the_mesh_of_the_plain_one(shapes):
+    latents = sparse_prior.load().latents([target(shapes[0], 64)])[0]
+    features = (latents.round() + 127).numpy().astype(np.int16)
+    plain, deformed = (Sparse(64, 160, deformation) for deformation in (False, True))
+    wanted = plain.decoder(untrained(plain)).surface(features, Job())
+    parameters = untrained(deformed)
+    found = deformed.decoder(parameters).surface(features, Job())
+    assert np.array_equal(found[0], wanted[0])
+    assert np.array_equal(found[1], wanted[1])
+    half_cell = Grid(64).deformation
+    bias = parameters.tensors["moves.bias"]
+    bias[8:16] += 2  # along y, far more than half a cell
+    moved = deformed.decoder(parameters).surface(features, Job())
+    assert np.array_equal(moved[1], wanted[1])
+    shifted = np.abs(moved[0] - wanted[0] - [0, half_cell, 0]).max(1) < 1e-6
+    assert shifted.mean() > 0.98  # but for edges that lead out of the blocks that have values
+
+
+def test_the_target_of_a_deformed_volume_has_the_moves_of_crossed_blocks(shapes):
+    rng = np.random.default_rng(0)
+    volume = tsdf(shapes[0], Grid(64, 1.5), 1)
+    moves = rng.uniform(-1, 1, (3, 64, 64, 64)).astype(np.float32)
+    found, plain = blocks_of(volume, *moves), blocks_of(volume)
+    assert np.array_equal(found.values, plain.values)
+    assert plain.moves is None
+    for number, block in enumerate(found.near[found.crossed]):
+        x, y, z = (2 * i for i in np.unravel_index(block, (BLOCKS,) * 3))
+        wanted = moves[:, x : x + 2, y : y + 2, z : z + 2].reshape(3, 8)
+        assert np.abs(found.moves[number] / UNIT - wanted).max() <= 0.51 / UNIT
+
+
+def test_a_fitted_target_is_nearer_than_the_plain_one():
+    box = trimesh.creation.box((2, 1.7, 1.3))
+
+    def surface(target: Target) -> trimesh.Trimesh:
+        """The surface of a target of one vertex a block."""
+        volume = np.zeros((4, BLOCKS**3), np.float32)
+        volume[0] = np.sign(target.mean_of_blocks)
+        volume[0, target.near] = target.values[:, 0] / UNIT
+        if target.moves is not None:
+            volume[1:, target.near[target.crossed]] = target.moves[..., 0].T / UNIT
+        vertices, faces = extract(torch.from_numpy(volume.reshape(4, 32, 32, 32)), Grid(32))
+        return trimesh.Trimesh(vertices.numpy(), faces.numpy(), process=False)
+
+    plain, fitted = target(box, 32), target(box, 32, fit_steps=20)
+    assert np.abs(fitted.moves).max() > 0.1 * UNIT
+    assert distance(surface(fitted), box) < 0.6 * distance(surface(plain), box)
+
+
+def test_training_learns_a_deformation(shapes):
+    """Vertices left and right of the plane x = 0 are displaced in opposite directions."""
+    volume = tsdf(shapes[0], Grid(64, 1.5), 1)
+    moves = np.zeros((3, 64, 64, 64), np.float32)
+    moves[0, :32], moves[0, 32:] = -0.6, 0.6
+    plan = designs.plan("sparse[representation=tsdf-def]", "quick", k=64, price=1, epochs=60)
+    settings = replace(plan.training, learning_rate=0.02)
+    training = SetTraining(plan.design, [blocks_of(volume, *moves)], settings, 0)
+    while training.step < training.steps:
+        training.advance()
+    trained = training.trained()
+    found = plan.design.decoder(trained.parameters).volume(trained.features[0], lambda: None)
+    near = np.abs(volume) < 0.5
+    assert np.abs(found[1] - moves[0])[near].mean() < 0.3
+    assert np.abs(found[2:])[:, near].mean() < 0.1
+
+
+@pytest.fixture(scope="module")
+def deformed_stream(shapes) -> bytes:
+    plan = designs.plan("sparse[representation=tsdf-def]", "quick", k=32, price=100, epochs=8)
+    return compress(shapes[:2], plan, Job())
+
+
+def test_a_deformed_set_is_coded_and_added_to(shapes, deformed_stream, tmp_path):
+    assert Reader(deformed_stream).design == Sparse(32, 100, deformation=True)
+    training = designs.plan("sparse", "quick", adding_steps=5).training
+    longer = add(deformed_stream, shapes[2:3], training, Job(work=tmp_path))
+    assert add(deformed_stream, shapes[2:3], training, Job(work=tmp_path)) == longer
+    meshes = dict(decompress(longer))
+    assert all(mesh.is_watertight for mesh in meshes.values())
+    for i, mesh in [*decompress(deformed_stream), *decompress(longer, [2])]:
+        assert np.array_equal(mesh.vertices, meshes[i].vertices)
+        assert np.array_equal(mesh.faces, meshes[i].faces)
+    assert distance(shapes[0], meshes[0]) < 0.04
+    with pytest.raises(UsageError, match="another network"):
+        compress(shapes[:2], designs.plan("sparse", "quick", k=32), start=deformed_stream)
+
+
+def test_the_header_says_resolution_and_representation_in_one_byte():
+    for number, (deformation, k) in enumerate((d, k) for d in (False, True) for k in (32, 64, 128, 256)):
+        head = Writer()
+        Sparse(k, 160, deformation).write(head)
+        assert head.data()[0] == number
+        assert Sparse.read(Fields(head.data())) == Sparse(k, 160, deformation)
+    with pytest.raises(BitstreamError, match="resolution and representation"):
+        Sparse.read(Fields(b"\x08" + head.data()[1:]))

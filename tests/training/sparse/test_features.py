@@ -85,7 +85,7 @@ def test_what_is_no_table_is_refused(tables):
 _anything = st.integers(-LARGEST, LARGEST) | st.integers(-3, 3) | st.sampled_from([FIRST, LAST, FIRST - 1, LAST + 1])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(_anything, _anything), max_size=60))
 def test_any_features_come_back(rows):
     features = np.array(rows, np.int32).reshape(-1, 2)
