@@ -148,7 +148,7 @@ def test_version_changes_with_programs_and_configuration(tmc2):
     assert codec.availability().ok
     codec.prepare()
     first = codec.version()
-    assert re.match(r"3\+[0-9a-f]{8}(\+\w+-[\d.]+){3}\+PccAppEncoder-24\.0-", first)
+    assert re.match(r"3\+[0-9a-f]{8}(\+\w+-[\d.]+){2}\+PccAppEncoder-24\.0-", first)
     assert "+PccAppDecoder-24.0-" in first
     (calls.root / "cfg" / "rate" / "ctc-r2.cfg").write_text("changed")
     second = codec.version()
