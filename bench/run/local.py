@@ -49,7 +49,7 @@ class LocalExecutor:
         self._templates = Templates(threads, preload)
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         # Slots that fill the machine are pinned too: nothing else limits libraries that ignore thread counts (TBB in
-        # Open3D and Manifold).
+        # Manifold).
         if not (pinned or jobs * threads == len(cores) == machine.cores()):
             cores = []
         self._slots = [

@@ -36,8 +36,7 @@ WATCH_PERIOD_S = 0.05  # between two looks at the memory: a page fault takes ~0.
 _TEMPLATE_TRIES = 4
 _DYING_S = 2.0  # a process that closes its pipe because it ends is gone after this time
 # Some code ignores these variables and starts a thread for each core: TBB (in manifold3d), screened Poisson
-# reconstruction in pymeshlab, torch.jit.fork. Pinning the worker to
-# cores limits all of them.
+# reconstruction in pymeshlab, torch.jit.fork. Pinning the worker to cores limits all of them.
 _THREAD_VARIABLES = (
     "IGL_NUM_THREADS",  # of libigl and point-cloud-utils
     "OMP_NUM_THREADS",  # of torch too

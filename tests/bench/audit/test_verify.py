@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import trimesh
+from tampering import edit, edit_values, lines_of, rekey, stream_of, write
 
 from gcbench.bench import tabular
 from gcbench.bench.audit import render
@@ -16,7 +17,7 @@ from gcbench.bench.audit.remeasure import MIN_SAMPLE, Sample, draw
 from gcbench.bench.audit.verify import verify
 from gcbench.bench.metrics import SUITES
 from gcbench.bench.plan.planning import make_plan
-from gcbench.bench.plan.units import SuiteId, coding_key, measurement_key
+from gcbench.bench.plan.units import coding_key
 from gcbench.bench.run import machine
 from gcbench.bench.run.runner import run_plan
 from gcbench.bench.store.records import Measurement
@@ -54,59 +55,6 @@ def tampered(original, tmp_path):
     assert was in sessions.read_text()
     sessions.write_text(sessions.read_text().replace(was, now))
     return store
-
-
-def lines_of(store: Run, name: str) -> list[dict]:
-    return [json.loads(line) for line in (store.path / name).read_text().splitlines()]
-
-
-def write(store: Run, name: str, lines: list[dict]) -> None:
-    (store.path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def edit(store: Run, change, *, codec="test-exact", mesh="ball", timing=False) -> dict:
-    """Change a coding in place: ``change`` takes the coding and its mesh of this name."""
-    lines = lines_of(store, "codings.jsonl")
-    ((coding, coded),) = (
-        (line, one)
-        for line in lines
-        for one in line["meshes"]
-        if (line["codec"], one["mesh"], "timing" in line) == (codec, mesh, timing) and line["rate"] in {"d2", "only"}
-    )
-    change(coding, coded)
-    write(store, "codings.jsonl", lines)
-    return coding
-
-
-def edit_values(store: Run, suite, change, *, codec="test-exact", mesh="ball") -> None:
-    """Change one measurement in place: ``change`` takes the line."""
-    (record,) = (r for r in store.records() if (r.codec, r.mesh, r.timing) == (codec, mesh, False))
-    lines = lines_of(store, "measurements.jsonl")
-    (line,) = (
-        line
-        for line in lines
-        if (line["stream"], line["place"], line["suite"]) == (record.stream_sha256, record.stream_place, suite)
-    )
-    change(line)
-    write(store, "measurements.jsonl", lines)
-
-
-def rekey(m: dict) -> None:
-    """Give a measurement the key of what it says: as a run of another version has it."""
-    m["key"] = measurement_key(
-        stream_sha256=m["stream"],
-        place=m["place"],
-        codec=m["codec"],
-        decoder_version=m["decoder_version"],
-        input_sha256=m["input"],
-        suite=SuiteId(m["suite"], m["suite_version"]),
-        seed=m["seed"],
-    )
-
-
-def stream_of(store: Run, codec="test-exact", mesh="ball"):
-    (sha256,) = {r.stream_sha256 for r in store.records() if (r.codec, r.mesh) == (codec, mesh)}
-    return store.path / "streams" / sha256[:2] / sha256
 
 
 def found(report) -> set[str]:

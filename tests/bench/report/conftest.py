@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,8 @@ from gcbench.bench.store.run import Run
 MESH = "</script><script>window.harm=1"
 CODEC = "test-exact[digits=\"><img src=x onerror='window.harm=2'>]"
 ERROR = 'boom <img src=x onerror="window.harm=3"> \u2028 </script><!-- \' & ${window.harm=4}'
+# Drawing in software, so that any machine gives a picture.
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +93,45 @@ def long_run(store, tmp_path_factory):
 @pytest.fixture(scope="session")
 def built(store, tmp_path_factory):
     return build(store, tmp_path_factory.mktemp("built") / "report.html")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+    with playwright.sync_playwright() as started:
+        own = Path(started.chromium.executable_path)
+        names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+        found = own if own.exists() else next(filter(None, map(shutil.which, names)), None)
+        if found is None:
+            pytest.skip("needs Chromium: apt-get install chromium, or playwright install chromium")
+        browser = started.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, built):
+    """Opens the report; when the test ends, no error was logged, nothing was fetched and no name ran as code."""
+    opened, troubles, fetched = [], [], []
+
+    def open_it(path=built.path, width=1280, height=900, script=None, **context):
+        page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
+        page.set_default_timeout(30_000)
+        if script:
+            page.add_init_script(script)
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda request: fetched.append(request.url))
+        page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        opened.append((page, path))
+        return page
+
+    yield open_it
+    for page, path in opened:
+        assert page.evaluate("window.harm") is None
+        fetched.remove(path.as_uri())
+        page.context.close()
+    assert troubles == []
+    assert [url for url in fetched if not url.startswith("blob:null")] == []

@@ -2,90 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from pages import PAGES, drawn, ok_points, pick, pixels, turn_to
 
 from gcbench.bench.report.packing import pack_mesh
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-
-# Drawing in software, so that any machine gives a picture.
-ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PAGES = ("curves", "spread", "codings", "timing", "coverage", "provenance")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with playwright.sync_playwright() as started:
-        own = Path(started.chromium.executable_path)
-        names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-        found = own if own.exists() else next(filter(None, map(shutil.which, names)), None)
-        if found is None:
-            pytest.skip("needs Chromium: apt-get install chromium, or playwright install chromium")
-        browser = started.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, built):
-    """Opens the report; when the test ends, no error was logged, nothing was fetched and no name ran as code."""
-    opened, troubles, fetched = [], [], []
-
-    def open_it(path=built.path, width=1280, height=900, script=None, **context):
-        page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
-        page.set_default_timeout(30_000)
-        if script:
-            page.add_init_script(script)
-        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: fetched.append(request.url))
-        page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]")
-        opened.append((page, path))
-        return page
-
-    yield open_it
-    for page, path in opened:
-        assert page.evaluate("window.harm") is None
-        fetched.remove(path.as_uri())
-        page.context.close()
-    assert troubles == []
-    assert [url for url in fetched if not url.startswith("blob:null")] == []
-
-
-def pixels(locator):
-    return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB")).astype(int)
-
-
-def ok_points(store):
-    return {(r.codec, r.rate) for r in store.records() if r.status == "ok"}
-
-
-def drawn(page):
-    """Wait until what was asked for is on screen: frames come when they come on a busy machine."""
-    playwright.expect(page.locator(".stage.busy")).to_have_count(0)
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
-
-
-def turn_to(page, title):
-    page.get_by_role("link", name=title).click()
-    playwright.expect(page.locator("nav a[aria-current]")).to_have_text(title)
-
-
-def pick(page, codec, rate):
-    """Click a point, and wait for its meshes."""
-    page.locator(f'.point[aria-label^="{codec} {rate}"]').click()
-    page.wait_for_selector(".stage canvas")
-    drawn(page)
-    return page.locator(".stage canvas")
 
 
 def test_curves_have_a_mark_for_every_codec_and_rate_and_a_legend(open_page, store, hostile):
@@ -368,104 +293,6 @@ def test_the_page_of_a_large_run_says_what_it_carries_and_has_spreads_of_everyth
     said = page.locator("main").inner_text()
     assert "2900\tleft out of the report of a large run" in said
     assert "100\tthe input mesh" in said
-
-
-@pytest.fixture(scope="session")
-def two(store, other_store, tmp_path_factory):
-    from gcbench.bench.report import build
-
-    return build(store, tmp_path_factory.mktemp("two") / "two.html", other=other_store)
-
-
-def test_two_runs_have_curves_over_each_other_in_one_colour_and_two_dashes(open_page, two, store, hostile):
-    page = open_page(two.path)
-    assert page.locator("h1").inner_text() == 'A: run <b> & "co." · B: <i>later'
-    a, b = (page.locator(f'.series[data-codec="test-exact · {mark}"]') for mark in "AB")
-    assert a.locator(".point").count() == b.locator(".point").count() == 3
-    colour = "(element) => getComputedStyle(element).stroke"
-    assert a.locator(".curve").evaluate(colour) == b.locator(".curve").evaluate(colour)
-    assert a.locator(".curve").get_attribute("stroke-dasharray") is None
-    assert b.locator(".curve").get_attribute("stroke-dasharray") == "7 4"
-    assert (a.locator(".dot").count(), b.locator(".dot").count()) == (0, 3)
-    assert set(page.locator(".key-name").all_inner_texts()) == {
-        'A: run <b> & "co."', "B: <i>later", "test-exact", "test-set", "test-bad", hostile.codec,
-    }  # fmt: skip
-    page.get_by_role("button", name="B: <i>later").click()
-    assert (a.count(), b.count()) == (1, 0)
-    page.locator(".key", has=page.get_by_text("test-exact", exact=True)).click()
-    assert a.count() == 0
-
-
-@pytest.mark.slow
-def test_a_wipe_between_two_runs_has_a_on_its_left_and_b_on_its_right(open_page, two):
-    page = open_page(two.path)
-    page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
-    page.wait_for_selector(".stage canvas")
-    drawn(page)
-    labels = [text for text in page.locator(".pane-label").all_inner_texts() if text]
-    assert labels == ['A: run <b> & "co."', "B: <i>later"]
-    assert page.get_by_role("button", name="A | B").get_attribute("aria-pressed") == "true"
-    canvas, slider = page.locator(".stage canvas"), page.get_by_role("slider", name="Wipe")
-    page.get_by_role("button", name="error maps").click()
-    page.get_by_role("combobox", name="Colours up to").select_option("0.02")
-
-    def at(value):
-        slider.fill(str(value))
-        drawn(page)
-        page.locator(".wipe-line").evaluate("(line) => line.style.setProperty('visibility', 'hidden')")
-        return pixels(canvas)[30:]
-
-    only_b, only_a, half = at(0), at(1000), at(500)
-    assert np.abs(only_a - only_b).mean() > 1, "one digit and two digits look alike"
-    middle = half.shape[1] // 2
-    assert np.abs(half[:, : middle - 3] - only_a[:, : middle - 3]).mean() < 0.5
-    assert np.abs(half[:, middle + 3 :] - only_b[:, middle + 3 :]).mean() < 0.5
-    numbers = page.locator(".caption table tbody tr").all_inner_texts()
-    assert any(line.startswith("p2s") and "× 0." in line for line in numbers)
-    # A coding of one run only is shown as in a report of one run.
-    page.locator('.point[aria-label^="test-exact · A d3"]').dispatch_event("click")
-    drawn(page)
-    page.get_by_role("button", name="Show test-exact · A d3 on ball in 3-D").click()
-    drawn(page)
-    assert page.get_by_role("button", name="A | B").count() == 0
-
-
-@pytest.mark.slow
-def test_changes_are_listed_the_most_changed_first(open_page, two, hostile):
-    page = open_page(two.path)
-    turn_to(page, "Changes")
-    rows = page.locator("table.grid tbody:not(.gap) tr")
-    first = rows.first.inner_text()
-    assert first.startswith("ball")
-    assert "ok → failed" in first
-    assert {rows.nth(i).locator("th").inner_text() for i in (1, 2)} == {"ball", hostile.mesh}
-    assert all("d1" in rows.nth(i).inner_text() for i in (1, 2))
-    (d2,) = page.locator("section").first.locator("tbody tr", has_text="d2").all_inner_texts()
-    assert d2.split("\t")[1:6] == ["d2", "3", "2", "same", "same"]  # the bad input has no stream
-    page.get_by_role("combobox", name="Changed most in").select_option("cd_p2s")
-    ratios = [
-        float(text.removeprefix("× ")) for text in rows.locator("td").all_inner_texts() if text.startswith("× 0.0")
-    ]
-    assert ratios
-    page.get_by_role("button", name="Show test-exact d1 on ball in 3-D").click()
-    drawn(page)
-    assert page.locator("dialog .pane-label").first.inner_text().startswith("A: ")
-    page.keyboard.press("Escape")
-    turn_to(page, "Provenance")
-    page.locator("summary", has_text="experiment.toml").click()
-    assert "window.harm=6" in page.locator("pre").inner_text()
-
-
-@pytest.mark.slow
-def test_two_runs_fit_a_narrow_screen(open_page, two):
-    page = open_page(two.path, width=360, height=740)
-    page.locator('.point[aria-label^="test-exact · B d1"]').dispatch_event("click")
-    page.wait_for_selector(".stage canvas")
-    drawn(page)
-    for name in (*PAGES, "changes"):
-        page.evaluate(f"location.hash = '{name}'")
-        drawn(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
 @pytest.mark.slow
