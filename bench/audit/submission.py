@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from gcbench.bench.audit import installed
 from gcbench.bench.audit.comparison import is_deterministic
 from gcbench.bench.metrics import DEFAULT_SUITES
 from gcbench.bench.run.outstanding import applies
-from gcbench.bench.store import pack, pack_columns
-from gcbench.bench.store.archive import write_archive
+from gcbench.bench.store import pack, pack_columns, safe_files
+from gcbench.bench.store.archive import StreamArchive, write_archive
 from gcbench.bench.store.mesh_names import read_names
-from gcbench.bench.store.records import Coding, Record
-from gcbench.bench.store.results import address
+from gcbench.bench.store.pack import Pack
+from gcbench.bench.store.records import CodedMesh, Coding, Record
+from gcbench.bench.store.results import Results, address, joined
 from gcbench.bench.store.run import Run
 from gcbench.codecs import CODECS
 from gcbench.errors import UsageError
@@ -44,10 +46,12 @@ def submit(
     about: str = "",
     url: str = "",
     streams: bool = True,
+    base: Pack | None = None,
 ) -> Submitted:
     """Write the results of a run that count as a pack, and its streams as an archive beside the pack.
 
-    Meshes that are no longer in their dataset are left out, as in tables. Equal runs give equal bytes.
+    With a ``base``, the pack holds the results of the base too; where both have a coding, the run's counts. Meshes
+    that are no longer in their dataset are left out, as in tables. Equal runs give equal bytes.
 
     Parameters
     ----------
@@ -61,33 +65,77 @@ def submit(
     url : str
         Where the archive will be.
     streams : bool
-        Whether to write the archive.
+        Whether to write the archive. Of the base it has the streams of the archive that lies beside the base.
+    base : Pack, optional
+        A pack of the same meshes that the run extends.
 
     Raises
     ------
     UsageError
-        Nothing in the run is ok, or a codec ran that is said not to have run.
+        Nothing in the run is ok, a codec ran that is said not to have run, or a mesh of the base is another one.
     StoreError, BitstreamError
         A stream is missing or was changed; the folder cannot be written, or holds other files.
     """
+    sources: list[Results] = [run] if base is None else [base, run]
     codings = counting(run)
-    records = run.records(codings)
-    if not any(r.status == "ok" for r in records):
+    if not any(coding.status == "ok" for coding in codings):
         raise UsageError(f"{run.path} has no coding that is ok: there is nothing to submit")
-    reasons = dict(not_run or {})
-    if ran := sorted(set(reasons) & {r.codec for r in records if r.status == "ok"}):
-        raise UsageError(f"--not-run {ran[0]}: {ran[0]} has results in {run.path}")
+    if base is not None:
+        _require_same_meshes(base, codings)
+        codings = list({address(coding): coding for coding in chain(base.codings(), codings)}.values())
+    measurements = list(chain.from_iterable(source.measurements() for source in sources))
+    sessions = list(chain.from_iterable(source.sessions() for source in sources))
+    records = joined(codings, measurements)
+    ran = {r.codec for r in records if r.status == "ok"}
+    reasons = {codec: why for codec, why in (base.not_run if base else {}).items() if codec not in ran}
+    if wrong := sorted(set(not_run or {}) & ran):
+        raise UsageError(f"--not-run {wrong[0]}: {wrong[0]} has results in {run.path}")
+    reasons |= not_run or {}
+    lacks = list(missing(sessions, records, reasons, about))
     archive, path = None, None
     if streams:
         path = folder.with_name(f"{folder.name}-streams.zip")
-        sizes = {sha256: coding.stream_bytes for coding in codings for sha256 in coding.streams}
-        sha256, size = write_archive(path, sizes, lambda name: run.stream(name, sizes[name]))
-        archive = pack.Archive(path.name, sha256, size, url)
-    content = pack_columns.content_of(codings, run.measurements(), run.sessions())
-    facts = {"about": about, **facts_of(records)}
+        archive, absent = _archived(path, codings, run, base, url)
+        if absent:
+            lacks.append(f"{absent} streams of the pack that was added to: its archive is not beside it")
+    content = pack_columns.content_of(codings, measurements, sessions)
+    facts = {"about": about or (base.marker.get("about", "") if base else ""), **facts_of(records)}
     written = pack.write(folder, content, facts, not_run=reasons, archive=archive)
-    lacks = tuple(missing(run, records, reasons, about))
-    return Submitted(folder, written, len(records), path, archive.bytes if archive else 0, lacks)
+    return Submitted(folder, written, len(records), path, archive.bytes if archive else 0, tuple(lacks))
+
+
+def _require_same_meshes(base: Pack, codings: Sequence[Coding]) -> None:
+    """Raise UsageError if a mesh that a pack and some codings both name is not the same mesh, or if they share none."""
+    known = {_mesh_name(coding, mesh): mesh.input_sha256 for coding in base.codings() for mesh in coding.meshes}
+    shared = 0
+    for coding in codings:
+        for mesh in coding.meshes:
+            if (name := _mesh_name(coding, mesh)) in known:
+                shared += 1
+                if known[name] != mesh.input_sha256:
+                    raise UsageError(f"{'/'.join(name)} of {base.path} is another mesh than that of the run")
+    if not shared:
+        raise UsageError(f"{base.path} has none of the meshes of the run: results are added to a pack of the same set")
+
+
+def _mesh_name(coding: Coding, mesh: CodedMesh) -> tuple[str, str, str]:
+    return coding.dataset, coding.split, mesh.mesh
+
+
+def _archived(path: Path, codings: Sequence[Coding], run: Run, base: Pack | None, url: str) -> tuple[pack.Archive, int]:
+    """Write the archive of streams; also say how many of the streams could not be had, all of them the base's."""
+    sizes = {sha256: coding.stream_bytes for coding in codings for sha256 in coding.streams}
+    own = {sha256 for coding in counting(run) for sha256 in coding.streams}
+    beside = base.path.with_name(f"{base.path.name}-streams.zip") if base is not None else None
+    theirs = StreamArchive(beside) if beside is not None and safe_files.is_file(beside) else None
+    there = [name for name in sizes if name in own or (theirs is not None and name in theirs)]
+
+    def read(name: str) -> bytes:
+        source = run if name in own or theirs is None else theirs
+        return source.stream(name, sizes[name])
+
+    sha256, size = write_archive(path, there, read)
+    return pack.Archive(path.name, sha256, size, url), len(sizes) - len(there)
 
 
 def counting(run: Run) -> list[Coding]:
@@ -121,7 +169,9 @@ def facts_of(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def missing(run: Run, records: Sequence[Record], not_run: Mapping[str, str], about: str) -> Iterator[str]:
+def missing(
+    sessions: Sequence[Mapping[str, Any]], records: Sequence[Record], not_run: Mapping[str, str], about: str
+) -> Iterator[str]:
     """What a reader of these results will miss: a line each."""
     quality = [r for r in records if not r.timing and r.status != "bad-input"]
     failed = Counter(r.codec for r in quality if r.status != "ok")
@@ -156,10 +206,9 @@ def missing(run: Run, records: Sequence[Record], not_run: Mapping[str, str], abo
     foreign = sorted(codec for codec in rates if not _is_builtin(codec))
     if foreign and not about:
         yield f"where {', '.join(foreign)} can be had, and who made the results (--about TEXT)"
-    finished = [session for session in run.sessions() if "finished" not in session]
-    if finished:
-        yield f"{len(finished)} of {len(run.sessions())} invocations did not end: resume with the same command"
-    unavailable = {name for session in run.sessions() for name in session.get("unavailable") or {}}
+    if killed := sum("finished" not in session for session in sessions):
+        yield f"{killed} of {len(sessions)} invocations did not end: resume with the same command"
+    unavailable = {name for session in sessions for name in session.get("unavailable") or {}}
     if silent := sorted(unavailable - set(rates) - set(not_run)):
         yield f"codecs that could not run, without a row in the pack: {', '.join(silent)} (--not-run 'CODEC:WHY')"
 

@@ -40,6 +40,9 @@ class StreamArchive:
     def __len__(self) -> int:
         return len(self._members)
 
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._members
+
     def stream(self, sha256: str, size: int | None = None) -> bytes:
         """Read a stream of ``size`` bytes, if a coding says so.
 

@@ -10,7 +10,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,18 +105,7 @@ class Results(ABC):
 
     def records(self, codings: Sequence[Coding] | None = None) -> list[Record]:
         """Join codings (default: :meth:`counting`) with the last measurement by each suite; sorted."""
-        chosen = self.counting() if codings is None else codings
-        measured: dict[tuple[Any, ...], dict[str, Measurement]] = {}
-        for m in self.measurements():
-            decoder = (m.codec, m.decoder_version)
-            measured.setdefault((m.stream, m.place, m.input, m.seed, *decoder), {})[m.suite] = m
-        records: list[Record] = []
-        for coding in chosen:
-            by_place: dict[int, Mapping[str, Measurement]] = {}
-            for place, name in decoded_meshes(coding):
-                by_place[place] = measured.get(name, {})
-            records += records_of(coding, by_place)
-        return sorted(records, key=_order)
+        return joined(self.counting() if codings is None else codings, self.measurements())
 
     def sessions(self) -> list[dict[str, Any]]:
         """Provenance of every invocation, oldest first; a killed invocation has no ``finished``."""
@@ -146,6 +135,21 @@ def address(c: Coding) -> tuple[Any, ...]:
     """Names what was coded and how, without the version of the codec and the content of the mesh."""
     mesh = c.meshes[0].mesh if c.kind == "model" else None
     return (c.dataset, c.split, c.codec, c.rate, mesh, c.effort, c.seed, c.timing, c.device)
+
+
+def joined(codings: Iterable[Coding], measurements: Iterable[Measurement]) -> list[Record]:
+    """Join codings with the last measurement of each of their meshes by each suite; sorted."""
+    measured: dict[tuple[Any, ...], dict[str, Measurement]] = {}
+    for m in measurements:
+        decoder = (m.codec, m.decoder_version)
+        measured.setdefault((m.stream, m.place, m.input, m.seed, *decoder), {})[m.suite] = m
+    records: list[Record] = []
+    for coding in codings:
+        by_place: dict[int, Mapping[str, Measurement]] = {}
+        for place, name in decoded_meshes(coding):
+            by_place[place] = measured.get(name, {})
+        records += records_of(coding, by_place)
+    return sorted(records, key=_order)
 
 
 def decoded_meshes(c: Coding) -> Iterator[tuple[int, tuple[Any, ...]]]:

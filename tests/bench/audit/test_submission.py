@@ -80,6 +80,41 @@ def test_a_submission_says_what_a_reader_will_miss(run, theirs, tmp_path, bench)
     assert (tmp_path / "again-streams.zip").read_bytes() == archive
 
 
+def test_results_of_another_run_are_added_to_a_pack(run, theirs, tmp_path, bench):
+    more = Run(tmp_path / "results/runs/more")
+    plan = make_plan(str(tmp_path / "shapes"), ["test-exact"], rates=["d2", "d3"])
+    run_plan(plan, more, threads=1, suites=["surface", "topology"])
+    before = open_results(theirs).records()
+    shown = bench("submit", "more", "--add-to", "theirs", "--not-run", "nglod:no time").stdout
+    assert shown.startswith("theirs: 15 records in ")
+    assert "archive" not in shown
+    both = open_results(theirs)
+    assert both.not_run == NOT_RUN | {"nglod": "no time"}
+    assert both.marker["about"] == "Ada"
+    added = {(r.mesh, r.rate): r for r in both.records() if r.codec == "test-exact"}
+    assert {rate for _, rate in added} == {"d1", "d2", "d3"}
+    assert [r for r in both.records() if r.codec != "test-exact"] == [r for r in before if r.codec != "test-exact"]
+    newer = {c.session for c in both.codings() if (c.codec, c.rate) == ("test-exact", "d2") and c.status == "ok"}
+    assert newer == {more.sessions()[0]["session"]}
+    call = ("verify", "./theirs", "--sample", "all", "-d", "shapes", "--streams", "theirs-streams.zip", "-f", "json")
+    found = json.loads(bench(*call).stdout)
+    assert (found["differs"], found["unchecked"]) == ([], [])
+    assert found["streams_intact"] == found["streams"]
+
+
+def test_what_cannot_be_added_to_a_pack(run, theirs, tmp_path, bench):
+    other = tmp_path / "other/shapes"
+    other.mkdir(parents=True)
+    trimesh.creation.icosphere(2).export(other / "ball.ply")
+    more = Run(tmp_path / "results/runs/more")
+    run_plan(make_plan(str(other), ["test-exact"], rates=["d1"]), more, threads=1, suites=["surface"])
+    assert "ball of theirs is another mesh" in bench("submit", "more", "--add-to", "theirs", code=2).stderr
+    (other / "ball.ply").rename(other / "globe.ply")
+    run_plan(make_plan(str(other), ["test-exact"], rates=["d1"]), more, threads=1, suites=["surface"])
+    assert "none of the meshes" in bench("submit", "more", "--add-to", "theirs", code=2).stderr
+    assert "see bench merge" in bench("submit", "more", "--add-to", "results/runs/more", code=2).stderr
+
+
 def test_what_cannot_be_submitted(run, theirs, tmp_path, bench):
     here = tmp_path / "results/runs/run"
     shutil.copytree(run.path, here)
