@@ -37,8 +37,8 @@ def crew():
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(hostile, "LEAST_LIMIT_S", 2.0)
-    monkeypatch.setattr(hostile, "_WARM_UP_S", 5.0)
+    monkeypatch.setattr(hostile, "LEAST_LIMIT_S", 1.0)
+    monkeypatch.setattr(hostile, "_WARM_UP_S", 3.0)
     monkeypatch.setattr(hostile, "_GRACE_S", 0.1)
 
 

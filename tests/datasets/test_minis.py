@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gcbench.datasets.minis import animals, cad, humans
 from gcbench.datasets.minis.sculpt import Loft, ellipsoid, sculpt, smooth_min
 from gcbench.datasets.minis.skeleton import pose_bones, rotation_matrix
 from gcbench.errors import UsageError
+from gcbench.geometry.files.obj import read_obj
 from gcbench.native import pymeshlab
 
 HUMANS = ["human/" + p for p in ("stand", "walk", "reach", "crane-kick", "samba", "squat")]
@@ -40,12 +42,13 @@ CAD_DEFECTS = {
 
 @pytest.fixture(scope="module")
 def meshes() -> dict[str, trimesh.Trimesh]:
-    """All twenty, loaded without any repair."""
-    return {
-        name: trimesh.Trimesh(vertices, faces, process=False)
-        for family in minis.FAMILIES.values()
-        for name, vertices, faces in minis.generate(family)
-    }
+    """All twenty, from the cache that the tests share, loaded without any repair."""
+    loaded = {}
+    for dataset in minis.FAMILIES:
+        for source in minis.mini_sources(dataset, Path(os.environ["GCBENCH_CACHE"])):
+            read = read_obj(source.path.read_bytes(), "triangulate")
+            loaded[source.mesh] = trimesh.Trimesh(read.vertices, read.faces, process=False)
+    return loaded
 
 
 def edge_faces(mesh: trimesh.Trimesh) -> dict[int, int]:
