@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 
 import pandas as pd
 import pytest
@@ -34,6 +35,7 @@ def install(tmp_path, monkeypatch):
 
     yield call
     monkeypatch.undo()
+    sys.modules.pop("my_codec", None)  # another test asks whether this module is installed
     CODECS.refresh()
 
 
