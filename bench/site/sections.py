@@ -206,7 +206,7 @@ def _levels_table(
     if middle is not None:
         counted = of.timed[["dataset", "mesh"]].drop_duplicates().shape[0]
         notes.append(
-            f"times: medians of pinned calls, over {counted} meshes"
+            f"times: medians of pinned calls, of {'one mesh' if counted == 1 else f'{counted} meshes'}; –: not timed"
             if counted
             else "times: single calls beside other work, to see magnitudes; there was no timing pass"
         )
@@ -383,7 +383,7 @@ def says(of: Reference) -> str:
     ms = {codec: costs_of["decode_ms"] for codec, costs_of in of_codec.items() if "decode_ms" in costs_of}
     if len(ms) > 1 and not of.timed.empty:
         fast, slow = min(ms, key=lambda codec: ms[codec]), max(ms, key=lambda codec: ms[codec])
-        slower = significant(ms[slow] / ms[fast], 2)
+        slower = significant(float(f"{ms[slow] / ms[fast]:.2g}"), 2)  # 36000, not 35592
         lines.append(
             f"`{fast}` decodes fastest at this quality, {significant(ms[fast], 2)} ms a mesh; `{slow}` takes {slower} "
             "times as long."

@@ -67,7 +67,7 @@ def test_what_was_run_and_what_was_not(tmp_path, toys):
     assert "    bench run -d toys,y" in text  # no path of a machine
     assert "/home" not in text
     assert "| vpcc (not run) |" in text
-    assert "times: medians of pinned calls, over 2 meshes" in text
+    assert "times: medians of pinned calls, of 2 meshes; –: not timed" in text
 
 
 def test_times_are_those_of_the_timing_pass(tmp_path, toys):
