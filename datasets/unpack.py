@@ -110,7 +110,7 @@ class _Room:
 class _Counted(io.RawIOBase):
     """A file that counts what is read against the room, and reads headers of a sane size only."""
 
-    def __init__(self, file: IO[bytes], room: _Room) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, room: _Room) -> None:
         self._file = file
         self._room = room
         self._furthest = 0
@@ -146,7 +146,7 @@ class _Counted(io.RawIOBase):
 def _extract(file: IO[bytes], folder: Path, wanted: Callable[[PurePosixPath], bool], room: _Room, depth: int) -> None:
     packed = file.read(2) == _GZIP
     file.seek(0)
-    opened: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]  # reads as one
+    opened = gzip.GzipFile(fileobj=file) if packed else file
     with tarfile.open(fileobj=_Counted(opened, room), mode="r:") as tar:
         for member in tar:
             room.take_member(member)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from gcbench.bench.run.outstanding import applies
 from gcbench.bench.store import pack, pack_columns, safe_files
 from gcbench.bench.store.archive import StreamArchive, write_archive
 from gcbench.bench.store.mesh_names import read_names
-from gcbench.bench.store.pack import Pack
+from gcbench.bench.store.pack import Pack, Streams
 from gcbench.bench.store.records import CodedMesh, Coding, Record
 from gcbench.bench.store.results import Results, address, joined
 from gcbench.bench.store.run import Run
@@ -65,7 +65,8 @@ def submit(
     url : str
         Where the archive will be.
     streams : bool
-        Whether to write the archive. Of the base it has the streams of the archive that lies beside the base.
+        Whether to write the archive. Of the base it has the streams of the archive that lies beside the base. Without
+        an archive, the pack names that of the base.
     base : Pack, optional
         A pack of the same meshes that the run extends.
 
@@ -80,26 +81,31 @@ def submit(
     codings = counting(run)
     if not any(coding.status == "ok" for coding in codings):
         raise UsageError(f"{run.path} has no coding that is ok: there is nothing to submit")
+    own = {sha256 for coding in codings for sha256 in coding.streams}
     if base is not None:
         _require_same_meshes(base, codings)
         codings = list({address(coding): coding for coding in chain(base.codings(), codings)}.values())
+        about = about or str(base.marker.get("about", ""))
     measurements = list(chain.from_iterable(source.measurements() for source in sources))
     sessions = list(chain.from_iterable(source.sessions() for source in sources))
     records = joined(codings, measurements)
     ran = {r.codec for r in records if r.status == "ok"}
     reasons = {codec: why for codec, why in (base.not_run if base else {}).items() if codec not in ran}
     if wrong := sorted(set(not_run or {}) & ran):
-        raise UsageError(f"--not-run {wrong[0]}: {wrong[0]} has results in {run.path}")
+        raise UsageError(f"--not-run {wrong[0]}: {wrong[0]} has results in {run.path if base is None else base.path}")
     reasons |= not_run or {}
     lacks = list(missing(sessions, records, reasons, about))
-    archive, path = None, None
+    archive, path = base.archive if base is not None else None, None
     if streams:
         path = folder.with_name(f"{folder.name}-streams.zip")
-        archive, absent = _archived(path, codings, run, base, url)
-        if absent:
+        sizes = {sha256: coding.stream_bytes for coding in codings for sha256 in coding.streams}
+        held = {**_beside(base, sizes), **dict.fromkeys(own, run)}
+        sha256, size = write_archive(path, held, lambda name: held[name].stream(name, sizes[name]))
+        archive = pack.Archive(path.name, sha256, size, url)
+        if absent := len(sizes) - len(held):
             lacks.append(f"{absent} streams of the pack that was added to: its archive is not beside it")
     content = pack_columns.content_of(codings, measurements, sessions)
-    facts = {"about": about or (base.marker.get("about", "") if base else ""), **facts_of(records)}
+    facts = {"about": about, **facts_of(records)}
     written = pack.write(folder, content, facts, not_run=reasons, archive=archive)
     return Submitted(folder, written, len(records), path, archive.bytes if archive else 0, tuple(lacks))
 
@@ -122,20 +128,13 @@ def _mesh_name(coding: Coding, mesh: CodedMesh) -> tuple[str, str, str]:
     return coding.dataset, coding.split, mesh.mesh
 
 
-def _archived(path: Path, codings: Sequence[Coding], run: Run, base: Pack | None, url: str) -> tuple[pack.Archive, int]:
-    """Write the archive of streams; also say how many of the streams could not be had, all of them the base's."""
-    sizes = {sha256: coding.stream_bytes for coding in codings for sha256 in coding.streams}
-    own = {sha256 for coding in counting(run) for sha256 in coding.streams}
-    beside = base.path.with_name(f"{base.path.name}-streams.zip") if base is not None else None
-    theirs = StreamArchive(beside) if beside is not None and safe_files.is_file(beside) else None
-    there = [name for name in sizes if name in own or (theirs is not None and name in theirs)]
-
-    def read(name: str) -> bytes:
-        source = run if name in own or theirs is None else theirs
-        return source.stream(name, sizes[name])
-
-    sha256, size = write_archive(path, there, read)
-    return pack.Archive(path.name, sha256, size, url), len(sizes) - len(there)
+def _beside(base: Pack | None, names: Iterable[str]) -> dict[str, Streams]:
+    """Those streams that the archive beside a pack holds, each with the archive."""
+    path = None if base is None else base.path.with_name(f"{base.path.name}-streams.zip")
+    if path is None or not safe_files.is_file(path):
+        return {}
+    archive = StreamArchive(path)
+    return {name: archive for name in names if name in archive}
 
 
 def counting(run: Run) -> list[Coding]:
@@ -201,6 +200,7 @@ def missing(
     )
     if unmeasured:
         yield f"codings that a default suite has not measured: {_listed(unmeasured)} (bench measure)"
+    yield from _mixed_suites(quality)
     if stale := [f"{codec} ({why})" for codec in sorted(rates) if (why := _not_here(codec, records))]:
         yield f"results by other versions than are installed, which whoever verifies needs: {', '.join(stale)}"
     foreign = sorted(codec for codec in rates if not _is_builtin(codec))
@@ -211,6 +211,15 @@ def missing(
     unavailable = {name for session in sessions for name in session.get("unavailable") or {}}
     if silent := sorted(unavailable - set(rates) - set(not_run)):
         yield f"codecs that could not run, without a row in the pack: {', '.join(silent)} (--not-run 'CODEC:WHY')"
+
+
+def _mixed_suites(records: Sequence[Record]) -> Iterator[str]:
+    versions: dict[str, set[str]] = {}
+    for r in records:
+        for suite, version in r.suites.items():
+            versions.setdefault(suite, set()).add(version)
+    if mixed := sorted(suite for suite, of in versions.items() if len(of) > 1):
+        yield f"values of one version: {', '.join(mixed)} measured in several, which do not compare (bench measure)"
 
 
 def _listed(counts: Counter[str]) -> str:

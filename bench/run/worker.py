@@ -91,7 +91,7 @@ def _outcome(request: bytes) -> tuple[Kind, bytes]:
     """Make the call; a value that cannot be pickled is an error."""
     function = None
     try:
-        function, argument = pickle.loads(request)  # noqa: S301 - the parent's
+        function, argument = pickle.loads(request)  # noqa: S301 (only the parent process writes to this pipe)
         return Kind.VALUE, pickle.dumps(function(argument), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:  # whatever a codec raises, also SystemExit, is for the parent to judge
         with contextlib.suppress(BaseException):  # an exception may have a broken text

@@ -14,7 +14,7 @@ import zstandard
 
 from gcbench.bench.audit.comparison import named_alike
 from gcbench.bench.audit.remeasure import Sample
-from gcbench.bench.audit.submission import submit
+from gcbench.bench.audit.submission import missing, submit
 from gcbench.bench.audit.verify import verify
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.run.runner import run_plan
@@ -100,6 +100,24 @@ def test_results_of_another_run_are_added_to_a_pack(run, theirs, tmp_path, bench
     found = json.loads(bench(*call).stdout)
     assert (found["differs"], found["unchecked"]) == ([], [])
     assert found["streams_intact"] == found["streams"]
+
+
+def test_what_a_pack_loses_when_its_archive_is_not_beside_it(run, theirs, tmp_path):
+    before = open_results(theirs)
+    again = submit(run, tmp_path / "again", base=before, streams=False)
+    assert open_results(again.folder).archive == before.archive
+    (tmp_path / "theirs-streams.zip").unlink()
+    more = Run(tmp_path / "results/runs/more")
+    run_plan(make_plan(str(tmp_path / "shapes"), ["test-exact"], rates=["d3"]), more, threads=1, suites=["surface"])
+    done = submit(more, tmp_path / "both", base=before)
+    assert done.missing[-1] == "5 streams of the pack that was added to: its archive is not beside it"
+    assert len(open_streams(tmp_path / "both-streams.zip")) == 2
+
+
+def test_values_of_two_versions_of_a_suite_are_said(run):
+    records = [replace(r, suites={"surface": f"v{r.mesh}"}) for r in run.records() if r.status == "ok"]
+    (said,) = [line for line in missing([], records, {}, "Ada") if line.startswith("values of one version")]
+    assert said == "values of one version: surface measured in several, which do not compare (bench measure)"
 
 
 def test_what_cannot_be_added_to_a_pack(run, theirs, tmp_path, bench):
