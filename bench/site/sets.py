@@ -20,6 +20,7 @@ from gcbench.bench.store.opening import open_results
 from gcbench.bench.store.results import Results
 from gcbench.errors import UsageError
 
+_TIMED = ["dataset", "split", "mesh", "codec", "rate", "effort", "device"]
 _LINES = ("codings.jsonl", "measurements.jsonl", "sessions.jsonl")
 
 
@@ -105,10 +106,9 @@ class Reference:
 
     @cached_property
     def timed(self) -> pd.DataFrame:
-        """Records of the meshes that have a timing pass; empty if there was none."""
-        passes = self.rows.loc[self.rows["timing"].astype(bool), ["dataset", "mesh"]].drop_duplicates()
-        meshes = pd.MultiIndex.from_frame(self.rows[["dataset", "mesh"]])
-        return self.rows[meshes.isin(pd.MultiIndex.from_frame(passes))]
+        """Records of the meshes, codecs and rates that have a timing pass; empty if there was none."""
+        passes = pd.MultiIndex.from_frame(self.rows.loc[self.rows["timing"].astype(bool), _TIMED].drop_duplicates())
+        return self.rows[pd.MultiIndex.from_frame(self.rows[_TIMED]).isin(passes)]
 
     @cached_property
     def times(self) -> pd.DataFrame:

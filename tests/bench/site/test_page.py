@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_times_are_those_of_the_timing_pass(tmp_path, toys):
     (table,) = sections.times(toys)
     assert len(table) == 12
     assert set(table.values["timed"]) == {True}
+
+
+def test_single_calls_are_not_drawn_beside_a_timing_pass(toys):
+    rows = toys.rows[~(toys.rows["timing"].astype(bool) & (toys.rows["codec"] == "meshopt"))]
+    some = replace(toys, rows=rows)
+    assert set(some.rows["codec"]) == {"draco", "meshopt"}
+    assert set(some.timed["codec"]) == {"draco"}
+    assert set(toys.timed["codec"]) == {"draco", "meshopt"}
 
 
 def test_bytes_at_equal_quality_lie_between_those_of_the_rates_around_it(toys):
