@@ -322,21 +322,27 @@ class Slot:
     def _measured(
         self, unit: MeasurementUnit, suite: SuiteId, stream: bytes, spooled: dict[bool, str], *, cloud: bool
     ) -> Any:
-        for _ in range(2):
-            if not self.folders.spool.has(spooled.get(cloud)):
-                spooled[cloud] = self.decode_again(unit, stream, cloud=cloud)
+        own = Spool(
+            self._scratch / "decoded", max_bytes=0
+        )  # another slot that measures an equal mesh deletes from the run's
+        for spool in (self.folders.spool, own):
+            if not spool.has(spooled.get(cloud)):
+                spooled[cloud] = self.decode_again(unit, stream, spool, cloud=cloud)
             job = stages.MeasureJob(
-                suite.name, self._inputs((unit.mesh,)), spooled[cloud], self.folders.spool, unit.seed, self.threads
+                suite.name, self._inputs((unit.mesh,)), spooled[cloud], spool, unit.seed, self.threads
             )
             limits = CallLimits(self.limit.measure_s, self.limit.memory_bytes)
             measured, _ = self._call("measure", None, stages.measure_decoded, job, limits, suite=suite.name)
+            own.drop(spooled[cloud])
             if measured.values is not None:
                 return measured.values
-            self.folders.spool.drop(spooled[cloud])  # damaged, or another slot has just measured an equal mesh
-        raise StoreError(f"no room for a decoded mesh in {self.folders.spool.path}")
+            self.folders.spool.drop(spooled[cloud])  # damaged, or gone
+        raise StoreError(f"no room for a decoded mesh in {own.path}")
 
-    def decode_again(self, unit: MeasurementUnit, stream: bytes, *, cloud: bool = False) -> str:
-        """Decode one mesh of a stored stream into the spool, and return its hash.
+    def decode_again(
+        self, unit: MeasurementUnit, stream: bytes, spool: Spool | None = None, *, cloud: bool = False
+    ) -> str:
+        """Decode one mesh of a stored stream into a spool (None: that of the run), and return its hash.
 
         Raises
         ------
@@ -347,7 +353,7 @@ class Slot:
         """
         limit_s = self.limit.deadline_s
         settings = stages.CallSettings(self.threads, unit.device, unit.seed, limit_s, scratch=self._scratch)
-        job = stages.DecodeOneJob(unit.codec, stream, unit.place, settings, self.folders.spool, cloud)
+        job = stages.DecodeOneJob(unit.codec, stream, unit.place, settings, spool or self.folders.spool, cloud)
         limits = CallLimits(limit_s, self.limit.coding_bytes(unit.kind))
         return self._call("decode", unit.codec, stages.decode_again, job, limits)[0]
 

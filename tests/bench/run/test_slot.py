@@ -264,6 +264,22 @@ def test_a_spool_saves_time_and_changes_no_value(slot, shapes, log, codec, spool
     assert decodings == expected, log()
 
 
+@pytest.mark.parametrize("codec", ["test-exact", "test-set"])
+def test_another_slot_may_take_the_mesh_away_at_any_time(slot, shapes, monkeypatch, codec):
+    call = slot._call
+
+    def taken(stage, *arguments, **more):
+        if stage == "measure":
+            for file in slot.folders.spool.path.iterdir():
+                file.unlink()
+        return call(stage, *arguments, **more)
+
+    outcome = slot.run(Task(next(iter(codings(shapes, codec).values()))))
+    monkeypatch.setattr(slot, "_call", taken)
+    (measured,) = slot.run(again(outcome)).measurements
+    assert measured.values["test_faces_after"] == 320
+
+
 def test_timing_pass_repeats_and_measures_nothing(slot, shapes):
     outcome = slot.run(Task(codings(shapes, "test-exact", timing="a machine")["d3"]))
     (record,) = records(outcome)
