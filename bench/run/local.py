@@ -68,9 +68,11 @@ class LocalExecutor:
         self._busy = 0
         self._ended = False
         self._threads: list[threading.Thread] = []
+        self._agenda: Agenda | None = None
 
     def run(self, agenda: Agenda, heartbeat_s: float) -> Iterator[Outcome | None]:
         """Run the agenda on all slots."""
+        self._agenda = agenda
         self._threads = [threading.Thread(target=self._serve, args=(s, agenda), daemon=True) for s in self._slots]
         for thread in self._threads:
             thread.start()
@@ -95,6 +97,9 @@ class LocalExecutor:
     def close(self) -> None:
         """Kill the workers and end the slots."""
         self._ended = True
+        if self._agenda is not None:
+            with self._agenda.changed:
+                self._agenda.changed.notify_all()  # to slots that wait for a task
         for thread in self._threads:
             while thread.is_alive():  # repeat, since the thread may start a new worker just after a kill
                 for slot in self._slots:
@@ -110,7 +115,7 @@ class LocalExecutor:
             with agenda.changed:
                 others = [mesh for name, mesh in self._at_hand.items() if name != slot.name]
                 while (task := agenda.take(self._at_hand.get(slot.name), others)) is None and not self._ended:
-                    agenda.changed.wait(0.5)
+                    agenda.changed.wait()
                 if task is None or self._ended:
                     return
                 self._busy += 1

@@ -131,6 +131,14 @@ def test_close_ends_what_runs_and_drops_what_waits(recorder, folders, tasks):
     assert len(recorder.seen) == 2
 
 
+def test_close_wakes_the_slots_that_wait_for_a_task(recorder, folders, tasks):
+    executor = LocalExecutor(2, folders)
+    assert len(list(executor.run(Agenda(tasks[:1]), 10))) == 1
+    begin = time.monotonic()
+    executor.close()
+    assert time.monotonic() - begin < 0.2
+
+
 def test_a_fault_of_the_machine_is_raised_to_the_caller(recorder, folders, tasks):
     recorder.hang.set()
     executor = LocalExecutor(1, folders)
