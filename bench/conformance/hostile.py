@@ -188,18 +188,20 @@ class _Watch:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._reader = lab.workers["reader"]
+        self._loaded: int | None = None  # the worker that has loaded and compiled what decoding needs
         self._warm: int | None = None  # the worker that has decoded the good stream
         self._held = 0  # bytes of that worker
         self.warm_with = b""
 
     def good(self, stream: bytes) -> HostileResult | None:
-        """What decoding a stream takes at the second time; None if it does not decode."""
+        """What decoding a stream takes in a worker that has decoded before; None if it does not decode."""
         found: HostileResult | None = None
-        for _ in range(2):  # the first call loads and compiles
+        for _ in range(1 if self._reader.pid is not None and self._reader.pid == self._loaded else 2):
             result = self._lab.attack(stream, CallLimits(_WARM_UP_S, self._lab.settings.memory_bytes))
             if isinstance(result, Trouble) or result.outcome != "mesh":
                 return None
             found = result
+        self._loaded = self._reader.pid
         return found
 
     def tried(self, mutant: bytes, limits: _Limits, tally: Tally) -> tuple[Outcome, str]:
