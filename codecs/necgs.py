@@ -33,6 +33,8 @@ class Necgs(NecgsCodec):
         Whether latents are coded as differences to those of other meshes; for ``sparse`` only.
     optimiser : {"muon", "adam"}
         Of the matrices of the decoder; for ``sparse`` only.
+    learning_rate : float
+        Of the decoder, relative to the size of its weights; 0 takes the effort's; for ``sparse`` only.
     coder : {"range", "huffman"}
         Entropy coder; the paper has Huffman.
 
@@ -53,10 +55,12 @@ class Necgs(NecgsCodec):
         epochs: int = 0,
         tree: bool = True,
         optimiser: str = "muon",
+        learning_rate: float = 0.0,
         coder: str = "range",
     ) -> None:
         published = {"representation": "", "encoder": "auto-decoder", "ssim": 10.0}
-        published |= {"tree": True, "optimiser": "muon"}
+        published |= {"tree": True, "optimiser": "muon", "learning_rate": 0.0}
         own = {"representation": representation, "encoder": encoder, "ssim": ssim, "tree": tree, "optimiser": optimiser}
+        own |= {"learning_rate": learning_rate}
         changed = {name: value for name, value in own.items() if value != published[name]}  # other designs refuse them
         super().__init__(design, coder, k=k, objective=objective, epochs=epochs, **changed)

@@ -115,7 +115,7 @@ class Training:
 _TRAININGS: Mapping[Effort, Training] = {
     "quick": Training(epochs=0, least_steps=60, batch=4, learning_rate=0.004, fit_steps=20),
     "standard": Training(epochs=60, least_steps=800),
-    "paper": Training(epochs=1000, least_steps=6000, fit_steps=150),
+    "paper": Training(epochs=1000, least_steps=6000, learning_rate=0.003, fit_steps=150),
 }
 
 
@@ -228,6 +228,7 @@ class Sparse(Design[Training]):
         price: int = 0,
         optimiser: str = "muon",
         tree: bool = True,
+        learning_rate: float = 0.0,
     ) -> tuple[Self, Training]:
         """Configuration and training of an effort.
 
@@ -240,8 +241,8 @@ class Sparse(Design[Training]):
             Not a choice of this design: its rate is the price.
         price : int
             As of the class.
-        epochs, adding_steps, optimiser, tree
-            As of :class:`Training`.
+        epochs, adding_steps, optimiser, tree, learning_rate
+            As of :class:`Training`; 0 takes the effort's.
         representation : {"tsdf", "tsdf-def"}
             Volumes without or with deformation.
         objective : {"", "none"}
@@ -252,6 +253,8 @@ class Sparse(Design[Training]):
         one_of("width", width, (0,))
         if min(epochs, adding_steps, price) < 0:
             raise UsageError("epochs, adding_steps and price cannot be negative")
+        if not 0 <= learning_rate <= 1:
+            raise UsageError(f"learning_rate: {learning_rate:g} is not in [0, 1]")
         own = _TRAININGS[effort]
         training = replace(
             own,
@@ -260,6 +263,7 @@ class Sparse(Design[Training]):
             adding_steps=adding_steps or own.adding_steps,
             optimiser=one_of("optimiser", optimiser, get_args(Optimiser)),
             tree=tree,
+            learning_rate=learning_rate or own.learning_rate,
         )
         resolution = one_of("k", k, (0, *_RESOLUTIONS)) or _RESOLUTION[effort]
         return cls(resolution, price or _OWN_PRICE, deformation), training

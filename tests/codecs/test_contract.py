@@ -49,6 +49,7 @@ ADDRESSES = [
     *("necgs[representation=tsdf]", "necgs[objective=render]", "necgs[encoder=autoencoder]", "necgs[coder=huffman]"),
     *("necgs[design=latent_mlp]", "necgs[design=latent_mlp,k=32]"),
     *("necgs[design=sparse]", "necgs[design=sparse,tree=false,optimiser=adam]"),
+    "necgs[design=sparse,representation=tsdf-def,learning_rate=0.003]",
     *("gpcc-octree[bits=11]", "gpcc-octree[bits=12]", "gpcc-trisoup[bits=11]", "gpcc-trisoup[bits=12]"),
     *("vpcc[bits=8]", "vpcc[bits=9]", "vpcc[mode=random-access]", "vpcc[mode=random-access,bits=9]"),
     "vdmc[mode=inter]",

@@ -296,6 +296,12 @@ def test_a_set_comes_back_closed_and_near(shapes, stream):
 
 
 @pytest.mark.slow
+def test_the_learning_rate_is_that_of_the_address():
+    chosen = designs.plan("sparse[price=80,learning_rate=0.003]", "standard", epochs=220)
+    assert (chosen.training.learning_rate, chosen.training.epochs, chosen.design.price) == (0.003, 220, 80)
+    assert designs.plan("sparse", "standard").training.learning_rate == 0.004
+
+
 def test_a_lower_price_gives_more_bytes(shapes, stream):
     assert len(coded(shapes[:3], 1)) > len(stream)
 
@@ -375,6 +381,9 @@ def test_choices_out_of_range_are_refused():
     for choice in (
         {"price": -1},
         {"price": 10**6},
+        {"learning_rate": -0.1},
+        {"learning_rate": float("nan")},
+        {"learning_rate": 2.0},
         {"width": 3},
         {"objective": "render"},
         {"k": 48},
