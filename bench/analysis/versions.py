@@ -3,13 +3,17 @@
 The store keeps the last coding for each mesh, codec and rate label. If a newer version of a codec drops a label, or the
 label is not run again, the coding of the earlier version stays in the store. Example: version 1 coded q8 and q10, and
 version 2 only q10. A curve through both rates would mix two versions, so q8 is left out.
+
+Times are a matter of their own: what is kept of the quality pass is decided without the timing passes. A newer version
+that was only timed hides no sizes and distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from gcbench.bench.analysis.gone import without_gone
@@ -44,8 +48,9 @@ class Newest:
 def newest(run: Results, names: Collection[str] = (), *, gone: bool = False) -> Newest:
     """Read a run without the rates that the newest version of a codec has not coded; datasets are treated separately.
 
-    The newest version is the version of the coding that was appended last. If it has coded a rate for some meshes, and
-    an earlier version has coded the rate for others, both stay, and a note says so.
+    The newest version is the version of the coding that was appended last; for the quality pass, of the last coding of
+    that pass. If it has coded a rate for some meshes, and an earlier version has coded the rate for others, both stay,
+    and a note says so.
 
     Parameters
     ----------
@@ -63,7 +68,7 @@ def newest(run: Results, names: Collection[str] = (), *, gone: bool = False) -> 
     """
     with view.opened(run) as con:
         rows, last, suites = (
-            columnar.frame(con, {*LADDER, "rate", "mesh", "codec_version", *names} if names else ()),
+            columnar.frame(con, {*LADDER, "rate", "mesh", "codec_version", "timing", *names} if names else ()),
             columnar.newest_versions(con),
             columnar.counting_suites(con),
         )
@@ -74,27 +79,40 @@ def newest(run: Results, names: Collection[str] = (), *, gone: bool = False) -> 
     return Newest(_trimmed(found.rows) if left_out else found.rows, (*left_out, *found.notes), suites)
 
 
-def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, str]) -> Newest:
-    """Leave out the rates that these versions have not coded, by :data:`LADDER`."""
+def by_newest_versions(rows: pd.DataFrame, last: Mapping[Ladder, tuple[str, str]]) -> Newest:
+    """Leave out the rates that these versions (of all codings, and of the quality pass) have not coded."""
     if rows.empty:
         return Newest(rows)
     ladder = rows.groupby(LADDER, sort=False).ngroup()
     names = rows.loc[~ladder.duplicated(), LADDER].astype(str).itertuples(index=False, name=None)
-    now = pd.Series([last[name] for name in names])
-    current = rows["codec_version"].astype(str).to_numpy() == now.to_numpy()[ladder]
-    if current.all():
+    now = pd.DataFrame([last[name] for name in names], columns=["all", "quality"])
+    timing = rows["timing"].to_numpy(dtype=bool)
+    wanted = np.where(timing, now["all"].to_numpy()[ladder], now["quality"].to_numpy()[ladder])
+    current = rows["codec_version"].astype(str).to_numpy() == wanted
+    if current.all() and (now["all"] == now["quality"]).all():
         return Newest(rows)
-    stays = pd.Series(current, rows.index).groupby([ladder, rows["rate"]]).transform("any")
-    earlier = rows.loc[~current, [*LADDER, "rate", "codec_version"]].astype(str).assign(stays=stays[~current])
+    at_a_rate = [ladder, rows["rate"]]
+    newest_of_quality = pd.Series(current & ~timing, rows.index).groupby(at_a_rate).transform("any")
+    newest_of_all = pd.Series(current, rows.index).groupby(at_a_rate).transform("any")
+    stays = newest_of_quality.where(~timing, newest_of_all)
     notes = []
-    for (*name, version, stay), rates in earlier.groupby([*LADDER, "codec_version", "stays"])["rate"]:
-        dataset, split, effort, device, codec = name
+    text = rows[[*LADDER, "rate", "codec_version"]].astype(str).assign(stays=stays, newest=wanted)
+    for (*name, version, stay, last_), rates in text[~current].groupby([*LADDER, *text.columns[-3:]])["rate"]:
+        what = "means over two versions" if stay else "left out"
         notes.append(
-            f"{'means over two versions' if stay else 'left out'}: {len(rates)} records of {codec} at "
-            f"{', '.join(sorted(set(rates)))} on {dataset}/{split}, coded by its version {version}; the newest here is "
-            f"{last[dataset, split, effort, device, codec]}"
+            f"{what}: {len(rates)} records of {_at(name, rates)}, coded by its version {version}; "
+            f"the newest here is {last_}"
         )
+    only_timed = timing & current & newest_of_quality & (wanted != now["quality"].to_numpy()[ladder])
+    for name, rates in text[only_timed].groupby(LADDER)["rate"]:
+        timed, quality = last[name]
+        notes.append(f"two versions: times of {_at(name, rates)} are of its version {timed}, the rest of {quality}")
     return Newest(_trimmed(rows[stays]), tuple(sorted(notes)))
+
+
+def _at(ladder: Sequence[str], rates: Iterable[str]) -> str:
+    dataset, split, _, _, codec = ladder
+    return f"{codec} at {', '.join(sorted(set(rates)))} on {dataset}/{split}"
 
 
 def _trimmed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def newest_versions(con: Connection) -> dict[tuple[str, str, str, str, str], str]:
-    """Dataset, split, effort, device and codec → version of the codec in their last coding."""
+def newest_versions(con: Connection) -> dict[tuple[str, str, str, str, str], tuple[str, str]]:
+    """Dataset, split, effort, device and codec → version of the codec in their last coding, and in the last of quality.
+
+    Without a quality pass, the second is the first.
+    """
     found = con.execute(
-        "SELECT dataset, split, effort, device, codec, arg_max(codec_version, line) FROM coded WHERE ordinal = 0 "
-        "GROUP BY ALL"
+        "SELECT dataset, split, effort, device, codec, arg_max(codec_version, line), "
+        "arg_max(codec_version, line) FILTER (timing IS NULL) FROM coded WHERE ordinal = 0 GROUP BY ALL"
     )
-    return {
-        (dataset, split, effort, device, codec): version
-        for dataset, split, effort, device, codec, version in found.fetchall()
-    }
+    return {tuple(ladder): (last, quality or last) for *ladder, last, quality in found.fetchall()}
 
 
 class Stored(NamedTuple):

@@ -64,6 +64,28 @@ def test_other_meshes_of_a_rate_stay_and_the_mixture_is_said(found):
     )
 
 
+def test_a_newer_version_that_was_only_timed_hides_no_distances(found):
+    codings = [coding("1"), coding("1", "r1"), coding("2", timing="m")]
+    assert found(*codings)[0] == [("r0", "a"), ("r0", "a"), ("r1", "a")]
+    assert found(*codings)[1] == ("two versions: times of c at r0 on d/all are of its version 2, the rest of 1",)
+
+
+def test_times_of_an_earlier_version_are_left_out_with_its_rates(found):
+    codings = [coding("1", timing="m"), coding("1", "r1", timing="m"), coding("2")]
+    assert found(*codings)[0] == [("r0", "a"), ("r0", "a")]
+    assert [note.partition(":")[0] for note in found(*codings)[1]] == ["left out", "means over two versions"]
+
+
+def test_times_do_not_bring_back_distances_that_were_left_out(found):
+    codings = [coding("0", "r1"), coding("1"), coding("2", "r1", timing="m")]
+    assert found(*codings)[0] == [("r0", "a"), ("r1", "a")]
+    assert found(*codings)[1][0].startswith("left out: 1 records of c at r1 on d/all, coded by its version 0")
+
+
+def test_what_was_only_timed_is_one_version(found):
+    assert found(coding("1", timing="m"), coding("2", "r1", timing="m"))[0] == [("r1", "a")]
+
+
 def test_every_mesh_of_a_set_goes_with_its_coding(found):
     codings = [coding("1", "r1", "abc", kind="set"), coding("2", "r0", "abc", kind="set")]
     assert found(*codings)[0] == [("r0", "a"), ("r0", "b"), ("r0", "c")]
