@@ -39,21 +39,18 @@ def comparison_tables(
 
 def verification_tables(report: Verification) -> list[Table]:
     """What was checked, and what differs or could not be checked."""
-    codecs, suites = (
-        ", ".join(f"{name} {version}" for name, version in of.items()) or "none"
-        for of in (report.codecs, report.suites)
-    )
     again = f"{report.recomputed} of {report.sampled} sampled records again (--seed {report.seed})"
     checked = {
         "streams": f"{report.streams_intact} of {report.streams} have their recorded SHA-256",
         "meshes": f"{report.meshes_intact} of {report.meshes} are on this machine with their recorded SHA-256",
         "measured": f"{again}; largest deviation {report.largest_deviation:.2g}",
-        "codecs": codecs,
-        "metrics": suites,
     }
     title = f"{report.run}: {report.records} records of {report.codings} codings, {report.measurements} measurements"
     names = (Column("what", "checked", key=True), Column("result", "result"))
     tables = [Table(title, names, {"what": list(checked), "result": list(checked.values())})]
+    installed = {**report.codecs, **report.suites}
+    versions = (Column("what", "codec or metrics", key=True), Column("version", "installed version"))
+    tables += [Table("", versions, {"what": list(installed), "version": list(installed.values())})] if installed else []
     tables += _findings("differs from the record", report.differs)
     return [*tables, *_findings("could not be checked", report.unchecked)]
 
