@@ -3,6 +3,7 @@
 Half of the mutations get right checksums again, so that what is behind the checksums is tested too.
 """
 
+import functools
 import resource
 import time
 
@@ -37,7 +38,12 @@ def made(design, coder):
     return write(Contents(design, parameters, features, np.ones((3, 4), np.float32)), coder)
 
 
-STREAMS = [made(design, coder) for design in DESIGNS for coder in ("range", "huffman")]
+@functools.cache
+def streams():
+    """One of each design and coder; made by the first test, since collecting tests is done by several processes."""
+    return [made(design, coder) for design in DESIGNS for coder in ("range", "huffman")]
+
+
 SECONDS_A_STREAM = 10.0  # most take milliseconds; a head may declare eight million parameters
 MEMORY_KIB = 2**20
 
@@ -79,12 +85,12 @@ def mutated(data, rng):
 
 
 def mutation(rng):
-    stream = STREAMS[rng.integers(len(STREAMS))]
+    stream = streams()[rng.integers(len(streams()))]
     kind = rng.integers(8)
     if kind < 3:
         return mutated(stream, rng)
     if kind == 3:  # from one stream to another, at any place
-        other = STREAMS[rng.integers(len(STREAMS))]
+        other = streams()[rng.integers(len(streams()))]
         return stream[: rng.integers(len(stream))] + other[rng.integers(len(other)) :]
     parts = Parts(stream)
     if kind in {4, 5}:
@@ -138,7 +144,7 @@ def attack(count, seed):
 
 
 def test_streams_are_put_together_as_they_were():
-    for stream in STREAMS:
+    for stream in streams():
         assert Parts(stream).joined() == stream
         assert read_everything(stream, report=True)
 
@@ -160,7 +166,7 @@ def test_the_largest_decoder_that_a_head_can_declare(coder):
     head = bytes([coder, 1, 0, 4, 255, 8, 1, 0x97, 1])  # one module of width 151
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        parts = Parts(STREAMS[0])
+        parts = Parts(streams()[0])
         parts.head = head + rng.integers(256, size=4 * rng.integers(1, 500), dtype=np.uint8).tobytes()
         assert Reader(parts.joined()).design.parameter_count() > 2**23 - 2**16
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
