@@ -14,6 +14,8 @@ import pandas as pd
 from gcbench.bench.analysis.frame import BLOCK
 from gcbench.bench.metrics import columns
 
+_HALF_TRUST = 10  # meshes whose mean is trusted half as much as that of very many
+
 
 @dataclass(frozen=True)
 class Common:
@@ -39,13 +41,17 @@ def common(rows: pd.DataFrame) -> Common:
     """Find the set of meshes that makes most results comparable, in each dataset, split, effort and device separately.
 
     A candidate is the set of meshes that some rate coded, or the intersection of the 2, 3, ... largest such sets. The
-    worth of a candidate is its number of meshes times the number of codecs, where a codec counts by the share of its
-    rates that coded all meshes of the candidate: a codec with many rates has no more weight than a codec with few. The
-    candidate with the largest worth is taken; of candidates with equal worth, the one with more codecs. In a complete
-    run without failures this is the set of all meshes.
+    worth of a candidate is n / (n + 10) for n meshes, since each further mesh adds less to the trust in a mean, times
+    the number of codecs, where a codec counts by the share of its rates that coded all meshes of the candidate: a codec
+    with many rates has no more weight than a codec with few. The candidate with the largest worth is taken; of
+    candidates with equal worth, the one with more codecs. In a complete run without failures this is the set of all
+    meshes.
 
-    Example: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too. The worth of the 6
-    meshes is 6 · 2 = 12, the worth of the 10 meshes is 10 · 1 = 10: the codecs are compared on the 6 meshes.
+    Examples: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too. The worth of the
+    6 meshes is 6/16 · 2 = 0.75, the worth of the 10 meshes is 10/20 · 1 = 0.5: the codecs are compared on the 6 meshes.
+    A set codec coded 342 frames, and five other codecs every tenth of them: 34/44 · 6 = 4.6 against 342/352 · 1 = 0.97.
+    Of 100 meshes, a second codec has just coded the first: 1/11 · 2 = 0.18 against 100/110 · 1 = 0.91, and it stands
+    aside.
 
     The timing pass decides only where there is no quality pass; otherwise its records are kept where those of quality
     are.
@@ -141,7 +147,7 @@ def _best(coded: dict[tuple[str, str], frozenset[str]]) -> frozenset[str]:
 
     def worth(meshes: frozenset[str]) -> tuple[float, float, list[str]]:
         share = sum(1 / rates[codec] for (codec, _), of_rate in coded.items() if meshes <= of_rate)
-        return round(share * len(meshes), 9), round(share, 9), sorted(meshes)
+        return round(share * len(meshes) / (len(meshes) + _HALF_TRUST), 9), round(share, 9), sorted(meshes)
 
     return max(candidates, key=worth)
 

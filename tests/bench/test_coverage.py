@@ -48,6 +48,22 @@ def test_one_mesh_more_of_one_codec_does_not_count():
     assert found.notes == ("d/all: compared over 3 of 4 meshes",)
 
 
+def test_many_meshes_of_one_codec_do_not_outvote_the_sample_of_all_others():
+    every, sample = [f"m{i:03}" for i in range(342)], [f"m{i:03}" for i in range(0, 342, 10)]
+    others = [record(mesh, codec) for codec in ("two", "three", "four") for mesh in sample]
+    found = common(frame([*(record(mesh, "one") for mesh in every), *others]))
+    assert found.rows.groupby("codec", observed=True)["mesh"].nunique().to_dict() == dict.fromkeys(
+        ("one", "two", "three", "four"), len(sample)
+    )
+    assert found.notes == ("d/all: compared over 35 of 342 meshes",)
+
+
+def test_a_codec_that_has_just_begun_stands_aside():
+    every = [f"m{i:03}" for i in range(100)]
+    found = common(frame([*(record(mesh, "one") for mesh in every), record(every[0], "two")]))
+    assert (len(found.rows), len(found.aside)) == (100, 1)
+
+
 def test_meshes_that_different_codecs_failed_at_are_left_out_together():
     meshes = "abcdefghij"
     failures = [record("a", "one", 0, status="failed"), record("b", "two", 0, status="timeout")]
