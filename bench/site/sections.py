@@ -97,6 +97,8 @@ def commands(of: Reference) -> str:
 
 def _command(argv: Sequence[object]) -> str:
     words = [re.sub(r"(?<![\w.])/[^\s,=]*/([^\s,/=]+)", r"\1", str(word)) for word in argv]
+    if words[0] == "__main__.py":  # python -m gcbench.bench.cli
+        words[0] = "bench"
     return plain_text.line(shlex.join(words))
 
 
