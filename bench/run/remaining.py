@@ -94,7 +94,7 @@ class TimeLeft:
         self._of_group: dict[Group, _Ended] = defaultdict(_Ended)
         self._of_suite: dict[str, _Ended] = defaultdict(_Ended)
         self._right: list[float] = [0.0, 0.0]  # seconds that ended codings took, and the estimates before
-        self._beside: list[float] = []  # seconds of recent tasks beside what their records say
+        self._beside = [0.0] * (_RECENT // 4)  # seconds of recent tasks beside what their records say
         self._running: dict[str, _Running] = {}
         self._suites_of_sets: set[str] = set()
         for task in self.tasks:
@@ -161,8 +161,8 @@ class TimeLeft:
 
     def seconds(self) -> float | None:
         """Seconds left; None before the first task has ended, if there is no estimate of any."""
-        # The lower quartile: in the first minute, most tasks also wait until a codec is loaded, as later ones do not.
-        beside = sorted(self._beside)[len(self._beside) // 4] if self._beside else 0.0
+        # The lower quartile, at first of zeros: the first tasks also wait until a codec is loaded; later ones do not.
+        beside = sorted(self._beside)[len(self._beside) // 4]
         work = sum(count * (self._coding_s(group) + beside) for group, count in self._waiting.items())
         work += sum(count * self._suite_s(suite) for suite, count in self._measurements.items())
         if not self._of_group and not any(self._before.values()) and not self._of_suite:
