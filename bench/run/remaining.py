@@ -30,6 +30,7 @@ TYPICAL = Path(__file__).parent / "typical_seconds.json"
 
 _SAYS = re.compile(r"(?P<unit>.*): +(?P<percent>\d+) % ")
 Group = tuple[str, str, str, str]  # codec address, rate, effort, device
+_DOUBT_S = 2.0
 _RECENT = 32  # ended tasks that tell what a task costs beside its codec and suites
 
 
@@ -93,7 +94,8 @@ class TimeLeft:
         self._before: dict[Group, float | None] = {}
         self._of_group: dict[Group, _Ended] = defaultdict(_Ended)
         self._of_suite: dict[str, _Ended] = defaultdict(_Ended)
-        self._right: list[float] = [0.0, 0.0]  # seconds that ended codings took, and the estimates before
+        # Seconds that ended codings took, and the estimates before: a first coding of 0.1 s in place of 0.02 says little.
+        self._right = [_DOUBT_S, _DOUBT_S]
         self._beside = [0.0] * (_RECENT // 4)  # seconds of recent tasks beside what their records say
         self._running: dict[str, _Running] = {}
         self._suites_of_sets: set[str] = set()
@@ -183,7 +185,7 @@ class TimeLeft:
         before = self._before.get(group)
         if before is not None:
             took, thought = self._right
-            return before * (took / thought if thought else 1.0)
+            return before * took / thought
         others = [e.for_a_mesh for other, e in self._of_group.items() if other[::2] == group[::2] and e.for_a_mesh]
         others = others or [e.for_a_mesh for e in self._of_group.values() if e.for_a_mesh]
         return statistics.fmean(others) if others else 0.0
