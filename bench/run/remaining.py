@@ -94,7 +94,7 @@ class TimeLeft:
         self._before: dict[Group, float | None] = {}
         self._of_group: dict[Group, _Ended] = defaultdict(_Ended)
         self._of_suite: dict[str, _Ended] = defaultdict(_Ended)
-        # Seconds that ended codings took, and the estimates before: a first coding of 0.1 s in place of 0.02 says little.
+        # Seconds that ended codings took, and the estimates before. A first one of 0.1 s in place of 0.02 says little.
         self._right = [_DOUBT_S, _DOUBT_S]
         self._beside = [0.0] * (_RECENT // 4)  # seconds of recent tasks beside what their records say
         self._running: dict[str, _Running] = {}
