@@ -94,6 +94,7 @@ class TimeLeft:
         self._before: dict[Group, float | None] = {}
         self._of_group: dict[Group, _Ended] = defaultdict(_Ended)
         self._of_suite: dict[str, _Ended] = defaultdict(_Ended)
+        self._measured: Counter[str] = Counter()  # measurements that have ended, by suite
         # Seconds that ended codings took, and the estimates before. A first one of 0.1 s in place of 0.02 says little.
         self._right = [_DOUBT_S, _DOUBT_S]
         self._beside = [0.0] * (_RECENT // 4)  # seconds of recent tasks beside what their records say
@@ -145,7 +146,9 @@ class TimeLeft:
         for m in outcome.measurements:
             if m.seconds is not None:
                 recorded += m.seconds
-                self._of_suite[m.suite].add(m.seconds, 1)
+                self._measured[m.suite] += 1
+                if self._measured[m.suite] > self.slots:  # the first of each slot loads the suite
+                    self._of_suite[m.suite].add(m.seconds, 1)
         if outcome.busy_s:
             self._beside = [*self._beside[1 - _RECENT :], max(0.0, outcome.busy_s - recorded)]
 
