@@ -60,8 +60,11 @@ def measured(seconds):
     )
 
 
-def simulate(slots, known, *, faster=1.0, progress=True):
-    """Yield the time, and the estimate of the time left, at every heartbeat and after every outcome."""
+def simulate(slots, known, *, faster=1.0, progress=True, loading=0.0):
+    """Yield the time, and the estimate of the time left, at every heartbeat and after every outcome.
+
+    Loading is what the first measurement of each slot takes longer, and the first task beside it.
+    """
     tasks, seconds = tasks_and_seconds()
     clock = TimeLeft(tasks, slots, known)
     agenda, running, now, serial = Agenda(tasks), [], 0.0, 0
@@ -71,8 +74,10 @@ def simulate(slots, known, *, faster=1.0, progress=True):
             coding, measuring = (
                 seconds[str(task.unit)] if isinstance(task.unit, CodingUnit) else (0.0, seconds[task.unit.codec])
             )
+            late = loading if serial < slots else 0.0
+            measuring = [measuring[0] + late, *measuring[1:]]
             measures = task.unit.kind == "model" or isinstance(task.unit, MeasurementUnit)
-            took = faster * (coding + (sum(measuring) if measures else 0.0)) + BESIDE_S
+            took = faster * (coding + (sum(measuring) if measures else 0.0)) + BESIDE_S + late
             heapq.heappush(running, (now + took, serial, now, task, coding, measuring if measures else None))
             serial += 1
         while now + HEARTBEAT_S < running[0][0]:
@@ -124,6 +129,14 @@ def test_right_within_a_factor_of_one_and_a_half(slots, known, faster):
         now, left = next(one for one in told if one[0] >= share * end)
         assert (end - now) / 1.5 < left < (end - now) * 1.5, f"at {share:.0%} of {end:.0f} s"
     assert told[-1][1] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_the_first_tasks_take_to_load_is_not_taken_for_all(slots):
+    told = list(simulate(slots, History(), loading=4.0))
+    end = told[-1][0]
+    told = [(now, left) for now, left in told if 0.1 * end <= now <= 0.5 * end]
+    assert all((end - now) / 1.5 < left < (end - now) * 1.5 for now, left in told)
 
 
 def test_without_progress_of_sets_the_estimate_before_counts():
