@@ -124,7 +124,7 @@ def versions(of: Reference) -> Table:
         Column("ok", "ok", "number"),
         Column("version", "version"),
     ]
-    return Table.of_rows("codecs, rates and versions", shown, rows, details="closed")
+    return Table.of_rows("codecs, rates and versions", shown, rows, notes=of.notes, details="closed")
 
 
 def not_run(of: Reference) -> str:

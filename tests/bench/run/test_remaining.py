@@ -131,12 +131,10 @@ def test_right_within_a_factor_of_one_and_a_half(slots, known, faster):
     assert told[-1][1] == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-def test_what_the_first_tasks_take_to_load_is_not_taken_for_all(slots):
-    told = list(simulate(slots, History(), loading=4.0))
+def test_what_the_first_tasks_take_to_load_is_not_taken_for_all():
+    told = list(simulate(1, History(), loading=4.0))
     end = told[-1][0]
-    told = [(now, left) for now, left in told if 0.1 * end <= now <= 0.5 * end]
-    assert all((end - now) / 1.5 < left < (end - now) * 1.5 for now, left in told)
+    assert all((end - now) / 1.5 < left < (end - now) * 1.5 for now, left in told if now <= 0.5 * end)
 
 
 def test_without_progress_of_sets_the_estimate_before_counts():
