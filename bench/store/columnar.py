@@ -275,7 +275,7 @@ def _stages(con: Connection, call: str) -> list[str]:
         f"""
         SELECT stage FROM (SELECT line, unnest(map_keys({call}.stage_s)) AS stage,
           generate_subscripts(map_keys({call}.stage_s), 1) AS place FROM counting WHERE ordinal = 0)
-        GROUP BY stage ORDER BY min(line), min(place)
+        GROUP BY stage ORDER BY min(line), arg_min(place, line)
         """
     )
     return [stage for (stage,) in found.fetchall()]

@@ -185,6 +185,18 @@ def test_the_view_has_the_records_of_the_run_at_every_moment(tmp_path_factory, m
         logging.disable(logging.NOTSET)
 
 
+def test_stages_come_in_the_order_of_the_first_coding_that_has_them(tmp_path):
+    """They came in any order if each was the first of some coding."""
+    costs = [Cost(1, 1, 1, 1, stage_s=dict.fromkeys(names, 0.5)) for names in ("dcba", "a", "b", "c", "abcd")]
+    run = write(tmp_path, [coding(key=f"k{i}", rate=f"r{i}", encode=cost) for i, cost in enumerate(costs)])
+    for _ in range(20):
+        path = view.path_of(tmp_path)
+        assert path is not None
+        path.unlink(missing_ok=True)
+        names = [name for name in read(run) if name.startswith("encode_stage_")]
+        assert names == [f"encode_stage_{stage}_s" for stage in "dcba"]
+
+
 def test_text_with_few_values_is_a_category_and_numbers_without_gaps_keep_their_type(tmp_path):
     run = write(tmp_path, [coding(), coding(rate="r1", status="failed", error="?", streams=(), shared_bytes=None)],
                 [measurement(values={"n": 3, "yes": True})])  # fmt: skip
