@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,18 +36,17 @@ TEXT = 20_000  # characters of a reason or a traceback, at most
 _KEPT = 500  # plugins in the file
 _FILES = 5000  # of a package whose times are looked at
 _ERROR_S = 600.0  # an error is kept for so long: what a plugin lacks may be installed
-_direct = False
+_direct = threading.Event()
 
 
 def import_directly() -> None:
     """Say that this process may be killed, such as a worker: it imports plugins without asking a child."""
-    global _direct  # noqa: PLW0603  (it is about the process)
-    _direct = True
+    _direct.set()
 
 
 def imports_directly() -> bool:
     """Whether this process imports plugins without asking a child."""
-    return _direct
+    return _direct.is_set()
 
 
 @dataclass(frozen=True)

@@ -322,9 +322,8 @@ class Slot:
     def _measured(
         self, unit: MeasurementUnit, suite: SuiteId, stream: bytes, spooled: dict[bool, str], *, cloud: bool
     ) -> Any:
-        own = Spool(
-            self._scratch / "decoded", max_bytes=0
-        )  # another slot that measures an equal mesh deletes from the run's
+        # The second time into a folder of this slot: another slot that measures an equal mesh deletes from the run's.
+        own = Spool(self._scratch / "decoded", max_bytes=0)
         for spool in (self.folders.spool, own):
             if not spool.has(spooled.get(cloud)):
                 spooled[cloud] = self.decode_again(unit, stream, spool, cloud=cloud)
