@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gcbench import plain_text
-from gcbench.bench.analysis.coverage import Common, common
+from gcbench.bench.analysis.coverage import Common
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
 from gcbench.bench.analysis.figures import Kind, drawn, stem
 from gcbench.bench.analysis.figures.curves import panels
-from gcbench.bench.analysis.frame import BLOCK, summarise
+from gcbench.bench.analysis.frame import BLOCK
 from gcbench.bench.analysis.measured import ranking_column
 from gcbench.bench.site.sets import Reference
 from gcbench.bench.store import safe_files
@@ -37,7 +37,7 @@ def names(reference: Reference, kind: Kind) -> list[str]:
 
     A block without data for the kind has no figure, as in :func:`gcbench.bench.analysis.figures.save_figures`.
     """
-    summary = summarise(_shared(reference, kind).rows)
+    summary = reference.compared if _shared(reference, kind) is reference.common else reference.compared_in_time
     blocks = [(tuple(map(str, key)), part) for key, part in summary.groupby(BLOCK, sort=True)]
     if kind == "amortisation":
         sets = reference.quality[(reference.quality["kind"] == "set") & (reference.quality["status"] == "ok")]
@@ -61,7 +61,7 @@ def _name(reference: Reference, kind: Kind, block: tuple[str, ...]) -> str:
 
 def _shared(reference: Reference, kind: Kind) -> Common:
     """The records that a figure shows: times are of the timing pass, over its meshes, if there was one."""
-    return common(reference.timed) if kind == "pareto" and not reference.timed.empty else reference.common
+    return reference.common_in_time if kind == "pareto" and not reference.timed.empty else reference.common
 
 
 def pictures(reference: Reference, kinds: Sequence[Kind] = KINDS) -> Iterator[tuple[str, bytes]]:

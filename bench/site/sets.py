@@ -111,6 +111,16 @@ class Reference:
         return self.rows[pd.MultiIndex.from_frame(self.rows[_TIMED]).isin(passes)]
 
     @cached_property
+    def common_in_time(self) -> Common:
+        """Records of :attr:`timed` whose meshes codecs have in common."""
+        return common(self.timed)
+
+    @cached_property
+    def compared_in_time(self) -> pd.DataFrame:
+        """Means over these."""
+        return summarise(self.common_in_time.rows)
+
+    @cached_property
     def times(self) -> pd.DataFrame:
         """Means over the meshes that have a timing pass; without a timing pass, of single calls."""
         if self.timed.empty:
