@@ -14,7 +14,7 @@ import pandas as pd
 from gcbench.bench.analysis.frame import BLOCK
 from gcbench.bench.metrics import columns
 
-_HALF_TRUST = 10  # meshes whose mean is trusted half as much as that of very many
+_HALF_TRUST = 30  # meshes whose mean is trusted half as much as that of very many
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ def common(rows: pd.DataFrame) -> Common:
     """Find the set of meshes that makes most results comparable, in each dataset, split, effort and device separately.
 
     A candidate is the set of meshes that some rate coded, or the intersection of the 2, 3, ... largest such sets. The
-    worth of a candidate is n / (n + 10) for n meshes, since each further mesh adds less to the trust in a mean, times
+    worth of a candidate is n / (n + 30) for n meshes, since each further mesh adds less to the trust in a mean, times
     the number of codecs, where a codec counts by the share of its rates that coded all meshes of the candidate: a codec
     with many rates has no more weight than a codec with few. The candidate with the largest worth is taken; of
     candidates with equal worth, the one with more codecs. In a complete run without failures this is the set of all
     meshes.
 
     Examples: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too. The worth of the
-    6 meshes is 6/16 · 2 = 0.75, the worth of the 10 meshes is 10/20 · 1 = 0.5: the codecs are compared on the 6 meshes.
-    A set codec coded 342 frames, and five other codecs every tenth of them: 34/44 · 6 = 4.6 against 342/352 · 1 = 0.97.
-    Of 100 meshes, a second codec has just coded the first: 1/11 · 2 = 0.18 against 100/110 · 1 = 0.91, and it stands
-    aside.
+    6 meshes is 6/36 · 2 = 0.33, the worth of the 10 meshes is 10/40 · 1 = 0.25: the codecs are compared on the 6
+    meshes. A set codec coded 342 frames, and five other codecs every tenth of them: 34/64 · 6 = 3.2 against
+    342/372 · 1 = 0.92. Eight codecs coded 40 meshes, and eight slow ones the first 8 of them: 40/70 · 8 = 4.6 against
+    8/38 · 16 = 3.4, and the slow ones stand aside.
 
     The timing pass decides only where there is no quality pass; otherwise its records are kept where those of quality
     are.

@@ -58,6 +58,13 @@ def test_many_meshes_of_one_codec_do_not_outvote_the_sample_of_all_others():
     assert found.notes == ("d/all: compared over 35 of 342 meshes",)
 
 
+def test_codecs_that_coded_a_fifth_do_not_take_the_means_of_as_many_that_coded_all():
+    every = [f"m{i:02}" for i in range(40)]
+    whole = [record(mesh, f"fast {i}") for i in range(8) for mesh in every]
+    found = common(frame([*whole, *(record(mesh, f"slow {i}") for i in range(8) for mesh in every[:8])]))
+    assert (len(found.rows), len(found.aside)) == (320, 64)
+
+
 def test_a_codec_that_has_just_begun_stands_aside():
     every = [f"m{i:03}" for i in range(100)]
     found = common(frame([*(record(mesh, "one") for mesh in every), record(every[0], "two")]))
