@@ -8,7 +8,7 @@ plan = bench.make_plan("mixed", ["draco", "draco-qem"], effort="quick")
 store = bench.Run(Path("results/runs/my-run"))
 bench.run_plan(plan, store, jobs=2)
 frame = bench.frame(store.records())     # a pandas DataFrame, one row for each mesh of each coding
-others = bench.open_results(Path("results/reference/ama8")).records()
+others = bench.open_results(Path("results/reference/ama40")).records()
 """
 
 from __future__ import annotations

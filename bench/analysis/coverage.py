@@ -42,16 +42,16 @@ def common(rows: pd.DataFrame) -> Common:
 
     A candidate is the set of meshes that some rate coded, or the intersection of the 2, 3, ... largest such sets. The
     worth of a candidate is n / (n + 30) for n meshes, since each further mesh adds less to the trust in a mean, times
-    the number of codecs, where a codec counts by the share of its rates that coded all meshes of the candidate: a codec
-    with many rates has no more weight than a codec with few. The candidate with the largest worth is taken; of
-    candidates with equal worth, the one with more codecs. In a complete run without failures this is the set of all
-    meshes.
+    the number of codecs less ½, since one codec alone is no comparison. A codec counts by the share of its rates that
+    coded all meshes of the candidate: a codec with many rates has no more weight than a codec with few. The candidate
+    with the largest worth is taken; of candidates with equal worth, the one with more codecs. In a complete run without
+    failures this is the set of all meshes.
 
-    Examples: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too. The worth of the
-    6 meshes is 6/36 · 2 = 0.33, the worth of the 10 meshes is 10/40 · 1 = 0.25: the codecs are compared on the 6
-    meshes. A set codec coded 342 frames, and five other codecs every tenth of them: 34/64 · 6 = 3.2 against
-    342/372 · 1 = 0.92. Eight codecs coded 40 meshes, and eight slow ones the first 8 of them: 40/70 · 8 = 4.6 against
-    8/38 · 16 = 3.4, and the slow ones stand aside.
+    Examples: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too: 6/36 · 1.5 = 0.25
+    is more than 10/40 · 0.5 = 0.13, so the codecs are compared on the 6 meshes. A set codec coded 342 frames, and five
+    other codecs every tenth of them: 34/64 · 5.5 = 2.9 against 342/372 · 0.5 = 0.46. Eight codecs coded 40 meshes, and
+    eight slow ones the first 8 of them: 40/70 · 7.5 = 4.3 against 8/38 · 15.5 = 3.3, and the slow ones stand aside. Of
+    100 meshes, a second codec has just coded the first: 1/31 · 1.5 = 0.05 against 100/130 · 0.5 = 0.38.
 
     The timing pass decides only where there is no quality pass; otherwise its records are kept where those of quality
     are.
@@ -147,7 +147,8 @@ def _best(coded: dict[tuple[str, str], frozenset[str]]) -> frozenset[str]:
 
     def worth(meshes: frozenset[str]) -> tuple[float, float, list[str]]:
         share = sum(1 / rates[codec] for (codec, _), of_rate in coded.items() if meshes <= of_rate)
-        return round(share * len(meshes) / (len(meshes) + _HALF_TRUST), 9), round(share, 9), sorted(meshes)
+        comparisons = max(share - 0.5, share / 4)  # the latter where no codec coded all: more rates are better
+        return round(comparisons * len(meshes) / (len(meshes) + _HALF_TRUST), 9), round(share, 9), sorted(meshes)
 
     return max(candidates, key=worth)
 

@@ -42,7 +42,7 @@ With = Annotated[
     list[str] | None,
     typer.Option(
         "--with",
-        help="A run or a pack, such as results/reference/ama8: its codecs are shown among those of the run, on the "
+        help="A run or a pack, such as results/reference/ama40: its codecs are shown among those of the run, on the "
         "same meshes. Repeatable.",
         metavar="RESULTS",
         show_default=False,

@@ -59,7 +59,7 @@ def compare_command(
         bench compare before after
         bench compare before after -c my-codec -f markdown > pr.md
         bench compare laptop server --tolerance 0.1%
-        bench compare my-run results/reference/ama8
+        bench compare my-run results/reference/ama40
 
     A cell is one mesh, codec and rate. Cells of the two runs are matched by
     mesh (its name, else the hash of its content), codec, rate, effort, seed
@@ -67,7 +67,7 @@ def compare_command(
     than the tolerance, or if it succeeded in RUN_A and failed in RUN_B.
 
     If the runs have no cell in common, such as a run of a new codec and
-    results/reference/ama8, the BD-rates of the codecs of RUN_A against
+    results/reference/ama40, the BD-rates of the codecs of RUN_A against
     those of RUN_B are shown instead of a verdict.
 
     [bold]Exit codes[/bold]

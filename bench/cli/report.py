@@ -39,7 +39,7 @@ def report_command(
         bench report --no-meshes                         a few hundred kB, at once
         bench report old new                             what changed from old to new, with a wipe between meshes
 
-        bench report my-run --with results/reference/ama8   its codecs among all others, on the same meshes
+        bench report my-run --with results/reference/ama40  its codecs among all others, on the same meshes
 
     The file opens from disk and needs no network. For the 3-D views, the stored streams are decoded and shown beside
     the original meshes, which must still be on this machine. Codings without a view are listed with the reason.

@@ -70,7 +70,7 @@ def table_command(
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh -f json
         bench table --failures                       in any format
-        bench table my-run --with results/reference/ama8
+        bench table my-run --with results/reference/ama40
 
     [bold]Kinds[/bold]
 
@@ -177,7 +177,7 @@ def plot_command(
         bench plot ama-all-standard --out figures --kind rd
         bench plot ablation -c 'necgs,necgs[ssim=0]'
         bench plot -k rd -m cd_p2s,mpeg_d1_psnr
-        bench plot my-run --with results/reference/ama8
+        bench plot my-run --with results/reference/ama40
 
     [bold]Kinds[/bold]
 

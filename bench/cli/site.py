@@ -35,7 +35,7 @@ def site_command(
     The site is an index of the sets with figure and ranking, a report of each set, and the figures of papers beside
     ours. It needs no network. The same results give the same bytes.
 
-    The page is made from a template with placeholders, such as {{ bd ama8 draco-qem draco }}. A sentence whose number
+    The page is made from a template with placeholders, such as {{ bd ama40 draco-qem draco }}. A sentence whose number
     has changed its sign is an error.
     """
     from gcbench.bench.site import find_sets, make_page, write_site

@@ -50,9 +50,9 @@ def submit_command(
     [bold]Examples[/bold]
 
         bench submit                                     the last run
-        bench submit ama-all-standard -o results/reference/ama8
+        bench submit ama-all-standard -o results/reference/ama40
         bench submit my-run --not-run 'ni:needs 9 h on two cores'
-        bench submit more-codecs --add-to results/reference/ama8
+        bench submit more-codecs --add-to results/reference/ama40
         bench submit my-run --about 'Ada; pip install my-codec' --url https://example.org/my-run-streams.zip
 
     The pack has the results that count, the hashes of streams and inputs, and what did not run and why. A command

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.frame import BLOCK, summarise
+from gcbench.bench.analysis.mean_curves import MeanCurves, Pairs
 from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor, lacking, measured, ranking_column
-from gcbench.bench.analysis.rate_distortion import bd_matrix
+from gcbench.bench.analysis.rate_distortion import BDRate
 from gcbench.bench.analysis.tables.notes import how_timed, machine_notes
 from gcbench.bench.metrics import Column
 from gcbench.bench.report.carried import Carried, everything
@@ -100,8 +100,8 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
     """Points of curves: means over common meshes, and, marked "beside", rates that lack some of these meshes."""
     blocks = []
     for key, part in rows.groupby(BLOCK, sort=True):
-        every, shared = summarise(part), common(part)
-        means_of_shared = summarise(shared.rows)
+        every, curves = summarise(part), MeanCurves(part)
+        shared, means_of_shared = curves.common, curves.summary
         compared = {(row["codec"], row["rate"]): row for row in means_of_shared.to_dict("records")}
         meshes = shared.rows.loc[shared.rows["status"] == "ok", "mesh"].nunique()
         points = []
@@ -115,7 +115,7 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
         for place, point in enumerate(points):
             inside = [name for name in sampled if noise[name][place]]
             points[place] = {name: _plain(value) for name, value in point.items()} | {"inside": inside}
-        bd = _bd(means_of_shared, metrics, set(shared.aside["codec"]))
+        bd = _bd(curves, metrics)
         facts = {
             "meshes": meshes,
             "all_meshes": int(part.loc[part["status"] != "bad-input", "mesh"].nunique()),
@@ -128,34 +128,37 @@ def _blocks(rows: pd.DataFrame, metrics: Sequence[Column]) -> list[dict[str, Any
     return blocks
 
 
-def _bd(part: pd.DataFrame, metrics: Sequence[Column], absent: set[str]) -> dict[str, Any]:
+def _bd(curves: MeanCurves, metrics: Sequence[Column]) -> dict[str, Any]:
     """BD-rate matrices by metric, row against column: per cent, or the reason why there is no number."""
     matrices = {}
+    part = curves.summary
     for column in metrics:
         if column.better is None or column.name not in part or not part[column.name].notna().any():
             continue
-        there = part[part["codec"].isin(part.loc[part[column.name].notna(), "codec"])]
-        elsewhere = absent | set(there.loc[there[column.name].isna(), "codec"])
-        matrix = bd_matrix(there, column.name, sorted(elsewhere))
+        measured = set(part.loc[part[column.name].notna(), "codec"]) | set(curves.common.aside["codec"])
+        pairs = curves.bd_rates(column.name, measured)
+        codecs = [str(codec) for codec in pairs.rates.index]
         matrices[column.name] = {
-            "codecs": [str(codec) for codec in matrix.index],
-            "cells": [
-                [
-                    None
-                    if cell is None
-                    else {
-                        "percent": _plain(cell.percent),
-                        "akima": _plain(cell.akima_percent),
-                        "overlap": _plain(cell.overlap),
-                        "refusal": None if cell.refusal is None else str(cell.refusal),
-                        "dropped": list(cell.dropped),
-                    }
-                    for cell in row
-                ]
-                for row in matrix.to_numpy()
-            ],
+            "codecs": codecs,
+            "cells": [[_bd_cell(pairs, codec, anchor) for anchor in codecs] for codec in codecs],
+            "fewer": pairs.note,
         }
     return matrices
+
+
+def _bd_cell(pairs: Pairs, codec: str, anchor: str) -> dict[str, Any] | None:
+    cell = pairs.rates.loc[codec, anchor]
+    if not isinstance(cell, BDRate):
+        return None
+    return {
+        "percent": _plain(cell.percent),
+        "akima": _plain(cell.akima_percent),
+        "meshes": int(pairs.meshes.loc[codec, anchor]),
+        "fewer": pairs.fewer(codec, anchor),
+        "overlap": _plain(cell.overlap),
+        "refusal": None if cell.refusal is None else str(cell.refusal),
+        "dropped": list(cell.dropped),
+    }
 
 
 def _columnar(rows: pd.DataFrame, metrics: Sequence[Column]) -> dict[str, Any]:

@@ -114,7 +114,6 @@ def _set(one: Reference, figures: Sequence[tuple[str, bytes]]) -> str:
         *(f"<p><code>{escape(c)}</code> was not run: {escape(why)}</p>" for c, why in one.not_run.items()),
         "<h2>BD-rates</h2>",
         *([] if one.ranking is None else map(_table, sections.matrix(one, one.ranking))),
-        *map(_table, sections.pairs_apart(one)),
         *(_table(replace(table, details="closed")) for tables in others for table in tables if not table.details),
         "<h2>Times</h2>",
         *(_figure(picture) for picture in figures if "-pareto" in picture[0]),
@@ -174,7 +173,7 @@ def _text(text: str) -> str:
 
 
 def _write(out: Path, here: str, title: str, body: str, names: Sequence[str]) -> Path:
-    """Write a page at ``here``, such as ``ama8/index.html``, with links to all pages."""
+    """Write a page at ``here``, such as ``ama40/index.html``, with links to all pages."""
     style = files("gcbench.bench.site").joinpath("style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -127,7 +127,6 @@ class _Words:
             "not-run": lambda of: _safe(sections.not_run(of)),
             "matrix": _matrix,
             "matrix-in": _matrix_in,
-            "apart": lambda of: _tables(sections.pairs_apart(of)),
             "means": lambda of: _tables(sections.means(of)),
             "timing": lambda of: _tables(sections.times(of)) or "There was no timing pass.",
             "failures": lambda of: (

@@ -15,7 +15,8 @@ from gcbench import plain_text
 from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
 from gcbench.bench.analysis.frame import BLOCK, machine, summarise
-from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix
+from gcbench.bench.analysis.mean_curves import MeanCurves
+from gcbench.bench.analysis.rate_distortion import BDRate
 from gcbench.bench.analysis.tables.columns import block_title, number, show
 from gcbench.bench.analysis.tables.deltas import deltas
 from gcbench.bench.analysis.tables.failures import failures
@@ -214,7 +215,7 @@ def _levels_table(
         )
     notes += [note.partition(": ")[2] for note in of.common.notes]
     if len(aside):
-        notes.append("a codec with fewer meshes has means over other meshes: compare it pair by pair, below")
+        notes.append("a codec with fewer meshes has means over other meshes: its comparison is that of the BD-rates")
     return Table.of_rows(block_title(*key), shown, order, notes=tuple(notes), marks=marks)
 
 
@@ -277,37 +278,11 @@ def pair(of: Reference, codec: str, anchor: str, metric: str) -> tuple[BDRate, i
     both = both[both["codec"].isin([codec, anchor])]
     if both.empty:
         raise ValueError(f"{of.name} has no {metric} of {codec} and {anchor}")
-    shared = common(both).rows
-    found = bd_matrix(summarise(shared), metric)
-    if codec not in found.index or anchor not in found.index:
+    found = MeanCurves(both).bd_rates(metric)
+    if codec not in found.rates.index or anchor not in found.rates.index:
         raise ValueError(f"{codec} and {anchor} have no mesh in common in {of.name}")
-    cell: Any = found.loc[codec, anchor]
-    return cell, shared["mesh"].nunique()
-
-
-def pairs_apart(of: Reference) -> list[Table]:
-    """Codecs that did not code all meshes in common: BD-rates against the best codec, over the meshes of the pair."""
-    metric = of.ranking
-    aside = sorted(set(map(str, of.common.aside["codec"])) - set(map(str, of.compared["codec"])))
-    if metric is None or not aside:
-        return []
-    anchor = best(of)
-    rows = []
-    for codec in aside:
-        try:
-            delta, count = pair(of, codec, anchor, metric.name)
-        except ValueError:
-            continue
-        rows.append({"codec": codec, "anchor": anchor, "meshes": count, "bd": delta.percent,
-                     "why": "" if delta.refusal is None else str(delta.refusal)})  # fmt: skip
-    shown = [
-        Column("codec", "codec", key=True),
-        Column("anchor", "against", key=True),
-        Column("meshes", "meshes of both", "integer"),
-        Column("bd", f"BD-rate % in {metric.label.partition(' ×')[0]}", "number", percent),
-        Column("why", "why none"),
-    ]
-    return [Table.of_rows("codecs that coded fewer meshes", shown, rows)] if rows else []
+    delta: Any = found.rates.loc[codec, anchor]
+    return delta, int(found.meshes.loc[codec, anchor])
 
 
 def percent(value: float) -> str:
@@ -377,6 +352,7 @@ def says(of: Reference) -> str:
         f"At {at}{on}, `{found.index[0]}` needs the fewest bytes, {significant(float(first['kilobytes']), 3)} kB a mesh"
         + (f"; next are {_listed(others)}." if others else ".")
     ]
+    lines += list(_better_on_fewer(of, block, str(found.index[0]), quality))
     lacking = [f"`{codec}`" for codec in sorted(set(map(str, block["codec"])) - set(map(str, found.index)))]
     if lacking:
         lines.append(f"{_listed(lacking)} {'does' if len(lacking) == 1 else 'do'} not reach this quality.")
@@ -393,6 +369,22 @@ def says(of: Reference) -> str:
     count = failed(of)
     lines.append("No coding failed." if not count else f"{_many(count)} of {_many(len(of.quality))} codings failed.")
     return " ".join(lines)
+
+
+def _better_on_fewer(of: Reference, block: pd.DataFrame, first: str, quality: float) -> Iterator[str]:
+    """Sentences on codecs that lack meshes in common, and that need fewer bytes than the first on those they coded."""
+    metric = of.ranking
+    here = of.quality[(of.quality[BLOCK] == block.iloc[0][BLOCK].tolist()).all(axis=1)]
+    for codec in sorted(set(here["codec"]) - set(block["codec"])):
+        mine = common(here[here["codec"] == codec]).rows
+        both = pd.concat([mine, here[(here["codec"] == first) & here["mesh"].isin(mine["mesh"])]])
+        if metric is None or mine[metric.name].isna().all():
+            continue
+        needs = at_quality(summarise(both), metric.name, quality)["kilobytes"]
+        if codec in needs and first in needs and needs[codec] < needs[first]:
+            less, more = (significant(float(needs[name]), 3) for name in (codec, first))
+            count = both["mesh"].nunique()
+            yield f"`{codec}` was run on {count} of the meshes, where it needs {less} kB, and `{first}` {more} kB."
 
 
 def _listed(names: Sequence[str]) -> str:

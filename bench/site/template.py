@@ -1,7 +1,7 @@
 """Text with placeholders: ``{{ name argument ... }}``, and blocks that stand for each set, or for sets that exist.
 
     <!-- each set -->           once for each set; SET in its placeholders and its text is the name of the set
-    <!-- if ama8 animals8 --> only if all of these sets exist
+    <!-- if ama40 animals40 --> only if all of these sets exist
     <!-- unless ama342 -->      only if none of these sets exists
     <!-- end -->
 

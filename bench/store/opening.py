@@ -19,6 +19,6 @@ def open_results(path: Path) -> Results:
     Parameters
     ----------
     path : Path
-        Of the folder. Examples: ``results/runs/mine`` (a run), ``results/reference/ama8`` (a pack).
+        Of the folder. Examples: ``results/runs/mine`` (a run), ``results/reference/ama40`` (a pack).
     """
     return Pack(path) if is_pack(path) else Run(path)

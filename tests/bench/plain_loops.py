@@ -200,7 +200,11 @@ def _best(coded: dict[tuple[str, str], frozenset[str]]) -> frozenset[str]:
 
     def worth(meshes: frozenset[str]) -> tuple[float, float, list[str]]:
         share = sum(1 / rates[codec] for (codec, _), of_rate in coded.items() if meshes <= of_rate)
-        return round(share * len(meshes) / (len(meshes) + 30), 9), round(share, 9), sorted(meshes)
+        return (
+            round(max(share - 1 / 2, share / 4) * len(meshes) / (len(meshes) + 30), 9),
+            round(share, 9),
+            sorted(meshes),
+        )
 
     return max(candidates, key=worth)
 

@@ -65,6 +65,12 @@ def test_codecs_that_coded_a_fifth_do_not_take_the_means_of_as_many_that_coded_a
     assert (len(found.rows), len(found.aside)) == (320, 64)
 
 
+def test_two_codecs_are_compared_where_both_are():
+    every = [f"m{i:02}" for i in range(40)]
+    found = common(frame([*(record(mesh, "one") for mesh in every), *(record(mesh, "two") for mesh in every[:8])]))
+    assert (len(found.rows), len(found.aside)) == (16, 0)
+
+
 def test_a_codec_that_has_just_begun_stands_aside():
     every = [f"m{i:03}" for i in range(100)]
     found = common(frame([*(record(mesh, "one") for mesh in every), record(every[0], "two")]))

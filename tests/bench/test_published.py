@@ -19,7 +19,7 @@ from gcbench.bench.tabular import render
 DOCS = Path(__file__).parents[2]
 
 
-def record(codec, rate, cd, *, dataset="ama8", size=1000.0, mesh="a", encode_s=2.0, i=0, **metrics) -> Record:
+def record(codec, rate, cd, *, dataset="ama40", size=1000.0, mesh="a", encode_s=2.0, i=0, **metrics) -> Record:
     return Record(
         dataset=dataset, split="all", mesh=mesh, codec=codec, kind="model", rate=rate, rate_index=i, effort="standard",
         seed=0, timing=False, status="ok", obj_bytes=1_000_000, stream_bytes=size, bits_per_vertex=4.0, faces=200,
@@ -76,7 +76,7 @@ def test_a_direction_is_that_of_two_figures_of_the_run():
     assert one.verdict == "same direction"  # the paper: 4.271 at K = 64, 3.436 at K = 128
     assert one.ratio == pytest.approx(4e-3 / 0.004271)
     assert one.ours is not None
-    assert one.ours.of == "ama8, 1 mesh: necgs k64w32"
+    assert one.ours.of == "ama40, 1 mesh: necgs k64w32"
     other = of(necgs(3e-3, 4e-3), "t3-64", "cd")
     assert other.verdict.startswith("differs because a set of 40")
     level = of(necgs(3e-3, 3.01e-3), "t3-128", "cd")
@@ -86,7 +86,7 @@ def test_a_direction_is_that_of_two_figures_of_the_run():
 def test_a_direction_is_of_the_same_meshes_unless_the_paper_compares_sets():
     rows = [record("necgs", "k64w32", 4e-3), record("necgs", "k128w64", 5e-3, dataset="ama342")]
     assert of(rows, "t3-64", "cd").verdict == "same direction"  # by the ablation that docs/necgs.md has
-    sets = [record("draco", "q10", 1e-3), record("draco", "q10", 1e-3, dataset="thingi8")]
+    sets = [record("draco", "q10", 1e-3), record("draco", "q10", 1e-3, dataset="thingi36")]
     assert of(sets, "t1-ama", "original_megabytes").ours is not None
     assert of(sets, "t1-ama", "original_megabytes").verdict.startswith(
         "differs"

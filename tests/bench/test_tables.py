@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import chain
 
 import pytest
 
@@ -63,21 +64,41 @@ def test_bd_matrix_and_meshes():
         ["(a)", "·", "-50.0"],
         ["(a)", "+100", "·"],
     ]
-    assert "(a): not coded for all of the meshes in common" in matrix.notes
+    assert "(a): fewer than 4 points" in matrix.notes
     assert meshes.cells == [
         ["one", "two", "-50.0", "-50.0", "-50.0", "2", "0", "100 %"],
     ]
     by_pair = {(d["codec"], d["anchor"]): d for d in data([matrix, meshes, pairs])}
     assert by_pair["two", "one"]["bd_rate"] == pytest.approx(100)
-    assert by_pair["c", "one"]["refusal"] == "not coded for all of the meshes in common"
+    assert (by_pair["two", "one"]["meshes"], by_pair["c", "one"]["meshes"]) == (2, 1)
+    assert by_pair["c", "one"]["refusal"] == "fewer than 4 points"
     assert by_pair["c", "one"]["bd_rate"] is None
 
 
-def test_a_codec_of_other_meshes_has_a_reason_and_a_bd_rate_of_its_meshes():
-    rows = frame([*ladder("one"), *ladder("two", 2.0), *ladder("few", 4.0, meshes="a")])
-    matrix, meshes, _ = deltas(rows, P2S)
-    assert matrix.cells[0] == ["few", "", "·", "(a)", "(a)"]
+def test_a_codec_of_fewer_meshes_is_compared_over_these():
+    """The other codecs are worse on the meshes that it lacks, which must not count for it."""
+    hard = [ladder(codec, cost, meshes="xyz") for codec, cost in (("one", 100.0), ("two", 200.0))]
+    rows = frame([*chain(*hard), *ladder("one"), *ladder("two", 2.0), *ladder("few", 4.0, meshes="a")])
+    matrix, _, pairs = deltas(rows, P2S)
+    assert matrix.cells == [
+        ["few", "", "·", "+300†", "+100.0†"],
+        ["one", "", "-75.0†", "·", "-50.0"],
+        ["two", "", "-50.0†", "+100", "·"],
+    ]
+    assert "†: over the 1 mesh that both coded" in matrix.notes
+    assert {(d["codec"], d["anchor"]): d["meshes"] for d in data([pairs])}["one", "two"] == 5
+
+
+def test_codecs_that_coded_different_meshes_are_not_compared():
+    rows = frame([*ladder("one"), *ladder("two", 2.0), *ladder("few", meshes="a"), *ladder("other", meshes="b")])
+    matrix = deltas(rows, P2S)[0]
+    assert matrix.cells[0] == ["few", "", "·", "+0.0†", "(a)", "-50.0†"]
     assert "(a): not coded for all of the meshes in common" in matrix.notes
+
+
+def test_a_codec_of_other_meshes_has_a_bd_rate_of_its_meshes():
+    rows = frame([*ladder("one"), *ladder("two", 2.0), *ladder("few", 4.0, meshes="a")])
+    meshes = deltas(rows, P2S)[1]
     assert meshes.cells == [
         ["one", "few", "-75.0", "–", "–", "1", "1", "100 %"],
         ["one", "two", "-50.0", "-50.0", "-50.0", "2", "0", "100 %"],

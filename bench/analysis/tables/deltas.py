@@ -7,17 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis.coverage import common
-from gcbench.bench.analysis.frame import BLOCK, summarise
+from gcbench.bench.analysis.frame import BLOCK
+from gcbench.bench.analysis.mean_curves import MeanCurves, Pairs
 from gcbench.bench.analysis.per_mesh import PerMesh, per_mesh_all
-from gcbench.bench.analysis.rate_distortion import BDRate, bd_matrix
+from gcbench.bench.analysis.rate_distortion import BDRate
 from gcbench.bench.analysis.tables.columns import blocks, for_programs
 from gcbench.bench.metrics import Column as Metric
 from gcbench.bench.tabular import Column, Table
 
 _HEADINGS_WIDTH = 90  # of a terminal of 120 columns, what is left beside the names of the rows
 _NAMES = (
-    *(*BLOCK, "metric", "codec", "anchor", "bd_rate", "bd_rate_akima", "overlap", "refusal", "dropped"),
+    *(*BLOCK, "metric", "codec", "anchor", "bd_rate", "bd_rate_akima", "meshes", "overlap", "refusal", "dropped"),
     *("per_mesh", "per_mesh_low", "per_mesh_high", "per_mesh_meshes", "per_mesh_refused", "wins"),
 )
 
@@ -25,7 +25,7 @@ _NAMES = (
 def deltas(rows: pd.DataFrame, metric: Metric) -> list[Table]:
     """BD-rates: a matrix from the mean curves, and a list of the means of the meshes' BD-rates; both for programs too.
 
-    Means are over the meshes that codecs have in common.
+    Means are over the meshes that codecs have in common, or over fewer (:class:`MeanCurves`).
 
     Parameters
     ----------
@@ -39,22 +39,22 @@ def deltas(rows: pd.DataFrame, metric: Metric) -> list[Table]:
     quality = rows[~rows["timing"].astype(bool)]
     for where, records in blocks(quality if name in rows else rows.iloc[:0]):
         measured = records[(records["status"] == "ok") & records[name].notna()]
-        shared = common(records)
-        part = summarise(shared.rows[shared.rows["codec"].isin(measured["codec"])])
-        elsewhere = {*shared.aside["codec"], *part.loc[part[name].isna(), "codec"]}  # or measured on other meshes
-        matrix = bd_matrix(part, name, sorted(elsewhere & set(measured["codec"])))
+        means = MeanCurves(records)
+        pairs = means.bd_rates(name, set(measured["codec"]))
+        matrix = pairs.rates
         if len(matrix) < 2:
             continue
         key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
         per_mesh = per_mesh_all(measured, name)
         data = [
-            {**key, "metric": name, **_delta(matrix.loc[test, anchor], per_mesh[test, anchor], str(test), str(anchor))}
+            {**key, "metric": name, "meshes": int(pairs.meshes.loc[test, anchor])}
+            | _delta(matrix.loc[test, anchor], per_mesh[test, anchor], str(test), str(anchor))
             for test in matrix.index
             for anchor in matrix.columns
             if test != anchor
         ]
         title = f"BD-rate % in {metric.label}, {where}"
-        tables += [_matrix_table(matrix, title, shared.notes), *_per_mesh_table(data, f"per-mesh {title}")]
+        tables += [_matrix_table(pairs, title, means.common.notes), *_per_mesh_table(data, f"per-mesh {title}")]
         tables.append(Table.of_rows(title, for_programs(_NAMES), data))
     return tables
 
@@ -69,16 +69,19 @@ def _delta(delta: BDRate, single: PerMesh, test: str, anchor: str) -> dict[str, 
     }  # fmt: skip
 
 
-def _matrix_table(matrix: pd.DataFrame, title: str, coverage: Sequence[str]) -> Table:
+def _matrix_table(pairs: Pairs, title: str, coverage: Sequence[str]) -> Table:
     """A matrix for people. If there are many codecs, numbers head the columns, so that the table fits on a page."""
-    names = [str(name) for name in matrix.index]
+    names = [str(name) for name in pairs.rates.index]
     numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
     reasons: dict[str, str] = {}
     values: dict[str, list[Any]] = {
         "codec": names,
         "against": [str(place) if numbered else "" for place in range(1, len(names) + 1)],
     }
-    rows = [[_cell(delta, reasons) for delta in matrix.loc[name]] for name in names]
+    rows = [
+        [_cell(pairs.rates.loc[name, anchor], reasons) + "†" * pairs.fewer(name, anchor) for anchor in names]
+        for name in names
+    ]
     values |= {f"against {place}": list(cells) for place, cells in enumerate(zip(*rows, strict=True), start=1)}
     heads = [str(place) for place in range(1, len(names) + 1)] if numbered else names
     columns = [
@@ -87,7 +90,7 @@ def _matrix_table(matrix: pd.DataFrame, title: str, coverage: Sequence[str]) -> 
         *(Column(f"against {place}", head, "number", data=False) for place, head in enumerate(heads, start=1)),
     ]
     notes = ["row against column, of the mean curves, pchip: −50 is half the bytes at equal quality"]
-    notes += [*(f"{mark}: {reason}" for reason, mark in reasons.items()), *coverage]
+    notes += [*(f"{mark}: {reason}" for reason, mark in reasons.items()), *filter(None, [pairs.note]), *coverage]
     return Table(title, columns, values, tuple(notes))
 
 

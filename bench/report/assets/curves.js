@@ -235,8 +235,8 @@ class CurvesPage {
       if (!entry) return "·";
       const dropped = entry.dropped.length ? `\nleft out: ${entry.dropped.join("; ")}` : "";
       if (entry.percent === null) return h("span", { class: "refusal", title: `${entry.refusal}${dropped}` }, letter(entry.refusal));
-      const title = `pchip; by Akima ${signed(entry.akima)}; common range of quality ${Math.round(entry.overlap * 100)} %${dropped}`;
-      return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, signed(entry.percent));
+      const title = `over ${plural(entry.meshes, "mesh", "meshes")}; pchip; by Akima ${signed(entry.akima)}; common range of quality ${Math.round(entry.overlap * 100)} %${dropped}`;
+      return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, `${signed(entry.percent)}${entry.fewer ? "†" : ""}`);
     };
     const rows = matrix.codecs.map((codec, i) => [codec, ...matrix.cells[i].map(cell)]);
     const place = new Map(matrix.codecs.map((codec, i) => [codec, i])), styles = this.report.styles;
@@ -247,7 +247,7 @@ class CurvesPage {
       h("h2", {}, "BD-rate", h("small", {}, `${this.metric.label}, of the mean curves · ${this.report.blockName(block)}`)),
       h("p", { class: "hint" }, "Bytes of the row's codec against the column's at equal quality: −50 % is half the bytes. A letter stands for the reason where there is no honest number."),
       plainTable("BD-rate, codec by codec", ["", ...matrix.codecs], rows),
-      h("p", { class: "hint reasons" }, [...letters].map(([reason, mark]) => `${mark} ${reason}`).concat(block.coverage).join(" · ")));
+      h("p", { class: "hint reasons" }, [...letters].map(([reason, mark]) => `${mark} ${reason}`).concat(matrix.fewer || [], block.coverage).join(" · ")));
   }
 }
 

@@ -40,7 +40,7 @@ def test_means_are_over_the_meshes_in_common_and_other_points_stand_beside():
         (a, b): matrix["cells"][i][j] for i, a in enumerate(matrix["codecs"]) for j, b in enumerate(matrix["codecs"])
     }
     assert cells["one", "two"]["percent"] == 0
-    assert cells["few", "one"]["refusal"] == "not coded for all of the meshes in common"
+    assert (cells["few", "one"]["refusal"], cells["few", "one"]["meshes"]) == ("fewer than 4 points", 1)
     assert said["leftovers"] == ["left out: something"]
     json.dumps(said, allow_nan=False)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gcbench.bench.analysis.frame import summarise
@@ -87,6 +88,21 @@ def test_single_calls_are_not_drawn_beside_a_timing_pass(toys):
     assert set(some.rows["codec"]) == {"draco", "meshopt"}
     assert set(some.timed["codec"]) == {"draco"}
     assert set(toys.timed["codec"]) == {"draco", "meshopt"}
+
+
+def test_a_codec_of_fewer_meshes_is_compared_over_these_in_sentences_too(toys):
+    """A third codec, the cheapest, ran on one of two meshes; on the other, everybody needs ten times as much."""
+    quality = toys.rows[~toys.rows["timing"].astype(bool)]
+    cheap = quality[(quality["codec"] == "draco") & (quality["mesh"] == "ball")].assign(codec="cheap")
+    cheap["stream_bytes"] /= 2
+    quality = quality.assign(stream_bytes=quality["stream_bytes"].where(quality["mesh"] == "ball", 1e5))
+    some = replace(toys, rows=pd.concat([quality, cheap], ignore_index=True))
+    assert some.common.aside["codec"].unique().tolist() == ["cheap"]
+    assert "`cheap` was run on 1 of the meshes, where it needs" in sections.says(some)
+    delta, meshes = sections.pair(some, "cheap", "draco", "cd_p2s")
+    assert (round(delta.percent, 6), meshes) == (-50, 1)
+    (matrix, *_) = sections.matrix(some, some.ranking)
+    assert matrix.cells[0] == ["cheap", "", "·", "-50.0†", matrix.cells[0][4]]
 
 
 def test_bytes_at_equal_quality_lie_between_those_of_the_rates_around_it(toys):
