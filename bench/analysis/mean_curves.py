@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,34 +15,40 @@ from gcbench.bench.analysis.rate_distortion import BDRate, Refusal, bd_matrix, b
 
 
 @dataclass(frozen=True)
+class Pair:
+    """The BD-rate of one codec against another, and over how many meshes the means of the two curves are."""
+
+    rate: BDRate
+    meshes: int
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """BD-rates, codec × codec: row against column.
+    """All pairs of codecs.
 
     Parameters
     ----------
-    rates : DataFrame of BDRate
-        The diagonal is None.
-    meshes : DataFrame of int
-        Over how many meshes the means of the two curves are.
+    codecs : tuple of str
+        Sorted.
+    of : mapping
+        (codec, anchor) → :class:`Pair`.
     most : int
         The meshes in common, over which most pairs are compared.
     """
 
-    rates: pd.DataFrame
-    meshes: pd.DataFrame
+    codecs: tuple[str, ...]
+    of: Mapping[tuple[str, str], Pair]
     most: int
 
-    def fewer(self, codec: str, anchor: str) -> bool:
-        """Whether there is a BD-rate, over fewer meshes than those in common."""
-        delta = self.rates.loc[codec, anchor]
-        there = isinstance(delta, BDRate) and delta.percent is not None
-        return there and bool(self.meshes.loc[codec, anchor] < self.most)
+    def mark(self, codec: str, anchor: str) -> str:
+        """``†`` if there is a BD-rate, over fewer meshes than those in common."""
+        pair = self.of[codec, anchor]
+        return "†" if pair.rate.percent is not None and pair.meshes < self.most else ""
 
     @property
     def note(self) -> str:
-        """What :meth:`fewer` means; empty if no pair is compared over fewer meshes."""
-        names = [str(name) for name in self.rates.index]
-        found = sorted({int(self.meshes.loc[a, b]) for a in names for b in names if self.fewer(a, b)})
+        """What ``†`` means; empty if no pair has it."""
+        found = sorted({pair.meshes for names, pair in self.of.items() if self.mark(*names)})
         if not found:
             return ""
         count = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
@@ -96,16 +103,16 @@ class MeanCurves:
         part = _with(self.summary, codecs)
         values = part[metric].notna() if metric in part else pd.Series(data=False, index=part.index)
         aside = set(_with(self.common.aside, codecs)["codec"].astype(str))
-        rates = bd_matrix(part, metric, sorted(aside | set(part.loc[~values, "codec"])))
-        most = len(_coded(self.common.rows))
-        meshes = pd.DataFrame(most, index=rates.index, columns=rates.columns)
-        for count, summary in self._smaller:
+        matrix = bd_matrix(part, metric, sorted(aside | set(part.loc[~values, "codec"])))
+        names, most = tuple(map(str, matrix.index)), len(_coded(self.common.rows))
+        cells = dict(zip(itertools.product(names, names), matrix.to_numpy().ravel(), strict=True))
+        pairs = {of: Pair(rate, most) for of, rate in cells.items() if rate is not None}
+        for meshes, summary in self._smaller:
             of = curves(_with(summary, codecs), metric) if metric in summary else {}
-            for codec, anchor in _refused(rates):
-                if codec in of and anchor in of:
-                    rates.loc[codec, anchor] = bd_rate(of[anchor], of[codec])
-                    meshes.loc[codec, anchor] = count
-        return Pairs(rates, meshes, most)
+            for (codec, anchor), pair in pairs.items():
+                if pair.rate.refusal is Refusal.OTHER_MESHES and codec in of and anchor in of:
+                    pairs[codec, anchor] = Pair(bd_rate(of[anchor], of[codec]), meshes)
+        return Pairs(names, pairs, most)
 
 
 def _coded(rows: pd.DataFrame) -> frozenset[str]:
@@ -114,13 +121,3 @@ def _coded(rows: pd.DataFrame) -> frozenset[str]:
 
 def _with(rows: pd.DataFrame, codecs: Collection[str] | None) -> pd.DataFrame:
     return rows if codecs is None else rows[rows["codec"].isin(codecs)]
-
-
-def _refused(rates: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Pairs that cannot be compared over the meshes of the curves so far."""
-    names = [str(name) for name in rates.index]
-    for codec in names:
-        for anchor in names:
-            delta = rates.loc[codec, anchor]
-            if isinstance(delta, BDRate) and delta.refusal is Refusal.OTHER_MESHES:
-                yield codec, anchor

@@ -11,7 +11,6 @@ import pandas as pd
 from gcbench.bench.analysis.frame import BLOCK, summarise
 from gcbench.bench.analysis.mean_curves import MeanCurves, Pairs
 from gcbench.bench.analysis.measured import LOGARITHMIC, inside_floor, lacking, measured, ranking_column
-from gcbench.bench.analysis.rate_distortion import BDRate
 from gcbench.bench.analysis.tables.notes import how_timed, machine_notes
 from gcbench.bench.metrics import Column
 from gcbench.bench.report.carried import Carried, everything
@@ -137,24 +136,24 @@ def _bd(curves: MeanCurves, metrics: Sequence[Column]) -> dict[str, Any]:
             continue
         measured = set(part.loc[part[column.name].notna(), "codec"]) | set(curves.common.aside["codec"])
         pairs = curves.bd_rates(column.name, measured)
-        codecs = [str(codec) for codec in pairs.rates.index]
         matrices[column.name] = {
-            "codecs": codecs,
-            "cells": [[_bd_cell(pairs, codec, anchor) for anchor in codecs] for codec in codecs],
+            "codecs": list(pairs.codecs),
+            "cells": [[_bd_cell(pairs, codec, anchor) for anchor in pairs.codecs] for codec in pairs.codecs],
             "fewer": pairs.note,
         }
     return matrices
 
 
 def _bd_cell(pairs: Pairs, codec: str, anchor: str) -> dict[str, Any] | None:
-    cell = pairs.rates.loc[codec, anchor]
-    if not isinstance(cell, BDRate):
+    if codec == anchor:
         return None
+    pair = pairs.of[codec, anchor]
+    cell = pair.rate
     return {
         "percent": _plain(cell.percent),
         "akima": _plain(cell.akima_percent),
-        "meshes": int(pairs.meshes.loc[codec, anchor]),
-        "fewer": pairs.fewer(codec, anchor),
+        "meshes": pair.meshes,
+        "mark": pairs.mark(codec, anchor),
         "overlap": _plain(cell.overlap),
         "refusal": None if cell.refusal is None else str(cell.refusal),
         "dropped": list(cell.dropped),

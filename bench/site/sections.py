@@ -279,10 +279,9 @@ def pair(of: Reference, codec: str, anchor: str, metric: str) -> tuple[BDRate, i
     if both.empty:
         raise ValueError(f"{of.name} has no {metric} of {codec} and {anchor}")
     found = MeanCurves(both).bd_rates(metric)
-    if codec not in found.rates.index or anchor not in found.rates.index:
+    if (codec, anchor) not in found.of:
         raise ValueError(f"{codec} and {anchor} have no mesh in common in {of.name}")
-    delta: Any = found.rates.loc[codec, anchor]
-    return delta, int(found.meshes.loc[codec, anchor])
+    return found.of[codec, anchor].rate, found.of[codec, anchor].meshes
 
 
 def percent(value: float) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gcbench.bench.analysis.mean_curves import MeanCurves
-from gcbench.bench.analysis.rate_distortion import BDRate
+from gcbench.bench.analysis.mean_curves import MeanCurves, Pairs
 from gcbench.bench.analysis.tables.columns import blocks
 from gcbench.bench.metrics import Column as Metric
 from gcbench.bench.tabular import Column, Table
@@ -31,16 +30,12 @@ def against(rows: pd.DataFrame, metric: Metric, codecs: Collection[str]) -> list
     for where, records in blocks(quality if metric.name in rows else rows.iloc[:0]):
         means = MeanCurves(records[records[metric.name].notna() | (records["status"] != "ok")])
         pairs = means.bd_rates(metric.name)
-        matrix = pairs.rates
-        ours = [str(codec) for codec in matrix.index if codec in codecs]
-        others = [str(codec) for codec in matrix.index if codec not in codecs]
+        ours = [codec for codec in pairs.codecs if codec in codecs]
+        others = [codec for codec in pairs.codecs if codec not in codecs]
         if not (ours and others):
             continue
         values: dict[str, Any] = {"against": others}
-        values |= {
-            codec: [_cell(matrix.loc[codec, other]) + "†" * pairs.fewer(codec, other) for other in others]
-            for codec in ours
-        }
+        values |= {codec: [_cell(pairs, codec, other) for other in others] for codec in ours}
         notes = (
             f"mean curves over {pairs.most} meshes, pchip: −50 is half the bytes of the codec of the row at equal "
             "quality",
@@ -52,7 +47,6 @@ def against(rows: pd.DataFrame, metric: Metric, codecs: Collection[str]) -> list
     return tables
 
 
-def _cell(delta: object) -> str:
-    if not isinstance(delta, BDRate):
-        return "·"
-    return str(delta.refusal) if delta.percent is None else f"{delta.percent:+.1f}"
+def _cell(pairs: Pairs, codec: str, other: str) -> str:
+    rate = pairs.of[codec, other].rate
+    return str(rate.refusal) if rate.percent is None else f"{rate.percent:+.1f}{pairs.mark(codec, other)}"

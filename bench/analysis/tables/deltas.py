@@ -41,17 +41,13 @@ def deltas(rows: pd.DataFrame, metric: Metric) -> list[Table]:
         measured = records[(records["status"] == "ok") & records[name].notna()]
         means = MeanCurves(records)
         pairs = means.bd_rates(name, set(measured["codec"]))
-        matrix = pairs.rates
-        if len(matrix) < 2:
+        if len(pairs.codecs) < 2:
             continue
         key = dict(zip(BLOCK, records.iloc[0][BLOCK], strict=True))
         per_mesh = per_mesh_all(measured, name)
         data = [
-            {**key, "metric": name, "meshes": int(pairs.meshes.loc[test, anchor])}
-            | _delta(matrix.loc[test, anchor], per_mesh[test, anchor], str(test), str(anchor))
-            for test in matrix.index
-            for anchor in matrix.columns
-            if test != anchor
+            {**key, "metric": name, "meshes": pair.meshes, **_delta(pair.rate, per_mesh[names], *names)}
+            for names, pair in pairs.of.items()
         ]
         title = f"BD-rate % in {metric.label}, {where}"
         tables += [_matrix_table(pairs, title, means.common.notes), *_per_mesh_table(data, f"per-mesh {title}")]
@@ -71,17 +67,14 @@ def _delta(delta: BDRate, single: PerMesh, test: str, anchor: str) -> dict[str, 
 
 def _matrix_table(pairs: Pairs, title: str, coverage: Sequence[str]) -> Table:
     """A matrix for people. If there are many codecs, numbers head the columns, so that the table fits on a page."""
-    names = [str(name) for name in pairs.rates.index]
+    names = pairs.codecs
     numbered = sum(len(name) + 2 for name in names) > _HEADINGS_WIDTH
     reasons: dict[str, str] = {}
     values: dict[str, list[Any]] = {
-        "codec": names,
+        "codec": list(names),
         "against": [str(place) if numbered else "" for place in range(1, len(names) + 1)],
     }
-    rows = [
-        [_cell(pairs.rates.loc[name, anchor], reasons) + "†" * pairs.fewer(name, anchor) for anchor in names]
-        for name in names
-    ]
+    rows = [[_cell(pairs, name, anchor, reasons) for anchor in names] for name in names]
     values |= {f"against {place}": list(cells) for place, cells in enumerate(zip(*rows, strict=True), start=1)}
     heads = [str(place) for place in range(1, len(names) + 1)] if numbered else names
     columns = [
@@ -94,12 +87,13 @@ def _matrix_table(pairs: Pairs, title: str, coverage: Sequence[str]) -> Table:
     return Table(title, columns, values, tuple(notes))
 
 
-def _cell(delta: object, reasons: dict[str, str]) -> str:
-    if not isinstance(delta, BDRate):
+def _cell(pairs: Pairs, codec: str, anchor: str, reasons: dict[str, str]) -> str:
+    if codec == anchor:
         return "·"
-    if delta.percent is not None:
-        return _percent(delta.percent)
-    return reasons.setdefault(str(delta.refusal), f"({chr(ord('a') + len(reasons))})")
+    rate = pairs.of[codec, anchor].rate
+    if rate.percent is not None:
+        return _percent(rate.percent) + pairs.mark(codec, anchor)
+    return reasons.setdefault(str(rate.refusal), f"({chr(ord('a') + len(reasons))})")
 
 
 def _percent(value: float) -> str:

@@ -236,7 +236,7 @@ class CurvesPage {
       const dropped = entry.dropped.length ? `\nleft out: ${entry.dropped.join("; ")}` : "";
       if (entry.percent === null) return h("span", { class: "refusal", title: `${entry.refusal}${dropped}` }, letter(entry.refusal));
       const title = `over ${plural(entry.meshes, "mesh", "meshes")}; pchip; by Akima ${signed(entry.akima)}; common range of quality ${Math.round(entry.overlap * 100)} %${dropped}`;
-      return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, `${signed(entry.percent)}${entry.fewer ? "†" : ""}`);
+      return h("span", { class: entry.percent < 0 ? "saves" : "costs", title }, `${signed(entry.percent)}${entry.mark}`);
     };
     const rows = matrix.codecs.map((codec, i) => [codec, ...matrix.cells[i].map(cell)]);
     const place = new Map(matrix.codecs.map((codec, i) => [codec, i])), styles = this.report.styles;
