@@ -135,6 +135,15 @@ def test_means_over_other_meshes_are_small_points_beside_the_curves(rows):
     assert said == {"slow (1 failed)", "few", "small: other meshes"}
 
 
+def test_a_codec_that_was_run_on_fewer_meshes_has_a_thin_curve():
+    whole = frame(ladder("all", 9.0))
+    more = frame([*ladder("all", 9.0), *ladder("few", 5.0), record("a", "all", 9, p2s=0.5)])
+    figure = rate_distortion(summarise(whole), "t", everything=summarise(more))
+    p2s = next(ax for ax in figure.axes if ax.get_ylabel().startswith("p2s"))
+    small = [line for line in p2s.get_lines() if line.get_markersize() == 3.0 and len(line.get_xdata())]
+    assert sorted((line.get_linestyle() == "None", len(line.get_xdata())) for line in small) == [(False, 4), (True, 1)]
+
+
 def test_titles_say_over_how_many_meshes_and_the_looks_are_those_of_the_run(tmp_path, monkeypatch):
     from gcbench.bench.analysis import figures
 

@@ -41,7 +41,8 @@ def rate_distortion(
         Of the figure.
     everything : DataFrame, optional
         The summary of all meshes. Rows that are missing in ``summary``, because their means are over other meshes, are
-        drawn as small points beside the curves.
+        drawn as small points beside the curves; those of a codec that has no curve are joined by a thin line, if all
+        of its rates have as many meshes.
     look : mapping, optional
         How codecs are drawn; by default that of the codecs in the figure.
     columns : sequence of Column, optional
@@ -176,7 +177,16 @@ def _panel(ax: Axes, column: Column, summary: pd.DataFrame, beside: pd.DataFrame
             marker=drawn.marker, ms=5.5, color=drawn.color, ls="", mfc="white", mew=1.2,
         )  # fmt: skip
         others = _drawable(beside, codec, name)
-        ax.plot(others["ratio"], drawn_values(others, column), marker=drawn.marker, ms=3, color=drawn.color, ls="")
+        on_some = rows.empty and len(others) > 1 and others["ok"].nunique() == 1  # run on some of the meshes
+        ax.plot(
+            others["ratio"],
+            drawn_values(others, column),
+            marker=drawn.marker,
+            ms=3,
+            color=drawn.color,
+            lw=0.6,
+            ls=drawn.line if on_some else "",
+        )
     ax.set_xscale("log")
     if column.unit in LOGARITHMIC:
         ax.set_yscale("log")
