@@ -10,7 +10,7 @@ from functools import cached_property
 import pandas as pd
 
 from gcbench.bench.analysis.coverage import Common, common
-from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.analysis.frame import BLOCK, summarise
 from gcbench.bench.analysis.rate_distortion import BDRate, Refusal, bd_matrix, bd_rate, curves
 
 
@@ -78,7 +78,7 @@ class MeanCurves:
         return summarise(self.common.rows)
 
     @cached_property
-    def _smaller(self) -> list[tuple[int, pd.DataFrame]]:
+    def smaller(self) -> list[tuple[int, pd.DataFrame]]:
         """Numbers of meshes and means over them, for the meshes of each codec that lacks some in common."""
         done = {_coded(self.common.rows)}
         for codec in sorted(set(self.common.aside["codec"].astype(str))):
@@ -107,12 +107,24 @@ class MeanCurves:
         names, most = tuple(map(str, matrix.index)), len(_coded(self.common.rows))
         cells = dict(zip(itertools.product(names, names), matrix.to_numpy().ravel(), strict=True))
         pairs = {of: Pair(rate, most) for of, rate in cells.items() if rate is not None}
-        for meshes, summary in self._smaller:
+        for meshes, summary in self.smaller:
             of = curves(_with(summary, codecs), metric) if metric in summary else {}
             for (codec, anchor), pair in pairs.items():
                 if pair.rate.refusal is Refusal.OTHER_MESHES and codec in of and anchor in of:
                     pairs[codec, anchor] = Pair(bd_rate(of[anchor], of[codec]), meshes)
         return Pairs(names, pairs, most)
+
+
+def means_by_meshes(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Means over the meshes in common of each dataset, split, effort and device, and over each smaller set of meshes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Records.
+    """
+    curves = [MeanCurves(part) for _, part in rows.groupby(BLOCK, sort=True, observed=True)]
+    return [means for one in curves for means in (one.summary, *(summary for _, summary in one.smaller))]
 
 
 def _coded(rows: pd.DataFrame) -> frozenset[str]:

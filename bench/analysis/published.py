@@ -11,7 +11,7 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -236,18 +236,19 @@ def question(figure: Published) -> Question:
     return found.get((figure.id, figure.quantity)) or found.get((figure.id, "")) or Question()
 
 
-def compare(summary: pd.DataFrame, figures: Sequence[Published] | None = None) -> list[Compared]:
+def compare(summaries: Iterable[pd.DataFrame], figures: Sequence[Published] | None = None) -> list[Compared]:
     """Every figure of the papers beside ours.
 
     Parameters
     ----------
-    summary : DataFrame
-        Rows of :func:`gcbench.bench.analysis.frame.summarise`; of several runs, one below the other.
+    summaries : iterable of DataFrame
+        Rows of :func:`gcbench.bench.analysis.frame.summarise`. The rows of a dataset in one summary are of the same
+        meshes, and are compared with each other; of several that have a figure, that of the most meshes counts.
     figures : sequence of Published, optional
         By default all.
     """
     figures = published() if figures is None else figures
-    answers = _Answers(summary)
+    answers = _Answers(summaries)
     run = {(f.id, f.quantity): answers.of(f, question(f)) for f in figures}
     quoted = {(f.id, f.quantity): _quoted(f, question(f)) for f in figures}
     by_key = {(f.id, f.quantity): f for f in figures}
@@ -316,25 +317,23 @@ def _quoted(figure: Published, asked: Question) -> Ours | None:
     return Ours(asked.quoted, f"{of.meshes} ({of.page})", _column(figure, asked), of.meshes)
 
 
-@dataclass
 class _Answers:
-    """Finds figures in a summary."""
+    """Finds figures in summaries."""
 
-    summary: pd.DataFrame
-    _blocks: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        real = self.summary["split"] != "mini"  # generated meshes are no sample of a paper's set
-        self.summary = self.summary[(self.summary["ok"] > 0) & real]
-        self._blocks = {tuple(map(str, key)): part for key, part in self.summary.groupby(BLOCK, sort=True)}
+    def __init__(self, summaries: Iterable[pd.DataFrame]) -> None:
+        # Generated meshes are no sample of a paper's set.
+        real = (one[(one["ok"] > 0) & (one["split"] != "mini")] for one in summaries)
+        self._blocks = [
+            (tuple(map(str, key)), part) for one in real for key, part in one.groupby(BLOCK, sort=True, observed=True)
+        ]
 
     def of(self, figure: Published, asked: Question) -> Ours | None:
         """Our figure from the block of the most meshes that has it; None if no block has it."""
         if not asked.codec:
             return None
-        places = [key for key in self._blocks if _like(asked.dataset or "*", key[0])]
-        for key in sorted(places, key=lambda k: (-int(self._blocks[k]["meshes"].max()), k)):
-            if (found := self._in_block(figure, asked, self._blocks[key])) is not None:
+        places = [(key, block) for key, block in self._blocks if _like(asked.dataset or "*", key[0])]
+        for _, block in sorted(places, key=lambda place: (-int(place[1]["meshes"].max()), place[0])):
+            if (found := self._in_block(figure, asked, block)) is not None:
                 return found
         return None
 
@@ -354,7 +353,7 @@ class _Answers:
             value = _median(rates, asked.column or name, figure.models)
         if value is None or not math.isfinite(value):
             return None
-        meshes = "/".join(map(str, block.iloc[0][BLOCK]))
+        meshes = "/".join(map(str, [*block.iloc[0][BLOCK], int(block["meshes"].max())]))
         return Ours(value, _where(rates, asked), _column(figure, asked), meshes)
 
 

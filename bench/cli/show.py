@@ -126,6 +126,7 @@ def _tables(
 ) -> list[Table]:
     """Make the tables of a kind; only what they need is imported and computed."""
     from gcbench.bench.analysis.frame import summarise
+    from gcbench.bench.analysis.mean_curves import means_by_meshes
     from gcbench.bench.analysis.tables import datasets, deltas, published, rate_distortion, resolution
     from gcbench.bench.analysis.tables import sequences as motions
     from gcbench.bench.analysis.tables import timing as times
@@ -133,6 +134,8 @@ def _tables(
     of_rows = {"datasets": datasets.datasets, "timing": times.timing, "sequences": motions.sequences}
     if kind in of_rows:
         return of_rows[kind](rows)
+    if kind == "published":
+        return published.beside_published(means_by_meshes(rows))
     if kind == "bd":
         return [table for column in ranked for table in deltas.deltas(rows, column)]
     summary = summarise(rows, penalise=penalise)
@@ -140,7 +143,7 @@ def _tables(
         return rate_distortion.rate_distortion(summary, timing=timing, columns=columns, rows=rows)
     if kind == "stages":
         return times.stages(summary)
-    return resolution.resolution(summary, columns) if kind == "resolution" else published.beside_published(summary)
+    return resolution.resolution(summary, columns)
 
 
 def _ranked(rows: pd.DataFrame, columns: list[Column], *, named: bool) -> list[Column]:

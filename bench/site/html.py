@@ -16,8 +16,6 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
-
 import gcbench
 from gcbench import plain_text
 from gcbench.bench import report
@@ -129,7 +127,7 @@ def _set(one: Reference, figures: Sequence[tuple[str, bytes]]) -> str:
 
 
 def _published(sets: Sequence[Reference]) -> str:
-    found = compare(pd.concat([one.compared for one in sets], ignore_index=True))
+    found = compare(means for one in sets for means in one.by_meshes)
     kinds = count(found)
     text = (
         f"{len(found)} figures of papers: {kinds['same direction']} have the same direction here, {kinds['differs']} "

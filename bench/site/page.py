@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
 from gcbench.bench.analysis.figures import Kind
 from gcbench.bench.analysis.frame import BLOCK
 from gcbench.bench.analysis.published import Compared, compare, count
@@ -152,7 +150,7 @@ class _Words:
 
     @cached_property
     def _compared(self) -> list[Compared]:
-        return compare(pd.concat([of.compared for of in self.sets.values()], ignore_index=True))
+        return compare(means for of in self.sets.values() for means in of.by_meshes)
 
     def _published(self) -> str:
         tables = [t for t in published_tables(self._compared) if t.for_people]

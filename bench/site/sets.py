@@ -13,6 +13,7 @@ import pandas as pd
 
 from gcbench.bench.analysis.coverage import Common, common
 from gcbench.bench.analysis.frame import summarise
+from gcbench.bench.analysis.mean_curves import means_by_meshes
 from gcbench.bench.analysis.measured import ranking_column
 from gcbench.bench.analysis.versions import newest
 from gcbench.bench.metrics import Column
@@ -88,6 +89,11 @@ class Reference:
     def compared(self) -> pd.DataFrame:
         """Means over the meshes in common."""
         return summarise(self.common.rows)
+
+    @cached_property
+    def by_meshes(self) -> list[pd.DataFrame]:
+        """Means over the meshes in common, and over each smaller set of meshes that other codecs coded."""
+        return means_by_meshes(self.rows)
 
     @cached_property
     def ranking(self) -> Column | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,19 +38,19 @@ _DATA = (
 )
 
 
-def beside_published(summary: pd.DataFrame, figures: Sequence[Published] | None = None) -> list[Table]:
+def beside_published(summaries: Iterable[pd.DataFrame], figures: Sequence[Published] | None = None) -> list[Table]:
     """All figures of the papers beside ours, with the ratio and a verdict; made for people and for programs.
 
     Figures of one method that were not run for one reason share a line for people.
 
     Parameters
     ----------
-    summary : DataFrame
-        From :func:`gcbench.bench.analysis.frame.summarise`; of several runs, one below the other.
+    summaries : iterable of DataFrame
+        From :func:`gcbench.bench.analysis.mean_curves.means_by_meshes`.
     figures : sequence of Published, optional
         By default those of ``results/published.csv``.
     """
-    return published_tables(compare(summary, published() if figures is None else figures))
+    return published_tables(compare(summaries, published() if figures is None else figures))
 
 
 def published_tables(found: Sequence[Compared]) -> list[Table]:
