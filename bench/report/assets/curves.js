@@ -155,7 +155,7 @@ class CurvesPage {
     this.notes.replaceChildren(`${metric.label}: ${metric.definition}.`,
       band === null ? "" : " The band is what sampling noise hides; hollow points are in it and do not rank codecs.",
       block.unmeasured.length ? ` ${block.unmeasured.join("; ")}.` : "",
-      all.some((p) => p.beside) ? " Small points are means over other meshes: no curve goes through them, and no BD-rate counts them." : "",
+      all.some((p) => p.beside) ? " Small points are means over other meshes: no curve goes through them. A BD-rate over fewer meshes has †." : "",
       clipped ? ` Points at ${tickText(metric.least * metric.scale)} are at or below it.` : "",
       this.spread && !this.mesh ? " Bars hold 90 % of the meshes." : "",
       this.hull ? " The hull is that of the axes as drawn." : "");
