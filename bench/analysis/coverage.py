@@ -42,10 +42,10 @@ def common(rows: pd.DataFrame) -> Common:
 
     A candidate is the set of meshes that some rate coded, or the intersection of the 2, 3, ... largest such sets. The
     worth of a candidate is n / (n + 30) for n meshes, since each further mesh adds less to the trust in a mean, times
-    the number of codecs less ½, since one codec alone is no comparison. A codec counts by the share of its rates that
-    coded all meshes of the candidate: a codec with many rates has no more weight than a codec with few. The candidate
-    with the largest worth is taken; of candidates with equal worth, the one with more codecs. In a complete run without
-    failures this is the set of all meshes.
+    the number of codecs less ½, since one codec alone is no comparison; a quarter of the number where that is more. A
+    codec counts by the share of its rates that coded all meshes of the candidate: a codec with many rates has no more
+    weight than a codec with few. The candidate with the largest worth is taken; of candidates with equal worth, the one
+    with more codecs. In a complete run without failures this is the set of all meshes.
 
     Examples: of 10 meshes, two codecs coded 6 at all rates, and one of the two coded the other 4 too: 6/36 · 1.5 = 0.25
     is more than 10/40 · 0.5 = 0.13, so the codecs are compared on the 6 meshes. A set codec coded 342 frames, and five
@@ -147,7 +147,7 @@ def _best(coded: dict[tuple[str, str], frozenset[str]]) -> frozenset[str]:
 
     def worth(meshes: frozenset[str]) -> tuple[float, float, list[str]]:
         share = sum(1 / rates[codec] for (codec, _), of_rate in coded.items() if meshes <= of_rate)
-        comparisons = max(share - 0.5, share / 4)  # the latter where no codec coded all: more rates are better
+        comparisons = max(share - 0.5, share / 4)  # the latter, so that it stays positive
         return round(comparisons * len(meshes) / (len(meshes) + _HALF_TRUST), 9), round(share, 9), sorted(meshes)
 
     return max(candidates, key=worth)

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 from gcbench import plain_text
-from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.equal_quality import at_quality, common_quality
-from gcbench.bench.analysis.frame import BLOCK, machine, summarise
+from gcbench.bench.analysis.frame import BLOCK, machine
 from gcbench.bench.analysis.mean_curves import MeanCurves
 from gcbench.bench.analysis.rate_distortion import BDRate
 from gcbench.bench.analysis.tables.columns import block_title, number, show
@@ -351,7 +350,7 @@ def says(of: Reference) -> str:
         f"At {at}{on}, `{found.index[0]}` needs the fewest bytes, {significant(float(first['kilobytes']), 3)} kB a mesh"
         + (f"; next are {_listed(others)}." if others else ".")
     ]
-    lines += list(_better_on_fewer(of, block, str(found.index[0]), quality))
+    lines += list(_better_on_fewer(of, block, metric, str(found.index[0]), quality))
     lacking = [f"`{codec}`" for codec in sorted(set(map(str, block["codec"])) - set(map(str, found.index)))]
     if lacking:
         lines.append(f"{_listed(lacking)} {'does' if len(lacking) == 1 else 'do'} not reach this quality.")
@@ -370,20 +369,17 @@ def says(of: Reference) -> str:
     return " ".join(lines)
 
 
-def _better_on_fewer(of: Reference, block: pd.DataFrame, first: str, quality: float) -> Iterator[str]:
+def _better_on_fewer(of: Reference, block: pd.DataFrame, metric: Metric, first: str, quality: float) -> Iterator[str]:
     """Sentences on codecs that lack meshes in common, and that need fewer bytes than the first on those they coded."""
-    metric = of.ranking
-    here = of.quality[(of.quality[BLOCK] == block.iloc[0][BLOCK].tolist()).all(axis=1)]
-    for codec in sorted(set(here["codec"]) - set(block["codec"])):
-        mine = common(here[here["codec"] == codec]).rows
-        both = pd.concat([mine, here[(here["codec"] == first) & here["mesh"].isin(mine["mesh"])]])
-        if metric is None or mine[metric.name].isna().all():
-            continue
-        needs = at_quality(summarise(both), metric.name, quality)["kilobytes"]
-        if codec in needs and first in needs and needs[codec] < needs[first]:
-            less, more = (significant(float(needs[name]), 3) for name in (codec, first))
-            count = both["mesh"].nunique()
-            yield f"`{codec}` was run on {count} of the meshes, where it needs {less} kB, and `{first}` {more} kB."
+    key, in_curves = block.iloc[0][BLOCK].tolist(), set(block["codec"])
+    for means in of.by_meshes:
+        here = means[(means[BLOCK] == key).all(axis=1)]
+        needs = at_quality(here, metric.name, quality)["kilobytes"]
+        for codec in sorted(set(map(str, needs.index)) - in_curves):
+            if first in needs and needs[codec] < needs[first]:
+                less, more = (significant(float(needs[name]), 3) for name in (codec, first))
+                count = int(here["meshes"].max())
+                yield f"`{codec}` was run on {count} of the meshes, where it needs {less} kB, and `{first}` {more} kB."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ def test_a_codec_of_fewer_meshes_is_compared_over_these_in_sentences_too(toys):
     delta, meshes = sections.pair(some, "cheap", "draco", "cd_p2s")
     assert (round(delta.percent, 6), meshes) == (-50, 1)
     (matrix, *_) = sections.matrix(some, some.ranking)
-    assert matrix.cells[0] == ["cheap", "", "·", "-50.0†", matrix.cells[0][4]]
+    assert matrix.cells[0][:4] == ["cheap", "", "·", "-50.0†"]
 
 
 def test_bytes_at_equal_quality_lie_between_those_of_the_rates_around_it(toys):
