@@ -230,7 +230,7 @@ class _Check:
             self.stream_sizes[sha256] = len(stream)
             for coding in codings:
                 codec = self._codec(coding)
-                if coding.kind == "set" and isinstance(codec, SetCodec) and coding.shared_bytes is not None:
+                if isinstance(codec, SetCodec) and codec.kind == "set" and coding.shared_bytes is not None:
                     self._check_layout(coding, codec, stream)
 
     def _check_layout(self, coding: Coding, codec: SetCodec, stream: bytes) -> None:
