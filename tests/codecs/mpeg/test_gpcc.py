@@ -12,7 +12,7 @@ import pytest
 from gcbench.codecs import CODECS, Rate
 from gcbench.codecs.base import EFFORTS
 from gcbench.codecs.mpeg import gpcc
-from gcbench.codecs.mpeg.gpcc import GpccOctree, GpccTrisoup, centre_offset
+from gcbench.codecs.mpeg.gpcc import GpccOctree, GpccTrisoup, centres
 from gcbench.entropy.container import HEADER_BYTES
 from gcbench.errors import BitstreamError, CodecFailed, CodecUnavailable, UsageError
 
@@ -173,24 +173,26 @@ def test_without_tmc3(codec, monkeypatch, ctx):
 # Where points are decoded to
 
 
-def test_offsets_in_closed_form():
-    assert centre_offset(1.0) == 0.5
-    assert [centre_offset(2.0**-k) for k in range(1, 6)] == [0.0] * 5
-    assert centre_offset(0.75) == pytest.approx(1 / 3)  # (1/2 + 1/6 − 1/6 + 5/6) / 4
+def test_centres_in_closed_form():
+    assert centres(np.arange(4.0), 1.0).tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert centres(np.arange(3.0) * 8, 0.125).tolist() == [0.0, 8.0, 16.0]  # −4 … 3, 4 … 11, 12 … 19
+    assert centres(np.arange(4) / 0.75, 0.75).tolist() == [0.5, 1.5, 3.0, 4.5]  # 0; 1; 2 and 3; 4
 
 
 @pytest.mark.parametrize("scale", sorted({float(s) for line in CTC_SCALES.values() for s in line.split()}))
-def test_decoded_points_are_unbiased(scale, tmc3, ctx):
+def test_decoded_points_are_the_centres_of_the_voxels_that_became_them(scale, tmc3, ctx):
     tmc3()
-    x = np.arange(0, 128, dtype=np.int32)  # whole periods of every scale
-    points = np.stack([x, np.full_like(x, 7), x[::-1]], axis=1)
-    codec = GpccOctree()
-    decoded = codec.decode_points(codec.encode_points(points, 10, Rate("r", {"scale": scale}), ctx), 10, ctx)
-    # Points that became one count once for each: pair inputs with outputs again.
-    grid = np.floor(x * scale + 0.5) / scale + centre_offset(scale)
-    assert set(np.round(decoded[:, 0], 9)) == set(np.round(grid, 9))
-    assert np.mean(grid - (x + 0.5)) == pytest.approx(0, abs=1e-12)
-    assert np.abs(grid - (x + 0.5)).max() <= 1 / scale / 2 + 0.5
+    # The voxels of the first and the last position may be there in part: the decoder knows positions, not voxels.
+    x = np.arange(64, 192, dtype=np.int32)
+    points = np.stack([x, np.full_like(x, 100), x[::-1]], axis=1)
+    decoded = GpccOctree().decode_points(
+        GpccOctree().encode_points(points, 10, Rate("r", {"scale": scale}), ctx), 10, ctx
+    )
+    every = np.arange(0, 256)
+    coded = np.floor(every * scale + 0.5)
+    centre = {int(k): np.mean(every[coded == k] + 0.5) for k in np.unique(coded)}
+    expected = [centre[int(k)] for k in np.unique(np.floor(x * scale + 0.5))]
+    np.testing.assert_allclose(np.unique(np.round(decoded[:, 0], 9)), expected, atol=1e-9)
 
 
 def test_triangle_soup_is_offset_like_the_octree(tmc3, ctx):
@@ -294,12 +296,12 @@ def test_lossless_is(sphere, ctx):
 
 
 @pytest.mark.needs_tmc3
-def test_octree_decodes_rounded_positions(sphere, ctx):
+def test_octree_decodes_centres_of_rounded_positions(sphere, ctx):
     codec = GpccOctree()
     for rate in codec.rates("paper"):
         scale = rate.params["scale"]
         decoded = codec.decode_points(codec.encode_points(sphere, 10, rate, ctx), 10, ctx)
-        expected = np.unique(np.floor(sphere * scale + 0.5) / scale + centre_offset(scale), axis=0)
+        expected = np.unique(centres(np.floor(sphere * scale + 0.5) / scale, scale), axis=0)
         np.testing.assert_allclose(decoded[np.lexsort(decoded.T[::-1])], expected, atol=1e-9)
 
 
