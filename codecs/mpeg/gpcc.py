@@ -150,10 +150,11 @@ def encode_lossless(points: NDArray[np.int32], ctx: Context) -> bytes:
 def centres(positions: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """Centre of the voxels that tmc3 codes as one position.
 
-    tmc3 codes the corner x of a voxel as k = round(x S) and decodes k / S. The centre of k is the mean of x + ½ over all
-    integers x with round(x S) = k. For S = ¾, the voxels 0, 1, and 2 and 3 together become 0, 1⅓ and 2⅔, with the centres
-    ½, 1½ and 3: a constant shift would leave errors of a third of a voxel.
-    Measured on two frames, the centres are within 0.03 voxels of the surface on average (octree and triangle soup).
+    tmc3 codes the corner x of a voxel as k = round(x S) and decodes k / S. The centre of k is the mean of x + ½ over
+    all integers x with round(x S) = k. With S = ¾, for example, tmc3 decodes the voxels 0, 1, and 2 and 3 together as
+    0, 1⅓ and 2⅔; their centres are ½, 1½ and 3. A constant shift would leave errors of a third of a voxel.
+    Measured on two frames, points are shifted by less than 0.1 voxels on average for an octree; for a triangle soup,
+    by less than 0.25 in nodes of up to 32 voxels and less than two in nodes of 64.
 
     Parameters
     ----------

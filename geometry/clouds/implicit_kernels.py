@@ -46,17 +46,73 @@ def find_bricks(points: Floats, radius: float, bricks: Bricks) -> int:
 
 
 @njit(nogil=True, cache=True)
-def splat(points: Floats, normals: Floats, radius: float, bricks: Bricks, sums: Singles) -> None:
-    """Add weighted sums over points to the nodes around the points.
+def merge(
+    points: Floats,
+    normals: Floats,
+    bricks: Bricks,
+    seen: NDArray[np.int32],
+    centres: Floats,
+    means: Floats,
+    counts: Floats,
+) -> int:
+    """Merge the points whose nearest node is the same; returns how many there are then.
 
-    The weight at distance d is (1 - d² / radius²)⁴.
+    Parameters
+    ----------
+    points, normals : (N, 3) float64
+        In units of the grid; every nearest node is in a brick.
+    bricks : (X, Y, Z) int32
+    seen : (nodes,) int32
+        In: -1 everywhere. Out: the merged point of each node.
+    centres, means : (N, 3) float64
+        Out, as many as are returned: means of points and of normals. A mean of normals may be shorter than 1.
+    counts : (N,) float64
+        Out: how many points became one.
+    """
+    count = 0
+    for i in range(len(points)):
+        node = _node(bricks, int(points[i, 0] + 0.5), int(points[i, 1] + 0.5), int(points[i, 2] + 0.5))
+        at = seen[node]
+        if at < 0:
+            at = seen[node] = count
+            count += 1
+            centres[at] = means[at] = 0.0
+            counts[at] = 0.0
+        counts[at] += 1.0
+        for axis in range(3):
+            centres[at, axis] += points[i, axis]
+            means[at, axis] += normals[i, axis]
+    for at in range(count):
+        for axis in range(3):
+            centres[at, axis] /= counts[at]
+            means[at, axis] /= counts[at]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def splat(
+    points: Floats,
+    normals: Floats,
+    counts: Floats,
+    radius: float,
+    bricks: Bricks,
+    active: NDArray[np.bool_],
+    sums: Singles,
+) -> None:
+    """Add weighted sums over points to the active nodes around the points.
+
+    The weight at distance d is c (1 - d² / radius²)⁴.
 
     Parameters
     ----------
     points, normals : (N, 3) float64
         In units of the grid.
+    counts : (N,) float64
+        Factor c of each point.
     radius : float
     bricks : (X, Y, Z) int32
+    active : (nodes,) bool
+        Nodes that are summed at; where no brick is, nothing is active.
     sums : (nodes, 8) float32
         In and out. For each node at x and each point p with weight w and normal n: w, w n · (x - p), w (x - p), w n.
     """
@@ -74,10 +130,12 @@ def splat(points: Floats, normals: Floats, radius: float, bricks: Bricks, sums: 
                 reach = np.sqrt(left)
                 along = nx * dx + ny * dy
                 for z in range(int(np.ceil(pz - reach)), int(pz + reach) + 1):
+                    node = _node(bricks, x, y, z)
+                    if node < 0 or not active[node]:
+                        continue
                     dz = z - pz
                     t = max(0.0, 1.0 - (dx * dx + dy * dy + dz * dz) * inverse)
-                    w = t * t * t * t
-                    node = _node(bricks, x, y, z)
+                    w = counts[i] * t * t * t * t
                     sums[node, 0] += w
                     sums[node, 1] += w * (along + nz * dz)
                     sums[node, 2] += w * dx
@@ -89,11 +147,24 @@ def splat(points: Floats, normals: Floats, radius: float, bricks: Bricks, sums: 
 
 
 @njit(nogil=True, cache=True)
-def heights(sums: Singles, least: float, known: NDArray[np.bool_], height: Singles) -> None:
-    """Signed distance at each node whose weight is over `least`: the mean of (n + m) · (x - p) / 2.
+def _height(sums: Singles, node: int) -> tuple[float, float]:
+    """Signed distance at a node, and the length of the mean normal: 1 if all normals are the same.
 
-    m is the unit mean of the normals n. For points p on a sphere, the distance is 0 on this sphere. With n alone,
-    convex surfaces would move outwards, with m alone inwards.
+    The distance is the mean of (n + m) · (x - p) / 2, where m is the unit mean of the normals n. For points p on a
+    sphere, it is 0 on this sphere. With n alone, convex surfaces would move outwards, with m alone inwards.
+    """
+    w = sums[node, 0]
+    nx, ny, nz = sums[node, 5], sums[node, 6], sums[node, 7]
+    length = np.sqrt(nx * nx + ny * ny + nz * nz)
+    total = sums[node, 1]
+    if length > 1e-3 * w:
+        total = 0.5 * (total + (nx * sums[node, 2] + ny * sums[node, 3] + nz * sums[node, 4]) / length)
+    return total / w, length / w
+
+
+@njit(nogil=True, cache=True)
+def heights(sums: Singles, least: float, known: NDArray[np.bool_], height: Singles) -> None:
+    """Signed distance at each node whose weight is over `least`.
 
     Parameters
     ----------
@@ -106,17 +177,42 @@ def heights(sums: Singles, least: float, known: NDArray[np.bool_], height: Singl
         Out: 0 where nothing is known.
     """
     for i in range(len(sums)):
-        w = sums[i, 0]
-        known[i] = w > least
-        height[i] = 0.0
-        if not known[i]:
+        known[i] = sums[i, 0] > least
+        height[i] = _height(sums, i)[0] if known[i] else 0.0
+
+
+@njit(nogil=True, cache=True)
+def smooth(
+    sums: Singles, active: NDArray[np.bool_], bent: float, flat: float, near: float, far: float, height: Singles
+) -> None:
+    """Put the distances of a wider splat in place of those of a narrow one, at active nodes where the surface is flat.
+
+    Parameters
+    ----------
+    sums : (nodes, 8) float32
+        As made by `splat`, wider.
+    active : (nodes,) bool
+        Nodes that both splats reached.
+    bent, flat : float
+        Nothing changes where the mean normal is shorter than `bent`; from `flat` on, it is flat.
+    near, far : float
+        Nothing changes where the distances differ by more than `far`; up to `near`, the difference is noise.
+    height : (nodes,) float32
+        In and out.
+    """
+    for i in range(len(sums)):
+        if not active[i]:
             continue
-        nx, ny, nz = sums[i, 5], sums[i, 6], sums[i, 7]
-        length = np.sqrt(nx * nx + ny * ny + nz * nz)
-        total = sums[i, 1]
-        if length > 1e-3 * w:
-            total = 0.5 * (total + (nx * sums[i, 2] + ny * sums[i, 3] + nz * sums[i, 4]) / length)
-        height[i] = total / w
+        wide, length = _height(sums, i)
+        change = wide - height[i]
+        height[i] += _step((length - bent) / (flat - bent)) * _step((far - abs(change)) / (far - near)) * change
+
+
+@njit(nogil=True, cache=True)
+def _step(x: float) -> float:
+    """0 below 0, 1 above 1, smooth between."""
+    x = min(1.0, max(0.0, x))
+    return x * x * (3.0 - 2.0 * x)
 
 
 @njit(nogil=True, cache=True)
