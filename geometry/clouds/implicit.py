@@ -1,8 +1,8 @@
 """The surface of a signed distance that is interpolated from oriented points, on the grid nodes near the points.
 
-The distance at a node is a weighted mean over the points within 2½ cells. Where the surface is flat, it is the mean over
-the points within 5 cells, which hides the steps between voxels and the errors of decoded points. Marching cubes runs on
-the cells whose eight nodes all have a distance, so open surfaces end near their last points.
+The distance at a node is a weighted mean over the points within 2½ cells; where the surface is flat, over the points
+within 5 cells, which hides the steps between voxels and the errors of decoded points. Marching cubes runs on the cells
+whose eight nodes all have a distance, so open surfaces end near their last points.
 """
 
 from __future__ import annotations
