@@ -68,15 +68,21 @@ def _judged(lab: Lab, mesh: MeshArrays, decoded: MeshArrays | None, stream_bytes
         return warned(f"{coded}: the codec replaced a coordinate that is not finite without an error")
     distance = lab.distance(mesh, decoded)
     if isinstance(distance, Trouble):
-        without_area = distance.kind in {"BadMesh", "ValueError"}  # the original has no surface to compare with
-        if without_area:
-            return passed(coded)
-        if not len(decoded.faces):
-            raise ContractBroken("a surface went in, and none came back")
-        return warned(f"{coded}, and cannot be measured: {distance}")
+        return _without_distance(lab, decoded, distance, coded)
     if distance > FAR_OFF:
         return warned(f"{coded}, and comes back as another shape ({distance:.2g} away)", distance=distance)
     return passed(f"{coded}, {distance:.2g} away", distance=distance)
+
+
+def _without_distance(lab: Lab, decoded: MeshArrays, trouble: Trouble, coded: str) -> Verdict:
+    """The verdict on a decoded hard mesh whose distance to the original is not known."""
+    if trouble.kind in {"BadMesh", "ValueError"}:  # the original has no surface to compare with
+        return passed(coded)
+    if len(decoded.faces):
+        return warned(f"{coded}, and cannot be measured: {trouble}")
+    if lab.is_set():  # whether a mesh of a set keeps a surface may show only after training, too late to refuse it
+        return warned(f"{coded}, and comes back without a surface: a run records this mesh alone as failed")
+    raise ContractBroken("a surface went in, and none came back")
 
 
 def damaged(kind: str, make: Callable[[bytes, int], list[bytes]]) -> Callable[[Lab], Verdict]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -15,8 +16,11 @@ import pytest
 import trimesh
 
 from gcbench import extras
-from gcbench.bench.conformance import CHECKS, Crew, check, damage, lab, sandbox, shapes
+from gcbench.bench.conformance import CHECKS, Crew, check, damage, lab, robustness, sandbox, shapes
+from gcbench.bench.conformance.report import ContractBroken
+from gcbench.bench.conformance.sandbox import Trouble
 from gcbench.bench.metrics.connectivity import connectivity as topology
+from gcbench.bench.run.arrays import MeshArrays
 from gcbench.codecs import CODECS
 from gcbench.errors import CodecUnavailable, UsageError
 
@@ -106,6 +110,22 @@ def test_a_fault_is_found_by_its_check(crew, codec):
     assert failing(report) == expected
     assert reason in report.failures[0].reason
     assert not report.ok
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_a_mesh_that_loses_its_surface_is_a_fault_unless_it_is_one_of_a_set(is_set):
+    """`quantdeepsdf` at `quick` has no surface for a lone triangle; to refuse it would lose the meshes beside it."""
+    flat = MeshArrays(np.eye(3), np.array([[0, 1, 2]]))
+    nothing = MeshArrays(np.zeros((0, 3)), np.zeros((0, 3), int))
+    no_distance = Trouble("raised", "the decoded mesh has no faces", "CodecFailed")
+    here = SimpleNamespace(is_set=lambda: is_set, distance=lambda *_: no_distance)
+    if is_set:
+        verdict = robustness._judged(here, flat, nothing, 9)
+        assert verdict.status == "warn"
+        assert "a run records this mesh alone as failed" in verdict.reason
+    else:
+        with pytest.raises(ContractBroken, match="a surface went in, and none came back"):
+            robustness._judged(here, flat, nothing, 9)
 
 
 @pytest.mark.slow
