@@ -115,7 +115,8 @@ class Lacking:
     codings, of : int
         The number of codings without values, and the number of codings that are ok.
     reason : str
-        The most common reason, ``status: text``; empty if the suite was not requested.
+        The most common reason, ``status: text``, and for how many codings if not for all; empty if the suite was not
+        requested.
     """
 
     suite: str
@@ -141,8 +142,13 @@ def lacking(rows: pd.DataFrame, shown: Iterable[Column]) -> list[Lacking]:
         without = int((~ok[names].notna().any(axis=1)).sum()) if names else len(ok)
         known = reasons.get(suite, Counter()).most_common(1)
         if without and (known or SUITES.get(suite).takes == "mesh"):  # most codecs have no clouds
-            found.append(Lacking(suite, without, len(ok), known[0][0] if known else ""))
+            found.append(Lacking(suite, without, len(ok), _reason(*known[0], without) if known else ""))
     return found
+
+
+def _reason(text: str, count: int, without: int) -> str:
+    """A reason, and how many of the codings without values have it: the others may not have been measured at all."""
+    return text if count == without else f"{text} ({count} of them)"
 
 
 def reasons_of(unmeasured: str) -> dict[str, str]:

@@ -220,7 +220,7 @@ def test_codings_without_values_of_a_suite_are_counted_and_listed():
     summary = summarise(rows)
     assert summary["giou"].tolist()[0] == 0.5  # over what is there
     text = render(summary, rows=rows)
-    assert "2 of 3 codings have no volume: bad-input: it has no inside; nothing can be compared\n" in text
+    assert "2 of 3 codings have no volume: bad-input: it has no inside; nothing can be compared (1 of them)\n" in text
     (listed,) = json.loads(failures(rows, "json"))
     assert (listed["mesh"], listed["status"], listed["stage"]) == ("b", "bad-input", "measure")
     assert listed["error"] == "volume: it has no inside; nothing can be compared"

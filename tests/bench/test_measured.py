@@ -80,7 +80,7 @@ def test_lacking_says_how_many_and_the_most_common_reason():
     other = record("c", {"cd": 1.0}, unmeasured={"surface": "crashed: boom"})
     rows = frame([record(), *without, other, record("d", {}, status="failed"), record("e", {}, timing=True)])
     shown = [columns()["cd"], columns()["cd_p2s"]]
-    assert [str(one) for one in lacking(rows, shown)] == ["3 of 4 codings have no surface: timeout: 9 s"]
+    assert [str(one) for one in lacking(rows, shown)] == ["3 of 4 codings have no surface: timeout: 9 s (2 of them)"]
     rows = frame([record(), record("b", {"cd": 1.0})])
     assert [str(one) for one in lacking(rows, shown)] == [
         "1 of 2 codings have no surface: not measured, bench measure RUN --suite surface"
