@@ -112,20 +112,21 @@ def test_a_fault_is_found_by_its_check(crew, codec):
     assert not report.ok
 
 
-@pytest.mark.parametrize("is_set", [True, False])
-def test_a_mesh_that_loses_its_surface_is_a_fault_unless_it_is_one_of_a_set(is_set):
+@pytest.mark.parametrize(("is_set", "height", "fault"), [(True, 0, False), (True, 1, True), (False, 0, True)])
+def test_a_mesh_that_loses_its_surface_is_a_fault_unless_it_is_a_flat_one_of_a_set(is_set, height, fault):
     """`quantdeepsdf` at `quick` has no surface for a lone triangle; to refuse it would lose the meshes beside it."""
-    flat = MeshArrays(np.eye(3), np.array([[0, 1, 2]]))
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, height]], float)
+    mesh = MeshArrays(corners, np.array([[0, 1, 2], [0, 1, 3]]))
     nothing = MeshArrays(np.zeros((0, 3)), np.zeros((0, 3), int))
     no_distance = Trouble("raised", "the decoded mesh has no faces", "CodecFailed")
     here = SimpleNamespace(is_set=lambda: is_set, distance=lambda *_: no_distance)
-    if is_set:
-        verdict = robustness._judged(here, flat, nothing, 9)
+    if fault:
+        with pytest.raises(ContractBroken, match="a surface went in, and none came back"):
+            robustness._judged(here, mesh, nothing, 9)
+    else:
+        verdict = robustness._judged(here, mesh, nothing, 9)
         assert verdict.status == "warn"
         assert "a run records this mesh alone as failed" in verdict.reason
-    else:
-        with pytest.raises(ContractBroken, match="a surface went in, and none came back"):
-            robustness._judged(here, flat, nothing, 9)
 
 
 @pytest.mark.slow
