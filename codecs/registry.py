@@ -14,6 +14,7 @@ CODECS: Registry[Codec] = Registry(
         "draco-qem": "gcbench.codecs.draco_qem:DracoQem",
         "meshopt": "gcbench.codecs.meshopt:Meshopt",
         "meshopt-simplify": "gcbench.codecs.meshopt_simplify:MeshoptSimplify",
+        "blendshapes": "gcbench.codecs.blendshapes.codec:BlendShapes",
         "necgs": "gcbench.codecs.necgs:Necgs",
         "gpcc-octree": "gcbench.codecs.mpeg.gpcc:GpccOctree",
         "gpcc-trisoup": "gcbench.codecs.mpeg.gpcc:GpccTrisoup",
