@@ -42,7 +42,7 @@ class BlendShapes(SetCodec):
     decode_budget = BUDGET
     deterministic = False
     random_access = True
-    packages = ("scipy", "numba", *draco.Draco.packages)
+    packages = ("constriction", "scipy", "numba", *draco.Draco.packages)
 
     def version(self) -> str:
         """Version of the format, of these modules, of ``draco`` and the packages."""

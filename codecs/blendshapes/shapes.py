@@ -189,7 +189,7 @@ class Components:
             return np.zeros((self._count, 0))
         gram = shapes @ shapes.T
         firm = gram + np.diag(_FIRMNESS * gram.diagonal())
-        solved: Floats = np.linalg.solve(firm, shapes @ self._differences.T).T
+        solved: Floats = np.linalg.solve(firm, shapes @ self._differences.T).T.astype(np.float64)
         return solved
 
 
