@@ -1,7 +1,7 @@
 """Make a golden stream of a codec: ``python tests/make_golden.py ADDRESS NAME [RATE]``.
 
 ``python tests/make_golden.py 'ni[steps=200]' torus`` codes a torus of 200 faces; a set codec gets a box too, a codec of
-points a bar. A stream that is there is never replaced. After a change of a format, the old streams of that codec are
+points a bar. The name ``motion`` stands for a torus between frames of a tube that bends. A stream that is there is never replaced. After a change of a format, the old streams of that codec are
 removed by hand, and the changelog says why.
 """
 
@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 
 import trimesh
+from bending import motion
 from common import make_golden, torus
 
 from gcbench.codecs import CODECS, SetCodec
@@ -24,7 +25,10 @@ def main(address: str, name: str, rate: str | None = None) -> None:
         fits["quick"] = replace(fits["quick"], resolution=32)
     codec = CODECS.create(address)
     meshes = [torus()]
-    if isinstance(codec, SetCodec):
+    if name == "motion":
+        first, *others = motion(5)
+        meshes = [first, torus(), *others]
+    elif isinstance(codec, SetCodec):
         meshes.append(trimesh.creation.box((2, 1, 1)).subdivide())
     elif isinstance(codec, PointCodec):  # of few voxels
         meshes = [trimesh.creation.box((2, 0.04, 0.06))]

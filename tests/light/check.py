@@ -24,7 +24,7 @@ from pathlib import Path
 import gcbench
 from gcbench import extras
 
-LIGHT = ("raw-zstd", "draco", "draco-qem", "meshopt", "meshopt-simplify")
+LIGHT = ("raw-zstd", "draco", "draco-qem", "meshopt", "meshopt-simplify", "blendshapes")
 TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 
 

@@ -28,7 +28,7 @@ LineStyle = str | tuple[int, tuple[float, ...]]  # a name, or an offset and leng
 COLORS = (
     *("#0072b2", "#d55e00", "#00875f", "#a8509a", "#8a6d00", "#3f95cf", "#7a4b28", "#5c5f66"),
     *("#c2356b", "#5a54c4", "#0b2f66", "#6f9f00", "#dd72b8", "#b43cf0", "#004b14", "#111111", "#a11212"),
-    *("#69005a", "#0000e1"),
+    *("#69005a", "#0000e1", "#ff1030"),
 )
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*", "h", "p", "d")
 LINES: tuple[LineStyle, ...] = (
@@ -44,7 +44,7 @@ BUILT_IN = {
     "quantdeepsdf": ("#8a6d00", "<"), "gpcc-octree": ("#5a54c4", ">"), "vpcc": ("#6f9f00", "p"),
     "meshopt": ("#b43cf0", "o"), "meshopt-simplify": ("#004b14", "s"),
     "keyspheres": ("#0b2f66", "*"), "pruned-mlp": ("#dd72b8", "d"), "raw-zstd": ("#5c5f66", "h"),
-    "sirsnc": ("#69005a", "^"), "vdmc": ("#0000e1", "p"),
+    "sirsnc": ("#69005a", "^"), "vdmc": ("#0000e1", "p"), "blendshapes": ("#ff1030", "D"),
 }  # fmt: skip
 PLUGINS = ("#111111", "#a11212")  # colours that no built-in codec has
 
