@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bending import motion
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bending import motion
 from gcbench.codecs.blendshapes.shapes import (
     BOUND,
     GAINS_PER_OCTAVE,
@@ -73,7 +73,7 @@ def test_a_grid_is_crowded_by_more_vertices_than_a_surface_has_places():
 @pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-4])
 def test_components_come_back_within_a_few_steps(step):
     frames = np.stack([mesh.vertices for mesh in motion(12)])
-    numbers, aligned = poses(frames)
+    _, aligned = poses(frames)
     gains, shapes, weights = Components(aligned, aligned.mean(0)).quantised(step)
     assert np.abs(shapes).max() <= BOUND
     assert np.abs(weights).max() <= BOUND

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
-
 from bending import tube
+
 from gcbench.codecs.blendshapes.simplification import _best, _planes, simplify
 from gcbench.geometry.surface import Surface
 
