@@ -1,7 +1,9 @@
-"""Make a golden stream of a codec: ``python tests/make_golden.py 'ni[steps=200]' torus`` codes a torus of 200 faces; a set codec gets a box too, a codec
-of points a bar. The name ``motion`` stands for a torus between frames of a tube that bends. A stream that is there is
-never replaced. After a change of a format, the old streams of that codec are removed by hand, and the changelog says
-why.
+"""Make a golden stream of a codec: ``python tests/make_golden.py ADDRESS NAME [RATE]``.
+
+``python tests/make_golden.py 'ni[steps=200]' torus`` codes a torus of 200 faces; a set codec gets a box too, a codec of
+points a bar. The name ``motion`` stands for a torus between frames of a tube that bends. A stream that is there
+is never replaced. After a change of a format, the old streams of that codec are
+removed by hand, and the changelog says why.
 """
 
 from __future__ import annotations
