@@ -41,8 +41,6 @@ NEUTRAL = frozenset(
         "gcbench.training.progress",
     }
 )
-# One library with several distribution names: the installed one is used, under the first name.
-_SAME = {"open3d": ("open3d", "open3d-cpu"), "open3d-cpu": ("open3d", "open3d-cpu")}
 
 
 def source_version(revision: int | str, *modules: str, packages: tuple[str, ...] = ()) -> str:
@@ -76,7 +74,7 @@ def _version(revision: int | str, modules: tuple[str, ...], packages: tuple[str,
         for module in imported(modules):
             digest.update(f"{module}\0".encode() + module_digest(module))
         parts.append(digest.hexdigest()[:_HASH_DIGITS])
-    return "+".join([*parts, *(f"{_SAME.get(name, (name,))[0]}-{installed(name) or 'missing'}" for name in packages)])
+    return "+".join([*parts, *(f"{name}-{installed(name) or 'missing'}" for name in packages)])
 
 
 @cache
@@ -148,13 +146,11 @@ def _file(module: str) -> Path | None:
 
 @cache
 def installed(package: str) -> str | None:
-    """Version of an installed distribution; None if it is not installed. ``open3d`` and ``open3d-cpu`` are one."""
-    for name in _SAME.get(package, (package,)):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    """Version of an installed distribution; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @cache

@@ -200,18 +200,6 @@ def test_files_are_read_once(package, monkeypatch):
     assert sorted(read) == ["door.py", "hall.py"]
 
 
-@pytest.mark.parametrize("name", ["open3d", "open3d-cpu"])
-@pytest.mark.parametrize("here", ["open3d", "open3d-cpu"])
-def test_open3d_is_one_package_under_two_names(monkeypatch, name, here):
-    def version(package):
-        if package != here:
-            raise metadata.PackageNotFoundError(package)
-        return "0.19"
-
-    monkeypatch.setattr(versions.metadata, "version", version)
-    assert source_version(1, packages=(name,)) == "1+open3d-0.19"
-
-
 @pytest.mark.parametrize(
     "module", ["nowhere", "nowhere.at_all", "gcbench.nowhere", "gcbench.errors.x", "sys", "", ".x"]
 )

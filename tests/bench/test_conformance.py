@@ -158,6 +158,7 @@ QUICKLY = {"raw-zstd", "draco", "draco-qem"}  # the others train, or reconstruct
 # Codecs that train or reconstruct: CI checks two rates of each, one of the slowest, after short trainings, with few
 # mutants.
 BRIEF = {
+    "blendshapes": "blendshapes",
     "keyspheres": "keyspheres[steps=150]",
     "necgs": "necgs[epochs=30,objective=none]",
     "necgs[design=sparse]": "necgs[design=sparse,epochs=20]",

@@ -6,10 +6,10 @@ import csv
 import logging
 from pathlib import Path
 
+import igl
 import numpy as np
 import pytest
 import trimesh
-from common import open3d
 
 from gcbench import native
 from gcbench.codecs import draco_qem
@@ -50,13 +50,9 @@ def _decoded(stream: bytes) -> trimesh.Trimesh:
 
 def point_to_surface(one: trimesh.Trimesh, other: trimesh.Trimesh, seed: int, samples: int = 100_000) -> float:
     """Mean exact distance of area-weighted samples of one surface to the other."""
-    o3d = open3d()
     points, _ = trimesh.sample.sample_surface(one, samples, seed=seed)
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    triangles = o3d.core.Tensor(np.asarray(other.faces, np.uint32))
-    scene.add_triangles(o3d.core.Tensor(np.asarray(other.vertices, np.float32)), triangles)
-    distance = scene.compute_distance(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)
-    return float(distance.numpy().mean(dtype=float))
+    squared, _, _ = igl.point_mesh_squared_distance(points, np.asarray(other.vertices), np.asarray(other.faces))
+    return float(np.sqrt(squared).mean())
 
 
 def symmetric_distance(mesh: trimesh.Trimesh, decoded: trimesh.Trimesh) -> float:

@@ -7,7 +7,6 @@ import numpy as np
 import point_cloud_utils as pcu
 import pytest
 import trimesh
-from common import open3d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -132,12 +131,6 @@ def test_triangles_against_three_libraries(spread):
     np.testing.assert_allclose(distance, pcu_distance, rtol=1e-12, atol=1e-14)
     on_named_face = trimesh.triangles.closest_point(vertices[faces][face], queries)
     np.testing.assert_allclose(np.linalg.norm(queries - on_named_face, axis=1), distance, rtol=1e-9, atol=1e-12)
-
-    o3d = open3d()
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(vertices.astype(np.float32), faces.astype(np.uint32))
-    open3d_distance = scene.compute_distance(queries.astype(np.float32), nthreads=1).numpy()
-    np.testing.assert_allclose(distance, open3d_distance, rtol=1e-5, atol=1e-6)  # single precision
 
 
 def test_every_region_of_a_triangle():

@@ -7,7 +7,6 @@ import struct
 import numpy as np
 import pytest
 import trimesh
-from common import open3d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -88,26 +87,6 @@ def test_pymeshlab(tmp_path_factory, mesh, kind, binary, normals, colours):
         options["save_vertex_normal"] = normals
     meshes.save_current_mesh(str(path), **options)
     _near(path.read_bytes(), f".{kind}", points, faces)
-
-
-@settings(max_examples=25, deadline=None)
-@given(meshes(), st.sampled_from(["obj", "off", "ply", "stl"]), st.booleans(), st.booleans(), st.booleans())
-def test_open3d(tmp_path_factory, mesh, kind, ascii_, normals, colours):
-    points, faces = mesh
-    path = tmp_path_factory.mktemp("open3d") / f"mesh.{kind}"
-    o3d = open3d()
-    written = o3d.geometry.TriangleMesh(
-        o3d.utility.Vector3dVector(points), o3d.utility.Vector3iVector(np.array(faces, np.int32))
-    )
-    if colours:
-        written.vertex_colors = o3d.utility.Vector3dVector(np.full((len(points), 3), 0.5))
-    written.compute_vertex_normals()
-    o3d.io.write_triangle_mesh(
-        str(path), written, write_ascii=ascii_ and kind != "stl", write_vertex_normals=normals or kind == "stl",
-        write_vertex_colors=colours,
-    )  # fmt: skip
-    mesh = files.read(path.read_bytes(), f".{kind}")
-    np.testing.assert_allclose(mesh.vertices[mesh.faces], points[np.array(faces)], rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
