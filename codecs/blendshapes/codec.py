@@ -16,8 +16,8 @@ from gcbench.versions import source_version
 if TYPE_CHECKING:
     import trimesh
 
-_DISTANCES = (800, 560, 400, 280, 200, 140, 100)  # in units of 10⁻⁵, where the longest side of a mesh is 2
-_OF_EFFORT = {"quick": (800, 280), "standard": _DISTANCES, "paper": (*_DISTANCES, 70, 50)}
+_DISTANCES = (800, 560, 400, 280, 200, 140, 100, 70, 50)  # in units of 10⁻⁵, where the longest side of a mesh is 2
+_OF_EFFORT = {"quick": (800, 280), "standard": _DISTANCES, "paper": (*_DISTANCES, 25)}
 BUDGET = Budget(memory=4 << 30, voxels=0, multiply_adds=10**13, meshes=1 << 14, triangles=1 << 24)
 
 
@@ -53,7 +53,7 @@ class BlendShapes(SetCodec):
         return draco.Draco().availability()
 
     def rates(self, effort: Effort) -> Sequence[Rate]:
-        """``d0800`` to ``d0100``, target distances in 10⁻⁵."""
+        """``d0800`` to ``d0050``, target distances in 10⁻⁵."""
         return [Rate(f"d{distance:04d}", {"distance": distance * 1e-5}) for distance in _OF_EFFORT[effort]]
 
     def prepare(self) -> None:

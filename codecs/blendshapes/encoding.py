@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,9 +130,8 @@ class _Search:
     def together(self) -> tuple[ControlMesh, Shapes]:
         """Of a group: the coarsest control mesh that takes its share, then the widest step that meets the distance."""
         many = np.clip(np.log(len(self._vertices) / _FEW) / np.log(_MANY / _FEW), 0, 1)
-        fit = self._coarsest(
-            lambda fit: fit.error <= self._aim * (_SHARE_OF_FEW + many * (_SHARE_OF_MANY - _SHARE_OF_FEW))
-        )
+        share = _SHARE_OF_FEW + many * (_SHARE_OF_MANY - _SHARE_OF_FEW)
+        fit = self._coarsest(lambda fit: fit.error <= share * self._aim, self._kinds[0])
         numbers, aligned = poses(self._positions(fit))
         mean = aligned.mean(axis=0).astype(np.float64)
         bits = int(np.ceil(np.log2(np.ptp(mean, axis=0).max() / (_GRID_SHARE * self._aim))))
@@ -158,8 +158,8 @@ class _Search:
         while bits < _MOST_BITS and _MOVED_STEPS * extent / 2**bits > _SHARE_OF_GRID * self._aim:
             bits += 1
         found = []
-        for each in range(bits, bits + _TRIED_BITS):
-            fit = self._coarsest(partial(self._meets_alone, each))
+        for each, kind in product(range(bits, bits + _TRIED_BITS), self._kinds):
+            fit = self._coarsest(partial(self._meets_alone, each), kind)
             found.append(self._template(fit, _uncrowded(fit.control.vertices, each)))
         return min(found, key=lambda one: len(template_stream(one[1].template, one[0].faces)))
 
@@ -175,22 +175,27 @@ class _Search:
         shapes = Shapes(step, grid, none, np.zeros((0, len(grid), 3), np.int64), np.zeros((1, 0), np.int64))
         return _reordered(fit.control, order), shapes
 
-    def _coarsest(self, meets: Callable[[_Fit], bool]) -> _Fit:
-        """The fit with the fewest vertices that meets a condition; the mesh itself if none does.
+    def _coarsest(self, meets: Callable[[_Fit], bool], subdivisions: int) -> _Fit:
+        """The fit with the fewest vertices that meets a condition; the mesh itself if none does."""
+        first = self._first_subdivided if subdivisions else 0
+        last = len(self._goals) - 1
+        place = _last(first - 1, last, lambda place: meets(self.fit(place, subdivisions)), self._guess)
+        if place >= first:
+            return self.fit(place, subdivisions)
+        return self._coarsest(meets, 0) if subdivisions else self.fit(-1, 0)
 
-        Whether surfaces are subdivided is decided where the search begins: smooth shapes are better so, parts with
-        edges are not.
-        """
-        places = len(self._goals)
-        guess = int(np.searchsorted(-np.array(self._goals), -_VERTICES_TIMES_DISTANCE / max(self._aim, 1e-9)))
-        guess = min(max(guess, self._first_subdivided), places - 1)
-        kinds = (SUBDIVISIONS, 0) if 0 <= guess < places and self._goals[guess] <= _MOST_SUBDIVIDED else (0,)
-        kind = min(kinds, key=lambda kind: self.fit(guess, kind).error) if places else 0
-        first = self._first_subdivided if kind else 0
-        place = _last(first - 1, places - 1, lambda place: meets(self.fit(place, kind)), guess)
-        if place < first and kind:
-            place = _last(-1, places - 1, lambda place: meets(self.fit(place, 0)), guess)
-        return self.fit(place, kind if place >= first else 0)
+    @cached_property
+    def _guess(self) -> int:
+        """The place where the search begins."""
+        place = int(np.searchsorted(-np.array(self._goals), -_VERTICES_TIMES_DISTANCE / self._aim))
+        return min(max(place, self._first_subdivided), len(self._goals) - 1)
+
+    @cached_property
+    def _kinds(self) -> tuple[int, ...]:
+        """Numbers of subdivisions that may be chosen, that with the nearer surface where the search begins first."""
+        if self._first_subdivided == len(self._goals):
+            return (0,)
+        return tuple(sorted((SUBDIVISIONS, 0), key=lambda kind: self.fit(self._guess, kind).error))
 
     @cached_property
     def _first_subdivided(self) -> int:
@@ -213,11 +218,20 @@ class _Search:
         with self._ctx.stage("fit"):
             where = np.searchsorted(self._fitted, self._posed)
             positions = fitted(control, simplified.poses, where, self._vertices[self._fitted], self._faces)
+        found = self._measured_fit(control, positions)
+        if not subdivisions and len(self._posed) == len(self._vertices):
+            # Where planes meet, the collapses have put vertices onto edges and corners; a fit rounds them off.
+            found = min(found, self._measured_fit(control, simplified.poses), key=lambda fit: fit.error)
+        return found
+
+    def _measured_fit(self, control: ControlMesh, positions: Floats) -> _Fit:
         rows = dict(zip(self._fitted.tolist(), positions, strict=True))
         return _Fit(control, positions, self._distance(control, rows.__getitem__))
 
     def _positions(self, fit: _Fit) -> Floats:
         """Of the control vertices in all meshes, (n, N, 3)."""
+        if len(self._fitted) == len(self._vertices):
+            return fit.positions
         if fit.control.faces is self._faces:
             return self._vertices
         with self._ctx.stage("fit"):

@@ -72,7 +72,8 @@ def crossings(mesh: trimesh.Trimesh, start: np.ndarray, direction: np.ndarray) -
     system = np.stack([b - a, c - a, np.broadcast_to(-direction, a.shape)], axis=2)
     meets = np.abs(np.linalg.det(system)) > 1e-12
     u, v, t = np.linalg.solve(system[meets], (start - a[meets])[..., None])[..., 0].T
-    return t[(u >= 0) & (v >= 0) & (u + v <= 1)]
+    slack = 1e-9  # a line through an edge meets both faces
+    return t[(t > 0) & (u >= -slack) & (v >= -slack) & (u + v <= 1 + slack)]
 
 
 def inside(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
