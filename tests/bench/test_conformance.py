@@ -164,7 +164,7 @@ BRIEF = {
     "necgs[design=sparse]": "necgs[design=sparse,epochs=20]",
     "nglod": "nglod[steps=150]",
     "ni": "ni",
-    "pcgcv2": "pcgcv2",
+    "pcgcv2": "pcgcv2[bits=7]",
     "pruned-mlp": "pruned-mlp[steps=250,retrain=100]",
     "quantdeepsdf": "quantdeepsdf[epochs=20,objective=none]",
     "sirsnc": "sirsnc",
