@@ -11,6 +11,7 @@ from bending import motion
 from common import check_damage, check_golden, check_round_trip, encoded, torus
 
 from gcbench.codecs import CODECS, Context
+from gcbench.codecs.blendshapes import encoding
 from gcbench.codecs.blendshapes.codec import BlendShapes
 from gcbench.codecs.blendshapes.stream import read
 from gcbench.entropy.container import Writer
@@ -100,6 +101,15 @@ def test_a_part_with_edges_is_not_made_smooth():
     contents = read(encoded("blendshapes", [box], "d0280"), BlendShapes.container)
     assert contents.groups[0].control.subdivisions == 0
     assert contents.groups[0].control.vertices < 16
+
+
+@pytest.mark.parametrize("mesh", [torus(), FRAMES[3], trimesh.creation.icosphere(4)], ids=["torus", "tube", "ball"])
+def test_of_several_grids_and_surfaces_the_smallest_stream_is_taken(monkeypatch, mesh):
+    found = len(encoded("blendshapes", [mesh], "d0280"))
+    for bits, most_subdivided in ((1, 8192), (3, 0)):
+        monkeypatch.setattr(encoding, "_TRIED_BITS", bits)
+        monkeypatch.setattr(encoding, "_MOST_SUBDIVIDED", most_subdivided)
+        assert found <= len(encoded("blendshapes", [mesh], "d0280"))
 
 
 def test_an_open_mesh_keeps_its_border():
