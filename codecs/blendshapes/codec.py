@@ -11,6 +11,7 @@ from gcbench.codecs.arrays import decoded_mesh
 from gcbench.codecs.base import Availability, Context, Effort, Rate, SetCodec, StreamLayout, check_index
 from gcbench.entropy.budget import Budget
 from gcbench.entropy.container import Container
+from gcbench.errors import BitstreamError, CodecFailed
 from gcbench.versions import source_version
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _DISTANCES = (800, 560, 400, 280, 200, 140, 100, 70, 50)  # in units of 10⁻⁵, where the longest side of a mesh is 2
 _OF_EFFORT = {"quick": (800, 280), "standard": _DISTANCES, "paper": (*_DISTANCES, 25)}
-BUDGET = Budget(memory=4 << 30, voxels=0, multiply_adds=10**13, meshes=1 << 14, triangles=1 << 24)
+BUDGET = Budget(memory=4 << 30, voxels=0, multiply_adds=10**12, meshes=1 << 14, triangles=1 << 24)
 
 
 class BlendShapes(SetCodec):
@@ -66,9 +67,14 @@ class BlendShapes(SetCodec):
     def encode_set(self, meshes: Sequence[trimesh.Trimesh], rate: Rate, ctx: Context) -> bytes:
         """Search for the smallest stream of the rate's distance."""
         from gcbench.codecs.blendshapes.encoding import encoded
-        from gcbench.codecs.blendshapes.stream import write
+        from gcbench.codecs.blendshapes.stream import read, write
 
-        return write(encoded(meshes, float(rate.params["distance"]), ctx), self.container)
+        stream = write(encoded(meshes, float(rate.params["distance"]), ctx), self.container)
+        try:
+            read(stream, self.container)
+        except BitstreamError as error:
+            raise CodecFailed(f"the set is larger than what a decoder accepts: {error}") from error
+        return stream
 
     def decode_set(self, stream: bytes, ctx: Context) -> list[trimesh.Trimesh]:
         """Decode every mesh."""

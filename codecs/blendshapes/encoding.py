@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -157,11 +156,17 @@ class _Search:
         bits = _FEWEST_BITS
         while bits < _MOST_BITS and _MOVED_STEPS * extent / 2**bits > _SHARE_OF_GRID * self._aim:
             bits += 1
-        found = []
-        for each, kind in product(range(bits, bits + _TRIED_BITS), self._kinds):
-            fit = self._coarsest(partial(self._meets_alone, each), kind)
-            found.append(self._template(fit, _uncrowded(fit.control.vertices, each)))
-        return min(found, key=lambda one: len(template_stream(one[1].template, one[0].faces)))
+
+        def found(bits: int, kind: int) -> tuple[ControlMesh, Shapes]:
+            fit = self._coarsest(partial(self._meets_alone, bits), kind)
+            return self._template(fit, _uncrowded(fit.control.vertices, bits))
+
+        def size(one: tuple[ControlMesh, Shapes]) -> int:
+            return len(template_stream(one[1].template, one[0].faces))
+
+        tried = {bits: found(bits, self._kinds[0]) for bits in range(bits, bits + _TRIED_BITS)}
+        best = min(tried, key=lambda bits: size(tried[bits]))
+        return min([tried[best], *(found(best, kind) for kind in self._kinds[1:])], key=size)
 
     def _meets_alone(self, bits: int, fit: _Fit) -> bool:
         if is_crowded(fit.control.vertices, bits):

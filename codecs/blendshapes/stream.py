@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _NAME = b"DRACO"  # at the start of Draco's streams
 MOST_SUBDIVISIONS = 2
 _MOST_SHAPES = 1 << 12
-_OFFSET = 1 << 22  # of a template, in steps of its grid
+_MOST_CORNER = 1 << 23  # of a template, in steps of its grid; twice as much with a sign
+_ADDS_OF_A_VERTEX = 300_000  # what the order of the predictions takes, counted in multiply-adds
 _BYTES_OF_A_CORNER = 256  # of a surface, while it is made: two sparse matrices, faces, positions
 
 
@@ -130,8 +131,8 @@ def _write_head(group: Group, writer: Writer) -> None:
     writer.byte(group.control.subdivisions, group.placement is not None).floats([shapes.grid_step])
     if group.placement is not None:
         writer.floats(group.placement)
-    low = shapes.template.min(axis=0)
-    writer.number(*(_OFFSET + low).tolist(), len(shapes.gains))
+    low = shapes.template.min(axis=0).tolist()
+    writer.number(*(2 * each if each >= 0 else -2 * each - 1 for each in low), len(shapes.gains))
     writer.block(template_stream(shapes.template, group.control.faces))
 
 
@@ -164,7 +165,8 @@ class _Head:
         placed = fields.byte("whether there is a placement", 0, 1)
         (grid_step,) = fields.floats("step of the template", 1).tolist()
         placement = fields.floats("placement", 4) if placed else None
-        low = tuple(fields.number("corner of the template", 0, 2 * _OFFSET) - _OFFSET for _ in range(3))
+        corner = [fields.number("corner of the template", 0, _MOST_CORNER) for _ in range(3)]
+        low = tuple(-(each + 1) // 2 if each % 2 else each // 2 for each in corner)
         shapes = fields.number("number of shapes", 0, _MOST_SHAPES if meshes > 1 else 0)
         template = _NAME + fields.block("template")
         header = draco.read_header(template)
@@ -172,7 +174,8 @@ class _Head:
         fields.work.spend(
             memory=_BYTES_OF_A_CORNER * corners + 8 * (shapes * 3 * header.vertices + meshes * (shapes + POSE)),
             triangles=corners // 3,
-            multiply_adds=meshes * (3 * shapes * header.vertices + 24 * corners),
+            multiply_adds=meshes * (3 * shapes * header.vertices + 24 * corners)
+            + (_ADDS_OF_A_VERTEX * header.vertices if shapes else 0),
         )
         return cls(meshes, subdivisions, grid_step, placement, low, shapes, template)
 

@@ -14,7 +14,8 @@ from gcbench.codecs import CODECS, Context
 from gcbench.codecs.blendshapes import encoding
 from gcbench.codecs.blendshapes.codec import BlendShapes
 from gcbench.codecs.blendshapes.stream import read
-from gcbench.entropy.container import Writer
+from gcbench.entropy.budget import Budget
+from gcbench.entropy.container import Container, Writer
 from gcbench.errors import BadMesh, BitstreamError, CodecFailed, CodecTimeout
 from gcbench.geometry.surface import Surface
 
@@ -138,6 +139,13 @@ def test_a_mesh_that_cannot_be_coded_is_named(mesh, error, message):
 def test_no_meshes():
     with pytest.raises(CodecFailed, match="no meshes"):
         encoded("blendshapes", [])
+
+
+def test_a_set_that_no_decoder_would_accept_is_refused_by_the_encoder(monkeypatch):
+    small = Container(b"BSH", 1, "blendshapes", Budget(meshes=2))
+    monkeypatch.setattr(BlendShapes, "container", small)
+    with pytest.raises(CodecFailed, match="declares 3 meshes; the limit is 2"):
+        encoded("blendshapes", FRAMES[:3])
 
 
 def test_the_deadline_ends_the_search():
