@@ -274,7 +274,7 @@ def test_every_codec_that_can_run_here(bench, tmp_path, codec, rate, most):
         name = path.stem if path.parent.name != "m" else path.name.partition(".")[0]
         original = trimesh.load_mesh(tmp_path / "minis" / f"{name}.ply")
         decoded = trimesh.load_mesh(path)
-        assert len(open3d().io.read_triangle_mesh(str(path)).triangles) == len(decoded.faces) > 0
+        assert len(pcu.load_mesh_vf(str(path))[1]) == len(decoded.faces) > 0
         half = original.extents.max() / 2
         mean = off(decoded.sample(2000, seed=0), original).mean() / half
         assert mean < most
