@@ -131,7 +131,7 @@ class _Search:
         many = np.clip(np.log(len(self._vertices) / _FEW) / np.log(_MANY / _FEW), 0, 1)
         share = _SHARE_OF_FEW + many * (_SHARE_OF_MANY - _SHARE_OF_FEW)
         fit = self._coarsest(lambda fit: fit.error <= share * self._aim, self._kinds[0])
-        numbers, aligned = poses(self._positions(fit))
+        reach, numbers, aligned = poses(self._positions(fit))
         mean = aligned.mean(axis=0).astype(np.float64)
         bits = int(np.ceil(np.log2(np.ptp(mean, axis=0).max() / (_GRID_SHARE * self._aim))))
         bits = _uncrowded(len(mean), min(max(bits, _FEWEST_BITS), _MOST_BITS))
@@ -142,7 +142,7 @@ class _Search:
         @cache
         def at(place: int) -> Shapes:
             gains, shapes, weights = components.quantised(self._aim * 2.0 ** (place / _STEPS_PER_OCTAVE))
-            return Shapes(step, grid, gains, shapes, np.hstack([numbers, weights]))
+            return Shapes(step, grid, gains, shapes, np.hstack([numbers, weights]), reach)
 
         def meets(place: int) -> bool:
             return self._distance(control, at(place).positions) <= self._aim

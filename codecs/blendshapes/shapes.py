@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BOUND = 1023  # of all integers but those of the template; twice as much is what entropy models can hold
 POSE = 7  # numbers of a pose: rotation vector, translation, logarithm of the scale
 _POSE_STEPS = np.array([2.0**-8] * 3 + [2.0**-9] * 4)
+MOST_REACH = 24  # doublings of the step of translations: a group may walk far
 GAINS_PER_OCTAVE = 8
 _FIRMNESS = 1e-6  # of weights whose shapes are nearly the same after rounding
 _TURNS = 5  # of aligning all meshes to their mean
@@ -45,6 +46,8 @@ class Shapes:
     shapes : (K, N, 3) int64
     numbers : (n, 7 + K) int64
         Pose and weights of each mesh; (1, 0) for a group of one mesh.
+    reach : int
+        How often the step of translations is doubled.
     """
 
     grid_step: float
@@ -52,6 +55,7 @@ class Shapes:
     gains: Ints
     shapes: Ints
     numbers: Ints
+    reach: int = 0
 
     def positions(self, i: int) -> Floats:
         """Control positions of mesh *i*, (N, 3)."""
@@ -61,16 +65,21 @@ class Shapes:
             return positions
         weights = numbers[POSE:] * np.exp2(-self.gains / GAINS_PER_OCTAVE)
         positions = positions + np.tensordot(weights, self.shapes.astype(np.float64), 1)
-        found: Floats = posed(positions[None], numbers[None, :POSE])[0]
+        found: Floats = posed(positions[None], numbers[None, :POSE], self.reach)[0]
         return found
 
 
-def posed(positions: Floats, numbers: Floats) -> Floats:
+def posed(positions: Floats, numbers: Floats, reach: int = 0) -> Floats:
     """Positions (n, N, 3) in the poses of numbers (n, 7)."""
-    pose = numbers * _POSE_STEPS
+    pose = numbers * _steps(reach)
     turned = np.einsum("nvx,nyx->nvy", positions, _rotations(pose[:, :3]))
     found: Floats = turned * np.exp(pose[:, None, 6:]) + pose[:, None, 3:6]
     return found
+
+
+def _steps(reach: int) -> Floats:
+    steps: Floats = _POSE_STEPS * np.array([1.0] * 3 + [2.0**reach] * 3 + [1.0])
+    return steps
 
 
 def _rotations(vectors: Floats) -> Floats:
@@ -83,14 +92,18 @@ def _rotations(vectors: Floats) -> Floats:
     return rotations
 
 
-def poses(positions: Floats) -> tuple[Ints, Floats]:
-    """Numbers of the poses (n, 7) that bring meshes (n, N, 3) nearest to their mean, and the meshes without them."""
+def poses(positions: Floats) -> tuple[int, Ints, Floats]:
+    """The reach and numbers (n, 7) of the poses that bring meshes (n, N, 3) nearest to their mean, and what is left.
+
+    The mean is around 0, so that a rounded rotation has no lever.
+    """
     from scipy.spatial.transform import Rotation
 
     centres = positions.mean(axis=1)
     sizes = np.sqrt(((positions - centres[:, None]) ** 2).sum(2).mean(1))
     relative = positions - centres[:, None]
-    mean = relative[0] + centres[0]
+    reach = int(np.ceil(np.log2(max(np.abs(centres).max() / (BOUND * _POSE_STEPS[3]), 1))))
+    mean = relative[0]
     numbers, aligned = np.zeros((len(positions), POSE), np.int64), positions
     for _ in range(_TURNS):
         middle = mean.mean(0)
@@ -101,15 +114,15 @@ def poses(positions: Floats) -> tuple[Ints, Floats]:
         scale = sizes / np.sqrt(((mean - middle) ** 2).sum(1).mean())
         offset = centres - scale[:, None] * np.einsum("nxy,y->nx", rotation, middle)
         pose = np.hstack([Rotation.from_matrix(rotation).as_rotvec(), offset, np.log(scale)[:, None]])
-        numbers = np.rint(pose / _POSE_STEPS).clip(-BOUND, BOUND).astype(np.int64)
-        aligned = unposed(positions, numbers.astype(np.float64))
+        numbers = np.rint(pose / _steps(reach)).clip(-BOUND, BOUND).astype(np.int64)
+        aligned = unposed(positions, numbers.astype(np.float64), reach)
         mean = aligned.mean(0)
-    return numbers, aligned
+    return reach, numbers, aligned
 
 
-def unposed(positions: Floats, numbers: Floats) -> Floats:
+def unposed(positions: Floats, numbers: Floats, reach: int = 0) -> Floats:
     """Inverse of :func:`posed`."""
-    pose = numbers * _POSE_STEPS
+    pose = numbers * _steps(reach)
     relative = (positions - pose[:, None, 3:6]) * np.exp(-pose[:, None, 6:])
     found: Floats = np.einsum("nvy,nyx->nvx", relative, _rotations(pose[:, :3]))
     return found

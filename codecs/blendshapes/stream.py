@@ -17,7 +17,7 @@ import numpy as np
 from gcbench.codecs import draco
 from gcbench.codecs.blendshapes import numbers, prediction
 from gcbench.codecs.blendshapes.control_mesh import ControlMesh
-from gcbench.codecs.blendshapes.shapes import BOUND, POSE, Shapes
+from gcbench.codecs.blendshapes.shapes import BOUND, MOST_REACH, POSE, Shapes
 from gcbench.entropy.container import Fields, Writer
 from gcbench.entropy.range_coder import RangeCoder, RangeSink, RangeSource
 from gcbench.errors import BitstreamError
@@ -190,19 +190,22 @@ class _Head:
                 self.grid_step, template, none, np.zeros((0, len(grid), 3), np.int64), np.zeros((1, 0), np.int64)
             )
             return Group(control, shapes, self.placement)
-        gains = np.array(source.get_bytes(self.shapes), np.int64)
+        reach, *each = source.get_bytes(1 + self.shapes)
+        if reach > MOST_REACH:
+            raise BitstreamError(f"translations have the reach {reach}, which is not in 0…{MOST_REACH}")
+        gains = np.array(each, np.int64)
         found = np.zeros((self.shapes, len(grid), 3), np.int64)
         if self.shapes:
             model = RangeCoder().read(source, found.shape, 4 * BOUND + 1)
             left = model.decode(source).astype(np.int64) - 2 * BOUND
             found = prediction.restored(left, prediction.rounds(faces, template.astype(np.float64)))
         weights = numbers.get(self.meshes, POSE + self.shapes, BOUND, source)
-        return Group(control, Shapes(self.grid_step, template, gains, found, weights), self.placement)
+        return Group(control, Shapes(self.grid_step, template, gains, found, weights, reach), self.placement)
 
 
 def _put_shapes(group: Group, sink: RangeSink) -> None:
     shapes = group.shapes
-    sink.put_bytes(*shapes.gains.tolist())
+    sink.put_bytes(shapes.reach, *shapes.gains.tolist())
     if len(shapes.gains):
         order = prediction.rounds(group.control.faces, shapes.template.astype(np.float64))
         symbols = prediction.residuals(shapes.shapes, order) + 2 * BOUND

@@ -97,6 +97,15 @@ def test_coordinates_of_any_unit(scale, shift):
         assert distance(mesh, other) < 8e-3 * scale
 
 
+@pytest.mark.parametrize("length", [10.0, 100.0, 1000.0])
+def test_a_group_that_walks_far_costs_no_distance_and_few_bytes(stream, length):
+    walk = np.linspace(0, length, len(FRAMES))
+    meshes = [trimesh.Trimesh(mesh.vertices + [x, 0, 0], mesh.faces) for mesh, x in zip(FRAMES, walk, strict=True)]
+    there = encoded("blendshapes", meshes, "d0400")
+    assert np.mean([distance(*pair) for pair in zip(meshes, decoded(there), strict=True)]) < 4.4e-3
+    assert len(there) < 1.5 * len(stream)
+
+
 def test_a_part_with_edges_is_not_made_smooth():
     box = trimesh.creation.box((2, 1, 0.5)).subdivide().subdivide()
     contents = read(encoded("blendshapes", [box], "d0280"), BlendShapes.container)

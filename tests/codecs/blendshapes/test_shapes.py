@@ -39,14 +39,14 @@ def test_a_pose_is_a_rotation_then_a_scale_then_a_translation():
 def test_meshes_that_differ_by_their_pose_are_one_mesh():
     base = RNG.normal(size=(40, 3)) * 0.3
     numbers = np.concatenate([RNG.integers(-300, 300, (6, 6)), RNG.integers(-60, 60, (6, 1))], 1).astype(float)
-    found, aligned = poses(posed(np.repeat(base[None], 6, 0), numbers))
+    _, found, aligned = poses(posed(np.repeat(base[None], 6, 0), numbers))
     assert np.abs(aligned - aligned.mean(0)).max() < 0.006  # steps of 2^-8 rad and 2^-9
     assert np.abs(found).max() <= BOUND
 
 
 def test_a_mirrored_mesh_is_not_a_pose():
     base = RNG.normal(size=(40, 3))
-    _, aligned = poses(np.stack([base, base * [1, 1, -1]]))
+    _, _, aligned = poses(np.stack([base, base * [1, 1, -1]]))
     assert np.abs(aligned[0] - aligned[1]).max() > 0.1
 
 
@@ -73,7 +73,7 @@ def test_a_grid_is_crowded_by_more_vertices_than_a_surface_has_places():
 @pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-4])
 def test_components_come_back_within_a_few_steps(step):
     frames = np.stack([mesh.vertices for mesh in motion(12)])
-    _, aligned = poses(frames)
+    _, _, aligned = poses(frames)
     gains, shapes, weights = Components(aligned, aligned.mean(0)).quantised(step)
     assert np.abs(shapes).max() <= BOUND
     assert np.abs(weights).max() <= BOUND
