@@ -176,9 +176,7 @@ class _Search:
 
     def _template(self, fit: _Fit, bits: int) -> tuple[ControlMesh, Shapes]:
         step, grid, order = on_grid(fit.positions[0], bits)
-        none = np.zeros(0, np.int64)
-        shapes = Shapes(step, grid, none, np.zeros((0, len(grid), 3), np.int64), np.zeros((1, 0), np.int64))
-        return _reordered(fit.control, order), shapes
+        return _reordered(fit.control, order), Shapes.alone(step, grid)
 
     def _coarsest(self, meets: Callable[[_Fit], bool], subdivisions: int) -> _Fit:
         """The fit with the fewest vertices that meets a condition; the mesh itself if none does."""

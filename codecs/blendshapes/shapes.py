@@ -57,6 +57,17 @@ class Shapes:
     numbers: Ints
     reach: int = 0
 
+    @classmethod
+    def alone(cls, grid_step: float, template: Ints) -> Shapes:
+        """Of a group of one mesh: its template."""
+        return cls(
+            grid_step,
+            template,
+            gains=np.zeros(0, np.int64),
+            shapes=np.zeros((0, *template.shape), np.int64),
+            numbers=np.zeros((1, 0), np.int64),
+        )
+
     def positions(self, i: int) -> Floats:
         """Control positions of mesh *i*, (N, 3)."""
         positions = self.template.astype(np.float64) * self.grid_step

@@ -185,11 +185,7 @@ class _Head:
         template = grid + np.array(self.low)
         control = ControlMesh(faces, len(grid), self.subdivisions)
         if self.meshes == 1:
-            none = np.zeros(0, np.int64)
-            shapes = Shapes(
-                self.grid_step, template, none, np.zeros((0, len(grid), 3), np.int64), np.zeros((1, 0), np.int64)
-            )
-            return Group(control, shapes, self.placement)
+            return Group(control, Shapes.alone(self.grid_step, template), self.placement)
         reach, *each = source.get_bytes(1 + self.shapes)
         if reach > MOST_REACH:
             raise BitstreamError(f"translations have the reach {reach}, which is not in 0…{MOST_REACH}")
