@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gcbench.bench.tabular import Table
 
 _MEANS = ("ok", "common", "penalised")
-_KINDS = ("rd", "datasets", "timing", "stages", "bd", "resolution", "sequences", "published")
+_KINDS = ("rd", "datasets", "timing", "stages", "bd", "shares", "resolution", "sequences", "published")
 
 MetricOption = Annotated[
     str,
@@ -47,6 +48,9 @@ def table_command(
         ),
     ] = "ok",
     metric: MetricOption = "",
+    against: Annotated[
+        str, typer.Option("--against", help="For shares: codecs to compare with, comma-separated.", metavar="NAME,...")
+    ] = "",
     format_: TableFormat = "text",
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Without times, equal results give equal tables.")
@@ -67,6 +71,7 @@ def table_command(
         bench table --means common                   over meshes that all codecs coded
         bench table -m cd_p2s,hausdorff_p2s          these metrics; -m +nc_p2s adds one
         bench table ama-all-standard -k bd -m cd -f latex
+        bench table ama-all-standard -k shares --against draco-qem
         bench table mixed-mini-quick --no-timing -f csv > table.csv
         bench table --per-mesh -f json
         bench table --failures                       in any format
@@ -81,6 +86,8 @@ def table_command(
         stages       time of each stage, such as conversion to points, for codecs that report it
         bd           Bjøntegaard deltas, codec × codec, over common meshes, in the ranking metric or
                      those of -m; a cell without a valid number has the reason
+        shares       bytes of every rate over those of the best other codec at the same quality, or
+                     over those of the codecs of --against
         resolution   rates named by a resolution (k64w32), side by side
         sequences    bits per frame and per second of each motion
         published    results of papers beside those of the run
@@ -116,8 +123,11 @@ def table_command(
     elif per_mesh:
         print_tables([records(rows, timing=timing)], "csv" if format_ == "text" else format_)
     else:
-        ranked = _ranked(rows, columns, named=bool(named)) if kind == "bd" else []
-        tables = _tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing)
+        ranked = _ranked(rows, columns, named=bool(named)) if kind in {"bd", "shares"} else []
+        if kind == "shares":
+            tables = _shares(rows, ranked, against, str(run or path))
+        else:
+            tables = _tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing)
         print_tables([*tables, *absent(reasons)], format_)
 
 
@@ -144,6 +154,20 @@ def _tables(
     if kind == "stages":
         return times.stages(summary)
     return resolution.resolution(summary, columns)
+
+
+def _shares(rows: pd.DataFrame, ranked: list[Column], against: str, where: str) -> list[Table]:
+    from gcbench.bench.analysis.tables.shares import shares
+    from gcbench.registry import split_addresses
+
+    others = split_addresses(against) if against else []
+    _require_codecs(others, rows, where)
+    return [table for column in ranked for table in shares(rows, column, others)]
+
+
+def _require_codecs(wanted: Collection[str], rows: pd.DataFrame, where: str) -> None:
+    if absent := sorted(set(wanted) - set(rows["codec"])):
+        raise UsageError(f"no codec {', '.join(absent)} in {where}; there are: {', '.join(sorted(set(rows['codec'])))}")
 
 
 def _ranked(rows: pd.DataFrame, columns: list[Column], *, named: bool) -> list[Column]:
@@ -206,10 +230,7 @@ def plot_command(
     path, rows = read_run(run, gone=gone, others=others)
     if codec:
         codecs = split_addresses(codec)
-        if absent := sorted(set(codecs) - set(rows["codec"])):
-            raise UsageError(
-                f"no codec {', '.join(absent)} in {path}; there are: {', '.join(sorted(set(rows['codec'])))}"
-            )
+        _require_codecs(codecs, rows, str(path))
         rows = rows[rows["codec"].isin(codecs)]
     if not (rows["status"] == "ok").any():
         raise UsageError(f"{path} has no measured record to draw")

@@ -71,6 +71,10 @@ def test_run_table_plot_list(bench, tmp_path):
     assert json.loads(nothing.stdout) == []
     assert "nothing meets all constraints" in nothing.stderr
 
+    shares = json.loads(bench("table", "-k", "shares", "--against", "test-set", "-f", "json").stdout)
+    assert {(row["codec"], row["against"], row["metric"]) for row in shares} == {("test-exact", "test-set", "cd_p2s")}
+    assert "no codec nobody in" in bench("table", "-k", "shares", "--against", "nobody", code=2).stderr
+
     figures = bench("plot", "--kind", "rd").stdout.split()
     assert [f.rsplit(".", 1)[1] for f in figures] == ["png", "pdf"]
     assert (tmp_path / figures[0]).read_bytes().startswith(b"\x89PNG")
