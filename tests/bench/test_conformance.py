@@ -161,12 +161,12 @@ BRIEF = {
     "blendshapes": "blendshapes",
     "keyspheres": "keyspheres[steps=150]",
     "necgs": "necgs[epochs=30,objective=none]",
-    "necgs[design=sparse]": "necgs[design=sparse,epochs=20]",
+    "necgs[design=sparse]": "necgs[design=sparse,epochs=6]",
     "nglod": "nglod[steps=150]",
     "ni": "ni",
     "pcgcv2": "pcgcv2[bits=7]",
     "pruned-mlp": "pruned-mlp[steps=250,retrain=100]",
-    "quantdeepsdf": "quantdeepsdf[epochs=20,objective=none]",
+    "quantdeepsdf": "quantdeepsdf[epochs=6,objective=none]",
     "sirsnc": "sirsnc",
 }
 SLOWEST = {"necgs[design=sparse]", "pcgcv2", "quantdeepsdf"}
