@@ -96,7 +96,7 @@ class BlendShapes(SetCodec):
         return decoded_mesh(*contents.mesh(index))
 
     def layout(self, stream: bytes) -> StreamLayout:
-        """The numbers of a mesh serve it alone; the control mesh and shapes serve all of its group."""
+        """The numbers of a mesh serve it alone, and so does a control mesh of one mesh; others serve all of a group."""
         from gcbench.codecs.blendshapes.stream import read, shares
 
         own = shares(read(stream, self.container))

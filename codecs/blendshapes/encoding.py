@@ -16,7 +16,7 @@ import numpy as np
 
 from gcbench.codecs.arrays import checked_faces
 from gcbench.codecs.blendshapes.control_mesh import SUBDIVISIONS, ControlMesh, distance, fitted
-from gcbench.codecs.blendshapes.shapes import Components, Shapes, is_crowded, on_grid, poses
+from gcbench.codecs.blendshapes.shapes import MOST_REACH, Components, Shapes, is_crowded, on_grid, poses
 from gcbench.codecs.blendshapes.simplification import Simplified, simplify
 from gcbench.codecs.blendshapes.stream import Contents, Group, template_stream
 from gcbench.errors import BadMesh, CodecFailed
@@ -63,13 +63,16 @@ def encoded(meshes: Sequence[trimesh.Trimesh], aim: float, ctx: Context) -> Cont
     arrays = [_checked(i, mesh) for i, mesh in enumerate(meshes)]
     numbers: dict[bytes, int] = {}
     of_mesh = np.array([numbers.setdefault(faces.tobytes(), len(numbers)) for _, faces in arrays])
-    groups = []
+    groups: list[Group] = []
+    of_group = np.zeros(len(arrays), np.int64)
     for number in range(len(numbers)):
         members = np.flatnonzero(of_mesh == number)
         vertices = np.stack([arrays[i][0] for i in members])
         ctx.progress(number / len(numbers), f"group {number + 1} of {len(numbers)}: {len(members)} meshes")
-        groups.append(_group(vertices, arrays[members[0]][1], aim, ctx))
-    return Contents(groups, of_mesh)
+        found = _groups(vertices, arrays[members[0]][1], aim, ctx)
+        of_group[members] = len(groups) + np.arange(len(members)) % len(found)
+        groups += found
+    return Contents(groups, of_group)
 
 
 def _checked(i: int, mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
@@ -89,7 +92,17 @@ def _checked(i: int, mesh: trimesh.Trimesh) -> tuple[Floats, Ints]:
     return vertices, faces
 
 
-def _group(vertices: Floats, faces: Ints, aim: float, ctx: Context) -> Group:
+def _groups(vertices: Floats, faces: Ints, aim: float, ctx: Context) -> list[Group]:
+    """Meshes of the same faces as one group, or each by itself if their poses differ by more than a group can hold."""
+    together = _group(vertices, faces, aim, ctx)
+    if together is not None:
+        return [together]
+    alone = (_group(one[np.newaxis], faces, aim, ctx) for one in vertices)
+    return [group for group in alone if group is not None]
+
+
+def _group(vertices: Floats, faces: Ints, aim: float, ctx: Context) -> Group | None:
+    """A mesh alone, or several meshes; None if the finest step does not meet the distance."""
     low, high = vertices.min(axis=1), vertices.max(axis=1)
     sizes = (high - low).max(axis=1) / 2
     scale = float(np.median(sizes)) or 1.0
@@ -98,8 +111,8 @@ def _group(vertices: Floats, faces: Ints, aim: float, ctx: Context) -> Group:
     if is_placed:
         vertices = (vertices - place[:3].astype(np.float64)) / float(place[3])
     search = _Search(vertices, faces, aim, ctx)
-    control, shapes = search.alone() if len(vertices) == 1 else search.together()
-    return Group(control, shapes, place if is_placed else None)
+    found = search.alone() if len(vertices) == 1 else search.together()
+    return found and Group(*found, place if is_placed else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +136,18 @@ class _Search:
         some = min(_POSES, max(1, _MOST_POSITIONS // count))
         self._posed = _spread(len(vertices), some)
         self._measured = _spread(len(vertices), _MEASURED)
+        self._sizes = np.ptp(vertices[self._measured], axis=1).max(axis=1) / 2  # distances are of meshes of size 1
         self._fitted = np.union1d(self._posed, self._measured)
         self.fit = cache(self._fit)
 
-    def together(self) -> tuple[ControlMesh, Shapes]:
+    def together(self) -> tuple[ControlMesh, Shapes] | None:
         """Of a group: the coarsest control mesh that takes its share, then the widest step that meets the distance."""
         many = np.clip(np.log(len(self._vertices) / _FEW) / np.log(_MANY / _FEW), 0, 1)
         share = _SHARE_OF_FEW + many * (_SHARE_OF_MANY - _SHARE_OF_FEW)
         fit = self._coarsest(lambda fit: fit.error <= share * self._aim, self._kinds[0])
         reach, numbers, aligned = poses(self._positions(fit))
+        if reach > MOST_REACH:
+            return None
         mean = aligned.mean(axis=0).astype(np.float64)
         bits = int(np.ceil(np.log2(np.ptp(mean, axis=0).max() / (_GRID_SHARE * self._aim))))
         bits = _uncrowded(len(mean), min(max(bits, _FEWEST_BITS), _MOST_BITS))
@@ -148,7 +164,8 @@ class _Search:
             return self._distance(control, at(place).positions) <= self._aim
 
         low, high = _FINEST * _STEPS_PER_OCTAVE, _WIDEST * _STEPS_PER_OCTAVE
-        return control, at(_last(low, high, meets))
+        widest = _last(low - 1, high, meets)
+        return (control, at(widest)) if widest >= low else None
 
     def alone(self) -> tuple[ControlMesh, Shapes]:
         """Of a mesh alone: the smallest template of a few numbers of bits."""
@@ -244,8 +261,8 @@ class _Search:
         self._ctx.check_deadline()
         with self._ctx.stage("search"):
             found = [
-                distance(original, *control.mesh(positions(i)), self._ctx.threads)
-                for i, original in zip(self._measured.tolist(), self._originals, strict=True)
+                distance(original, *control.mesh(positions(i)), self._ctx.threads) / size
+                for i, original, size in zip(self._measured.tolist(), self._originals, self._sizes, strict=True)
             ]
         return float(np.mean(found))
 

@@ -65,10 +65,20 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a stream holds: groups, and the group of each mesh in the order of the set, (n,)."""
+    """What a stream holds.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+    of_mesh : (n,) int
+        The group of each mesh in the order of the set.
+    head_bytes : tuple of int
+        Of the head of each group in the stream that was read.
+    """
 
     groups: Sequence[Group]
     of_mesh: Ints
+    head_bytes: tuple[int, ...] = ()
 
     def mesh(self, i: int) -> tuple[Floats, Ints]:
         """Vertices and faces of mesh *i* of the set."""
@@ -112,12 +122,15 @@ def read(stream: bytes, container: Container) -> Contents:
     sizes = np.bincount(of_mesh, minlength=group_count)
     if not sizes.all():
         raise BitstreamError("a group has no mesh")
-    heads = [_Head.read(fields, int(size)) for size in sizes]
+    heads, starts = [], [fields.at]
+    for size in sizes:
+        heads.append(_Head.read(fields, int(size)))
+        starts.append(fields.at)
     coder = RangeCoder()
     source = coder.source(fields.rest())
     groups = [head.group(source) for head in heads]
     coder.check_exhausted(source)
-    return Contents(groups, of_mesh)
+    return Contents(groups, of_mesh, tuple(np.diff(starts).tolist()))
 
 
 def canonical(grid: Ints, faces: Ints) -> tuple[Ints, Ints]:
@@ -212,11 +225,17 @@ def _put_shapes(group: Group, sink: RangeSink) -> None:
 
 
 def shares(contents: Contents) -> tuple[int, ...]:
-    """About how many bytes the poses and weights of each mesh take: those of its group in equal parts."""
+    """About how many bytes serve each mesh alone, of contents that were read.
+
+    They are the poses and weights of its group in equal parts; of a mesh that is a group by itself, its head.
+    """
     sizes = []
-    for group in contents.groups:
+    for group, head in zip(contents.groups, contents.head_bytes, strict=True):
+        count = len(group.shapes.numbers)
+        if count == 1:
+            sizes.append(head)
+            continue
         sink = RangeSink()
-        if len(group.shapes.numbers) > 1:
-            numbers.put(group.shapes.numbers, BOUND, sink)
-        sizes.append(int(sink.information_bits() / 8 / len(group.shapes.numbers)))
+        numbers.put(group.shapes.numbers, BOUND, sink)
+        sizes.append(int(sink.information_bits() / 8 / count))
     return tuple(sizes[group] for group in contents.of_mesh)

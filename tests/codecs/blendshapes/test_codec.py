@@ -106,6 +106,39 @@ def test_a_group_that_walks_far_costs_no_distance_and_few_bytes(stream, length):
     assert len(there) < 1.5 * len(stream)
 
 
+@pytest.mark.parametrize("kind", ["walks to 1e9", "grows a million times"])
+def test_meshes_that_differ_by_more_than_a_group_can_hold_are_coded_each_by_itself(kind):
+    along = np.linspace(0, 1, 4)[:, None]
+    far, sizes = (along * [1e9, 0, 0], np.ones(4)) if kind == "walks to 1e9" else (np.zeros((4, 3)), 1e6 ** along[:, 0])
+    meshes = [
+        trimesh.Trimesh(frame.vertices * size + shift, frame.faces, process=False)
+        for frame, size, shift in zip(FRAMES[::6], sizes, far, strict=True)
+    ]
+    stream = encoded("blendshapes", [torus(), *meshes, torus()], "d0400")
+    assert read(stream, BlendShapes.container).of_mesh.tolist() == [0, 1, 2, 3, 4, 0]
+    for mesh, size, found in zip(meshes, sizes, decoded(stream)[1:-1], strict=True):
+        assert distance(mesh, found) < 4.4e-3 * size + 1e-7 * np.abs(mesh.vertices).max()  # placements are float32
+
+
+def test_distances_are_relative_to_the_size_of_each_mesh():
+    meshes = [
+        trimesh.Trimesh(frame.vertices * size, frame.faces) for frame, size in zip(FRAMES, [0.2, 1] * 12, strict=True)
+    ]
+    found = decoded(encoded("blendshapes", meshes, "d0400"))
+    assert np.mean([distance(*pair) for pair in zip(meshes[::2], found[::2], strict=True)]) < 0.2 * 6e-3
+
+
+def test_what_a_mesh_by_itself_takes_serves_no_other():
+    """Otherwise a curve of amortisation says that a thousand unlike meshes would share it."""
+    stream = encoded("blendshapes", [torus(), *FRAMES], "d0400")
+    alone = encoded("blendshapes", [torus()], "d0400")
+    layout = BlendShapes().layout(stream)
+    assert layout.mesh_bytes[0] == pytest.approx(len(alone), abs=30)
+    assert max(layout.mesh_bytes[1:]) < 60
+    layout = BlendShapes().layout(alone)
+    assert layout.shared_bytes < 30
+
+
 def test_a_part_with_edges_is_not_made_smooth():
     box = trimesh.creation.box((2, 1, 0.5)).subdivide().subdivide()
     contents = read(encoded("blendshapes", [box], "d0280"), BlendShapes.container)
