@@ -27,6 +27,21 @@ importlib.import_module("gcbench_once")  # before the kernels that compile when 
 SUITES = PLUGIN / "suites"  # metric suites of tests, apart: what is asserted of all columns holds without them
 
 
+def pytest_xdist_make_scheduler(config, log):
+    """Give the tests of a file to one worker, for its fixtures; but each codec's and suite's contract by itself.
+
+    In the order of the files: else the slow test of the types, the only one of its file, would come last and alone.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if "keeps_the_contract[" in nodeid else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory):
     """Keep the user's cache, data and programs out of the tests, and let workers find the test plugin."""

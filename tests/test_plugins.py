@@ -82,6 +82,7 @@ def test_every_way_to_misbehave_is_one_sentence_and_the_good_one_is_found(instal
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["hangs", "ignores"])
 def test_a_plugin_that_hangs_is_killed_with_what_it_started(install, tmp_path, name):
     file = tmp_path / "pid"

@@ -39,6 +39,7 @@ def install(tmp_path, monkeypatch):
     CODECS.refresh()
 
 
+@pytest.mark.long
 def test_a_new_codec_among_those_of_a_pack(bench, folder, tmp_path, install):
     effort = ("--effort", "standard", "-s", "surface")
     bench("run", "-d", "shapes", "-c", "test-exact,test-set", *effort, "--run", "r")

@@ -213,6 +213,7 @@ def test_dry_run_runs_nothing(bench, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.long
 def test_list_codecs_shows_third_parties_missing_and_broken_ones(bench):
     text = bench("list", "codecs").stdout
     cells = [line.split("  ") for line in text.splitlines()]

@@ -138,6 +138,7 @@ def test_a_fault_is_found_by_no_other_check(crew, codec):
     assert reason in report.failures[0].reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "codec",
     [
@@ -173,10 +174,8 @@ SLOWEST = {"necgs[design=sparse]", "pcgcv2", "quantdeepsdf"}
 FEW_MUTANTS = 20  # tests/codecs/test_hostile_streams.py has more of them
 
 
-@pytest.mark.slow
-@pytest.mark.contract
-# Those that take longest come first, so that two processes end at the same time.
-@pytest.mark.parametrize("codec", sorted({*CODECS.builtins, *BRIEF}, key=lambda name: (name not in BRIEF, name)))
+@pytest.mark.long
+@pytest.mark.parametrize("codec", sorted({*CODECS.builtins, *BRIEF}))
 def test_every_codec_of_ours_keeps_the_contract(frameworks_at_hand, small, codec):
     address = BRIEF.get(codec, codec)
     count = 1 if codec in SLOWEST else 2
@@ -250,6 +249,7 @@ def test_rates_and_checks_can_be_chosen(crew):
         report["order"]
 
 
+@pytest.mark.long
 def test_nothing_is_left_behind(crew, tmp_path, monkeypatch):
     import tempfile
 

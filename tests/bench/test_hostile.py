@@ -42,6 +42,7 @@ def short(monkeypatch):
     monkeypatch.setattr(hostile, "_GRACE_S", 0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", FAULTS)
 def test_each_fault_behind_a_right_checksum_is_found(crew, short, way):
     outcome, said = FAULTS[way]

@@ -47,6 +47,7 @@ def in_a_process(folder, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.long
 def test_odd_names_go_through_every_command(bench, odd, tmp_path):
     done = bench("run", "-d", f"./{odd.name}", "-c", RUN, "--suite", "topology")
     assert f"{len(NAMES)}/{len(NAMES) + 1}" in done.stdout
@@ -78,6 +79,7 @@ def test_an_experiment_file_holds_names_that_are_no_unicode(tmp_path):
     assert read_experiment(tmp_path / "one.toml").dataset == ("caf\\xe9", "a\x7f\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "locale",
     [

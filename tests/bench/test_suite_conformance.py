@@ -92,6 +92,7 @@ def crew(plugin):
         yield crew
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suite", ["test-suite", pytest.param("test-suite-clouds", marks=pytest.mark.slow)])
 def test_a_suite_that_keeps_the_contract_passes(crew, suite):
     report = check_suite(suite, crew=crew)
@@ -117,9 +118,8 @@ def small(monkeypatch):
     monkeypatch.setattr(suite_lab, "lying_ring", lambda _around, _across: lying_ring(32, 8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suite", ["mpeg-grid", "render", "topology", "paper", "surface", "psnr", "volume", "points"])
-@pytest.mark.slow
-@pytest.mark.contract
 def test_every_suite_of_ours_keeps_the_contract(crew, small, suite):
     report = check_suite(suite, only=BRIEF.get(suite, ()), deadline_s=300, crew=crew)
     assert report.ok, report

@@ -25,6 +25,8 @@ from gcbench.errors import UsageError
 from gcbench.geometry.files.obj import read_obj
 from gcbench.native import pymeshlab
 
+pytestmark = pytest.mark.long
+
 HUMANS = ["human/" + p for p in ("stand", "walk", "reach", "crane-kick", "samba", "squat")]
 ANIMALS = [
     "animal/" + p for p in ("horse-walk", "dog-trot", "cat-stretch", "cow-graze", "horse-gallop-1", "horse-gallop-2")

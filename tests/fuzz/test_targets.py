@@ -24,6 +24,7 @@ TARGETS = _module("targets").TARGETS
 LOOP = _module("loop")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(TARGETS.keys() - CODECS.builtins.keys()))
 def test_a_target_takes_seeds_and_mutants(name):
     target = TARGETS[name]

@@ -14,6 +14,8 @@ from gcbench.errors import BadMesh, BenchError, BitstreamError, UsageError
 from gcbench.necgs import cli
 from gcbench.necgs.bitstream import Reader
 
+pytestmark = pytest.mark.long
+
 FAST = ["--effort", "quick", "--width", "8", "--objective", "none", "--threads", "1"]
 
 

@@ -26,6 +26,8 @@ from gcbench.necgs.designs.base import Plan
 from gcbench.necgs.designs.convolution_network import Decoder
 from gcbench.necgs.job import Job
 
+pytestmark = pytest.mark.long
+
 
 def tiny(design: str = "convolution", coder: str = "range", **changes: object) -> Plan[Any]:
     return designs.plan(design, "quick", coder, **(TINY[design] | changes))

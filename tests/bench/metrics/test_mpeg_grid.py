@@ -94,6 +94,7 @@ def assert_same_samples(a: GridSamples, b: GridSamples) -> None:
 # --- closed forms
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("original", [blob(), square(), soup(np.random.default_rng(1).random((9, 3, 3)))])
 def test_an_identical_mesh_has_exactly_the_cap(original):
     values = measured(original, original.copy())

@@ -57,6 +57,7 @@ def test_d1_against_scipy(rng):
     assert d1(a, b, 1023) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.long
 def test_all_voxels_are_nothing_wrong(sphere):
     voxels = voxelise(sphere.vertices, sphere.faces, BITS, 3)
     found = measure(sphere, voxels + 0.5, seed=3)

@@ -139,6 +139,7 @@ def test_options_override_the_file(bench, tmp_path, folder):
     assert read_experiment(tmp_path / "y/experiment.toml").suite == ("topology", "psnr")
 
 
+@pytest.mark.long
 def test_a_run_that_is_extended_keeps_a_file_for_each_command(bench, tmp_path, folder):
     command = ("run", "-d", "shapes", "-c", "test-exact", "--run", "./r", "--suite")
     bench(*command, "topology", "--rate", "d1")

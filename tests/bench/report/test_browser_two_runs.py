@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pages import PAGES, drawn, pixels, turn_to
 
+pytestmark = pytest.mark.long
+
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 
 

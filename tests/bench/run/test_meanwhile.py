@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gcbench.bench.plan.planning import make_plan
 from gcbench.bench.store.run import Run
 
 
+@pytest.mark.long
 def test_first_curves_while_the_run_goes_on(bench, go, tmp_path, folder):
     store, shown, told = Run(tmp_path / "results/runs/r"), [], []
 

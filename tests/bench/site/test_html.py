@@ -10,6 +10,8 @@ import pytest
 
 from gcbench.bench.site import html, write_site
 
+pytestmark = pytest.mark.long
+
 
 class Elements(HTMLParser):
     """Tags with their attributes; texts outside of scripts and styles; and whether all tags are closed in order."""

@@ -150,6 +150,7 @@ def test_the_command_says_what_is_missing(bench, tmp_path, results):
         require_template(tmp_path / "x.md", None)
 
 
+@pytest.mark.long
 def test_the_page_of_the_repository_is_what_the_results_say():
     page = make_page(PAGE.with_suffix(".template.md"), find_sets(REFERENCE))
     assert stale(page, PAGE) == [], "bench site results/reference --page docs/results.md"

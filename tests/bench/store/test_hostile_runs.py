@@ -135,6 +135,7 @@ def _state(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_some_hostile_runs(tried, good):
     """Each kind of change, with verbs in turn; the choice is the same every time."""
     verbs = itertools.cycle(READING)

@@ -163,6 +163,7 @@ def lines(draw) -> list[tuple[int, bytes]]:
     return found
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines(), st.data())
 def test_the_view_has_the_records_of_the_run_at_every_moment(tmp_path_factory, made, data):

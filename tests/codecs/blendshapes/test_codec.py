@@ -42,6 +42,7 @@ def test_golden_streams():
     check_golden("blendshapes")
 
 
+@pytest.mark.long
 def test_round_trip_of_a_motion_and_a_mesh_alone():
     first, *others = motion(5)
     # The mean over all meshes is what is promised; 6e-3 leaves room for one of them.

@@ -114,6 +114,7 @@ def test_a_tree_with_too_many_voxels_is_less_deep(monkeypatch):
     assert len(tree.voxels) == 8**3 - 6**3
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.integers(BASE, 6), st.data())
 def test_a_tree_comes_back(depth, data):
@@ -151,6 +152,7 @@ def some_places(count: int) -> np.ndarray:
     return np.stack(np.unravel_index(np.arange(count), (16, 16, 16)), 1).astype(np.int32)
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(st.lists(SYMBOLS, min_size=1, max_size=4))
 def test_features_come_back(levels):

@@ -140,6 +140,7 @@ def test_pruning_prunes_and_saves_bytes(sphere):
     assert sizes[0] < 0.6 * sizes[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ni", pytest.param("keyspheres", marks=pytest.mark.slow), "pruned-mlp", "nglod"])
 def test_seconds_bound_every_training(name, sphere, monkeypatch):
     budgets: list[float] = []

@@ -151,6 +151,7 @@ def test_bits_are_a_parameter(cls):
     assert (first.label, first.params["bits"]) == ("b11r01", 11)
 
 
+@pytest.mark.long
 def test_version_has_that_of_tmc3_and_its_hash(codec, tmc3):
     tmc3()
     assert codec.availability().ok

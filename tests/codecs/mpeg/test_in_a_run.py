@@ -100,6 +100,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*sorted(FAILURES.keys() - {"hangs"}), pytest.param("hangs", marks=pytest.mark.slow)])
 def test_a_failing_encoder_is_recorded(name, run):
     body, status, error = FAILURES[name]

@@ -167,6 +167,7 @@ sys.stdout.write(hashlib.sha256(b"".join(streams)).hexdigest())
 """
 
 
+@pytest.mark.long
 def test_same_bytes_in_a_fresh_process(codec, voxels, ctx, tmp_path):
     some = voxels[:600]
     np.save(tmp_path / "voxels.npy", some)

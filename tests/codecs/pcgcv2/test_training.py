@@ -23,6 +23,8 @@ from gcbench.errors import CodecUnavailable, UsageError
 from gcbench.training import checkpoints, loop
 from gcbench.training.sparse.voxels import SparseTensor, Voxels
 
+pytestmark = pytest.mark.long
+
 SMALL = Settings(steps=6, warm_share=0.5, patch_voxels=24, patches=4, made_up=3, built_in=False, validate_every=3)
 
 

@@ -186,6 +186,7 @@ def test_a_gradient_is_shortened_to_a_multiple_of_its_usual_length(volumes):
     assert run.usual_norm == pytest.approx(usual * 1.02), "what was cut off does not count"
 
 
+@pytest.mark.long
 def test_a_training_that_lost_its_way_goes_back_and_brakes(volumes, caplog):
     """All parameters are wrecked after five epochs, as by steps that are far too long."""
     training = Training(epochs=40, batch=1, learning_rate=5e-3)

@@ -452,6 +452,7 @@ def test_a_fitted_target_is_nearer_than_the_plain_one():
     assert distance(surface(fitted), box) < 0.6 * distance(surface(plain), box)
 
 
+@pytest.mark.long
 def test_training_learns_a_deformation(shapes):
     """Vertices left and right of the plane x = 0 are displaced in opposite directions."""
     volume = tsdf(shapes[0], Grid(64, 1.5), 1)
@@ -475,6 +476,7 @@ def deformed_stream(shapes) -> bytes:
     return compress(shapes[:2], plan, Job())
 
 
+@pytest.mark.long
 def test_a_deformed_set_is_coded_and_added_to(shapes, deformed_stream, tmp_path):
     assert Reader(deformed_stream).design == Sparse(32, 100, deformation=True)
     training = designs.plan("sparse", "quick", adding_steps=5).training
