@@ -367,6 +367,7 @@ class TestCommands:
 
         return call
 
+    @pytest.mark.long
     def test_gate(self, bench, folder, tmp_path, drift):
         said = bench("gate", "-b", "b.json", code=2)
         assert "there is no baseline b.json; write one with --update" in said

@@ -112,6 +112,7 @@ def test_a_failing_encoder_is_recorded(name, run):
         assert "--uncompressedDataPath=in.ply" in logs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["crash", "no-points", pytest.param("hangs", marks=pytest.mark.slow)])
 def test_a_failing_decoder_is_recorded(name, run):
     body, status, error = DECODER_FAILURES[name]
