@@ -125,8 +125,6 @@ def test_ctrl_c_stops_cleanly_says_how_to_resume_and_resumes(folder, tmp_path, s
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        # A shell starts background jobs, of which these tests may be one, with SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
     )
     kept_file = tmp_path / "run" / "codings.jsonl"
     end = time.monotonic() + 60
