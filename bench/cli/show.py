@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,7 @@ def table_command(
     from gcbench.bench.analysis.tables.failures import failures as failed
     from gcbench.bench.analysis.tables.not_run import not_run as absent
     from gcbench.bench.analysis.tables.records import records
+    from gcbench.registry import split_addresses
 
     if kind not in _KINDS:
         raise UsageError(f"unknown kind '{kind}'; known: {', '.join(_KINDS)}")
@@ -109,9 +111,13 @@ def table_command(
         raise UsageError(f"unknown means '{means}'; known: {', '.join(_MEANS)}")
     if per_mesh and format_ not in {"text", "csv", "json"}:
         raise UsageError("--per-mesh prints CSV or JSON: -f csv (the default) or -f json")
+    if against and kind != "shares":
+        raise UsageError("--against chooses the codecs of -k shares; -k bd compares all pairs")
     path, rows = read_run(run, gone=gone, others=others)
     named = names(metric)
     columns = chosen(rows, named, str(run or path))
+    compared = split_addresses(against) if against else []
+    _require_codecs(compared, rows, str(run or path))
     reasons = not_run(run, others, rows) if kind == "rd" else {}
     if means == "common":
         shared = common(rows)
@@ -124,20 +130,24 @@ def table_command(
         print_tables([records(rows, timing=timing)], "csv" if format_ == "text" else format_)
     else:
         ranked = _ranked(rows, columns, named=bool(named)) if kind in {"bd", "shares"} else []
-        if kind == "shares":
-            tables = _shares(rows, ranked, against, str(run or path))
-        else:
-            tables = _tables(kind, rows, columns, ranked, penalise=means == "penalised", timing=timing)
+        tables = _tables(kind, rows, columns, ranked, compared, penalise=means == "penalised", timing=timing)
         print_tables([*tables, *absent(reasons)], format_)
 
 
 def _tables(
-    kind: str, rows: pd.DataFrame, columns: list[Column], ranked: list[Column], *, penalise: bool, timing: bool
+    kind: str,
+    rows: pd.DataFrame,
+    columns: list[Column],
+    ranked: list[Column],
+    compared: list[str],
+    *,
+    penalise: bool,
+    timing: bool,
 ) -> list[Table]:
     """Make the tables of a kind; only what they need is imported and computed."""
     from gcbench.bench.analysis.frame import summarise
     from gcbench.bench.analysis.mean_curves import means_by_meshes
-    from gcbench.bench.analysis.tables import datasets, deltas, published, rate_distortion, resolution
+    from gcbench.bench.analysis.tables import datasets, deltas, published, rate_distortion, resolution, shares
     from gcbench.bench.analysis.tables import sequences as motions
     from gcbench.bench.analysis.tables import timing as times
 
@@ -146,23 +156,15 @@ def _tables(
         return of_rows[kind](rows)
     if kind == "published":
         return published.beside_published(means_by_meshes(rows))
-    if kind == "bd":
-        return [table for column in ranked for table in deltas.deltas(rows, column)]
+    if kind in {"bd", "shares"}:
+        make = deltas.deltas if kind == "bd" else partial(shares.shares, against=compared)
+        return [table for column in ranked for table in make(rows, column)]
     summary = summarise(rows, penalise=penalise)
     if kind == "rd":
         return rate_distortion.rate_distortion(summary, timing=timing, columns=columns, rows=rows)
     if kind == "stages":
         return times.stages(summary)
     return resolution.resolution(summary, columns)
-
-
-def _shares(rows: pd.DataFrame, ranked: list[Column], against: str, where: str) -> list[Table]:
-    from gcbench.bench.analysis.tables.shares import shares
-    from gcbench.registry import split_addresses
-
-    others = split_addresses(against) if against else []
-    _require_codecs(others, rows, where)
-    return [table for column in ranked for table in shares(rows, column, others)]
 
 
 def _require_codecs(wanted: Collection[str], rows: pd.DataFrame, where: str) -> None:

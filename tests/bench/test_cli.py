@@ -73,6 +73,7 @@ def test_run_table_plot_list(bench, tmp_path):
 
     shares = json.loads(bench("table", "-k", "shares", "--against", "test-set", "-f", "json").stdout)
     assert {(row["codec"], row["against"], row["metric"]) for row in shares} == {("test-exact", "test-set", "cd_p2s")}
+    assert "-k bd compares all pairs" in bench("table", "-k", "bd", "--against", "test-set", code=2).stderr
     assert "no codec nobody in" in bench("table", "-k", "shares", "--against", "nobody", code=2).stderr
 
     figures = bench("plot", "--kind", "rd").stdout.split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from gcbench.bench.analysis.frame import frame
@@ -70,6 +71,20 @@ def test_only_meshes_in_common_count():
     table, _ = shares(rows, P2S)
     assert [row[2] for row in table.cells] == ["0.5", "1"]
     assert "d/all: compared over 2 of 3 meshes" in table.notes
+
+
+def test_each_dataset_has_a_table_and_its_own_notes():
+    elsewhere = frame([*ladder("one", (1.0, 8.0), meshes="xy"), *ladder("half", (0.5, 8.0), meshes="xy")])
+    rows = pd.concat(
+        [ROWS, elsewhere.assign(dataset="e"), frame(ladder("one", (9.0, 8.0), meshes="z")).assign(dataset="e")]
+    )
+    tables = [table for table in shares(rows.reset_index(drop=True), P2S) if table.for_people]
+    assert [table.title for table in tables] == [
+        f"bytes at equal p2s, {name}, split all, effort quick" for name in "de"
+    ]
+    assert [
+        len([note for note in table.notes if "in common" in note or "compared over" in note]) for table in tables
+    ] == [0, 1]
 
 
 def test_a_metric_that_nobody_has():

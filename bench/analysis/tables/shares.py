@@ -15,7 +15,7 @@ import pandas as pd
 from gcbench.bench.analysis.coverage import common
 from gcbench.bench.analysis.equal_quality import at_quality
 from gcbench.bench.analysis.frame import BLOCK, summarise
-from gcbench.bench.analysis.tables.columns import CODEC, RATE, block_title, for_people, for_programs, metric
+from gcbench.bench.analysis.tables.columns import CODEC, RATE, blocks, for_people, for_programs, metric
 from gcbench.bench.analysis.tables.published import significant
 from gcbench.bench.metrics import Column as Metric
 from gcbench.bench.tabular import Column, Table
@@ -55,14 +55,16 @@ def shares(rows: pd.DataFrame, column: Metric, against: Collection[str] = ()) ->
     against : collection of str
         Other codecs. If there are none, the one that needs the fewest bytes at the quality of each row.
     """
-    shared = common(rows[~rows["timing"].astype(bool)])
-    summary = summarise(shared.rows)
-    if column.name not in summary:
-        return []
     tables = []
-    for key, block in summary[summary[column.name].notna()].groupby(BLOCK, sort=True, observed=True):
-        found = list(_rows(block, column.name))
-        title = f"bytes at equal {column.label.partition(' ×')[0]}, {block_title(*map(str, key))}"
+    quality = rows[~rows["timing"].astype(bool)]
+    for where, records in blocks(quality if column.name in rows else rows.iloc[:0]):
+        shared = common(records)
+        summary = summarise(shared.rows)
+        found = list(_rows(summary[summary[column.name].notna()], column.name))
+        if not found:
+            continue
+        key = records.iloc[0][BLOCK]
+        title = f"bytes at equal {column.label.partition(' ×')[0]}, {where}"
         people = [{**row, **_cells(of, against)} for row, of in found]
         heads = [Column(name, f"% of {name}", "number") for name in against] or [
             Column("best", "fewest of the others", key=True), Column("share", "%", "number")
@@ -78,10 +80,10 @@ def shares(rows: pd.DataFrame, column: Metric, against: Collection[str] = ()) ->
     return tables
 
 
-def _rows(block: pd.DataFrame, name: str) -> Iterator[tuple[dict[str, Any], dict[str, _Share]]]:
+def _rows(summary: pd.DataFrame, name: str) -> Iterator[tuple[dict[str, Any], dict[str, _Share]]]:
     """Each row of a summary, and its shares by the names of the other codecs."""
-    for row in block[["codec", "rate", "kilobytes", name]].to_dict("records"):
-        others = at_quality(block[block["codec"] != row["codec"]], name, row[name])
+    for row in summary[["codec", "rate", "kilobytes", name]].to_dict("records"):
+        others = at_quality(summary[summary["codec"] != row["codec"]], name, row[name])
         of = {
             str(other): _Share(row["kilobytes"], float(at["kilobytes"]), bool(at["better"]))
             for other, at in others.iterrows()
