@@ -123,6 +123,20 @@ def test_the_amortisation_curve_goes_through_what_was_measured(rows):
     assert amortisation(rows[rows["kind"] == "model"], "t") is None
 
 
+def test_names_at_the_ends_of_curves_do_not_overlap(rows):
+    some = rows[(rows["kind"] == "set") & (rows["status"] == "ok") & ~rows["timing"]]
+    flat = [
+        some.assign(codec=f"codec-{i % 5}", rate=f"r{i}", rate_index=i, shared_bytes=0, mesh_bytes=10 * 1.3**i)
+        for i in range(28)
+    ]
+    figure = amortisation(pd.concat(flat), "t")  # whose legend takes a part of the height
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    heights = sorted((box.y0 + box.y1) / 2 * 72 / figure.dpi for box in boxes)
+    assert len(heights) == 28
+    assert min(np.diff(heights)) > 7.9  # points
+
+
 def test_means_over_other_meshes_are_small_points_beside_the_curves(rows):
     more = frame([*ladder("slow", 9.0), record("a", "few", 0, p2s=0.5), record("b", "slow", 0, status="failed")])
     curves = summarise(more[more["codec"] == "slow"])

@@ -112,7 +112,7 @@ def pareto(
             ax.margins(0.18)
             plain_ticks(ax.xaxis)
             plain_ticks(ax.yaxis)
-        without = f"; not reached by {', '.join(absent)}" if absent else ""
+        without = f"; no timed rate is as good: {', '.join(absent)}" if absent else ""
         machines = "".join(f"\n{line}" for line in _machines(summary))
         hollow = "; hollow: better than that at every rate, drawn at the smallest" if costs["better"].any() else ""
         at = f"at {column.label} = {value * column.scale:.3g}"

@@ -140,10 +140,11 @@ def amortisation(rows: pd.DataFrame, title: str, *, look: Mapping[str, Look] | N
         plain_ticks(ax.xaxis)
         plain_ticks(ax.yaxis)
         legend_below(figure, ax)
-        _name_ends(ax, ends)
         figure.suptitle(
             f"{title}\ncurves: other sizes of the set, with shared bytes and bytes of a mesh as measured", fontsize=10
         )
+        figure.draw_without_rendering()  # computes where things are
+        _name_ends(ax, ends)
     return figure
 
 
