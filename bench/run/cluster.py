@@ -198,6 +198,8 @@ class DaskExecutor:
         work = store.path.resolve() / "work"
         safe_files.require_folder(work)
         work.mkdir(exist_ok=True)
+        for left in work.glob("token-*"):  # by a front that was killed
+            left.unlink(missing_ok=True)
         self._token = work / f"token-{self._session}"
         self._token.touch()
         settings = NodeSettings(self._identity, limit, threads, self._token)

@@ -135,6 +135,17 @@ def test_a_task_that_is_lost_again_and_again_stops_the_run(lonely, folder, tmp_p
     assert caplog.text.count("is submitted again") == cluster.LOSSES - 1
 
 
+def test_what_a_killed_front_left_is_removed(lonely, folder, tmp_path, monkeypatch):
+    answering(monkeypatch, node.Answer(problem="as it may be"))
+    Run(tmp_path / "run").make()
+    work = tmp_path / "run" / "work"
+    work.mkdir()
+    (work / "token-of-it").touch()
+    with pytest.raises(StoreError, match="as it may be"):
+        outcomes_of(lonely, folder, tmp_path)
+    assert not list(work.iterdir())
+
+
 def test_a_problem_of_a_node_stops_the_run_and_names_the_node(lonely, folder, tmp_path, monkeypatch):
     answering(monkeypatch, node.Answer(problem="node7: no disk space"))
     with pytest.raises(StoreError, match="node7: no disk space; finished results are kept"):
