@@ -123,6 +123,18 @@ def test_the_amortisation_curve_goes_through_what_was_measured(rows):
     assert amortisation(rows[rows["kind"] == "model"], "t") is None
 
 
+def test_long_names_beside_points_stay_in_the_axes(rows):
+    long = "set[design=other,epochs=120,learning_rate=0.003]"
+    figure = pareto(summarise(rows.replace({"codec": {"set": long}})), "t", value=1e-3)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        assert long in {text.get_text().replace("\n", "") for text in ax.texts}
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert ax.bbox.x0 <= box.x0
+            assert box.x1 <= ax.bbox.x1
+
+
 def test_names_at_the_ends_of_curves_do_not_overlap(rows):
     some = rows[(rows["kind"] == "set") & (rows["status"] == "ok") & ~rows["timing"]]
     flat = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,7 @@ def pareto(
     return figure
 
 
+_LONGEST_LINE = 24  # characters of a name beside a point
 #: Offsets of a name from its point, in typographic points: beside it, then one, two, three lines away.
 _BESIDE = tuple(
     ((side * 7, lift), "left" if side > 0 else "right")
@@ -142,7 +144,7 @@ def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]], colors: Ma
     for name, place in points.items():
         style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": colors[name]}
         for offset, side in _BESIDE:
-            label = ax.annotate(name, place, offset, ha=side, **style)
+            label = ax.annotate(_broken(name), place, offset, ha=side, **style)
             box = label.get_window_extent()
             inside = ax.bbox.containsx(box.x0) and ax.bbox.containsx(box.x1)
             inside = inside and ax.bbox.containsy(box.y0) and ax.bbox.containsy(box.y1)
@@ -150,8 +152,18 @@ def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]], colors: Ma
                 break
             label.remove()
         else:  # no side is free
-            box = ax.annotate(name, place, (7, 4), **style).get_window_extent()
+            box = ax.annotate(_broken(name), place, (7, 4), **style).get_window_extent()
         taken.append(box)
+
+
+def _broken(name: str) -> str:
+    """A name with its parameters on further lines where one line is too long."""
+    lines = [""]
+    for part in re.findall("[^,]+,?", name):
+        if lines[-1] and len(lines[-1] + part) > _LONGEST_LINE:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _front(costs: pd.DataFrame, column: str) -> pd.DataFrame:
