@@ -10,6 +10,7 @@ from pages import PAGES, drawn, ok_points, pick, pixels, turn_to
 
 from gcbench.bench.report.packing import pack_mesh
 
+pytestmark = pytest.mark.long
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 
 
